@@ -1,0 +1,59 @@
+"""Runs a command: bad input ends in one line and exit status 2, faults of our own keep their traceback."""
+
+import os
+import pathlib
+import signal
+import sys
+
+from absl import flags, logging
+
+from tireid_jax import config as config_lib
+
+_OURS = (pathlib.Path(__file__).parent, pathlib.Path(__file__).parent.parent / "configs")
+
+
+class Interrupted(SystemExit):
+  """Raised to leave a run that saved its state because it was told to stop."""
+
+
+def run(main):
+  """Parses the flags, calls `main(argv)` and exits: 0, 2 for bad input, 130 or 143 where a signal stopped it."""
+  logging.use_absl_handler()
+  logging.set_verbosity(logging.WARNING)
+  try:
+    arguments = _parse_flags()
+    sys.exit(main(arguments))
+  except KeyboardInterrupt:
+    print("interrupted", file=sys.stderr)
+    sys.exit(128 + signal.SIGINT)
+  except BrokenPipeError:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(1)
+  except (ValueError, FileNotFoundError, FloatingPointError) as error:
+    if not _raised_by_us(error):
+      raise
+    _fail(error)
+
+
+def _parse_flags():
+  try:
+    return flags.FLAGS(sys.argv)
+  # Whatever goes wrong here, a misspelt field, a config file that is not there, a value that does not parse, the user
+  # gave it; ml_collections raises a different type for each.
+  except Exception as error:
+    _fail(config_lib.explain_flag_error(error, sys.argv))
+
+
+def _raised_by_us(error):
+  """Whether the innermost frame is in our own code, which raises these types only for bad input."""
+  frame = error.__traceback__
+  while frame.tb_next is not None:
+    frame = frame.tb_next
+  path = pathlib.Path(frame.tb_frame.f_code.co_filename)
+  return any(folder in path.parents for folder in _OURS)
+
+
+def _fail(error):
+  message = " ".join(str(error).split())
+  print(f"error: {message}", file=sys.stderr)
+  sys.exit(2)

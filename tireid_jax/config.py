@@ -1,0 +1,128 @@
+"""The config as data: checked once, written as JSON, compared with what a workdir holds."""
+
+import difflib
+import json
+import pathlib
+
+from absl import flags
+from ml_collections import ConfigDict
+
+STAGES = (0, 1, 2)
+# Sections that every stage of a workdir shares: another value would mean another model or data set.
+SHARED_FIELDS = ("data", "model", "prompts", "pretrained", "temperature", "seed", "select_on", "synth")
+# Within them, what changes memory and speed but not what is computed.
+FREE_FIELDS = ("model/scan_blocks", "model/remat")
+
+
+def to_json(config):
+  """Returns the config as plain JSON data: tuples become lists."""
+  return json.loads(config.to_json() if isinstance(config, ConfigDict) else json.dumps(config))
+
+
+def from_json(data):
+  """Returns the ConfigDict that `to_json` made the data of."""
+
+  def tuples(value):
+    if isinstance(value, dict):
+      return {key: tuples(item) for key, item in value.items()}
+    return tuple(tuples(item) for item in value) if isinstance(value, list) else value
+
+  return ConfigDict(tuples(data))
+
+
+def check(config):
+  """Raises ValueError, naming the field, for a value that no run could use."""
+  one_of(config, "select_on", ("val", "test", "last"))
+  for field in ("data.image_size", "data.caption_lengths", "stages"):
+    values = config[field]
+    if not values or not all(isinstance(v, int) and v >= 0 for v in values):
+      raise ValueError(f"{field} is {values}; it must be a tuple of whole numbers, as --config.{field}=(1,2)")
+  if len(config.data.image_size) != 2 or min(config.data.image_size) < 1:
+    raise ValueError(f"data.image_size is {config.data.image_size}; it must be (height, width) in pixels")
+  lengths = config.data.caption_lengths
+  if list(lengths) != sorted(set(lengths)) or lengths[-1] != 77 or lengths[0] < 3:
+    raise ValueError(f"data.caption_lengths is {lengths}; it must ascend from at least 3 and end with 77")
+  if not config.temperature > 0:
+    raise ValueError(f"temperature is {config.temperature}; it must be above 0")
+  for field in ("evaluation.batch_size", "log_every_steps", "checkpoint_every_steps"):
+    if config[field] < 1:
+      raise ValueError(f"{field} is {config[field]}; it must be at least 1")
+  if set(config.stages) - set(STAGES):
+    raise ValueError(f"stages is {config.stages}; the stages are 0, 1 and 2")
+
+
+def one_of(config, field, allowed):
+  """Raises ValueError, with the nearest allowed value, if the field has none of them."""
+  value = config[field]
+  if value not in allowed:
+    raise ValueError(f"{field} is {value!r}{nearest(str(value), allowed)}; it must be one of {', '.join(allowed)}")
+
+
+def nearest(name, names):
+  """Returns ` (did you mean ...?)`, or nothing where no name is near."""
+  near = difflib.get_close_matches(name, list(names), n=1)
+  return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def stage_numbers(config, flag):
+  """Returns the stages that --stage=FLAG runs: one of 0, 1, 2, or for "all" what the config says."""
+  if flag == "all":
+    own_stage0 = (0,) if config.pretrained == "stage0" else ()
+    return tuple(sorted({*own_stage0, *config.stages}))
+  if flag not in ("0", "1", "2"):
+    raise ValueError(f"--stage={flag} is no stage; it must be 0, 1, 2 or all")
+  return (int(flag),)
+
+
+def differences(old, new, stage_numbers):
+  """Returns a line for each field in which two configs (JSON data) would make these stages other runs.
+
+  Other stages' fields, logging, the mesh and folders of data may differ.
+  """
+  sections = (*SHARED_FIELDS, *(f"stage{n}" for n in stage_numbers))
+  old_fields, new_fields = _flatten(old), _flatten(new)
+  return [
+    f"{field.replace('/', '.')}: {old_fields.get(field)!r} there, {new_fields.get(field)!r} asked for"
+    for field in sorted(old_fields.keys() | new_fields.keys())
+    if field.split("/")[0] in sections and field not in FREE_FIELDS and old_fields.get(field) != new_fields.get(field)
+  ]
+
+
+def _flatten(data, prefix=""):
+  fields: dict = {}
+  for key, value in data.items():
+    path = f"{prefix}{key}"
+    fields.update(_flatten(value, f"{path}/") if isinstance(value, dict) else {path: value})
+  return fields
+
+
+def explain_flag_error(error, argv):
+  """Returns what is wrong with the command line, in one line."""
+  cause = error
+  while cause is not None:
+    if type(cause) is ValueError and "ablation" in str(cause):
+      return str(cause)
+    cause = cause.__cause__ or cause.__context__
+  for name in flags.FLAGS:
+    given = next((arg.split("=", 1)[1] for arg in argv if arg.startswith(f"--{name}=") and ".py" in arg), None)
+    if given and not pathlib.Path(given.split(":")[0]).is_file():
+      return f"--{name}={given}: there is no file {given.split(':')[0]}"
+  for field in (arg[len("--config.") :].split("=")[0] for arg in argv if arg.startswith("--config.")):
+    missing = _missing_field(field)
+    if missing:
+      return missing
+  return f"{error} (--help lists the flags)" if isinstance(error, flags.UnrecognizedFlagError) else str(error)
+
+
+def _missing_field(field):
+  """Returns what is wrong with a dotted field name, with the nearest real one, or None where the config has it."""
+  section = flags.FLAGS["config"].value if "config" in flags.FLAGS else None
+  for name in field.split("."):
+    if not isinstance(section, ConfigDict):
+      return f"--config.{field}: {name!r} is below a field that holds no others" if section is not None else None
+    if name not in section:
+      return (
+        f"--config.{field}: there is no field {name!r}{nearest(name, section)}; it must be one of {', '.join(section)}"
+      )
+    section = section[name]
+  return None

@@ -1,0 +1,78 @@
+"""What lies where in a workdir, and whether it belongs to the run that asks for it."""
+
+import json
+import os
+import pathlib
+
+import numpy as np
+
+from tireid_jax import config as config_lib
+
+CONFIG_FILE = "config.json"
+RESULT_FILE = "result.json"
+
+
+def stage_folder(workdir, number):
+  """Returns WORKDIR/stageN."""
+  return pathlib.Path(workdir).expanduser() / f"stage{number}"
+
+
+def write_json(path, data):
+  """Writes JSON so that a reader sees the whole file or none."""
+  path = pathlib.Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  temporary = path.with_name(f".{path.name}.{os.getpid()}")
+  temporary.write_text(json.dumps(data, indent=2) + "\n")
+  temporary.replace(path)
+
+
+def read_result(workdir, number):
+  """Returns the result of a finished stage, or None."""
+  path = stage_folder(workdir, number) / RESULT_FILE
+  return json.loads(path.read_text()) if path.is_file() else None
+
+
+def read_config(workdir):
+  """Returns the config that the workdir's newest run wrote.
+
+  Raises:
+    FileNotFoundError: if there is none.
+  """
+  path = pathlib.Path(workdir).expanduser() / CONFIG_FILE
+  if not path.is_file():
+    raise FileNotFoundError(
+      f"{workdir} is no workdir of a run (it has no {CONFIG_FILE}); make one with python -m tireid_jax.main "
+      f"--workdir={workdir}"
+    )
+  return config_lib.from_json(json.loads(path.read_text()))
+
+
+def check(workdir, config, number):
+  """Raises ValueError, showing the difference, if the workdir holds another model, data set or config of a stage."""
+  asked = config_lib.to_json(config)
+  made = [n for n in config_lib.STAGES if (stage_folder(workdir, n) / CONFIG_FILE).is_file()]
+  for other in made:
+    there = json.loads((stage_folder(workdir, other) / CONFIG_FILE).read_text())
+    depended_on = [n for n in made if n <= min(other, number)]
+    found = config_lib.differences(there, asked, depended_on)
+    if found:
+      more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+      raise ValueError(
+        f"{workdir} holds stage {other} of another run: {'; '.join(found[:3])}{more}; choose another --workdir, or ask "
+        f"for what is there"
+      )
+
+
+def claim(workdir, config, number):
+  """Writes the resolved config into the workdir and the stage's folder."""
+  data = config_lib.to_json(config)
+  write_json(stage_folder(workdir, number) / CONFIG_FILE, data)
+  write_json(pathlib.Path(workdir).expanduser() / CONFIG_FILE, data)
+
+
+def write_npz(path, arrays):
+  """Writes a compressed npz so that a reader sees the whole file or none."""
+  path = pathlib.Path(path)
+  temporary = path.with_name(f".{path.name}.{os.getpid()}.npz")
+  np.savez_compressed(temporary, **arrays)
+  temporary.replace(path)
