@@ -1,0 +1,161 @@
+"""The CLIP port's structure: prompts, depth, scan against unrolled. (Parity with published weights is its own test.)"""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tireid_jax.models.clip import CLIP, init_variables
+from tireid_jax.models.prompts import PromptSpec
+from tireid_jax.models.variants import Tower, Variant
+
+SMALL = Variant(Tower(16, 3, 2), Tower(12, 2, 2), patch_size=4, embedding_size=8, native_image_size=(8, 8))
+SIZE = (16, 8)
+
+
+def small(prompts=PromptSpec(), **kwargs):
+  return CLIP(SMALL, SIZE, prompts, **kwargs)
+
+
+@functools.partial(jax.jit, static_argnames=("model", "method", "is_training"))
+def run(model, variables, *inputs, method="__call__", is_training=False, key=None):
+  return model.apply(
+    variables, *inputs, method=method, is_training=is_training, rngs={"dropout": key} if is_training else {}
+  )
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def draw(model):
+  return init_variables(model, jax.random.key(0))
+
+
+@pytest.fixture
+def inputs():
+  images = jax.random.normal(jax.random.key(1), (3, *SIZE, 3))
+  tokens = jnp.array([[49406, 5, 6, 7, 49407, 0], [49406, 8, 49407, 0, 0, 0], [49406, 9, 9, 9, 9, 49407]])
+  return images, tokens
+
+
+def test_prompts_are_a_collection_of_their_own_with_tokens_per_encoder():
+  variables = draw(small(PromptSpec(image_length=4, text_length=2, depth=2)))
+  assert set(variables["params"]) == {"image_encoder", "text_encoder", "logit_scale"}
+  shapes = jax.tree.map(jnp.shape, variables["prompts"])
+  assert shapes == {"image_encoder": {"tokens": (2, 4, 16)}, "text_encoder": {"tokens": (2, 2, 12)}}
+
+
+def test_length_0_is_bit_equal_to_plain_clip(inputs):
+  plain = small()
+  variables = draw(plain)
+  without = small(PromptSpec(image_length=0, text_length=0, depth=2))
+  chex.assert_trees_all_equal(run(plain, variables, *inputs), run(without, variables, *inputs))
+
+
+@pytest.mark.parametrize("only", ["image", "text"])
+def test_prompts_of_one_encoder_leave_the_other_bit_equal(inputs, only):
+  plain, prompted = small(), small(PromptSpec(**{f"{only}_length": 3}, depth=2))
+  variables = draw(prompted)
+  image, text = run(prompted, variables, *inputs)
+  plain_image, plain_text = run(plain, {"params": variables["params"]}, *inputs)
+  assert np.array_equal(image, plain_image) == (only == "text")
+  assert np.array_equal(text, plain_text) == (only == "image")
+
+
+@pytest.mark.parametrize("prompts", [PromptSpec(), PromptSpec(3, 2, depth=1), PromptSpec(3, 2, depth=2)])
+def test_unrolled_blocks_equal_scanned_blocks(inputs, prompts):
+  variables = draw(small(prompts))
+  scanned = run(small(prompts), variables, *inputs)
+  unrolled = run(small(prompts, scan_blocks=False), variables, *inputs)
+  chex.assert_trees_all_close(scanned, unrolled, atol=2e-6)
+
+
+@pytest.mark.parametrize("remat", ["dots", "full"])
+def test_rematerialisation_changes_no_gradient(inputs, remat):
+  prompts = PromptSpec(2, 2, depth=2)
+  variables = draw(small(prompts))
+
+  def loss(model):
+    return jax.jit(jax.grad(lambda v: sum(jnp.sum(e**2) for e in model.apply(v, *inputs))))(variables)
+
+  chex.assert_trees_all_close(loss(small(prompts)), loss(small(prompts, remat=remat)), rtol=1e-4, atol=1e-6)
+
+
+def test_every_prompt_of_every_prompted_block_matters(inputs):
+  model = small(PromptSpec(3, 2, depth=2))
+  variables = draw(model)
+  gradients = jax.jit(
+    jax.grad(lambda prompts: sum(jnp.sum(e**2) for e in model.apply({**variables, "prompts": prompts}, *inputs)))
+  )(variables["prompts"])
+  for leaf in jax.tree.leaves(gradients):
+    assert (np.abs(leaf).max(axis=-1) > 0).all()
+
+
+def test_deep_prompts_replace_and_shallow_prompts_flow_on(inputs):
+  """With depth 1 the second block sees what block 1 made of its prompts; with depth 2 it sees fresh ones."""
+  shallow, deep = small(PromptSpec(3, 2, depth=1)), small(PromptSpec(3, 2, depth=2))
+  variables = draw(deep)
+  first = jax.tree.map(lambda tokens: tokens[:1], variables["prompts"])
+  image, _ = run(shallow, {"params": variables["params"], "prompts": first}, *inputs)
+  deep_image, _ = run(deep, variables, *inputs)
+  assert np.abs(image - deep_image).max() > 1e-4
+
+
+def test_text_features_do_not_depend_on_padding(inputs):
+  model = small(PromptSpec(2, 2, depth=2))
+  variables = draw(model)
+  _, tokens = inputs
+  short = run(model, variables, tokens, method="encode_text")
+  padded = run(model, variables, jnp.pad(tokens, ((0, 0), (0, 71))), method="encode_text")
+  np.testing.assert_allclose(short, padded, atol=2e-6)
+
+
+def test_text_is_pooled_at_the_first_end_token(inputs):
+  model = small()
+  variables = draw(model)
+  ended = jnp.array([[49406, 5, 49407, 0, 0]])
+  noise = jnp.array([[49406, 5, 49407, 8, 49407]])
+  encode = lambda tokens: run(model, variables, tokens, method="encode_text")  # noqa: E731
+  np.testing.assert_allclose(encode(ended), encode(noise), atol=2e-6)
+  assert np.abs(encode(ended) - encode(jnp.array([[49406, 6, 49407, 0, 0]]))).max() > 1e-3
+
+
+def test_prompt_dropout_acts_in_training_only(inputs):
+  model = small(PromptSpec(3, 2, depth=2, dropout=0.5))
+  variables = draw(model)
+  still = run(model, variables, *inputs)
+  chex.assert_trees_all_equal(still, run(small(PromptSpec(3, 2, depth=2)), variables, *inputs))
+  dropped = run(model, variables, *inputs, is_training=True, key=jax.random.key(3))
+  assert np.abs(dropped[0] - still[0]).max() > 1e-5
+
+
+def test_bfloat16_compute_keeps_float32_weights_and_outputs(inputs):
+  model = small(PromptSpec(2, 2, depth=2), dtype=jnp.bfloat16)
+  variables = draw(model)
+  assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+  exact = run(small(PromptSpec(2, 2, depth=2)), variables, *inputs)
+  for rough, fine in zip(run(model, variables, *inputs), exact, strict=True):
+    assert rough.dtype == jnp.float32
+    assert 0 < np.abs(rough - fine).max() < 0.05 * np.abs(fine).max()
+
+
+@pytest.mark.parametrize(
+  ("prompts", "message"),
+  [
+    (PromptSpec(-1, 2), "prompts.image_length is -1"),
+    (PromptSpec(4, 4, depth=3), "prompts.depth is 3, but the encoders have 3 (image) and 2 (text) blocks"),
+    (PromptSpec(4, 0, depth=0), "prompts.depth is 0"),
+    (PromptSpec(4, 4, dropout=1.0), "prompts.dropout is 1.0"),
+  ],
+)
+def test_impossible_prompts_are_refused(prompts, message):
+  with pytest.raises(ValueError) as error:
+    draw(small(prompts))
+  assert message in str(error.value)
+
+
+def test_an_unknown_activation_is_refused():
+  odd = Variant(SMALL.image, SMALL.text, 4, 8, activation="relu")
+  with pytest.raises(ValueError, match="activation is 'relu'; it must be one of quick_gelu, gelu"):
+    draw(CLIP(odd, SIZE))

@@ -1,0 +1,1 @@
+"""CLIP with prompts in both encoders. Models know no data, loss, mesh, stage or config object."""

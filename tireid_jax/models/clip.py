@@ -1,0 +1,82 @@
+"""CLIP with learnable prompts in both encoders."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from tireid_jax.models.prompts import PromptSpec
+from tireid_jax.models.text import TextEncoder
+from tireid_jax.models.transformer import ACTIVATIONS, REMAT_POLICIES
+from tireid_jax.models.variants import Variant, patch_grid
+from tireid_jax.models.vision import ImageEncoder
+
+# 1/0.07, where OpenAI's training started.
+INITIAL_LOGIT_SCALE = 2.659260036932778
+
+
+class CLIP(nn.Module):
+  """Two encoders into one space. Weights live in the collection "params", prompts in "prompts".
+
+  Attributes:
+    variant: sizes and numerics.
+    image_size: (h, w) of the images it takes, pixels.
+    prompts: how many prompt tokens, where; the default has none, which is plain CLIP.
+    dtype: type of the encoders' arithmetic. Weights, LayerNorm and the returned embeddings are float32.
+    scan_blocks: run the blocks as one compiled loop (small program, least memory on CPU) or unrolled.
+    remat: what is computed again in the backward pass: "none", "dots" (all but matrix products) or "full".
+  """
+
+  variant: Variant
+  image_size: tuple[int, int]
+  prompts: PromptSpec = PromptSpec()
+  dtype: Any = jnp.float32
+  scan_blocks: bool = True
+  remat: str = "none"
+
+  def setup(self):
+    variant, spec = self.variant, self.prompts
+    spec.check(variant.image.num_blocks, variant.text.num_blocks)
+    patch_grid(self.image_size, variant.patch_size)
+    for name, value, allowed in (
+      ("activation", variant.activation, ACTIVATIONS),
+      ("remat", self.remat, REMAT_POLICIES),
+    ):
+      if value not in allowed:
+        raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(allowed)}")
+    common = {
+      "embedding_size": variant.embedding_size,
+      "activation": variant.activation,
+      "eps": variant.layer_norm_eps,
+      "prompts": spec,
+      "dtype": self.dtype,
+      "scan_blocks": self.scan_blocks,
+      "remat": self.remat,
+    }
+    self.image_encoder = ImageEncoder(
+      image_size=self.image_size, patch_size=variant.patch_size, tower=variant.image, **common
+    )
+    self.text_encoder = TextEncoder(tower=variant.text, **common)
+    self.logit_scale = self.param("logit_scale", nn.initializers.constant(INITIAL_LOGIT_SCALE), ())
+
+  def __call__(self, images, tokens, *, is_training=False):
+    """Returns (image f32[B, E], text f32[B, E]), not normalised."""
+    return self.encode_image(images, is_training=is_training), self.encode_text(tokens, is_training=is_training)
+
+  def encode_image(self, images, *, is_training=False):
+    """Returns f32[B, E], not normalised, of images f32[B, h, w, 3] normalised with CLIP's mean and deviation."""
+    return self.image_encoder(images, is_training)
+
+  def encode_text(self, tokens, *, is_training=False):
+    """Returns f32[B, E], not normalised, of tokens i32[B, L], L at most 77."""
+    return self.text_encoder(tokens, is_training)
+
+
+def init_variables(model, key):
+  """Returns freshly drawn {"params": ..., "prompts": ...}; "prompts" is {} where the model has none."""
+  images = jnp.zeros((1, *model.image_size, 3))
+  tokens = jnp.zeros((1, 8), jnp.int32)
+  params_key, prompts_key = jax.random.split(key)
+  variables = model.init({"params": params_key, "prompts": prompts_key}, images, tokens)
+  return {"params": variables["params"], "prompts": variables.get("prompts", {})}

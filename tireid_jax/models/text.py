@@ -1,0 +1,65 @@
+"""CLIP's text transformer."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from tireid_jax.models.norm import LayerNorm
+from tireid_jax.models.prompts import PromptSpec, declare_prompts
+from tireid_jax.models.transformer import Transformer
+from tireid_jax.models.variants import TEXT_LENGTH, VOCABULARY_SIZE, Tower
+
+END_TOKEN = 49_407
+
+
+class TextEncoder(nn.Module):
+  """Causal transformer over byte-pair tokens; the output at the first end token projected into the joint space.
+
+  Prompts stand after the start token, have no position embedding and take no room of the caption.
+  """
+
+  tower: Tower
+  embedding_size: int
+  activation: str
+  eps: float
+  prompts: PromptSpec
+  dtype: Any
+  scan_blocks: bool
+  remat: str
+
+  @nn.compact
+  def __call__(self, tokens, is_training):
+    """Returns f32[B, E], not normalised.
+
+    Args:
+      tokens: i32[B, L], L at most 77: start token, caption, end token, zeros. Padding after the end token is not seen.
+      is_training: whether prompts drop out.
+    """
+    if tokens.shape[1] > TEXT_LENGTH:
+      raise ValueError(f"captions hold at most {TEXT_LENGTH} tokens, got {tokens.shape}; cut them with tokenize()")
+    # Initial deviations as in OpenAI's model.
+    x = nn.Embed(
+      VOCABULARY_SIZE,
+      self.tower.width,
+      embedding_init=nn.initializers.normal(0.02),
+      dtype=self.dtype,
+      name="token_embedding",
+    )(tokens)
+    positions = self.param("position_embedding", nn.initializers.normal(0.01), (TEXT_LENGTH, self.tower.width))
+    x = x + positions[: tokens.shape[1]].astype(self.dtype)  # [B, L, D]
+    end = jnp.argmax(tokens == END_TOKEN, axis=1)  # [B], the first one
+    prompts = declare_prompts(
+      self, self.prompts, self.prompts.text_length, self.tower.width, tokens.shape[0], is_training
+    )
+    if prompts is not None:
+      room = jnp.zeros((x.shape[0], prompts.shape[2], self.tower.width), x.dtype)
+      x = jnp.concatenate([x[:, :1], room, x[:, 1:]], axis=1)  # [B, L + P, D]
+      end = end + prompts.shape[2]
+    x = Transformer(
+      self.tower.num_blocks, self.tower.num_heads, True, self.activation, self.eps, self.dtype, self.scan_blocks,
+      self.remat, name="transformer",
+    )(x, prompts)  # fmt: skip
+    x = jnp.take_along_axis(x, end[:, None, None], axis=1)[:, 0]  # [B, D]
+    x = LayerNorm(self.eps, name="ln_final")(x)
+    return nn.Dense(self.embedding_size, use_bias=False, dtype=self.dtype, name="projection")(x).astype(jnp.float32)

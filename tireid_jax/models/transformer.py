@@ -1,0 +1,108 @@
+"""The pre-norm transformer that both encoders share, with prompts swapped in at each block."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from tireid_jax.models.norm import LayerNorm
+
+ACTIVATIONS = {
+  "quick_gelu": lambda x: x * jax.nn.sigmoid(1.702 * x),
+  "gelu": lambda x: jax.nn.gelu(x, approximate=False),
+}
+
+# What each rematerialisation choice keeps from the forward pass; everything else is computed again.
+REMAT_POLICIES = {
+  "none": None,
+  "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+  "full": jax.checkpoint_policies.nothing_saveable,
+}
+
+
+class Attention(nn.Module):
+  """Multi-head self-attention; three projections rather than one, the faster form on TPU."""
+
+  num_heads: int
+  is_causal: bool
+  dtype: Any
+
+  @nn.compact
+  def __call__(self, x):
+    width = x.shape[-1]
+    heads = (*x.shape[:-1], self.num_heads, width // self.num_heads)
+    query, key, value = (
+      nn.Dense(width, dtype=self.dtype, name=name)(x).reshape(heads) for name in ("query", "key", "value")
+    )  # [B, L, H, K] each
+    mixed = jax.nn.dot_product_attention(query, key, value, is_causal=self.is_causal)
+    return nn.Dense(width, dtype=self.dtype, name="out")(mixed.reshape(x.shape))
+
+
+class Block(nn.Module):
+  """One residual block. Its first act is to put its prompts, if it has any, in their places."""
+
+  num_heads: int
+  is_causal: bool
+  activation: str
+  eps: float
+  dtype: Any
+
+  @nn.compact
+  def __call__(self, x, prompt):
+    """Returns (x f[B, L, D], None), the pair that `nn.scan` wants.
+
+    Args:
+      x: f[B, L, D] with the prompts' places at 1..P.
+      prompt: (tokens f[B, P, D], is_prompted bool[]), or None where the encoder has no prompts.
+    """
+    if prompt is not None:
+      x = _place_prompts(x, *prompt)
+    x = x + Attention(self.num_heads, self.is_causal, self.dtype, name="attn")(LayerNorm(self.eps, name="ln_1")(x))
+    hidden = nn.Dense(4 * x.shape[-1], dtype=self.dtype, name="fc")(LayerNorm(self.eps, name="ln_2")(x))
+    return x + nn.Dense(x.shape[-1], dtype=self.dtype, name="proj")(ACTIVATIONS[self.activation](hidden)), None
+
+
+def _place_prompts(x, tokens, is_prompted):
+  """Returns x with its places 1..P replaced by `tokens`, or as it came beyond the prompts' depth."""
+  num_prompts = tokens.shape[1]
+  placed = jnp.where(is_prompted, tokens.astype(x.dtype), x[:, 1 : 1 + num_prompts])
+  return jnp.concatenate([x[:, :1], placed, x[:, 1 + num_prompts :]], axis=1)
+
+
+class Transformer(nn.Module):
+  """A stack of blocks with stacked weights, run as a loop or unrolled: the same variables and results."""
+
+  num_blocks: int
+  num_heads: int
+  is_causal: bool
+  activation: str
+  eps: float
+  dtype: Any
+  scan_blocks: bool = True
+  remat: str = "none"
+
+  @nn.compact
+  def __call__(self, x, prompts=None):
+    """Returns f[B, L, D].
+
+    Args:
+      x: f[B, L, D] with room for the prompts at 1..P.
+      prompts: None or f32[depth, B, P, D], depth at most the number of blocks.
+    """
+    block = Block
+    if self.remat != "none":
+      block = nn.remat(Block, policy=REMAT_POLICIES[self.remat], prevent_cse=not self.scan_blocks)
+    stack = nn.scan(
+      block,
+      variable_axes={"params": 0},
+      split_rngs={"params": True},
+      length=self.num_blocks,
+      unroll=1 if self.scan_blocks else self.num_blocks,
+    )
+    if prompts is not None:
+      depth = prompts.shape[0]
+      prompts = jnp.pad(prompts, [(0, self.num_blocks - depth)] + [(0, 0)] * 3)
+      prompts = (prompts, jnp.arange(self.num_blocks) < depth)
+    x, _ = stack(self.num_heads, self.is_causal, self.activation, self.eps, self.dtype, name="blocks")(x, prompts)
+    return x

@@ -1,0 +1,70 @@
+"""CLIP's image transformer."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from tireid_jax.models.norm import LayerNorm
+from tireid_jax.models.prompts import PromptSpec, declare_prompts
+from tireid_jax.models.transformer import Transformer
+from tireid_jax.models.variants import Tower, patch_grid
+
+
+class ImageEncoder(nn.Module):
+  """Class token, patches, transformer; the class token's output projected into the joint space.
+
+  Prompts stand after the class token and enter after `ln_pre`, in block 0 as in all later blocks; they have no
+  position embedding.
+  """
+
+  image_size: tuple[int, int]
+  patch_size: int
+  tower: Tower
+  embedding_size: int
+  activation: str
+  eps: float
+  prompts: PromptSpec
+  dtype: Any
+  scan_blocks: bool
+  remat: str
+
+  @nn.compact
+  def __call__(self, images, is_training):
+    """Returns f32[B, E], not normalised.
+
+    Args:
+      images: f[B, h, w, 3] normalised with CLIP's mean and deviation.
+      is_training: whether prompts drop out.
+    """
+    if images.shape[1:] != (*self.image_size, 3):
+      raise ValueError(
+        f"the image encoder takes [B, {self.image_size[0]}, {self.image_size[1]}, 3], got {images.shape}"
+      )
+    scale = self.tower.width**-0.5
+    x = nn.Dense(self.tower.width, use_bias=False, dtype=self.dtype, name="patch_embedding")(self._patches(images))
+    class_token = self.param("class_embedding", nn.initializers.normal(scale), (self.tower.width,))
+    positions = self.param("position_embedding", nn.initializers.normal(scale), (1 + x.shape[1], self.tower.width))
+    class_token = jnp.broadcast_to(class_token.astype(self.dtype), (x.shape[0], 1, self.tower.width))
+    x = jnp.concatenate([class_token, x], axis=1) + positions.astype(self.dtype)  # [B, 1 + patches, D]
+    x = LayerNorm(self.eps, name="ln_pre")(x)
+    prompts = declare_prompts(
+      self, self.prompts, self.prompts.image_length, self.tower.width, images.shape[0], is_training
+    )
+    if prompts is not None:
+      room = jnp.zeros((x.shape[0], prompts.shape[2], self.tower.width), x.dtype)
+      x = jnp.concatenate([x[:, :1], room, x[:, 1:]], axis=1)  # [B, 1 + P + patches, D]
+    x = Transformer(
+      self.tower.num_blocks, self.tower.num_heads, False, self.activation, self.eps, self.dtype, self.scan_blocks,
+      self.remat, name="transformer",
+    )(x, prompts)  # fmt: skip
+    x = LayerNorm(self.eps, name="ln_post")(x[:, 0])  # [B, D]
+    return nn.Dense(self.embedding_size, use_bias=False, dtype=self.dtype, name="projection")(x).astype(jnp.float32)
+
+  def _patches(self, images):
+    """Returns f[B, patches, patch * patch * 3], row by row, each patch by row, column and channel."""
+    size = self.patch_size
+    rows, columns = patch_grid(self.image_size, size)
+    images = images[:, : rows * size, : columns * size].astype(self.dtype)
+    images = images.reshape(-1, rows, size, columns, size, 3)
+    return images.transpose(0, 1, 3, 2, 4, 5).reshape(-1, rows * columns, size * size * 3)
