@@ -1,0 +1,88 @@
+"""Small raw trees of real JPEG files in the layouts of the data sets, for tests."""
+
+import json
+import pathlib
+
+import numpy as np
+from PIL import Image
+
+from tireid_jax.data import schema
+
+# Identities of each split. Small, but a split of every data set fills a batch of 4.
+NUM_IDS = {"train": 6, "val": 3, "test": 3}
+IMAGES_PER_ID = 3
+
+_COLOURS = ("red", "green", "blue", "black", "white", "yellow", "grey", "brown", "pink", "purple")
+_GARMENTS = ("coat", "shirt", "jacket", "dress", "vest", "sweater")
+
+
+def make_tree(raw_dir, name, *, num_ids=None, images_per_id=IMAGES_PER_ID, seed=0):
+  """Writes a raw data set below `raw_dir`, with the quirks of the real one, and returns its folder.
+
+  Args:
+    raw_dir: where the layout's folder is made.
+    name: of the data set, as config.data.name.
+    num_ids: {split: identities}; splits that the real data set lacks are left out.
+    images_per_id: images of each identity but one in each split of CUHK-PEDES, which has one.
+    seed: of sizes, pixels, captions and the order of entries.
+  """
+  layout = schema.layout_of(name)
+  rng = np.random.default_rng(seed)
+  root = pathlib.Path(raw_dir) / layout.folder
+  entries, person_id = [], layout.first_id
+  for split, count in (num_ids or NUM_IDS).items():
+    if layout.published and split not in layout.published:
+      continue
+    for place in range(count):
+      is_single = layout.first_id == 1 and place == 0
+      for shot in range(1 if is_single else images_per_id):
+        entries.append(_entry(layout, split, person_id, shot, rng))
+        write_image(root / "imgs" / entries[-1][layout.path_key], rng)
+      person_id += 1
+  entries = [entries[row] for row in rng.permutation(len(entries))]
+  write_annotations(root, layout, entries)
+  return root
+
+
+def read_entries(root, name):
+  """Returns the entries of a tree's annotation file."""
+  return json.loads((root / schema.layout_of(name).annotation_files[0]).read_text(encoding="utf-8"))
+
+
+def write_annotations(root, layout, entries):
+  """Writes the annotation file of a tree."""
+  root.mkdir(parents=True, exist_ok=True)
+  layout = schema.layout_of(layout) if isinstance(layout, str) else layout
+  (root / layout.annotation_files[0]).write_text(json.dumps(entries), encoding="utf-8")
+
+
+def write_image(path, rng):
+  """Writes a JPEG file of random size with smooth random colours."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  width, height = int(rng.integers(20, 50)), int(rng.integers(50, 110))
+  coarse = rng.integers(0, 256, (6, 3, 3), dtype=np.uint8)
+  Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC).save(path, quality=90)
+
+
+def _entry(layout, split, person_id, shot, rng):
+  """Returns one entry of an annotation list, as the real file spells it."""
+  # CUHK-PEDES gathers folders of older sets, ICFG-PEDES stores some test images below train/, RSTPReid is flat.
+  path = {
+    "icfg_pedes": f"{'train' if (person_id + shot) % 2 else 'test'}/{person_id:04d}/{person_id:04d}_{shot:03d}.jpg",
+    "rstp_reid": f"{person_id:04d}_c{shot + 1}_{shot:04d}.jpg",
+  }.get(layout.name, f"{('CUHK03', 'Market')[person_id % 2]}/{person_id:04d}_{shot}.jpg")
+  # One caption an image in ICFG-PEDES, two elsewhere, and sometimes three in CUHK-PEDES.
+  num_captions = 1 if layout.name == "icfg_pedes" else 2
+  if layout.first_id == 1 and shot == 1:
+    num_captions = 3
+  captions = [_caption(person_id, rng) for _ in range(num_captions)]
+  entry = {"split": split, "captions": captions, layout.path_key: path, "id": person_id}
+  if layout.name != "rstp_reid":
+    entry["processed_tokens"] = [caption.lower().rstrip(".").split() for caption in captions]
+  return entry
+
+
+def _caption(person_id, rng):
+  colour, garment = _COLOURS[person_id % len(_COLOURS)], _GARMENTS[person_id % len(_GARMENTS)]
+  words = f"A person in a {colour} {garment} with {_COLOURS[int(rng.integers(len(_COLOURS)))]} shoes."
+  return words + " They are walking." * int(rng.integers(0, 4))

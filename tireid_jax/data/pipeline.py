@@ -1,0 +1,204 @@
+"""Batches of a Split: for training by step, for evaluation in the order of rows or of lengths."""
+
+import concurrent.futures
+import threading
+
+import numpy as np
+
+from tireid_jax.data import prepared, tokenizer
+
+# Batches read ahead of the step: one for the accelerator to take, one in the making.
+READ_AHEAD = 2
+
+
+class Batches:
+  """Training batches by step: `batches(step)` depends on the seed and the step alone.
+
+  Every epoch shuffles the captions anew and takes each once, with its image; the captions that would not fill the last
+  batch of an epoch are left out of it. Consecutive steps are read ahead in a background thread; `close`, or leaving the
+  `with` block, ends it.
+
+  Args:
+    split: Split to draw from.
+    batch_size: B, over all processes.
+    seed: whole number that the order follows from.
+    caption_lengths: ascending, the last at least every caption's; a batch is padded to the least that holds it.
+    num_epochs: ends after so many; None for no end.
+    process_index, process_count: this process gets rows index * B / count and on of each batch. The captions' length is
+      that of the whole batch, so that all processes agree on the shape.
+    read_ahead: batches prepared before they are asked for; 0 for none.
+  """
+
+  def __init__(
+    self,
+    split,
+    batch_size,
+    *,
+    seed,
+    caption_lengths,
+    num_epochs=None,
+    process_index=0,
+    process_count=1,
+    read_ahead=READ_AHEAD,
+  ):
+    num_captions = len(split.tokens)
+    if num_captions < batch_size:
+      raise ValueError(
+        f"batch_size {batch_size} is more than the {num_captions} captions of {split.name} {split.split}; make it less"
+      )
+    self._split = split
+    self._seed = seed
+    self._batch_size = batch_size
+    self._rows = _process_rows(batch_size, process_index, process_count)
+    self._buckets = _Buckets(split.tokens, caption_lengths)
+    self._epoch, self._order = -1, np.arange(0)  # the order of captions in the epoch last read
+    self.steps_per_epoch = num_captions // batch_size
+    self.num_steps = None if num_epochs is None else num_epochs * self.steps_per_epoch
+    self._read = _ReadAhead(self._load, read_ahead, self.num_steps)
+
+  def __call__(self, step):
+    """Returns {"images": u8[B, h, w, 3], "tokens": i32[B, L], "person_id": i32[B] labels} of one step, from 0.
+
+    B counts this process' rows only.
+    """
+    if step < 0 or (self.num_steps is not None and step >= self.num_steps):
+      raise ValueError(f"step {step} is not among the steps 0 to {self.num_steps} of these batches")
+    return self._read(step)
+
+  def close(self):
+    """Ends the background thread; batches that were read ahead are dropped."""
+    self._read.close()
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *error):
+    self.close()
+
+  def _load(self, step):
+    captions = self._captions(step)
+    length = self._buckets.length(captions)
+    captions = captions[self._rows]
+    images = self._split.caption_image[captions]
+    return {
+      "images": self._split.images[images],
+      "tokens": self._split.tokens[captions, :length],
+      "person_id": self._split.labels[images],
+    }
+
+  def _captions(self, step):
+    """Returns the rows of captions of one step's whole batch."""
+    epoch, place = divmod(step, self.steps_per_epoch)
+    if epoch != self._epoch:
+      self._epoch, self._order = epoch, prepared.permutation(len(self._split.tokens), self._seed, epoch)
+    return self._order[place * self._batch_size : (place + 1) * self._batch_size]
+
+
+def image_batches(split, batch_size, *, process_index=0, process_count=1, read_ahead=READ_AHEAD):
+  """Yields every image of a split once, in the order of rows.
+
+  The last batch is filled up by repeating the last row, so `result[batch["rows"]] = encoded` is right for all of them.
+
+  Yields:
+    {"images": u8[B, h, w, 3], "rows": i64[B], "is_valid": bool[B], false in the filling}. With several processes,
+    `images` are this one's share, `rows` and `is_valid` are of the whole batch.
+  """
+  mine = _process_rows(batch_size, process_index, process_count)
+  for rows, is_valid, images in _evaluation_batches(
+    np.arange(len(split.images)), batch_size, lambda rows: split.images[rows[mine]], read_ahead
+  ):
+    yield {"images": images, "rows": rows, "is_valid": is_valid}
+
+
+def caption_batches(split, batch_size, caption_lengths, *, process_index=0, process_count=1, read_ahead=READ_AHEAD):
+  """Yields every caption of a split once, short ones first; `rows` says which they are.
+
+  Yields:
+    {"tokens": i32[B, L], "rows": i64[B], "is_valid": bool[B]}, as `image_batches`; L is the least of `caption_lengths`
+    that holds the batch.
+  """
+  mine = _process_rows(batch_size, process_index, process_count)
+  buckets = _Buckets(split.tokens, caption_lengths)
+  order = np.argsort(buckets.lengths, kind="stable")
+  for rows, is_valid, tokens in _evaluation_batches(
+    order, batch_size, lambda rows: split.tokens[rows[mine], : buckets.length(rows)], read_ahead
+  ):
+    yield {"tokens": tokens, "rows": rows, "is_valid": is_valid}
+
+
+def _evaluation_batches(order, batch_size, load, read_ahead):
+  """Yields (rows, is_valid, load(rows)) for B rows of `order` at a time."""
+  num_batches = -(-len(order) // batch_size)
+  padded = np.pad(order, (0, num_batches * batch_size - len(order)), mode="edge").reshape(num_batches, batch_size)
+  is_valid = np.arange(padded.size).reshape(padded.shape) < len(order)
+  read = _ReadAhead(lambda batch: load(padded[batch]), read_ahead, num_batches)
+  try:
+    for batch in range(num_batches):
+      yield padded[batch], is_valid[batch], read(batch)
+  finally:
+    read.close()
+
+
+class _Buckets:
+  """Which of a few lengths a batch of captions is padded to."""
+
+  def __init__(self, tokens, caption_lengths):
+    self.lengths = tokenizer.token_lengths(tokens)
+    self._lengths = np.array(caption_lengths)
+    ascending = len(caption_lengths) > 0 and self._lengths[0] > 0 and (np.diff(self._lengths) > 0).all()
+    if not ascending or self._lengths[-1] != tokens.shape[1]:
+      raise ValueError(
+        f"config.data.caption_lengths must be ascending and end with {tokens.shape[1]}, got {tuple(caption_lengths)}"
+      )
+
+  def length(self, captions):
+    """Returns the least of the lengths that holds every one of some captions, given by row."""
+    return int(self._lengths[np.searchsorted(self._lengths, self.lengths[captions].max())])
+
+
+class _ReadAhead:
+  """Calls `load(step)`, and for steps asked for one after the other, ahead of time in a thread of its own.
+
+  At most `depth` results wait. What `load` raises is raised where its step is asked for.
+  """
+
+  def __init__(self, load, depth, num_steps):
+    self._load = load
+    self._depth = depth
+    self._num_steps = num_steps
+    self._last_step = None
+    self._waiting = {}  # step: future
+    self._lock = threading.Lock()
+    self._pool = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="batches") if depth else None
+
+  def __call__(self, step):
+    with self._lock:
+      if self._pool is None:
+        return self._load(step)
+      if self._last_step is not None and step != self._last_step + 1:
+        self._drop()
+      future = self._waiting.pop(step, None) or self._pool.submit(self._load, step)
+      self._last_step = step
+      for ahead in range(step + 1, step + 1 + self._depth):
+        if ahead not in self._waiting and (self._num_steps is None or ahead < self._num_steps):
+          self._waiting[ahead] = self._pool.submit(self._load, ahead)
+    return future.result()
+
+  def close(self):
+    with self._lock:
+      self._drop()
+      if self._pool is not None:
+        self._pool.shutdown(cancel_futures=True)
+
+  def _drop(self):
+    for future in self._waiting.values():
+      future.cancel()
+    self._waiting.clear()
+
+
+def _process_rows(batch_size, process_index, process_count):
+  """Returns the slice of a batch that one of several processes reads."""
+  if batch_size < 1 or batch_size % process_count:
+    raise ValueError(f"batch_size {batch_size} must be a multiple of the {process_count} processes")
+  share = batch_size // process_count
+  return slice(process_index * share, (process_index + 1) * share)

@@ -1,0 +1,224 @@
+"""Prepared data sets: fixed-size images in array records, and beside them an index of identities, captions, tokens."""
+
+import dataclasses
+import json
+import pathlib
+import shlex
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from tireid_jax.data import schema
+
+# Written last, so a folder without it is no prepared data set.
+INFO_FILE = "dataset.json"
+
+# A split whose images take no more is held in memory. CUHK-PEDES' test split takes 0.42 GiB, its train split 4.7.
+IN_MEMORY_BYTES = 2**30
+
+# Records read at a time, and rows compared with their records, when a split is opened.
+_CHUNK = 64
+_NUM_CHECKED_ROWS = 8
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Split:
+  """One split of a prepared data set.
+
+  Attributes:
+    name, split: which data set and split this is.
+    images: u8[num_images, h, w, 3] by `images[rows]`, rows an array or a slice: in memory, or read as asked.
+    person_id: i32[num_images] identities as in the annotation file.
+    labels: i32[num_images] the same, but counted 0..C-1 in ascending order of `person_id` where this is train.
+    num_identities: C.
+    tokens: i32[num_captions, 77] ids of each caption.
+    caption_image: i32[num_captions] row of the image that each caption describes.
+    captions: each caption as annotated.
+    file_paths: path of each image below the raw folder's `imgs/`.
+    fingerprint: digest of the data set's whole content.
+  """
+
+  name: str
+  split: str
+  images: "np.ndarray | RecordImages"
+  person_id: np.ndarray
+  labels: np.ndarray
+  num_identities: int
+  tokens: np.ndarray
+  caption_image: np.ndarray
+  captions: list[str]
+  file_paths: list[str]
+  fingerprint: str
+
+
+class RecordImages:
+  """Images of a split, read from its records whenever they are indexed."""
+
+  def __init__(self, source, image_size, rows=None):
+    """Reads through `source`; `rows` picks some of its records, all if not given."""
+    self._source = source
+    self._rows = np.arange(len(source)) if rows is None else rows
+    self.shape = (len(self._rows), *image_size, 3)
+    self.nbytes = int(np.prod(self.shape, dtype=np.int64))
+
+  def __len__(self):
+    return self.shape[0]
+
+  def __getitem__(self, rows):
+    """Returns u8[n, h, w, 3] for an array, list or slice of rows."""
+    rows = self._rows[rows]
+    images = np.empty((len(rows), *self.shape[1:]), np.uint8)
+    for image, record in zip(images, self._source.__getitems__(rows.tolist()), strict=True):
+      image[:] = record["image"]
+    return images
+
+  def in_memory(self):
+    """Returns all of them as one array."""
+    images = np.empty(self.shape, np.uint8)
+    for start in range(0, len(self), _CHUNK):
+      images[start : start + _CHUNK] = self[start : start + _CHUNK]
+    return images
+
+
+def prepared_path(data_dir, name, image_size):
+  """Returns the folder of a data set prepared at an image size, whether it is there or not."""
+  return pathlib.Path(data_dir) / schema.layout_of(name).name / schema.size_name(image_size) / schema.VERSION
+
+
+def dataset_info(data_dir, name, image_size):
+  """Returns what is known of a prepared data set: counts by split, fingerprint, versions.
+
+  Raises:
+    FileNotFoundError: it is not prepared; the message has the command that prepares it.
+  """
+  path = prepared_path(data_dir, name, image_size) / INFO_FILE
+  if path.is_file():
+    return json.loads(path.read_text())
+  others = [found.parts[-3] for found in sorted(pathlib.Path(data_dir).glob(f"{name}/*/{schema.VERSION}/{INFO_FILE}"))]
+  known = f" (it is at {', '.join(others)})" if others else ""
+  raise FileNotFoundError(
+    f"{name} at {schema.size_name(image_size)} is not prepared in {data_dir}{known}; run "
+    f"{prepare_command(data_dir, name, image_size)}"
+  )
+
+
+def prepare_command(data_dir, name, image_size):
+  """Returns the command line that prepares a data set, but for the raw folder's name."""
+  layout = schema.layout_of(name)
+  size = shlex.quote(f"--config.data.image_size=({image_size[0]},{image_size[1]})")
+  folder = shlex.quote(f"--config.data_dir={data_dir}")
+  return f"python -m tireid_jax.data.prepare --config={layout.config} {folder} {size} --raw=DIR"
+
+
+def open_split(data_dir, name, image_size, split, *, val_identities=0, seed=0, in_memory_bytes=IN_MEMORY_BYTES):
+  """Returns a Split of a prepared data set.
+
+  Args:
+    data_dir: folder of prepared data sets.
+    name: of the data set, as config.data.name.
+    image_size: (h, w) pixels that it was prepared at.
+    split: "train", "val" or "test".
+    val_identities: for data sets without a val split: so many training identities, chosen by `seed`, are val and leave
+      train.
+    seed: chooses them.
+    in_memory_bytes: a split whose images take no more is read into memory.
+  """
+  info = dataset_info(data_dir, name, image_size)
+  stored = _stored_split(info, split, val_identities)
+  folder = prepared_path(data_dir, name, image_size)
+  source = tfds.builder_from_directory(folder).as_data_source(stored)
+  index = read_index(folder, stored)
+  _check_rows(folder, stored, source, index)
+  rows = np.arange(len(source))
+  if val_identities and stored == "train":
+    is_val = np.isin(index["person_id"], _held_out(index["person_id"], val_identities, seed))
+    rows = np.flatnonzero(is_val if split == "val" else ~is_val)
+  images = RecordImages(source, tuple(info["image_size"]), rows)
+  person_id = index["person_id"][rows]
+  identities, labels = np.unique(person_id, return_inverse=True)
+  row_of = np.full(len(source), -1, np.int32)
+  row_of[rows] = np.arange(len(rows))
+  kept = np.flatnonzero(row_of[index["caption_image"]] >= 0)
+  return Split(
+    name=name,
+    split=split,
+    images=images.in_memory() if images.nbytes <= in_memory_bytes else images,
+    person_id=person_id,
+    labels=labels.astype(np.int32) if split == "train" else person_id,
+    num_identities=len(identities),
+    tokens=index["tokens"][kept].astype(np.int32),
+    caption_image=row_of[index["caption_image"][kept]],
+    captions=[index["captions"][row] for row in kept],
+    file_paths=[index["file_paths"][row] for row in rows],
+    fingerprint=info["fingerprint"],
+  )
+
+
+def write_index(folder, split, *, person_id, caption_image, tokens, captions, file_paths):
+  """Writes what is known of a split but its pixels; `read_index` returns the same by name."""
+  # The strings go in as JSON: numpy would pad each to the longest.
+  text = np.frombuffer(json.dumps({"captions": captions, "file_paths": file_paths}).encode(), np.uint8)
+  np.savez_compressed(
+    _index_file(folder, split),
+    person_id=np.asarray(person_id, np.int32),
+    caption_image=np.asarray(caption_image, np.int32),
+    tokens=np.asarray(tokens, np.uint16),
+    text=text,
+  )
+
+
+def read_index(folder, split):
+  """Returns {"person_id", "caption_image", "tokens", "captions", "file_paths"} of a split."""
+  with np.load(_index_file(folder, split), allow_pickle=False) as arrays:
+    index = {key: arrays[key] for key in ("person_id", "caption_image", "tokens")}
+    return index | json.loads(arrays["text"].tobytes())
+
+
+def permutation(num, *key):
+  """Returns i64[num], a permutation of 0..num-1 that depends on `num` and up to two whole numbers alone.
+
+  It sorts the raw output of a counter-based generator, which numpy keeps from version to version, unlike
+  `Generator.permutation`.
+  """
+  words = [number % 2**64 for number in key] + [0] * (2 - len(key))
+  return np.argsort(np.random.Philox(key=np.array(words, np.uint64)).random_raw(num), kind="stable")
+
+
+def _index_file(folder, split):
+  return pathlib.Path(folder) / f"index_{split}.npz"
+
+
+def _stored_split(info, split, val_identities):
+  """Returns which split of the files holds `split`."""
+  name, stored = info["name"], info["counts"]
+  if val_identities and "val" in stored:
+    raise ValueError(f"{name} has a val split of its own; set --config.data.val_identities=0, not {val_identities}")
+  if "train" in stored and not 0 <= val_identities < stored["train"]["ids"]:
+    raise ValueError(
+      f"config.data.val_identities={val_identities} must be from 0 to less than the {stored['train']['ids']} training "
+      f"identities of {name}"
+    )
+  if split in stored:
+    return split
+  if split == "val" and val_identities:
+    return "train"
+  hint = "; --config.data.val_identities=N holds out training identities" if split == "val" else ""
+  raise ValueError(f"{name} has no split {split!r}, only {', '.join(stored)}{hint}")
+
+
+def _held_out(person_id, val_identities, seed):
+  """Returns the identities that `seed` makes validation, out of all in `person_id`."""
+  identities = np.unique(person_id)
+  return identities[permutation(len(identities), seed)[:val_identities]]
+
+
+def _check_rows(folder, split, source, index):
+  """Compares the index with a few records, so that mixed-up files are noticed before they are trained on."""
+  rows = np.unique(np.linspace(0, len(source) - 1, _NUM_CHECKED_ROWS).astype(int)).tolist()
+  expected = list(zip(index["file_paths"], index["person_id"].tolist(), strict=True))
+  records = source.__getitems__(rows)
+  if len(expected) != len(source) or any(
+    (record["file_path"].decode(), record["person_id"]) != expected[row]
+    for row, record in zip(rows, records, strict=True)
+  ):
+    raise ValueError(f"index and records of {split} in {folder} do not belong together; remove it and prepare it again")

@@ -1,0 +1,208 @@
+"""Writes the synthetic data sets to disk in CUHK-PEDES' layout."""
+
+import json
+import multiprocessing
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tireid_jax.data.synth.attributes import GENERIC, PEDES, SPLITS, sample_people
+from tireid_jax.data.synth.camera import CAMERAS, photograph
+from tireid_jax.data.synth.captions import DEFAULT_NOISE, describe, tokens
+from tireid_jax.data.synth.generic import draw_generic
+from tireid_jax.progress import bar
+
+PEDES_FOLDER, GENERIC_FOLDER = "SynthPEDES", "SynthGeneric"
+ANNOTATIONS, ATTRIBUTES, SETTINGS, IMAGES = "reid_raw.json", "attributes.json", "settings.json", "imgs"
+# Raise it when a change to this package changes a byte of what is written for the same settings.
+GENERATOR_VERSION = 1
+CAPTIONS_PER_IMAGE = 2
+GENERIC_CHUNK = 32
+# Below this the processes take longer to start than the images take to draw.
+MIN_IMAGES_TO_SPREAD = 400
+
+# An annotation as in reid_raw.json, and what attributes.json tells of the same image.
+Entry = tuple[dict[str, Any], dict[str, Any]]
+
+
+def write_pedes(
+  root: str | os.PathLike,
+  *,
+  seed: int,
+  num_train_ids: int,
+  num_val_ids: int,
+  num_test_ids: int,
+  images_per_id: int,
+  caption_noise: float = DEFAULT_NOISE,
+  num_workers: int | None = None,
+) -> Path:
+  """Writes SynthPEDES under `root` and returns its folder; leaves one made with the same settings as it is.
+
+  Beside reid_raw.json and imgs/ there is attributes.json: per file_path the person's "attributes", the names of those
+  "visible" in it, its "view" and, for each caption, what it "mentioned". It is for the oracle, never for training.
+
+  Args:
+    root: folder that holds the data sets; made if missing.
+    seed: everything drawn derives from it. An image depends on the seed, its split, person and number alone.
+    num_train_ids: persons to train on; num_val_ids and num_test_ids likewise. No two share all attributes.
+    images_per_id: images of each person, by as many cameras as there are.
+    caption_noise: share of attributes that a caption tells wrong.
+    num_workers: processes; by default one a core. The bytes do not depend on it. Processes are spawned, so a script
+      that calls this with more than one needs the usual `if __name__ == "__main__"`.
+  """
+  counts = dict(zip(SPLITS, (num_train_ids, num_val_ids, num_test_ids), strict=True))
+  settings: dict[str, Any] = {"seed": seed, **{f"num_{split}_ids": count for split, count in counts.items()}}
+  settings |= {"images_per_id": images_per_id, "caption_noise": caption_noise}
+
+  def tasks(folder: Path):
+    for camera in CAMERAS:
+      (folder / IMAGES / camera).mkdir(parents=True)
+    number = 0
+    for split, people in sample_people(seed, counts).items():
+      for index, person in enumerate(people):
+        number += 1
+        yield folder, seed, split, index, number, person, images_per_id, caption_noise
+
+  return _publish(
+    Path(root) / PEDES_FOLDER, settings, sum(counts.values()) * images_per_id, tasks, _person, num_workers
+  )
+
+
+def write_generic(
+  root: str | os.PathLike, *, seed: int, num_train_images: int, num_eval_images: int, num_workers: int | None = None
+) -> Path:
+  """Writes SynthGeneric under `root` and returns its folder; leaves one made with the same settings as it is.
+
+  Every image is an identity of its own. Validation and test have `num_eval_images` each. See write_pedes.
+  """
+  counts = dict(zip(SPLITS, (num_train_images, num_eval_images, num_eval_images), strict=True))
+  settings = {"seed": seed, "num_train_images": num_train_images, "num_eval_images": num_eval_images}
+
+  def tasks(folder: Path):
+    first = 1
+    for split, count in counts.items():
+      (folder / IMAGES / split).mkdir(parents=True)
+      for start in range(0, count, GENERIC_CHUNK):
+        yield folder, seed, split, start, min(count, start + GENERIC_CHUNK), first
+      first += count
+
+  return _publish(Path(root) / GENERIC_FOLDER, settings, sum(counts.values()), tasks, _objects, num_workers)
+
+
+def _person(task) -> list[Entry]:
+  """Writes the images of one person."""
+  folder, seed, split, index, number, person, images_per_id, noise = task
+  stream = [seed, PEDES, SPLITS.index(split), index]
+  cameras = list(CAMERAS)
+  order = np.random.default_rng([*stream, 1]).permutation(len(cameras))
+  entries: list[Entry] = []
+  for shot in range(images_per_id):
+    camera = cameras[order[shot % len(cameras)]]
+    data, view, visible = photograph(np.random.default_rng([*stream, 2, shot]), person, CAMERAS[camera])
+    path = f"{camera}/{number:04d}_{shot:02d}.jpg"
+    (folder / IMAGES / path).write_bytes(data)
+    told = [
+      describe(np.random.default_rng([*stream, 3, shot, caption]), person, view, visible, noise=noise)
+      for caption in range(CAPTIONS_PER_IMAGE)
+    ]
+    truth = {"attributes": person.attributes, "visible": sorted(visible), "view": view}
+    truth["mentioned"] = [mentioned for _, mentioned in told]
+    entries.append((_annotation(split, [text for text, _ in told], path, number), truth))
+  return entries
+
+
+def _objects(task) -> list[Entry]:
+  """Writes a run of images of the generic domain."""
+  folder, seed, split, start, stop, first = task
+  entries: list[Entry] = []
+  for index in range(start, stop):
+    path = f"{split}/{index:05d}.jpg"
+    data, captions = draw_generic(
+      np.random.default_rng([seed, GENERIC, SPLITS.index(split), index]), CAPTIONS_PER_IMAGE
+    )
+    (folder / IMAGES / path).write_bytes(data)
+    entries.append((_annotation(split, captions, path, first + index), {}))
+  return entries
+
+
+def _annotation(split: str, captions: list[str], path: str, number: int) -> dict[str, Any]:
+  processed = [tokens(caption) for caption in captions]
+  return {"split": split, "captions": captions, "file_path": path, "processed_tokens": processed, "id": number}
+
+
+def _publish(
+  target: Path,
+  settings: dict[str, Any],
+  num_images: int,
+  tasks: Callable[[Path], Iterable[Any]],
+  work: Callable[[Any], list[Entry]],
+  num_workers: int | None,
+) -> Path:
+  """Makes the data set in a folder beside `target` and renames it, so that `target` is whole or absent."""
+  _check(settings)
+  settings = {"generator_version": GENERATOR_VERSION, **settings}
+  if _is_made(target, settings):
+    return target
+  target.parent.mkdir(parents=True, exist_ok=True)
+  folder = target.parent / f".{target.name}.{os.getpid()}"
+  shutil.rmtree(folder, ignore_errors=True)
+  folder.mkdir()
+  entries: list[Entry] = []
+  try:
+    with bar(total=num_images, desc=target.name, unit="image") as progress:
+      for part in _spread(work, tasks(folder), num_images, num_workers):
+        entries += part
+        progress.update(len(part))
+    _write_json(folder / ANNOTATIONS, [annotation for annotation, _ in entries])
+    truths = {annotation["file_path"]: truth for annotation, truth in entries if truth}
+    if truths:
+      _write_json(folder / ATTRIBUTES, truths)
+    _write_json(folder / SETTINGS, settings)
+    folder.rename(target)
+  finally:
+    shutil.rmtree(folder, ignore_errors=True)
+  return target
+
+
+def _check(settings):
+  for name, value in settings.items():
+    least = 1 if name in ("images_per_id", "num_train_ids", "num_train_images") else 0
+    if value < least or (name == "caption_noise" and value > 1):
+      raise ValueError(f"{name} of the synthetic data is {value}; it must be {least} or more")
+
+
+def _is_made(target: Path, settings: dict[str, Any]) -> bool:
+  """Whether `target` exists and was made with `settings`; an error if it exists but was not."""
+  if not target.exists():
+    return False
+  record = target / SETTINGS
+  if not record.is_file():
+    raise ValueError(f"{target} exists but was not written by tireid_jax.data.synth; remove it or choose another --to")
+  found = json.loads(record.read_text())
+  different = [
+    f"{name} {found.get(name)} (now {settings.get(name)})"
+    for name in sorted(found.keys() | settings.keys())
+    if found.get(name) != settings.get(name)
+  ]
+  if different:
+    raise ValueError(f"{target} was made with other settings: {', '.join(different)}; remove it or choose another --to")
+  return True
+
+
+def _spread(work, tasks, num_images, num_workers):
+  """Yields work(task) in the order of the tasks, done by `num_workers` processes."""
+  if num_workers is None:
+    num_workers = len(os.sched_getaffinity(0)) if num_images >= MIN_IMAGES_TO_SPREAD else 1
+  if num_workers == 1:
+    yield from map(work, tasks)
+    return
+  with multiprocessing.get_context("spawn").Pool(num_workers) as pool:
+    yield from pool.imap(work, tasks, chunksize=4)
+
+
+def _write_json(path: Path, value: Any):
+  path.write_text(json.dumps(value, indent=1) + "\n")
