@@ -1,0 +1,81 @@
+import jax
+import jax.numpy as jnp
+import pytest
+
+from tests.training import make_stage
+from tireid_jax import stages
+
+VARIABLES = {
+  "params": {
+    "image_encoder": {"ln_post": {"scale": jnp.ones(2), "bias": jnp.ones(2)}},
+    "text_encoder": {"ln_final": {"scale": jnp.ones(3), "bias": jnp.ones(3)}},
+    "logit_scale": jnp.ones(()),
+    "id_head": {"kernel": jnp.ones((2, 4)), "bias": jnp.ones(4)},
+  },
+  "prompts": {"image_encoder": {"tokens": jnp.ones((1, 2, 2))}},
+}
+
+
+def labelled(**changes):
+  labels = make_stage(2, **changes).labels(VARIABLES)
+  return {stages.path_string(path): label for path, label in jax.tree_util.tree_leaves_with_path(labels)}
+
+
+def test_a_collection_is_trained_whole_but_for_the_temperature():
+  labels = labelled(trains=("params",))
+  assert labels == {
+    "params/image_encoder/ln_post/scale": "weights",
+    "params/image_encoder/ln_post/bias": "biases",
+    "params/text_encoder/ln_final/scale": "weights",
+    "params/text_encoder/ln_final/bias": "biases",
+    "params/logit_scale": "frozen",
+    "params/id_head/kernel": "id_head_weights",
+    "params/id_head/bias": "id_head_biases",
+    "prompts/image_encoder/tokens": "frozen",
+  }
+
+
+def test_a_longer_path_names_a_part():
+  labels = labelled(trains=("params/image_encoder", "params/id_head"))
+  assert {path for path, label in labels.items() if label != "frozen"} == {
+    "params/image_encoder/ln_post/scale", "params/image_encoder/ln_post/bias", "params/id_head/kernel",
+    "params/id_head/bias",
+  }  # fmt: skip
+
+
+def test_the_temperature_learns_where_the_stage_says_so():
+  assert labelled(learns_temperature=True)["params/logit_scale"] == "logit_scale"
+
+
+def test_partition_and_combine_are_inverse():
+  labels = make_stage(2).labels(VARIABLES)
+  trained, frozen = stages.partition(VARIABLES, labels)
+  assert trained["prompts"]["image_encoder"]["tokens"] is None
+  assert frozen["params"]["id_head"]["kernel"] is None
+  assert jax.tree.all(jax.tree.map(lambda a, b: a is b, stages.combine(trained, frozen), VARIABLES))
+
+
+def test_parameters_are_counted_by_the_labels():
+  assert stages.count_parameters(VARIABLES, make_stage(1).labels(VARIABLES)) == (4, 4 + 10 + 1 + 12)
+
+
+def test_a_path_that_the_model_lacks_is_refused():
+  with pytest.raises(ValueError, match="stage2.trains names 'params/image_encodr', but the model has only"):
+    make_stage(2, trains=("params/image_encodr", "params/id_head")).labels(VARIABLES)
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"epochs": 0}, "stage2.epochs is 0; it must be at least 1"),
+    ({"batch_size": -1}, "stage2.batch_size is -1"),
+    ({"learning_rate": -1e-5}, "stage2.learning_rate is -1e-05; it must not be negative"),
+    ({"schedule_by": "hour"}, "stage2.schedule_by is 'hour'; it must be one of step, epoch"),
+    ({"losses": {"sdm": 0.0, "identity": 0.0}}, "stage2.losses are all 0"),
+    ({"trains": ("prompts",)}, "add 'params/id_head' to --config.stage2.trains"),
+  ],
+)
+def test_impossible_stages_are_refused(changes, message):
+  with pytest.raises(ValueError) as error:
+    make_stage(2, **changes)
+  assert message in str(error.value)

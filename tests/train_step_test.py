@@ -1,0 +1,111 @@
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from tests.training import Setup, make_batch, make_stage
+from tireid_jax.models.prompts import PromptSpec
+from tireid_jax.models.variants import Tower, Variant
+from tireid_jax.stages import FROZEN, combine
+from tireid_jax.train_step import LOSS_TERMS, make_loss
+
+# Wide enough that matrix products, not what surrounds them, are what the compiler counts.
+WIDE = Variant(Tower(128, 4, 4), Tower(128, 4, 4), patch_size=4, embedding_size=64)
+
+
+def run_steps(setup, num_steps):
+  step, state, batch = jax.jit(setup.step), setup.state, make_batch()
+  for _ in range(num_steps):
+    state, metrics = step(state, batch)
+  return state, metrics
+
+
+def is_moved(before, after):
+  return jax.tree.map(lambda a, b: not np.array_equal(a, b), before, after)
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_frozen_leaves_stay_bit_equal_and_every_trained_leaf_moves(number):
+  # A constant learning rate: warm-up would leave the first step at 0.
+  setup = Setup(make_stage(number, warmup_epochs=0.0))
+  state, _ = run_steps(setup, 3)
+  moved = is_moved(setup.state.variables, state.variables)
+  wanted = jax.tree.map(lambda label: label != FROZEN, setup.labels)
+  assert moved == wanted
+
+
+def test_stage_1_moves_the_prompts_alone():
+  setup = Setup(make_stage(1))
+  state, _ = run_steps(setup, 3)
+  chex.assert_trees_all_equal(setup.state.variables["params"], state.variables["params"])
+
+
+def test_frozen_leaves_have_no_optimiser_state():
+  setup = Setup(make_stage(1))
+  shapes = [leaf.shape for leaf in jax.tree.leaves(setup.state.optimizer) if leaf.ndim]
+  assert sorted(shapes) == sorted([(3, 3, 32)] * 4)  # two moments of the prompts of two encoders
+
+
+def flops(setup, step):
+  batch = make_batch(batch_size=16, length=24)
+  return jax.jit(step).lower(setup.state, batch).compile().cost_analysis()["flops"]
+
+
+def wide(number):
+  # Unrolled, since the compiler counts a loop's body once.
+  stage = make_stage(number, losses={"itc": 1.0})
+  return Setup(stage, variant=WIDE, prompts=PromptSpec(2, 2, depth=4), scan_blocks=False)
+
+
+def test_stage_1_costs_0_60_to_0_75_of_stage_2_and_differentiating_everything_costs_more():
+  first, second = wide(1), wide(2)
+
+  def careless_step(state, batch):
+    """Differentiates every leaf and logs the norm of the whole, then updates the prompts alone."""
+    nothing = jax.tree.map(lambda _: None, state.variables)
+    gradients = jax.grad(lambda v: first.loss(v, nothing, batch, jax.random.key(0))[0])(state.variables)
+    return gradients["prompts"], optax.global_norm(gradients)
+
+  whole = flops(second, second.step)
+  assert 0.60 <= flops(first, first.step) / whole <= 0.75
+  assert flops(first, careless_step) / whole > 0.9
+
+
+@pytest.mark.parametrize("name", LOSS_TERMS)
+def test_the_total_is_the_weighted_sum_of_the_terms(name):
+  trains = ("prompts", "params/id_head") if name == "identity" else ("prompts",)
+  setup = Setup(make_stage(1, losses={"itc": 0.5, name: 2.0}, trains=trains))
+  _, metrics = run_steps(setup, 1)
+  weights = {"itc": 0.5, name: 2.0}
+  total = sum(weight * metrics[f"loss/{term}"] for term, weight in weights.items())
+  np.testing.assert_allclose(metrics["loss/total"], total, rtol=1e-6)
+
+
+def test_gradient_norms_are_of_each_group_alone():
+  setup = Setup(make_stage(1))
+  _, metrics = jax.jit(setup.step)(setup.state, make_batch())
+  prompts = setup.state.variables["prompts"]
+  frozen = {"params": setup.state.variables["params"], "prompts": jax.tree.map(lambda _: None, prompts)}
+  trained = {"params": jax.tree.map(lambda _: None, setup.state.variables["params"]), "prompts": prompts}
+  gradients = jax.jit(jax.grad(lambda t: setup.loss(t, frozen, make_batch(), jax.random.key(0))[0]))(trained)
+  assert [name for name in metrics if name.startswith("gradient_norm")] == ["gradient_norm/prompts"]
+  np.testing.assert_allclose(metrics["gradient_norm/prompts"], optax.global_norm(gradients), rtol=1e-5)
+  chex.assert_trees_all_equal(combine(trained, frozen), setup.state.variables)
+
+
+def test_the_learned_temperature_is_used_and_learned_in_stage_0():
+  setup = Setup(make_stage(0, warmup_epochs=0.0))
+  state, metrics = run_steps(setup, 1)
+  warmer = setup.state.variables | {
+    "params": setup.state.variables["params"] | {"logit_scale": jnp.float32(0.0)},
+  }
+  _, other = jax.jit(setup.step)(setup.state.replace(variables=warmer), make_batch())
+  assert state.variables["params"]["logit_scale"] != setup.state.variables["params"]["logit_scale"]
+  assert metrics["loss/total"] != other["loss/total"]
+
+
+def test_an_unknown_loss_is_refused_by_name():
+  with pytest.raises(ValueError, match="there is no loss 'triplet'; the losses are sdm, itc"):
+    make_loss(None, {"triplet": 1.0}, augment=None, temperature=0.02)

@@ -1,0 +1,126 @@
+"""A stage as data: what it trains, where it starts, how it learns; and the labels that say which leaf is which."""
+
+import dataclasses
+
+import jax
+
+FROZEN = "frozen"
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+  """One stage of training. The fields are those of `stage0` .. `stage2` in configs/common.py, which explains them."""
+
+  number: int
+  trains: tuple[str, ...]
+  init_from: str
+  data: str
+  use_prompts: bool
+  learns_temperature: bool
+  losses: dict[str, float]
+  epochs: int
+  batch_size: int
+  learning_rate: float
+  adam_betas: tuple[float, float]
+  adam_eps: float
+  weight_decay: float
+  bias_lr_factor: float
+  new_lr_factor: float
+  prompt_lr_factor: float
+  warmup_epochs: float
+  warmup_start: float
+  final_lr: float
+  schedule_by: str
+  clip_norm: float
+  precision: str
+  evaluate_every_epochs: int
+  augment: dict
+
+  def __post_init__(self):
+    where = f"stage{self.number}"
+    for field in ("epochs", "batch_size", "evaluate_every_epochs"):
+      if getattr(self, field) < 1:
+        raise ValueError(f"{where}.{field} is {getattr(self, field)}; it must be at least 1")
+    for field in ("learning_rate", "weight_decay", "clip_norm", "warmup_epochs"):
+      if getattr(self, field) < 0:
+        raise ValueError(f"{where}.{field} is {getattr(self, field)}; it must not be negative")
+    for field, allowed in (("schedule_by", ("step", "epoch")), ("precision", ("auto", "float32", "bfloat16"))):
+      if getattr(self, field) not in allowed:
+        raise ValueError(f"{where}.{field} is {getattr(self, field)!r}; it must be one of {', '.join(allowed)}")
+    if not self.active_losses:
+      raise ValueError(f"{where}.losses are all 0; give at least one a weight, as --config.{where}.losses.sdm=1.0")
+    if self.uses_identities and not _covers(self.trains, "params/id_head"):
+      raise ValueError(
+        f"{where} has the identity loss but does not train its head; add 'params/id_head' to --config.{where}.trains"
+      )
+
+  @property
+  def name(self):
+    return f"stage{self.number}"
+
+  @property
+  def active_losses(self):
+    """{name: weight} of the losses that are computed."""
+    return {name: weight for name, weight in self.losses.items() if weight != 0}
+
+  @property
+  def uses_identities(self):
+    return self.losses.get("identity", 0) != 0
+
+  def labels(self, variables):
+    """Returns the tree of `variables` with a group's name at each leaf: "frozen", or what learns alike.
+
+    The groups are "weights", "biases", "id_head_weights", "id_head_biases", "prompts" and "logit_scale". This one tree
+    decides what is differentiated, which leaves the optimiser holds, whose norms are logged and clipped, and what is
+    counted as trainable.
+    """
+    paths = {path_string(path) for path, _ in jax.tree_util.tree_leaves_with_path(variables)}
+    for entry in self.trains:
+      if not any(_covers((entry,), path) for path in paths):
+        tops = sorted({"/".join(path.split("/")[:2]) for path in paths})
+        raise ValueError(f"{self.name}.trains names {entry!r}, but the model has only {', '.join(tops)}")
+    return jax.tree_util.tree_map_with_path(lambda path, _: self._label(path_string(path)), variables)
+
+  def _label(self, path):
+    if path == "params/logit_scale":
+      return "logit_scale" if self.learns_temperature else FROZEN
+    if not _covers(self.trains, path):
+      return FROZEN
+    if path.startswith("prompts/"):
+      return "prompts"
+    kind = "biases" if path.endswith("/bias") else "weights"
+    return f"id_head_{kind}" if path.startswith("params/id_head/") else kind
+
+
+def from_config(config, number):
+  """Returns stage `number` of a config."""
+  fields = config[f"stage{number}"].to_dict()
+  return Stage(number=number, **fields)
+
+
+def path_string(path):
+  """Returns "params/image_encoder/ln_post/bias" of a JAX key path."""
+  return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def _covers(entries, path):
+  return any(path == entry or path.startswith(f"{entry}/") for entry in entries)
+
+
+def partition(variables, labels):
+  """Returns (trained, frozen): the same tree twice, each with None where the other has the leaf."""
+  trained = jax.tree.map(lambda leaf, label: None if label == FROZEN else leaf, variables, labels)
+  frozen = jax.tree.map(lambda leaf, label: leaf if label == FROZEN else None, variables, labels)
+  return trained, frozen
+
+
+def combine(trained, frozen):
+  """Returns the tree that `partition` took apart."""
+  return jax.tree.map(lambda a, b: b if a is None else a, trained, frozen, is_leaf=lambda leaf: leaf is None)
+
+
+def count_parameters(variables, labels):
+  """Returns (trained, all) numbers of elements."""
+  sizes = jax.tree.map(lambda leaf: leaf.size, variables)
+  trained, _ = partition(sizes, labels)
+  return sum(jax.tree.leaves(trained)), sum(jax.tree.leaves(sizes))

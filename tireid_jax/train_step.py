@@ -1,0 +1,87 @@
+"""One step of training, pure: everything is decided before it is traced."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from tireid_jax import losses
+from tireid_jax.stages import FROZEN, combine, partition
+from tireid_jax.state import TrainState
+
+
+def _identity(pair):
+  head = pair["id_head"]
+  logits = {side: pair[side] @ head["kernel"] + head["bias"] for side in ("image", "text")}  # [B, C]
+  return losses.identity_loss(logits["image"], logits["text"], pair["person_id"])
+
+
+# Each takes {"image" f32[B, E], "text" f32[B, E], "person_id" i32[B], "temperature" f32[], "id_head"}.
+LOSS_TERMS = {
+  "sdm": lambda p: losses.sdm_loss(p["image"], p["text"], p["person_id"], temperature=p["temperature"]),
+  "itc": lambda p: losses.itc_loss(p["image"], p["text"], temperature=p["temperature"], person_id=p["person_id"]),
+  "itc_plain": lambda p: losses.itc_loss(p["image"], p["text"], temperature=p["temperature"]),
+  "cmpm": lambda p: losses.cmpm_loss(p["image"], p["text"], p["person_id"]),
+  "identity": _identity,
+}
+
+
+def make_loss(model, loss_weights, *, augment, temperature):
+  """Returns loss(trained, frozen, batch, key) -> (f32[], {term: f32[]}).
+
+  Args:
+    model: CLIP module.
+    loss_weights: {name of LOSS_TERMS: weight}, those that are computed.
+    augment: (key, images u8[B, h, w, 3]) -> f32[B, h, w, 3] normalised.
+    temperature: of the losses; None for the model's own learned one.
+  """
+  unknown = sorted(set(loss_weights) - set(LOSS_TERMS))
+  if unknown:
+    raise ValueError(f"there is no loss {unknown[0]!r}; the losses are {', '.join(LOSS_TERMS)}")
+
+  def loss(trained, frozen, batch, key):
+    variables = combine(trained, frozen)
+    augment_key, dropout_key = jax.random.split(key)
+    images = augment(augment_key, batch["images"])
+    image, text = model.apply(
+      variables, images, batch["tokens"], is_training=True, rngs={"dropout": dropout_key}
+    )  # [B, E] each
+    params = variables["params"]
+    pair = {
+      "image": image,
+      "text": text,
+      "person_id": batch["person_id"],
+      "temperature": jnp.exp(-params["logit_scale"]) if temperature is None else temperature,
+      "id_head": params.get("id_head"),
+    }
+    terms = {name: LOSS_TERMS[name](pair) for name in loss_weights}
+    return sum(weight * terms[name] for name, weight in loss_weights.items()), terms
+
+  return loss
+
+
+def make_train_step(loss, optimizer, labels, run_key):
+  """Returns step(state, batch) -> (state, metrics), to be jitted with a donated state.
+
+  Only the trained leaves are differentiated. Augmentation and dropout follow from `run_key` and the step's number.
+
+  Args:
+    loss: from `make_loss`.
+    optimizer: from `optim.make_optimizer`.
+    labels: from `Stage.labels`.
+    run_key: from which each step's key for augmentation and dropout follows.
+  """
+  groups = sorted(set(jax.tree.leaves(labels)) - {FROZEN})
+
+  def train_step(state, batch):
+    key = jax.random.fold_in(run_key, state.step)
+    trained, frozen = partition(state.variables, labels)
+    (total, terms), gradients = jax.value_and_grad(loss, has_aux=True)(trained, frozen, batch, key)
+    updates, optimizer_state = optimizer.update(gradients, state.optimizer, trained)
+    variables = combine(optax.apply_updates(trained, updates), frozen)
+    metrics = {"loss/total": total, **{f"loss/{name}": value for name, value in terms.items()}}
+    for group in groups:
+      leaves = jax.tree.map(lambda label, g, group=group: g if label == group else None, labels, gradients)
+      metrics[f"gradient_norm/{group}"] = optax.global_norm(leaves)
+    return TrainState(state.step + 1, variables, optimizer_state), metrics
+
+  return train_step
