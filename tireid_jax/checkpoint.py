@@ -1,0 +1,134 @@
+"""Orbax checkpoints: variables, optimiser and metadata as items of their own; the latest and the best are kept."""
+
+import pathlib
+
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers
+
+from tireid_jax import sharding
+from tireid_jax.state import TrainState
+
+FOLDER = "checkpoints"
+
+
+class Checkpoints:
+  """The checkpoints of a stage, in STAGE_FOLDER/checkpoints/STEP. A context manager: leaving it ends pending saves."""
+
+  def __init__(self, stage_folder):
+    # Ours alone decides what stays: the newest, to resume from, and the best by validation.
+    keep = checkpoint_managers.AnyPreservationPolicy(
+      [
+        checkpoint_managers.LatestN(1),
+        checkpoint_managers.BestN(get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False),
+      ]
+    )
+    self._manager = ocp.CheckpointManager(
+      pathlib.Path(stage_folder).absolute() / FOLDER,
+      options=ocp.CheckpointManagerOptions(preservation_policy=keep, cleanup_tmp_directories=True),
+      item_names=("variables", "optimizer", "metadata"),
+    )
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *_):
+    self._manager.close()
+
+  def latest_step(self):
+    """Returns the newest complete checkpoint's step, or None."""
+    return self._manager.latest_step()
+
+  def save(self, state, metadata, score=None):
+    """Starts saving; returns once the state may be given away. Saves of one step are one save.
+
+    Args:
+      state: TrainState.
+      metadata: JSON data.
+      score: of the validation split, higher is better; None where it was not validated at this step.
+    """
+    step = int(state.step)
+    if step in self._manager.all_steps():
+      return
+    self._manager.save(
+      step,
+      args=ocp.args.Composite(
+        variables=ocp.args.StandardSave(_without_empty(state.variables)),
+        optimizer=ocp.args.StandardSave(state.optimizer),
+        metadata=ocp.args.JsonSave(metadata),
+      ),
+      metrics=None if score is None else {"score": score},
+    )
+
+  def wait(self):
+    """Returns once everything is on disk."""
+    self._manager.wait_until_finished()
+
+  def restore(self, state):
+    """Returns (TrainState of the newest checkpoint, its metadata).
+
+    Args:
+      state: abstract TrainState with the shardings it shall have.
+    """
+    step = self.latest_step()
+    restored = self._manager.restore(
+      step,
+      args=ocp.args.Composite(
+        variables=ocp.args.StandardRestore(_without_empty(state.variables)),
+        optimizer=ocp.args.StandardRestore(state.optimizer),
+        metadata=ocp.args.JsonRestore(),
+      ),
+    )
+    variables = {**state.variables, **restored.variables}
+    count = jax.device_put(jax.numpy.int32(step), state.step.sharding)
+    return TrainState(count, variables, restored.optimizer), restored.metadata
+
+
+def _score(metrics):
+  return metrics["score"]
+
+
+def _without_empty(variables):
+  # An empty collection (a model without prompts) has nothing to write.
+  return {name: tree for name, tree in variables.items() if tree}
+
+
+def chosen_step(stage_folder):
+  """Returns the step of the best checkpoint by validation, or of the newest where none was validated; None if empty."""
+  folder = pathlib.Path(stage_folder).absolute() / FOLDER
+  if not folder.is_dir():
+    return None
+  with _reader(folder) as manager:
+    scores = {step: manager.metrics(step) for step in manager.all_steps()}
+  # The later of two equal scores, as the policy that keeps checkpoints has it.
+  return max(scores, key=lambda step: ((scores[step] or {}).get("score", -1.0), step), default=None)
+
+
+def restore_variables(stage_folder, step, mesh):
+  """Returns (variables, metadata) of a checkpoint, straight onto `mesh`, whatever mesh wrote it."""
+  with _reader(pathlib.Path(stage_folder).absolute() / FOLDER) as manager:
+    stored = manager.item_metadata(step)["variables"]
+    abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), dict(stored))
+    abstract = jax.tree.map(
+      lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where),
+      abstract,
+      sharding.tree_shardings(mesh, abstract),
+    )
+    restored = manager.restore(
+      step, args=ocp.args.Composite(variables=ocp.args.StandardRestore(abstract), metadata=ocp.args.JsonRestore())
+    )
+  return {"prompts": {}, **restored["variables"]}, restored["metadata"]
+
+
+def _reader(folder):
+  """Returns a manager that deletes nothing."""
+  return ocp.CheckpointManager(
+    folder,
+    options=ocp.CheckpointManagerOptions(create=False),
+    item_names=("variables", "optimizer", "metadata"),
+    item_handlers={
+      "variables": ocp.StandardCheckpointHandler(),
+      "optimizer": ocp.StandardCheckpointHandler(),
+      "metadata": ocp.JsonCheckpointHandler(),
+    },
+  )

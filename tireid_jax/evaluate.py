@@ -1,0 +1,60 @@
+"""Scores a stage's checkpoint, or the pretrained weights alone, on a split of any prepared data set.
+
+python -m tireid_jax.evaluate --workdir=W --stage=2 --split=test
+python -m tireid_jax.evaluate --workdir=W --stage=2 --split=test --data=configs/icfg.py     across data sets
+python -m tireid_jax.evaluate --config=configs/cuhk.py --config.pretrained=CLIP --stage=pretrained --split=test
+"""
+
+import pathlib
+
+from absl import flags
+from ml_collections import config_flags
+
+from tireid_jax import cli, retrieval, start, workdir
+from tireid_jax.data import prepared
+from tireid_jax.progress import say
+from tireid_jax.table import format_table
+
+
+def main(_):
+  options = flags.FLAGS
+  if not options.workdir and options.config is None:
+    raise ValueError("give --workdir=DIR of a run, or --config=FILE for pretrained weights alone")
+  if not options.workdir and options.stage != "pretrained":
+    raise ValueError(f"--stage={options.stage} is in a workdir; give --workdir=DIR, or --stage=pretrained")
+  if options.dump and not pathlib.Path(options.dump).absolute().parent.is_dir():
+    raise FileNotFoundError(f"--dump={options.dump}: there is no folder {pathlib.Path(options.dump).parent}")
+  model, variables, config, mesh, step = start.load_stage(options.workdir, options.stage, config=options.config)
+  data = options.data if options.data is not None else config
+  split = prepared.open_split(
+    data.data_dir, data.data.name, config.data.image_size, options.split,
+    val_identities=data.data.val_identities, seed=data.seed,
+  )  # fmt: skip
+  trained_on = config.data.name
+  if {trained_on, data.data.name} == {"icfg_pedes", "rstp_reid"}:
+    say("warning: ICFG-PEDES and RSTPReid are drawn from the same source (MSMT17); this is no test across domains")
+  encoders = retrieval.Encoders(model, mesh, config.evaluation.batch_size)
+  image, text = encoders.encode(variables, split, config.data.caption_lengths, show_progress=True)
+  scores = retrieval.score_embeddings(image, text, split)
+  title = f"{data.data.name} {options.split}, stage {options.stage}" + (f", step {step}" if step else "")
+  print(title)
+  print(
+    format_table([{"direction": retrieval.WAYS[way], **values} for way, values in retrieval.figures(scores).items()])
+  )
+  if options.dump:
+    arrays = {
+      "image_embeddings": image, "text_embeddings": text, "image_ids": split.person_id,
+      "text_ids": split.person_id[split.caption_image], **retrieval.score_arrays(scores, split),
+    }  # fmt: skip
+    workdir.write_npz(options.dump, arrays)
+    say(f"wrote {options.dump}")
+
+
+if __name__ == "__main__":
+  config_flags.DEFINE_config_file("config", None, "config, where there is no workdir", lock_config=True)
+  config_flags.DEFINE_config_file("data", None, "config of the data set, where it is not the workdir's")
+  flags.DEFINE_string("workdir", "", "workdir of a run")
+  flags.DEFINE_string("stage", "2", "pretrained, 0, 1 or 2")
+  flags.DEFINE_string("split", "test", "train, val or test")
+  flags.DEFINE_string("dump", "", "npz file for embeddings, ids and ranks")
+  cli.run(main)

@@ -1,0 +1,110 @@
+"""What happens beside the steps: logging, validation, saving. Each hook decides by itself whether a step is its own."""
+
+import signal
+import time
+
+import jax
+import numpy as np
+
+from tireid_jax.progress import say
+
+
+class StopRequest:
+  """Notes SIGTERM while it is entered, so that the run can save before it ends."""
+
+  def __init__(self):
+    self.is_set = False
+
+  def __enter__(self):
+    def note(_, __):
+      self.is_set = True
+
+    self._before = signal.signal(signal.SIGTERM, note)
+    return self
+
+  def __exit__(self, *_):
+    signal.signal(signal.SIGTERM, self._before)
+
+
+class Log:
+  """Writes means over the steps since the last line, rates and speed; raises on a loss that is not finite.
+
+  The values stay on the device until a line is due, so that no step waits for the log.
+  """
+
+  def __init__(self, writer, bar, *, every_steps, learning_rates, batch_size):
+    self._writer, self._bar, self._every_steps = writer, bar, every_steps
+    self._learning_rates, self._batch_size = learning_rates, batch_size
+    self._pending, self._since = [], time.monotonic()
+
+  def __call__(self, step, state, metrics):
+    self._pending.append((step, metrics))
+    self._bar.update()
+    if step % self._every_steps == 0:
+      self.flush()
+
+  def flush(self):
+    """Writes what has not been written yet."""
+    if not self._pending:
+      return
+    steps = [step for step, _ in self._pending]
+    values = jax.device_get([metrics for _, metrics in self._pending])
+    for step, metrics in zip(steps, values, strict=True):
+      bad = [name for name, value in metrics.items() if not np.isfinite(value)]
+      if bad:
+        raise FloatingPointError(
+          f"{bad[0]} is {metrics[bad[0]]} at step {step}; the checkpoint before it is kept. Lower the learning "
+          f"rate, or set a clip_norm"
+        )
+    means = {name: float(np.mean([metrics[name] for metrics in values])) for name in values[0]}
+    rates = {f"learning_rate/{group}": float(rate(steps[-1] - 1)) for group, rate in self._learning_rates.items()}
+    now = time.monotonic()
+    speed = {"speed/examples_per_second": len(steps) * self._batch_size / (now - self._since)}
+    self._writer.write(steps[-1], {**means, **rates, **speed})
+    self._bar.set_postfix_str(f"loss {means['loss/total']:.3f}", refresh=False)
+    self._pending, self._since = [], now
+
+  def pause(self, seconds):
+    """Leaves so many seconds out of the next line's speed."""
+    self._since += seconds
+
+
+class Evaluate:
+  """Scores the selection split at the end of every few epochs and keeps the latest score."""
+
+  def __init__(self, score, writer, log, *, every_steps, last_step, split):
+    self._score, self._writer, self._log = score, writer, log
+    self._every_steps, self._last_step, self._split = every_steps, last_step, split
+    self.latest = (0, None)
+
+  def __call__(self, step, state, metrics):
+    if step % self._every_steps and step != self._last_step:
+      return
+    began = time.monotonic()
+    result = self._score(state.variables)
+    self._writer.write(
+      step, {f"{self._split}/{way}/{name}": value for way in result for name, value in result[way].items()}
+    )
+    self.latest = (step, result["t2i"]["R@1"])
+    self._log.pause(time.monotonic() - began)
+
+
+class Save:
+  """Saves every so many steps, at each validation, at the end, and when the run is told to stop."""
+
+  def __init__(self, checkpoints, log, evaluate, stop, describe, *, every_steps, epoch_steps, last_step):
+    self._checkpoints, self._log, self._evaluate = checkpoints, log, evaluate
+    self._stop, self._describe = stop, describe
+    self._every_steps, self._epoch_steps, self._last_step = every_steps, epoch_steps, last_step
+
+  def __call__(self, step, state, metrics):
+    scored_step, score = self._evaluate.latest if self._evaluate else (0, None)
+    score = score if scored_step == step else None
+    is_due = step % self._every_steps == 0 or step % self._epoch_steps == 0 or step == self._last_step
+    if is_due or score is not None or self._stop.is_set:
+      self._log.flush()  # a loss that is not finite raises here, before it is saved
+      self._checkpoints.save(state, self._describe(step), score)
+    if self._stop.is_set and step != self._last_step:
+      self._checkpoints.wait()
+      say(f"stopped and saved at step {step}; run the same command to go on")
+      raise SystemExit(128 + signal.SIGTERM)

@@ -1,0 +1,56 @@
+"""Trains the stages of a config.
+
+python -m tireid_jax.main --config=configs/cuhk.py --stage=1 --workdir=W
+python -m tireid_jax.main --config=configs/cuhk.py --stage=2 --workdir=W
+python -m tireid_jax.main --config=configs/cuhk.py:no_stage1 --stage=all --workdir=W2 --seeds=0,1,2
+"""
+
+import pathlib
+
+import numpy as np
+from absl import flags
+from ml_collections import config_flags
+
+from tireid_jax import cli, train
+from tireid_jax import config as config_lib
+from tireid_jax.table import format_table
+
+
+def main(_):
+  options = flags.FLAGS
+  if options.config is None or not options.workdir:
+    raise ValueError("give --config=FILE (as configs/cuhk.py) and --workdir=DIR")
+  config = options.config
+  numbers = config_lib.stage_numbers(config, options.stage)
+  if not options.seeds:
+    train.run(config, numbers, options.workdir)
+    return
+  if not all(seed.isdigit() for seed in options.seeds) or len(set(options.seeds)) != len(options.seeds):
+    raise ValueError(f"--seeds={','.join(options.seeds)} must be different whole numbers, as 0,1,2")
+  results = []
+  for seed in options.seeds:
+    config.seed = int(seed)
+    results.append(train.run(config, numbers, pathlib.Path(options.workdir) / f"seed{seed}"))
+  print(format_table(_mean_rows(results, numbers)))
+
+
+def _mean_rows(results, numbers):
+  """Returns a row a stage: mean and deviation over the seeds of the text-to-image figures."""
+  rows = []
+  for number in numbers:
+    figures = [result[number]["t2i"] for result in results]
+    spread = {
+      name: f"{np.mean(values):.2f} ± {np.std(values, ddof=1) if len(values) > 1 else 0:.2f}"
+      for name in figures[0]
+      for values in [[figure[name] for figure in figures]]
+    }
+    rows.append({"stage": str(number), "seeds": len(results), **spread})
+  return rows
+
+
+if __name__ == "__main__":
+  config_flags.DEFINE_config_file("config", None, "config file, as configs/cuhk.py[:ABLATION]")
+  flags.DEFINE_string("stage", "all", "0, 1, 2 or all")
+  flags.DEFINE_string("workdir", "", "folder of checkpoints, logs and results")
+  flags.DEFINE_list("seeds", [], "repeat the run with each seed, in WORKDIR/seedN, as --seeds=0,1,2")
+  cli.run(main)

@@ -1,0 +1,76 @@
+"""Embeds every image and every caption of a split, and scores both directions of retrieval."""
+
+import jax
+import numpy as np
+
+from tireid_jax import metrics, sharding
+from tireid_jax.data import pipeline
+from tireid_jax.data.augment import normalise
+from tireid_jax.progress import bar
+
+WAYS = {"t2i": "text to image", "i2t": "image to text"}
+
+
+class Encoders:
+  """Both encoders of a model, compiled once for each batch shape, over all devices of a mesh."""
+
+  def __init__(self, model, mesh, batch_size):
+    devices = sharding.batch_devices(mesh)
+    self._mesh, self._embedding_size = mesh, model.variant.embedding_size
+    self._batch_size = -(-batch_size // devices) * devices
+    self._image = jax.jit(lambda variables, images: model.apply(variables, normalise(images), method="encode_image"))
+    self._text = jax.jit(lambda variables, tokens: model.apply(variables, tokens, method="encode_text"))
+
+  def encode(self, variables, split, caption_lengths, *, show_progress=False):
+    """Returns (image f32[G, E], text f32[N, E]) of every image and every caption of a split, not normalised."""
+    images = pipeline.image_batches(split, self._batch_size)
+    captions = pipeline.caption_batches(split, self._batch_size, caption_lengths)
+    return (
+      self._run(self._image, variables, len(split.person_id), images, "images", show_progress),
+      self._run(self._text, variables, len(split.caption_image), captions, "tokens", show_progress),
+    )
+
+  def _run(self, encoder, variables, total, batches, field, show_progress):
+    embeddings = np.empty((total, self._embedding_size), np.float32)
+    with bar(total=total, desc=f"encoding {field}", unit="row", disable=not show_progress) as progress:
+      # A batch is fetched while the next one is computed.
+      pending = None
+      for batch in batches:
+        queued = batch, encoder(variables, sharding.put_batch(self._mesh, {field: batch[field]})[field])
+        if pending:
+          _store(embeddings, pending, progress)
+        pending = queued
+      _store(embeddings, pending, progress)
+    return embeddings
+
+
+def _store(embeddings, pending, progress):
+  batch, encoded = pending
+  embeddings[batch["rows"]] = np.asarray(encoded)  # the last batch is filled by repeating a row
+  progress.update(int(batch["is_valid"].sum()))
+
+
+def score_embeddings(image, text, split):
+  """Returns {"t2i": QueryScores, "i2t": QueryScores} of a split's embeddings f32[G, E] and f32[N, E]."""
+  caption_id = split.person_id[split.caption_image]
+  return {
+    "t2i": metrics.query_scores(text, image, caption_id, split.person_id),
+    "i2t": metrics.query_scores(image, text, split.person_id, caption_id),
+  }
+
+
+def figures(scores):
+  """Returns {"t2i": {"R@1": percent, ...}, "i2t": ...}."""
+  return {way: scores[way].summary() for way in WAYS}
+
+
+def score_arrays(scores, split):
+  """Returns the arrays that `compare` reads: ranks and precisions by query, and whose they are."""
+  arrays = {
+    "fingerprint": np.asarray(split.fingerprint),
+    "dataset": np.asarray(split.name),
+    "split": np.asarray(split.split),
+  }
+  for way in WAYS:
+    arrays.update(scores[way].to_arrays(way))
+  return arrays

@@ -1,0 +1,83 @@
+"""The mesh, and one table that says along which of its axes each array is split."""
+
+import re
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+AXES = ("data", "fsdp", "model")
+
+# The batch is split over data and fsdp; the weights over fsdp and model.
+BATCH = PartitionSpec(("data", "fsdp"))
+
+# End of a leaf's path: mesh axis of each dimension. The first that matches holds; what matches none is whole on each
+# device. The moments of the optimiser have the paths of their weights at the end of their own, so they follow.
+# Stacked blocks have the block first.
+RULES = (
+  (r"blocks/attn/(query|key|value)/kernel", (None, "fsdp", "model")),
+  (r"blocks/attn/(query|key|value)/bias", (None, "model")),
+  (r"blocks/attn/out/kernel", (None, "model", "fsdp")),
+  (r"blocks/fc/kernel", (None, "fsdp", "model")),
+  (r"blocks/fc/bias", (None, "model")),
+  (r"blocks/proj/kernel", (None, "model", "fsdp")),
+  (r"token_embedding/embedding", (None, "fsdp")),
+  (r"patch_embedding/kernel", (None, "fsdp")),
+  (r"projection/kernel", ("fsdp", None)),
+  (r"id_head/kernel", ("fsdp", "model")),
+  (r"prompts/.*/tokens", (None, None, "fsdp")),
+)
+
+
+def make_mesh(data, fsdp, model):
+  """Returns a Mesh over all devices with these sizes along `AXES`; one of them may be -1, for all the rest."""
+  sizes = [data, fsdp, model]
+  num_devices = jax.device_count()
+  if sizes.count(-1) > 1 or any(size < 1 and size != -1 for size in sizes):
+    raise ValueError(f"mesh is data={data}, fsdp={fsdp}, model={model}; sizes are at least 1, and one may be -1")
+  if -1 in sizes:
+    sizes[sizes.index(-1)] = max(1, num_devices // -int(np.prod(sizes)))
+  if np.prod(sizes) != num_devices:
+    raise ValueError(
+      f"mesh is data={data}, fsdp={fsdp}, model={model}, which does not divide the {num_devices} devices; "
+      f"set --config.mesh.data, .fsdp and .model so that their product is {num_devices}"
+    )
+  return jax.make_mesh(sizes, AXES, axis_types=(AxisType.Auto,) * len(AXES))
+
+
+def tree_shardings(mesh, tree):
+  """Returns the NamedSharding of each leaf, by `RULES`; an axis that does not divide its dimension is left out."""
+
+  def leaf_sharding(path, leaf):
+    name = jax.tree_util.keystr(path, simple=True, separator="/")
+    for pattern, axes in RULES:
+      if re.search(f"{pattern}$", name) and len(axes) == len(leaf.shape):
+        fitting = [a if a and n % mesh.shape[a] == 0 else None for a, n in zip(axes, leaf.shape, strict=True)]
+        return NamedSharding(mesh, PartitionSpec(*fitting))
+    return NamedSharding(mesh, PartitionSpec())
+
+  return jax.tree_util.tree_map_with_path(leaf_sharding, tree)
+
+
+def batch_sharding(mesh):
+  """Returns the NamedSharding of an array whose first dimension is the batch."""
+  return NamedSharding(mesh, BATCH)
+
+
+def batch_devices(mesh):
+  """Returns over how many devices the batch is split."""
+  return mesh.shape["data"] * mesh.shape["fsdp"]
+
+
+def check_batch(field, batch_size, mesh):
+  """Raises ValueError if the batch cannot be split evenly over the mesh."""
+  if batch_size % batch_devices(mesh):
+    raise ValueError(
+      f"{field} is {batch_size}, which the {batch_devices(mesh)} devices along data and fsdp do not divide; "
+      f"set --config.{field} to a multiple of {batch_devices(mesh)}"
+    )
+
+
+def put_batch(mesh, batch):
+  """Returns the dict of arrays of a global batch, put on the devices that hold their rows."""
+  return {name: jax.make_array_from_process_local_data(batch_sharding(mesh), array) for name, array in batch.items()}

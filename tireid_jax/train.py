@@ -1,0 +1,219 @@
+"""Assembles a stage and runs it, from wherever it was left to its result."""
+
+import importlib.metadata
+import time
+
+import jax
+import jax.numpy as jnp
+
+from tireid_jax import checkpoint, hooks, optim, retrieval, sharding, stages, start, workdir
+from tireid_jax import config as config_lib
+from tireid_jax.data import augment, pipeline, prepared
+from tireid_jax.log import MetricWriter
+from tireid_jax.progress import bar, say
+from tireid_jax.state import TrainState
+from tireid_jax.train_step import make_loss, make_train_step
+
+_LIBRARIES = ("jax", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy")
+
+
+def run(config, numbers, run_folder):
+  """Runs stages one after the other and returns {number: result}.
+
+  Args:
+    config: of the run, checked here.
+    numbers: stages, ascending.
+    run_folder: workdir, made if need be.
+  """
+  config_lib.check(config)
+  # All that can be wrong is found before the first of the stages begins.
+  for number in numbers:
+    stages.from_config(config, number)
+    workdir.check(run_folder, config, number)
+  start.build_model(config, use_prompts=True, precision="auto")
+  return {number: run_stage(config, number, run_folder) for number in numbers}
+
+
+def run_stage(config, number, run_folder):
+  """Runs one stage and returns its result, which is also in WORKDIR/stageN/result.json; a finished one is not rerun."""
+  result = workdir.read_result(run_folder, number)
+  if result is not None:
+    say(f"stage {number} is finished in {run_folder}: test R@1 {result['t2i']['R@1']:.2f}")
+    return result
+  stage = stages.from_config(config, number)
+  run = _Run(config, stage, run_folder)
+  workdir.claim(run_folder, config, number)
+  with checkpoint.Checkpoints(run.folder) as checkpoints, hooks.StopRequest() as stop:
+    state, seconds = run.initial_state(checkpoints)
+    state, seconds = run.train(state, checkpoints, stop, seconds)
+  return run.finish(seconds)
+
+
+class _Run:
+  """A stage with everything that its config names: data, model, mesh, compiled step."""
+
+  def __init__(self, config, stage, run_folder):
+    self.config, self.stage, self.run_folder = config, stage, run_folder
+    self.folder = workdir.stage_folder(run_folder, stage.number)
+    self.mesh = sharding.make_mesh(**config.mesh)
+    sharding.check_batch(f"{stage.name}.batch_size", stage.batch_size, self.mesh)
+    self.source = start.find_source(config, stage.init_from, run_folder, stage.number)
+    self.train_split = self._open("train")
+    self.selection_split = None if config.select_on == "last" else self._open(config.select_on)
+    if config.select_on == "test":
+      say("warning: select_on=test picks the checkpoint on the split that is reported; its figures are optimistic")
+    self.batches = pipeline.Batches(
+      self.train_split, stage.batch_size, seed=config.seed, num_epochs=stage.epochs,
+      caption_lengths=config.data.caption_lengths,
+    )  # fmt: skip
+    self.steps_per_epoch = self.batches.steps_per_epoch
+    self.num_steps = stage.epochs * self.steps_per_epoch
+    self.model = start.build_model(config, use_prompts=stage.use_prompts, precision=stage.precision)
+    self.encoders = retrieval.Encoders(self.model, self.mesh, config.evaluation.batch_size)
+    self.key = jax.random.fold_in(jax.random.key(config.seed), stage.number)
+
+  def _open(self, split):
+    data = self.config.data
+    return prepared.open_split(
+      self.config.data_dir, self.stage.data or data.name, data.image_size, split,
+      val_identities=0 if self.stage.data else data.val_identities, seed=self.config.seed,
+    )  # fmt: skip
+
+  def initial_state(self, checkpoints):
+    """Returns (TrainState, seconds trained so far): the newest checkpoint's, or a fresh one."""
+    variables = start.initial_variables(
+      self.model, self.source, mesh=self.mesh, key=self.key, fingerprint=self.train_split.fingerprint,
+      num_identities=self.train_split.num_identities if self.stage.uses_identities else 0,
+    )  # fmt: skip
+    self.labels = self.stage.labels(variables)
+    self.optimizer = optim.make_optimizer(self.stage, self.labels, self.steps_per_epoch)
+
+    def draw(variables):
+      trained, _ = stages.partition(variables, self.labels)
+      return TrainState(jnp.int32(0), variables, self.optimizer.init(trained))
+
+    self.shardings = sharding.tree_shardings(self.mesh, jax.eval_shape(draw, variables))
+    state = jax.jit(draw, out_shardings=self.shardings)(variables)
+    trained, total = stages.count_parameters(variables, self.labels)
+    self.parameters = {"trainable_parameters": trained, "total_parameters": total}
+    if checkpoints.latest_step() is None:
+      say(f"stage {self.stage.number}: {self._story()}, from {self.stage.init_from}")
+      return state, 0.0
+    state, metadata = checkpoints.restore(state)
+    if metadata["fingerprint"] != self.train_split.fingerprint:
+      raise ValueError(
+        f"{self.folder} was trained on another {metadata['dataset']} (its fingerprint differs from the prepared one); "
+        f"choose another --workdir"
+      )
+    say(f"stage {self.stage.number}: {self._story()}, resumed at step {int(state.step)}")
+    return state, metadata["seconds"]
+
+  def _story(self):
+    devices = jax.devices()
+    mesh = ", ".join(f"{axis} {size}" for axis, size in self.mesh.shape.items())
+    return (
+      f"{len(devices)} {devices[0].platform} device(s) ({mesh}), {len(self.train_split.captions):,} captions of "
+      f"{self.train_split.num_identities} identities, {self.num_steps} steps of {self.stage.batch_size}, "
+      f"{self.parameters['trainable_parameters']:,} of {self.parameters['total_parameters']:,} parameters learn, "
+      f"checkpoints in {self.folder / checkpoint.FOLDER}"
+    )
+
+  def compiled_step(self):
+    """Returns the jitted step; its state is donated."""
+    loss = make_loss(
+      self.model,
+      self.stage.active_losses,
+      augment=lambda key, images: augment.augment(key, images, **self.stage.augment),
+      temperature=None if self.stage.learns_temperature else self.config.temperature,
+    )
+    return jax.jit(
+      make_train_step(loss, self.optimizer, self.labels, self.key),
+      in_shardings=(self.shardings, sharding.batch_sharding(self.mesh)),
+      out_shardings=(self.shardings, None),
+      donate_argnums=0,
+    )
+
+  def train(self, state, checkpoints, stop, seconds):
+    """Returns (TrainState, seconds trained) after the last step."""
+    first_step, began = int(state.step), time.monotonic()
+    train_step = self.compiled_step()
+    with (
+      MetricWriter(self.folder, first_step=first_step) as writer,
+      self.batches,
+      bar(total=self.num_steps, initial=first_step, desc=f"stage {self.stage.number}", unit="step") as progress,
+    ):
+      log = hooks.Log(
+        writer, progress, every_steps=self.config.log_every_steps, batch_size=self.stage.batch_size,
+        learning_rates=self._learning_rates(),
+      )  # fmt: skip
+      validate = self.selection_split and hooks.Evaluate(
+        self._score, writer, log, split=self.config.select_on, last_step=self.num_steps,
+        every_steps=self.stage.evaluate_every_epochs * self.steps_per_epoch,
+      )  # fmt: skip
+
+      def describe(step):
+        return self._metadata(step, seconds + time.monotonic() - began)
+
+      save = hooks.Save(
+        checkpoints, log, validate, stop, describe, every_steps=self.config.checkpoint_every_steps,
+        epoch_steps=self.steps_per_epoch, last_step=self.num_steps,
+      )  # fmt: skip
+      # Validation has its place between the log, which shows the step's loss, and the save, which stores its score.
+      todo = [hook for hook in (log, validate, save) if hook]
+      for step in range(first_step, self.num_steps):
+        state, metrics = train_step(state, sharding.put_batch(self.mesh, self.batches(step)))
+        for hook in todo:
+          hook(step + 1, state, metrics)
+      log.flush()
+    return state, seconds + time.monotonic() - began
+
+  def _learning_rates(self):
+    present = set(jax.tree.leaves(self.labels))
+    rates = optim.learning_rates(self.stage, self.steps_per_epoch)
+    return {group: rate for group, rate in rates.items() if group in present}
+
+  def _score(self, variables):
+    split = self.selection_split
+    image, text = self.encoders.encode(variables, split, self.config.data.caption_lengths)
+    return retrieval.figures(retrieval.score_embeddings(image, text, split))
+
+  def _metadata(self, step, seconds):
+    return {
+      "config": config_lib.to_json(self.config),
+      "stage": self.stage.number,
+      "step": step,
+      "seconds": seconds,
+      "dataset": self.train_split.name,
+      "fingerprint": self.train_split.fingerprint,
+      "trains": list(self.stage.trains),
+      **self.parameters,
+      "versions": {name: importlib.metadata.version(name) for name in _LIBRARIES},
+    }
+
+  def finish(self, seconds):
+    """Scores the chosen checkpoint on the test split, once; writes and returns the result."""
+    step = checkpoint.chosen_step(self.folder)
+    variables, _ = checkpoint.restore_variables(self.folder, step, self.mesh)
+    split = self._open("test")
+    image, text = self.encoders.encode(variables, split, self.config.data.caption_lengths, show_progress=True)
+    scores = retrieval.score_embeddings(image, text, split)
+    result = {
+      "stage": self.stage.number,
+      "step": step,
+      "split": "test",
+      **retrieval.figures(scores),
+      "selected_on": self.config.select_on,
+      "selection": self._score(variables) if self.selection_split else None,
+      "dataset": split.name,
+      "fingerprint": split.fingerprint,
+      "ablation": self.config.ablation,
+      "seed": self.config.seed,
+      "steps": self.num_steps,
+      "seconds": round(seconds, 1),
+      **self.parameters,
+    }
+    workdir.write_npz(self.folder / "ranks_test.npz", retrieval.score_arrays(scores, split))
+    workdir.write_json(self.folder / workdir.RESULT_FILE, result)
+    figures = "  ".join(f"{name} {value:.2f}" for name, value in result["t2i"].items())
+    say(f"stage {self.stage.number}, step {step}, {split.name} test, text to image: {figures}")
+    return result
