@@ -1,6 +1,7 @@
 """Retrieval figures: Rank-k, mean average precision, mean inverse negative penalty; exact, ties by lowest index."""
 
 import dataclasses
+import hashlib
 
 import numpy as np
 
@@ -25,11 +26,15 @@ class QueryScores:
   average_precision: np.ndarray
   inverse_negative_penalty: np.ndarray
 
-  def summary(self):
-    """Returns {"R@1", "R@5", "R@10", "mAP", "mINP"}, percent."""
+  def by_query(self):
+    """Returns {"R@1", "R@5", "R@10", "mAP", "mINP"}, f64[N] percent each."""
     figures = {f"R@{k}": self.first_rank <= k for k in RANKS}
     figures |= {"mAP": self.average_precision, "mINP": self.inverse_negative_penalty}
-    return {name: 100.0 * float(np.mean(values)) for name, values in figures.items()}
+    return {name: 100.0 * values for name, values in figures.items()}
+
+  def summary(self):
+    """Returns {"R@1", "R@5", "R@10", "mAP", "mINP"}, percent."""
+    return {name: float(np.mean(values)) for name, values in self.by_query().items()}
 
   def to_arrays(self, prefix):
     """Returns {prefix_field: array}, for an npz file."""
@@ -43,8 +48,7 @@ class QueryScores:
 
 def rank_metrics(similarity, query_ids, gallery_ids):
   """Returns {"R@1", "R@5", "R@10", "mAP", "mINP"}, percent, of f[N, G] similarities; larger is nearer."""
-  similarity = np.asarray(similarity)
-  return _scores(lambda rows: similarity[rows], query_ids, gallery_ids).summary()
+  return rank_scores(similarity, query_ids, gallery_ids).summary()
 
 
 def retrieval_metrics(query_embeddings, gallery_embeddings, query_ids, gallery_ids):
@@ -52,23 +56,64 @@ def retrieval_metrics(query_embeddings, gallery_embeddings, query_ids, gallery_i
   return query_scores(query_embeddings, gallery_embeddings, query_ids, gallery_ids).summary()
 
 
+def rank_scores(similarity, query_ids, gallery_ids):
+  """Returns the QueryScores of f[N, G] similarities; larger is nearer."""
+  similarity = np.asarray(similarity)
+  expected = (len(query_ids), len(gallery_ids))
+  if similarity.shape != expected:
+    raise ValueError(f"the similarity is {similarity.shape}, but there are ids of {expected}; give [queries, gallery]")
+  return _scores(((rows, similarity[rows]) for rows in _blocks(len(similarity))), query_ids, gallery_ids)
+
+
 def query_scores(query_embeddings, gallery_embeddings, query_ids, gallery_ids):
   """Returns the QueryScores of f[N, E] queries in a gallery f[G, E], by cosine similarity."""
-  query, gallery = _normalised(query_embeddings, "query"), _normalised(gallery_embeddings, "gallery")
-  return _scores(lambda rows: query[rows] @ gallery.T, query_ids, gallery_ids)
+  for side, embeddings, ids in (("query", query_embeddings, query_ids), ("gallery", gallery_embeddings, gallery_ids)):
+    if len(embeddings) != len(ids):
+      raise ValueError(f"there are {len(embeddings)} {side} embeddings and {len(ids)} ids of them; give one id each")
+  return _scores(_cosine_blocks(query_embeddings, gallery_embeddings), query_ids, gallery_ids)
 
 
 def top_gallery(query_embeddings, gallery_embeddings, k):
-  """Returns (indices i64[N, k], similarities f32[N, k]) of the nearest of the gallery, best first."""
-  query, gallery = _normalised(query_embeddings, "query"), _normalised(gallery_embeddings, "gallery")
-  k = min(k, len(gallery))
-  indices, values = np.empty((len(query), k), np.int64), np.empty((len(query), k), np.float32)
-  for start in range(0, len(query), BLOCK_ROWS):
-    rows = slice(start, start + BLOCK_ROWS)
-    similarity = query[rows] @ gallery.T
-    indices[rows] = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
-    values[rows] = np.take_along_axis(similarity, indices[rows], axis=1)
+  """Returns (indices i64[N, k], similarities f32[N, k]) of the nearest of the gallery, best first.
+
+  Among equals the lowest index comes first. Where the gallery holds fewer than k, all of it is returned.
+  """
+  if k < 1:
+    raise ValueError(f"the number of gallery images to return is {k}; it must be at least 1")
+  k = min(k, len(gallery_embeddings))
+  indices, values = np.empty((len(query_embeddings), k), np.int64), np.empty((len(query_embeddings), k), np.float32)
+  for rows, similarity in _cosine_blocks(query_embeddings, gallery_embeddings):
+    thresholds = np.partition(similarity, -k, axis=1)[:, -k]
+    for offset, (row, threshold) in enumerate(zip(similarity, thresholds, strict=True)):
+      # All that tie with the last one take part, so that the sort, a stable one, leaves the lowest indices in.
+      candidates = np.flatnonzero(row >= threshold)
+      best = candidates[np.argsort(-row[candidates], kind="stable")[:k]]
+      indices[rows.start + offset], values[rows.start + offset] = best, row[best]
   return indices, values
+
+
+def _blocks(num_rows):
+  return [slice(start, min(start + BLOCK_ROWS, num_rows)) for start in range(0, num_rows, BLOCK_ROWS)]
+
+
+def _cosine_blocks(query_embeddings, gallery_embeddings):
+  """Yields (slice of the queries, f32[rows, G])."""
+  query, gallery = _normalised(query_embeddings, "query"), _normalised(gallery_embeddings, "gallery")
+  copies, originals = _repeated_rows(gallery)
+  for rows in _blocks(len(query)):
+    similarity = query[rows] @ gallery.T  # [rows, G]
+    # The product rounds equal columns differently where they lie at the edge of a tile; equal must stay equal, or
+    # rounding would decide among them instead of the lowest index.
+    similarity[:, copies] = similarity[:, originals]
+    yield rows, similarity
+
+
+def _repeated_rows(embeddings):
+  """Returns (rows that are equal to an earlier one, the first that each is equal to)."""
+  first: dict[bytes, int] = {}
+  found = [first.setdefault(hashlib.blake2b(row).digest(), number) for number, row in enumerate(embeddings)]
+  copies = np.flatnonzero(np.array(found, np.int64) != np.arange(len(found)))
+  return copies, np.array(found, np.int64)[copies]
 
 
 def _normalised(embeddings, side):
@@ -78,9 +123,11 @@ def _normalised(embeddings, side):
   return embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
 
 
-def _scores(similarity_rows, query_ids, gallery_ids):
-  """Returns the QueryScores; `similarity_rows(slice)` gives f[rows, G]."""
+def _scores(blocks, query_ids, gallery_ids):
+  """Returns the QueryScores; `blocks` yields (slice of the queries, f[rows, G])."""
   query_ids, gallery_ids = np.asarray(query_ids), np.asarray(gallery_ids)
+  if not len(query_ids):
+    raise ValueError("there are no queries to score; the split is empty")
   lacking = np.flatnonzero(~np.isin(query_ids, gallery_ids))
   if lacking.size:
     named = ", ".join(f"query {i} (id {query_ids[i]})" for i in lacking[:3])
@@ -88,9 +135,10 @@ def _scores(similarity_rows, query_ids, gallery_ids):
   order = np.argsort(gallery_ids, kind="stable")
   bounds = [np.searchsorted(gallery_ids[order], query_ids, side) for side in ("left", "right")]
   first, precision, penalty = np.empty(len(query_ids), np.int64), *np.empty((2, len(query_ids)))
-  for start in range(0, len(query_ids), BLOCK_ROWS):
-    for offset, row in enumerate(similarity_rows(slice(start, start + BLOCK_ROWS))):
-      query = start + offset
+  for rows, similarity in blocks:
+    if np.isnan(similarity).any():
+      raise ValueError(f"the similarities of queries {rows.start} to {rows.stop - 1} hold NaN; they cannot be ranked")
+    for query, row in enumerate(similarity, start=rows.start):
       ranks = _positive_ranks(row, order[bounds[0][query] : bounds[1][query]])
       first[query] = ranks[0]
       precision[query] = np.mean(np.arange(1, len(ranks) + 1) / ranks)

@@ -1,0 +1,107 @@
+"""The losses against values and gradients that the reference implementation computed, and by hand."""
+
+import functools
+import json
+import math
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tireid_jax import losses
+
+TESTDATA = pathlib.Path(__file__).parent / "testdata"
+GOLDEN = json.loads((TESTDATA / "losses.json").read_text())["cases"]["repeated_ids"]
+with np.load(TESTDATA / "losses.npz") as arrays:
+  ARRAYS = {name.removeprefix("repeated_ids/"): arrays[name] for name in arrays.files}
+
+# Each loss of the golden file as a function of the two arrays that its gradients are of.
+LOSSES = {
+  "sdm": lambda image, text: losses.sdm_loss(image, text, ARRAYS["pids"], temperature=0.02),
+  "sdm_scale_20": lambda image, text: losses.sdm_loss(image, text, ARRAYS["pids"], temperature=1 / 20),
+  "itc": lambda image, text: losses.itc_loss(image, text, temperature=0.02),
+  "cmpm": lambda image, text: losses.cmpm_loss(image, text, ARRAYS["pids"]),
+  "id": lambda image, text: losses.identity_loss(image, text, ARRAYS["labels"]),
+}
+EMBEDDING_LOSSES = {name: loss for name, loss in LOSSES.items() if name != "id"}
+
+
+def operands(name):
+  return [ARRAYS[f"{side}_logits" if name == "id" else side] for side in ("image", "text")]
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_value_is_the_reference_s(name):
+  np.testing.assert_allclose(jax.jit(LOSSES[name])(*operands(name)), GOLDEN[name]["float32"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_gradients_are_the_reference_s(name):
+  gradients = jax.jit(jax.grad(LOSSES[name], argnums=(0, 1)))(*operands(name))
+  for side, gradient in zip(("image", "text"), gradients, strict=True):
+    expected = ARRAYS[f"{name}/grad_{side}{'_logits' if name == 'id' else ''}"]
+    np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("name", EMBEDDING_LOSSES)
+def test_an_embedding_of_zeros_gives_finite_values_and_gradients(name):
+  image, text = (jnp.asarray(side).at[3].set(0.0) for side in operands(name))
+  value, gradients = jax.value_and_grad(LOSSES[name], argnums=(0, 1))(image, text)
+  assert np.isfinite(value)
+  assert all(np.isfinite(gradient).all() for gradient in gradients)
+
+
+@pytest.mark.parametrize("name", ["sdm", "itc"])
+def test_length_of_the_embeddings_does_not_matter(name):
+  image, text = operands(name)
+  np.testing.assert_allclose(LOSSES[name](7.0 * image, 0.1 * text), LOSSES[name](image, text), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", EMBEDDING_LOSSES)
+def test_half_precision_embeddings_are_summed_in_float32(name):
+  image, text = (jnp.asarray(side, jnp.bfloat16) for side in operands(name))
+  value = LOSSES[name](image, text)
+  assert value.dtype == jnp.float32
+  np.testing.assert_allclose(value, LOSSES[name](image.astype(jnp.float32), text.astype(jnp.float32)), rtol=1e-6)
+
+
+def test_sdm_of_a_perfect_batch_is_near_0():
+  image = jnp.eye(4)[jnp.array([0, 1, 2, 2])]
+  np.testing.assert_allclose(losses.sdm_loss(image, image, jnp.array([5, 6, 7, 7]), temperature=0.02), 0, atol=1e-6)
+
+
+def test_itc_without_ids_counts_a_second_image_of_the_same_person_as_a_negative():
+  # Rows 0 and 1 are alike, row 2 is at a right angle: the rows' logits are (1, 1, 0), (1, 1, 0), (0, 0, 1).
+  embeddings = jnp.eye(3)[jnp.array([0, 0, 1])]
+  twin, alone = math.log(2 * math.e + 1) - 1, math.log(math.e + 2) - 1
+  np.testing.assert_allclose(
+    losses.itc_loss(embeddings, embeddings, temperature=1.0), (2 * twin + alone) / 3, rtol=1e-6
+  )
+
+
+def test_itc_with_ids_leaves_other_pairs_of_the_same_identity_out_of_the_softmax():
+  # As above, but a twin's logits are now (1, 0) without the other twin; row 2 keeps both twins as negatives.
+  embeddings = jnp.eye(3)[jnp.array([0, 0, 1])]
+  value = losses.itc_loss(embeddings, embeddings, temperature=1.0, person_id=jnp.array([4, 4, 9]))
+  twin, alone = math.log(math.e + 1) - 1, math.log(math.e + 2) - 1
+  np.testing.assert_allclose(value, (2 * twin + alone) / 3, rtol=1e-6)
+
+
+def test_itc_of_a_batch_of_one_person_is_0_and_pulls_nothing():
+  image, text = jnp.eye(3), jnp.ones((3, 3)) - 0.5 * jnp.eye(3)
+  one_person = functools.partial(losses.itc_loss, image, temperature=0.1, person_id=jnp.array([2, 2, 2]))
+  value, gradient = jax.value_and_grad(one_person)(text)
+  np.testing.assert_allclose(value, 0, atol=1e-6)
+  np.testing.assert_allclose(gradient, jnp.zeros((3, 3)), atol=1e-6)
+
+
+def test_itc_with_all_identities_different_is_itc_without_ids():
+  image, text = operands("itc")
+  value = losses.itc_loss(image, text, temperature=0.02, person_id=jnp.arange(12))
+  np.testing.assert_array_equal(value, losses.itc_loss(image, text, temperature=0.02))
+
+
+def test_identity_loss_of_uniform_logits_is_the_log_of_the_number_of_identities():
+  np.testing.assert_allclose(losses.identity_loss(jnp.zeros((2, 8)), jnp.zeros((2, 8)), jnp.array([0, 7])), np.log(8))
