@@ -1,0 +1,179 @@
+"""What single queries found: which ones to look at, their best images, and a picture of one."""
+
+import dataclasses
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from tireid_jax import metrics
+
+KINDS = ("best", "worst", "random")
+RIGHT, WRONG = "#1b8a4b", "#cf3a3a"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Hit:
+  """An image of the gallery that a query brought up: u8[h, w, 3], its identity, its similarity."""
+
+  image: np.ndarray
+  person_id: int
+  score: float
+  is_correct: bool
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RankedQuery:
+  """A caption with what it found.
+
+  Attributes:
+    kind: why it was chosen, one of KINDS.
+    caption: as annotated.
+    person_id: identity that it describes.
+    first_rank: rank of the first image of that identity, from 1.
+    average_precision: 0..1.
+    described: u8[h, w, 3] the image that the caption was written for.
+    hits: the best of the gallery, best first.
+  """
+
+  kind: str
+  caption: str
+  person_id: int
+  first_rank: int
+  average_precision: float
+  described: np.ndarray
+  hits: list[Hit]
+
+  @property
+  def images(self):
+    """Images of the hits."""
+    return [hit.image for hit in self.hits]
+
+  @property
+  def is_correct(self):
+    """For each hit, whether it shows the person."""
+    return [hit.is_correct for hit in self.hits]
+
+
+def choose_queries(scores, num=12, seed=0):
+  """Returns [(kind of KINDS, row of the query)]: a third each of the best, the worst and random ones; no row twice.
+
+  Equals are picked among by `seed`, and each person is shown once as long as there are others.
+
+  Args:
+    scores: QueryScores.
+    num: how many; fewer where there are fewer queries.
+    seed: of the random ones.
+  """
+  rng = np.random.default_rng(seed)
+  shuffled = rng.permutation(len(scores.query_ids))
+  precision, rank = scores.average_precision[shuffled], scores.first_rank[shuffled]
+  orders = {
+    "best": shuffled[np.lexsort([rank, -precision])],
+    "worst": shuffled[np.lexsort([precision, -rank])],
+    "random": rng.permutation(len(shuffled)),
+  }
+  shares = {"best": num // 3, "worst": num // 3, "random": num - 2 * (num // 3)}
+  chosen: list[tuple[str, int]] = []
+  for kind in KINDS:
+    seen = {int(scores.query_ids[row]) for _, row in chosen}
+    rows = [int(row) for row in orders[kind] if row not in {row for _, row in chosen}]
+    fresh: list[int] = []
+    repeated: list[int] = []
+    for row in rows:
+      person = int(scores.query_ids[row])
+      (repeated if person in seen else fresh).append(row)
+      seen.add(person)
+    chosen += [(kind, row) for row in (fresh + repeated)[: shares[kind]]]
+  return chosen
+
+
+def rank_queries(chosen, scores, image, text, split, *, top=10):
+  """Returns a RankedQuery for each of `choose_queries`.
+
+  Args:
+    chosen: [(kind, row)].
+    scores: QueryScores of text to image.
+    image, text: f32[G, E] and f32[N, E] embeddings of the split.
+    split: with `images`, `person_id`, `captions` and `caption_image`, as data.prepared.Split.
+    top: images a query.
+  """
+  rows = [row for _, row in chosen]
+  found, similarities = metrics.top_gallery(text[rows], image, top)  # [queries, top] each
+  queries = []
+  for (kind, row), indices, values in zip(chosen, found, similarities, strict=True):
+    person = int(split.person_id[split.caption_image[row]])
+    hits = [
+      Hit(picture, int(split.person_id[index]), float(value), int(split.person_id[index]) == person)
+      for picture, index, value in zip(split.images[indices], indices, values, strict=True)
+    ]
+    queries.append(
+      RankedQuery(
+        kind=kind,
+        caption=split.captions[row],
+        person_id=person,
+        first_rank=int(scores.first_rank[row]),
+        average_precision=float(scores.average_precision[row]),
+        described=split.images[split.caption_image[row : row + 1]][0],
+        hits=hits,
+      )
+    )
+  return queries
+
+
+def ranked_strip(caption, images, is_correct, *, height=256):
+  """Returns a PIL picture of one query: the caption over its images, best first, right ones green and wrong ones red.
+
+  Args:
+    caption: text, wrapped to the width.
+    images: u8[h, w, 3] each.
+    is_correct: for each image.
+    height: pixels of each image.
+  """
+  gap, frame, text_size = height // 16, max(2, height // 48), max(11, height // 13)
+  font = ImageFont.load_default(text_size)
+  tiles = []
+  for image in images:
+    width = max(1, round(height * image.shape[1] / image.shape[0]))
+    tiles.append(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
+  line = round(text_size * 1.4)
+  width = sum(tile.width + 2 * frame for tile in tiles) + gap * (len(tiles) + 1)
+  lines = _wrapped(f"“{caption}”", font, width - 2 * gap)
+  top = gap + line * len(lines) + gap // 2
+  strip = Image.new("RGB", (width, top + height + 2 * frame + line + gap // 2), "white")
+  draw = ImageDraw.Draw(strip)
+  for number, text in enumerate(lines):
+    draw.text((gap, gap + number * line), text, font=font, fill="#222222")
+  left = gap
+  for rank, (tile, right) in enumerate(zip(tiles, is_correct, strict=True), start=1):
+    colour = RIGHT if right else WRONG
+    outer = tile.width + 2 * frame
+    draw.rectangle((left, top, left + outer - 1, top + height + 2 * frame - 1), fill=colour)
+    strip.paste(tile, (left + frame, top + frame))
+    _mark(draw, left, top + height + 2 * frame + line * 0.15, text_size, rank, right, colour)
+    left += outer + gap
+  return strip
+
+
+def _mark(draw, left, top, text_size, rank, right, colour):
+  """Writes the rank, and a tick or a cross, for those who cannot tell the colours apart; the font has neither."""
+  font = ImageFont.load_default(text_size)
+  draw.text((left, top), str(rank), font=font, fill="#222222")
+  size, width = text_size * 0.62, max(1, round(text_size / 8))
+  x, y = left + draw.textlength(str(rank), font=font) + text_size * 0.4, top + text_size * 0.38
+  if right:
+    tick = [(x, y + size * 0.5), (x + size * 0.4, y + size), (x + size, y)]
+    draw.line(tick, fill=colour, width=width, joint="curve")
+  else:
+    draw.line([(x, y), (x + size, y + size)], fill=colour, width=width)
+    draw.line([(x + size, y), (x, y + size)], fill=colour, width=width)
+
+
+def _wrapped(text, font, width):
+  lines = [""]
+  for word in text.split():
+    longer = f"{lines[-1]} {word}".strip()
+    if lines[-1] and font.getlength(longer) > width:
+      lines.append(word)
+    else:
+      lines[-1] = longer
+  return lines
