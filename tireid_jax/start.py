@@ -1,5 +1,6 @@
 """Where a run's variables come from: random, published weights, or an earlier stage's checkpoint."""
 
+import dataclasses
 import pathlib
 
 import jax
@@ -75,7 +76,8 @@ def initial_variables(model, source, *, mesh, key, num_identities=0, fingerprint
   else:
     loaded_model, loaded = pretrained.load(path, model.image_size)
     keep_head = False
-    if loaded_model.variant != model.variant:
+    # The image size that the weights were made for does not matter: their position table has been resized.
+    if dataclasses.replace(loaded_model.variant, native_image_size=model.variant.native_image_size) != model.variant:
       raise ValueError(f"model.variant is {model.variant}, but the weights in {path} are of {loaded_model.variant}")
   return jax.device_put(_adopt(variables, loaded, path, keep_head), shardings)
 

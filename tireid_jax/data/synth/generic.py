@@ -26,7 +26,15 @@ from tireid_jax.data.synth.camera import visible_attributes
 from tireid_jax.data.synth.canvas import Canvas, Pen, mirrored
 from tireid_jax.data.synth.figure import draw_person
 from tireid_jax.data.synth.palette import RGB, contrast_with, edge, mix
-from tireid_jax.data.synth.words import COLOUR_WORDS, KIND_WORDS, SHADE_WORDS, SUBJECTS, mend_articles, say, with_article
+from tireid_jax.data.synth.words import (
+  COLOUR_WORDS,
+  KIND_WORDS,
+  SHADE_WORDS,
+  SUBJECTS,
+  mend_articles,
+  say,
+  with_article,
+)
 
 WIDTH, HEIGHT = 72, 144
 JPEG_QUALITY = 90

@@ -29,6 +29,24 @@ MIN_IMAGES_TO_SPREAD = 400
 Entry = tuple[dict[str, Any], dict[str, Any]]
 
 
+def write_all(root: str | os.PathLike, sizes: Any) -> None:
+  """Writes both data sets under `root`; `sizes` has the fields of `config.synth`."""
+  write_pedes(
+    root,
+    seed=sizes.seed,
+    num_train_ids=sizes.num_train_ids,
+    num_val_ids=sizes.num_val_ids,
+    num_test_ids=sizes.num_test_ids,
+    images_per_id=sizes.images_per_id,
+  )
+  write_generic(
+    root,
+    seed=sizes.seed,
+    num_train_images=sizes.generic_train_images,
+    num_eval_images=sizes.generic_eval_images,
+  )
+
+
 def write_pedes(
   root: str | os.PathLike,
   *,

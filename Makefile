@@ -1,0 +1,37 @@
+# make demo   the main job on the embedded data, end to end
+# make test   the tests
+# make lint   linter, formatter and type check
+# One test, fast:  make .venv/dev && .venv/bin/python -m pytest tests/losses_test.py -k sdm
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+DEMO ?= demo
+
+.PHONY: demo test lint format clean
+
+demo: $(VENV)/run
+	JAX_PLATFORMS=cpu $(RUN) -m tireid_jax.demo --to=$(DEMO)
+
+test: $(VENV)/dev
+	JAX_PLATFORMS=cpu $(RUN) -m pytest -n 2 --dist loadfile tests
+
+lint: $(VENV)/dev
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy tireid_jax configs
+
+format: $(VENV)/dev
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+$(VENV)/run: requirements.txt
+	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+$(VENV)/dev: requirements-dev.txt $(VENV)/run
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+clean:
+	rm -rf $(VENV) $(DEMO)

@@ -1,0 +1,128 @@
+"""A user's mistake ends in one clear line and exit status 2, and nothing is written."""
+
+import json
+
+import pytest
+
+from tests.commands import SMALL, run, succeed
+from tests.data.trees import make_tree
+from tests.models.trees import write_hf_clip
+from tireid_jax.models.variants import VARIANTS
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+  """A prepared data set, weights, and a workdir in which stage 1 is done."""
+  folder = tmp_path_factory.mktemp("project")
+  make_tree(folder / "raw", "rstp_reid")
+  write_hf_clip(folder / "clip", VARIANTS["tiny"], image_size=48)
+  flags = [
+    "--config=configs/rstp.py", *SMALL, f"--config.data_dir={folder}/data", f"--config.pretrained={folder}/clip",
+  ]  # fmt: skip
+  succeed("data.prepare", *flags, f"--raw={folder}/raw")
+  succeed("main", *flags, "--config.stage1.epochs=1", "--stage=1", f"--workdir={folder}/done")
+  return folder, flags
+
+
+def refused(done, *expected):
+  lines = done.stderr.strip().splitlines()
+  assert done.returncode == 2, done.stderr[-2000:]
+  assert [line for line in lines if line.startswith("error: ")] == lines[-1:]
+  assert "Traceback" not in done.stderr
+  for text in expected:
+    assert text in lines[-1]
+
+
+FLAGS = [
+  (["--stage=3"], ["--stage=3 is no stage; it must be 0, 1, 2 or all"]),
+  (["--config=configs/rstp.py:no_stge1"], ["there is no ablation 'no_stge1'", "did you mean 'no_stage1'?"]),
+  (["--config=configs/rst.py"], ["there is no file configs/rst.py"]),
+  (["--config.stage2.learning_rte=3e-6"], ["no field 'learning_rte' (did you mean 'learning_rate'?)"]),
+  (["--config.stage2.learning_rate=fast"], ["--config.stage2.learning_rate=fast"]),
+  (["--stge=1"], ["stge"]),
+  (["--config.prompts.text_length=-1"], ["prompts.text_length is -1; it must be 0 (no prompts) or more"]),
+  (["--config.prompts.depth=9"], ["prompts.depth is 9", "set --config.prompts.depth to 1..3"]),
+  (["--config.model.variant=ViT-B/61"], ["model.variant is 'ViT-B/61'; the variants are tiny, ViT-B/32"]),
+  (["--config.stage1.losses.itc=0."], ["stage1.losses are all 0"]),
+  (["--config.pretrained="], ["pretrained is empty; set --config.pretrained"]),
+  (["--config.pretrained=/nowhere"], ["/nowhere", "is no folder"]),
+  (["--config.data_dir=/nowhere"], ["rstp_reid at 48x24 is not prepared in /nowhere", "tireid_jax.data.prepare"]),
+  (["--config.data.image_size=(96,48)"], ["rstp_reid at 96x48 is not prepared"]),
+  (["--stage=2"], ["stage 2 starts from stage 1", "run --stage=1 first or set --config.stage2.init_from=pretrained"]),
+  (["--config.stage1.batch_size=4000"], ["4000"]),
+  (["--config.select_on=tst"], ["select_on is 'tst' (did you mean 'test'?)"]),
+  (["--config.mesh.data=3"], ["mesh is data=3, fsdp=1, model=1, which does not divide the 1 devices"]),
+]
+
+
+@pytest.mark.parametrize(("flags", "expected"), FLAGS, ids=[" ".join(flags) for flags, _ in FLAGS])
+def test_a_mistake_in_the_command_is_one_line(project, tmp_path, flags, expected):
+  _, usual = project
+  given = {flag.split("=")[0] for flag in flags}
+  usual = [flag for flag in [*usual, "--stage=1"] if flag.split("=")[0] not in given]
+  refused(run("main", *usual, *flags, f"--workdir={tmp_path}/w"), *expected)
+  assert not (tmp_path / "w").exists()
+
+
+def test_a_batch_that_the_devices_do_not_divide_is_refused(project, tmp_path):
+  _, flags = project
+  done = run(
+    "main", *flags, "--config.stage1.batch_size=6", "--stage=1", f"--workdir={tmp_path}/w",
+    XLA_FLAGS="--xla_force_host_platform_device_count=4",
+  )  # fmt: skip
+  refused(done, "stage1.batch_size is 6, which the 4 devices along data and fsdp do not divide")
+  assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.parametrize(
+  ("flags", "difference"),
+  [
+    (["--config.prompts.text_length=2"], "prompts.text_length: 4 there, 2 asked for"),
+    (["--config.data.name=cuhk_pedes"], "data.name: 'rstp_reid' there, 'cuhk_pedes' asked for"),
+    (["--config.stage1.learning_rate=1.0"], "stage1.learning_rate: 0.00035 there, 1.0 asked for"),
+  ],
+)
+def test_a_workdir_of_another_run_shows_the_difference(project, flags, difference):
+  folder, usual = project
+  before = sorted((path, path.stat().st_mtime_ns) for path in (folder / "done").rglob("*"))
+  epochs = "--config.stage1.epochs=1"
+  refused(run("main", *usual, epochs, *flags, "--stage=1", f"--workdir={folder}/done"), difference)
+  refused(run("main", *usual, epochs, *flags, "--stage=2", f"--workdir={folder}/done"), difference)
+  assert sorted((path, path.stat().st_mtime_ns) for path in (folder / "done").rglob("*")) == before
+
+
+def test_evaluate_refuses_what_is_not_there(project, tmp_path):
+  folder, _ = project
+  refused(run("evaluate", f"--workdir={tmp_path}"), "is no workdir of a run")
+  refused(run("evaluate", f"--workdir={folder}/done", "--stage=2"), "holds no checkpoint; run --stage=2")
+  refused(run("evaluate", f"--workdir={folder}/done", "--stage=one"), "--stage=one is no stage")
+  refused(run("evaluate", f"--workdir={folder}/done", "--stage=1", "--split=tset"), "tset")
+  refused(
+    run("evaluate", f"--workdir={folder}/done", "--stage=1", "--dump=/nowhere/d.npz"), "there is no folder /nowhere"
+  )
+
+
+@pytest.mark.parametrize("fault", ["no captions", "not an image", "missing image", "no annotations", "unknown split"])
+def test_prepare_refuses_broken_raw_data_and_leaves_nothing(tmp_path, fault):
+  raw = make_tree(tmp_path / "raw", "rstp_reid")
+  annotations = raw / "data_captions.json"
+  entries = json.loads(annotations.read_text())
+  image = raw / "imgs" / entries[3]["img_path"]
+  if fault == "no captions":
+    entries[3]["captions"] = []
+  elif fault == "unknown split":
+    entries[3]["split"] = "trian"
+  elif fault == "not an image":
+    image.write_bytes(b"this is no picture")
+  elif fault == "missing image":
+    image.unlink()
+  annotations.write_text(json.dumps(entries))
+  if fault == "no annotations":
+    annotations.unlink()
+  done = run(
+    "data.prepare", "--config=configs/rstp.py", "--config.data.image_size=(48,24)",
+    f"--config.data_dir={tmp_path}/data", f"--raw={tmp_path}/raw",
+  )  # fmt: skip
+  named = {"unknown split": "trian", "no annotations": "data_captions.json"}.get(fault, entries[3]["img_path"])
+  refused(done, named)
+  assert not list((tmp_path / "data").rglob("dataset.json"))

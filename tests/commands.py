@@ -1,0 +1,62 @@
+"""Runs the project's commands as a user does, in processes of their own."""
+
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+# The real configs, made small by overrides alone.
+SMALL = (
+  "--config.model.variant=tiny",
+  "--config.data.image_size=(48,24)",
+  "--config.prompts.depth=2",
+  "--config.evaluation.batch_size=16",
+  "--config.log_every_steps=1",
+  *(f"--config.stage{n}.{field}" for n in (1, 2) for field in ("epochs=2", "batch_size=8", "augment.pad=2")),
+)
+
+
+def command(module, *arguments):
+  """Returns the argument list of `python -m tireid_jax.MODULE ...`."""
+  return [sys.executable, "-m", f"tireid_jax.{module}", *map(str, arguments)]
+
+
+def environment(**changes):
+  """Returns this process' environment for CPU, with compiled programs shared between the commands of a test run."""
+  cache = pathlib.Path(tempfile.gettempdir()) / f"tireid_jax_compiled_{os.getuid()}"
+  return {
+    **os.environ,
+    "JAX_PLATFORMS": "cpu",
+    "JAX_COMPILATION_CACHE_DIR": str(cache),
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    **changes,
+  }
+
+
+def run(module, *arguments, **changes):
+  """Runs a command to its end and returns the CompletedProcess, output as text."""
+  return subprocess.run(
+    command(module, *arguments), cwd=ROOT, env=environment(**changes), capture_output=True, text=True, timeout=600
+  )
+
+
+def succeed(module, *arguments):
+  """Runs a command that must end well and returns its standard output."""
+  done = run(module, *arguments)
+  assert done.returncode == 0, done.stderr[-3000:]
+  return done.stdout
+
+
+def start(module, *arguments):
+  """Starts a command and returns its Popen."""
+  return subprocess.Popen(
+    command(module, *arguments),
+    cwd=ROOT,
+    env=environment(),
+    stdout=subprocess.PIPE,
+    stderr=subprocess.STDOUT,
+    text=True,
+  )

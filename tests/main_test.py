@@ -1,0 +1,77 @@
+"""Each real layout, from raw files through prepare, both stages and evaluate, by the commands of the README."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tests.commands import SMALL, run, succeed
+from tests.data.trees import make_tree
+from tests.models.trees import write_hf_clip
+from tireid_jax.models.variants import VARIANTS
+
+LAYOUTS = {"cuhk": "cuhk_pedes", "icfg": "icfg_pedes", "rstp": "rstp_reid"}
+FIGURES = ["R@1", "R@5", "R@10", "mAP", "mINP"]
+
+
+@pytest.fixture(scope="session")
+def clip_folder(tmp_path_factory):
+  folder = tmp_path_factory.mktemp("clip")
+  write_hf_clip(folder, VARIANTS["tiny"], image_size=48)
+  return folder
+
+
+def prepared(tmp_path, config, clip_folder):
+  """Prepares a small tree of a layout and returns the flags of every later command."""
+  make_tree(tmp_path / "raw", LAYOUTS[config])
+  flags = (
+    f"--config=configs/{config}.py", *SMALL, f"--config.data_dir={tmp_path}/data", f"--config.pretrained={clip_folder}",
+  )  # fmt: skip
+  succeed("data.prepare", *flags, f"--raw={tmp_path}/raw")
+  return flags
+
+
+@pytest.mark.parametrize("config", LAYOUTS)
+def test_a_layout_goes_through_prepare_both_stages_and_evaluate(tmp_path, clip_folder, config):
+  flags = prepared(tmp_path, config, clip_folder)
+  workdir = tmp_path / "run"
+  succeed("main", *flags, "--stage=1", f"--workdir={workdir}")
+  succeed("main", *flags, "--stage=2", f"--workdir={workdir}")
+  for stage in (1, 2):
+    result = json.loads((workdir / f"stage{stage}/result.json").read_text())
+    assert (result["stage"], result["split"], list(result["t2i"]), list(result["i2t"])) == (
+      stage,
+      "test",
+      FIGURES,
+      FIGURES,
+    )
+    assert (result["selection"] is None) == (config == "icfg")  # it has no validation split
+  printed = succeed("evaluate", f"--workdir={workdir}", "--stage=2", f"--dump={workdir}/dump.npz")
+  assert f"{result['t2i']['R@1']:.2f}" in printed
+  dump = np.load(workdir / "dump.npz")
+  assert dump["image_embeddings"].shape == (len(dump["image_ids"]), 64)
+  assert dump["text_embeddings"].shape == (len(dump["text_ids"]), 64)
+  assert 100 * np.mean(dump["t2i_first_rank"] == 1) == pytest.approx(result["t2i"]["R@1"])
+  assert json.loads((workdir / "config.json").read_text())["stage2"]["batch_size"] == 8
+  assert "text to image" in succeed("evaluate", f"--workdir={workdir}", "--stage=pretrained", "--split=train")
+
+
+def test_all_stages_seeds_ablations_and_another_data_set(tmp_path, clip_folder):
+  flags = prepared(tmp_path, "rstp", clip_folder)
+  other = prepared(tmp_path / "other", "cuhk", clip_folder)
+  row = flags[0] + ":no_stage1"
+  printed = succeed("main", row, *flags[1:], "--stage=all", f"--workdir={tmp_path}/seeds", "--seeds=0,1")
+  assert "±" in printed
+  for seed in (0, 1):
+    result = json.loads((tmp_path / f"seeds/seed{seed}/stage2/result.json").read_text())
+    assert (result["seed"], result["ablation"]) == (seed, "no_stage1")
+    assert not (tmp_path / f"seeds/seed{seed}/stage1").exists()
+  again = run("main", row, *flags[1:], "--stage=all", f"--workdir={tmp_path}/seeds", "--seeds=0,1")
+  assert "stage 2 is finished" in again.stderr
+  printed = succeed(
+    "evaluate", f"--workdir={tmp_path}/seeds/seed0", "--stage=2", f"--data={other[0].split('=')[1]}",
+    f"--data.data_dir={tmp_path}/other/data",
+  )  # fmt: skip
+  assert printed.startswith("cuhk_pedes test")
+  printed = succeed("compare", f"{tmp_path}/seeds/seed0", f"{tmp_path}/seeds/seed1", "--num_resamples=200")
+  assert "mINP" in printed

@@ -1,0 +1,100 @@
+"""A run that was killed and started again ends bit-equal to one that was not."""
+
+import signal
+import time
+
+import chex
+import numpy as np
+import pytest
+
+from tests.commands import SMALL, start, succeed
+from tests.data.trees import make_tree
+from tests.models.trees import write_hf_clip
+from tireid_jax import checkpoint, sharding
+from tireid_jax.log import read_metrics
+from tireid_jax.models.variants import VARIANTS
+
+CHECKPOINTS = (*SMALL, "--config.stage1.epochs=6", "--config.checkpoint_every_steps=2", "--config.prompts.dropout=0.1")
+
+
+@pytest.fixture(scope="module")
+def flags(tmp_path_factory):
+  folder = tmp_path_factory.mktemp("resume")
+  make_tree(folder / "raw", "rstp_reid", num_ids={"train": 8, "val": 3, "test": 3})
+  write_hf_clip(folder / "clip", VARIANTS["tiny"], image_size=48)
+  flags = (
+    "--config=configs/rstp.py", *CHECKPOINTS, f"--config.data_dir={folder}/data", f"--config.pretrained={folder}/clip",
+  )  # fmt: skip
+  succeed("data.prepare", *flags, f"--raw={folder}/raw")
+  return (*flags, "--stage=1")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(flags, tmp_path_factory):
+  folder = tmp_path_factory.mktemp("whole")
+  succeed("main", *flags, f"--workdir={folder}")
+  return folder / "stage1"
+
+
+def state(stage_folder):
+  """Returns the last checkpoint's step and variables."""
+  with checkpoint.Checkpoints(stage_folder) as checkpoints:
+    step = checkpoints.latest_step()
+  variables, _ = checkpoint.restore_variables(stage_folder, step, sharding.make_mesh(1, 1, 1))
+  return step, variables
+
+
+def wait_for(process, is_reached):
+  """Polls until the condition holds; the process must still be running then."""
+  deadline = time.monotonic() + 300
+  while not is_reached():
+    assert process.poll() is None, process.stdout.read()[-3000:]
+    assert time.monotonic() < deadline
+    time.sleep(0.002)
+
+
+def logged_step(stage_folder):
+  records = read_metrics(stage_folder)
+  return records[-1]["step"] if records else 0
+
+
+def is_saving(stage_folder):
+  return any((stage_folder / checkpoint.FOLDER).glob("*tmp*"))
+
+
+def ended_equal(stage_folder, uninterrupted):
+  chex.assert_trees_all_equal(state(stage_folder), state(uninterrupted))
+  steps = [record["step"] for record in read_metrics(stage_folder) if "loss/total" in record]
+  assert steps == [record["step"] for record in read_metrics(uninterrupted) if "loss/total" in record]
+  ours, whole = ([r["loss/total"] for r in read_metrics(f) if "loss/total" in r] for f in (stage_folder, uninterrupted))
+  assert ours == whole
+
+
+def test_a_killed_run_ends_bit_equal(flags, uninterrupted, tmp_path):
+  """Killed at a random step, then during an asynchronous save."""
+  stage_folder = tmp_path / "stage1"
+  kill_at = int(np.random.default_rng().integers(2, 6))
+  process = start("main", *flags, f"--workdir={tmp_path}")
+  wait_for(process, lambda: logged_step(stage_folder) >= kill_at)
+  process.kill()
+  process.wait()
+  process = start("main", *flags, f"--workdir={tmp_path}")
+  wait_for(process, lambda: logged_step(stage_folder) > kill_at and is_saving(stage_folder))
+  process.kill()
+  process.wait()
+  assert not (stage_folder / "result.json").exists()
+  succeed("main", *flags, f"--workdir={tmp_path}")
+  ended_equal(stage_folder, uninterrupted)
+
+
+def test_sigterm_saves_and_the_same_command_goes_on(flags, uninterrupted, tmp_path):
+  stage_folder = tmp_path / "stage1"
+  process = start("main", *flags, f"--workdir={tmp_path}")
+  wait_for(process, lambda: logged_step(stage_folder) >= 3)
+  process.send_signal(signal.SIGTERM)
+  output, _ = process.communicate(timeout=120)
+  assert process.returncode == 128 + signal.SIGTERM
+  saved, _ = state(stage_folder)
+  assert f"stopped and saved at step {saved}; run the same command to go on" in output
+  succeed("main", *flags, f"--workdir={tmp_path}")
+  ended_equal(stage_folder, uninterrupted)

@@ -1,0 +1,184 @@
+"""The whole method on the embedded data: write, prepare, pre-train, both stages, direct fine-tuning; a table, a report.
+
+python -m tireid_jax.demo --to=demo
+python -m tireid_jax.demo --to=demo --seeds=0,1,2
+"""
+
+import copy
+import pathlib
+import resource
+import time
+
+import numpy as np
+from absl import flags
+from ml_collections import config_flags
+
+from tireid_jax import cli, log, ranked, report, retrieval, start, train, workdir
+from tireid_jax.data import prepare, prepared
+from tireid_jax.data.synth import oracle, write
+from tireid_jax.table import format_table
+
+TABLE_FILE, REPORT_FILE, PICTURE_FILE = "demo.json", "report.html", "ranked.png"
+
+ZERO_SHOT, STAGE_1, STAGE_2 = "zero-shot", "after stage 1", "after stage 2"
+DIRECT, DIRECT_LONG = "direct fine-tuning, steps of stage 2", "direct fine-tuning, steps of both stages"
+
+# (name, row, row before it, least difference in points of R@1), and how often zero-shot must beat chance.
+GATES = ((STAGE_1, ZERO_SHOT, 3.0), (STAGE_2, STAGE_1, 5.0))
+ZERO_SHOT_OVER_CHANCE = 3.0
+
+_NOTES = (
+  "Every person, place and caption here is drawn by the program itself; no photograph is involved. The model is tiny "
+  "and was pre-trained (stage 0) on another domain: clean garments, objects and figures on plain ground.",
+  "Stage 1 learns only the prompts, stage 2 only the encoders. Direct fine-tuning has the data and losses of stage 2 "
+  "and no prompts. The checkpoint of each is chosen on the validation split; this is the test split, scored once.",
+)
+
+
+def main(_):
+  options = flags.FLAGS
+  if not options.to:
+    raise ValueError("give --to=DIR, the folder for everything that the demo writes")
+  if not all(seed.isdigit() for seed in options.seeds):
+    raise ValueError(f"--seeds={','.join(options.seeds)} must be whole numbers, as 0,1,2")
+  began, folder, config = time.monotonic(), pathlib.Path(options.to), options.config
+  raw = _prepare_data(config, folder)
+  by_seed = {int(seed): _run_seed(config, folder, int(seed)) for seed in options.seeds}
+  rows = _table(list(by_seed.values()))
+  chance = _chance(config)
+  missed = [line for seed, row in by_seed.items() for line in _missed_gates(seed, row, chance)]
+  ceilings = oracle.attribute_ceilings(raw / write.PEDES_FOLDER, "test")
+  workdir.write_json(
+    folder / TABLE_FILE, {"chance_r1": chance, "seeds": by_seed, "table": rows, "missed": missed, "ceilings": ceilings}
+  )
+  _write_report(config, folder, int(options.seeds[0]), rows, ceilings)
+  print(format_table(rows))
+  print(f"chance: R@1 {chance:.2f}")
+  print("gates: " + ("; ".join(missed) if missed else "all met"))
+  peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+  print(f"{time.monotonic() - began:.0f} s, at most {peak_gib:.1f} GiB of memory; report: {folder / REPORT_FILE}")
+  return 1 if missed else 0
+
+
+def _prepare_data(config, folder):
+  """Writes and prepares both synthetic data sets and returns the raw folder."""
+  config.data_dir = str(folder / "data")
+  raw = folder / "raw"
+  write.write_all(raw, config.synth)
+  for name in (config.stage0.data, config.data.name):
+    prepare.prepare(name, raw, config.data_dir, config.data.image_size)
+  return raw
+
+
+def _run_seed(config, folder, seed):
+  """Returns {row of the table: result} of one seed."""
+  config = copy.deepcopy(config)
+  config.seed = seed
+  place = folder / f"seed{seed}"
+  results = train.run(config, (0, 1, 2), place / "two_stages")
+  direct = copy.deepcopy(config)
+  direct.pretrained = str(place / "two_stages" / "stage0")
+  direct.prompts.image_length = direct.prompts.text_length = 0
+  direct.stage2.init_from = "pretrained"
+  longer = copy.deepcopy(direct)
+  longer.stage2.epochs += config.stage1.epochs * config.stage2.batch_size // config.stage1.batch_size
+  return {
+    ZERO_SHOT: _zero_shot(config, place, results[0]),
+    STAGE_1: results[1],
+    STAGE_2: results[2],
+    DIRECT: train.run(direct, (2,), place / "direct")[2],
+    DIRECT_LONG: train.run(longer, (2,), place / "direct_long")[2],
+  }
+
+
+def _zero_shot(config, place, pretraining):
+  """Returns the result of stage 0's model on the persons it has never seen."""
+  model, variables, _, mesh, _ = start.load_stage(place / "two_stages", "pretrained")
+  split = _open_test(config)
+  encoders = retrieval.Encoders(model, mesh, config.evaluation.batch_size)
+  image, text = encoders.encode(variables, split, config.data.caption_lengths)
+  figures = retrieval.figures(retrieval.score_embeddings(image, text, split))
+  return {**figures, "trainable_parameters": 0, "steps": 0, "seconds": 0.0, "pretraining": pretraining["seconds"]}
+
+
+def _open_test(config):
+  return prepared.open_split(config.data_dir, config.data.name, config.data.image_size, "test")
+
+
+def _chance(config):
+  """Returns the R@1, percent, of a random order: the share of the gallery that is right, mean over the queries."""
+  ids = _open_test(config).person_id
+  _, inverse, counts = np.unique(ids, return_inverse=True, return_counts=True)
+  return float(100 * np.mean(counts[inverse]) / len(ids))
+
+
+def _missed_gates(seed, rows, chance):
+  """Returns a line for each gate that a seed's results miss."""
+  r1 = {name: result["t2i"]["R@1"] for name, result in rows.items()}
+  missed = []
+  if r1[ZERO_SHOT] < ZERO_SHOT_OVER_CHANCE * chance:
+    missed.append(f"seed {seed}: zero-shot R@1 {r1[ZERO_SHOT]:.2f} is below {ZERO_SHOT_OVER_CHANCE:g} times chance")
+  for name, before, least in GATES:
+    if r1[name] - r1[before] < least:
+      missed.append(f"seed {seed}: R@1 {name} is {r1[name] - r1[before]:.2f} above {before}, not {least:g}")
+  return missed
+
+
+def _table(seeds):
+  """Returns the rows of the table: figures of one seed, or mean ± deviation over several."""
+
+  def cell(values):
+    return float(values[0]) if len(values) == 1 else f"{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f}"
+
+  rows = []
+  for name in seeds[0]:
+    results = [seed[name] for seed in seeds]
+    figures = {key: cell([result["t2i"][key] for result in results]) for key in results[0]["t2i"]}
+    rows.append(
+      {
+        "": name,
+        **figures,
+        "trainable": results[0]["trainable_parameters"],
+        "steps": results[0]["steps"],
+        "seconds": round(float(np.mean([result["seconds"] for result in results]))),
+      }
+    )
+  return rows
+
+
+def _write_report(config, folder, seed, rows, ceilings):
+  """Writes the report of one seed's curves and queries, and one query as a picture."""
+  place = folder / f"seed{seed}"
+  stage_folders = {
+    "stage 0": place / "two_stages/stage0",
+    "stage 1": place / "two_stages/stage1",
+    "stage 2": place / "two_stages/stage2",
+    "direct fine-tuning": place / "direct_long/stage2",
+  }
+  model, variables, _, mesh, _ = start.load_stage(place / "two_stages", "2")
+  split = _open_test(config)
+  encoders = retrieval.Encoders(model, mesh, config.evaluation.batch_size)
+  image, text = encoders.encode(variables, split, config.data.caption_lengths)
+  scores = retrieval.score_embeddings(image, text, split)["t2i"]
+  queries = ranked.rank_queries(ranked.choose_queries(scores, num=12, seed=seed), scores, image, text, split)
+  report.write_report(
+    folder / REPORT_FILE,
+    title="Text-to-image person re-identification on SynthPEDES",
+    table=rows,
+    curves={name: log.read_metrics(path) for name, path in stage_folders.items()},
+    ceilings=ceilings,
+    queries=queries,
+    notes=_NOTES,
+  )
+  # One caption picked at random whose person is found, but not at once: what the ranking is like.
+  picked = np.random.default_rng(seed).permutation(np.flatnonzero((scores.first_rank > 1) & (scores.first_rank <= 3)))
+  if picked.size:
+    query = ranked.rank_queries([("random", int(picked[0]))], scores, image, text, split)[0]
+    ranked.ranked_strip(query.caption, query.images, query.is_correct).save(folder / PICTURE_FILE)
+
+
+if __name__ == "__main__":
+  config_flags.DEFINE_config_file("config", "configs/synth.py", "config of the embedded data")
+  flags.DEFINE_string("to", "", "folder for data, runs and report")
+  flags.DEFINE_list("seeds", ["0"], "seeds to run, as 0,1,2")
+  cli.run(main)
