@@ -3,7 +3,10 @@
 import functools
 import json
 import math
+import os
 import pathlib
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -105,3 +108,27 @@ def test_itc_with_all_identities_different_is_itc_without_ids():
 
 def test_identity_loss_of_uniform_logits_is_the_log_of_the_number_of_identities():
   np.testing.assert_allclose(losses.identity_loss(jnp.zeros((2, 8)), jnp.zeros((2, 8)), jnp.array([0, 7])), np.log(8))
+
+
+def test_over_several_devices_they_are_losses_of_the_whole_batch():
+  code = f"""
+import jax, numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from tireid_jax import losses
+mesh = jax.make_mesh((4,), ("data",), axis_types=(AxisType.Auto,))
+with np.load({str(TESTDATA / "losses.npz")!r}) as arrays:
+  image, text, ids = (
+    jax.device_put(arrays[f"repeated_ids/{{name}}"], NamedSharding(mesh, PartitionSpec("data")))
+    for name in ("image", "text", "pids")
+  )
+values = jax.jit(lambda image, text, ids: (
+  losses.sdm_loss(image, text, ids, temperature=0.02),
+  losses.itc_loss(image, text, temperature=0.02),
+  losses.cmpm_loss(image, text, ids),
+))(image, text, ids)
+print(*values)
+"""
+  environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+  done = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True)
+  expected = [GOLDEN[name]["float32"] for name in ("sdm", "itc", "cmpm")]
+  np.testing.assert_allclose([float(value) for value in done.stdout.split()], expected, rtol=1e-5)

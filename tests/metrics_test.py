@@ -118,6 +118,7 @@ def test_embeddings_that_are_not_finite_are_refused(side, value):
       "2 query embeddings and 1 id",
     ),
     (lambda: metrics.retrieval_metrics(np.ones((1, 4)), np.ones((3, 4)), [1], [1]), "3 gallery embeddings and 1 ids"),
+    (lambda: metrics.top_gallery(np.ones((1, 4)), np.ones((0, 4)), 5), "the gallery is empty"),
     (lambda: metrics.top_gallery(np.ones((1, 4)), np.ones((3, 4)), 0), "is 0; it must be at least 1"),
   ],
 )

@@ -16,7 +16,6 @@ from tireid_jax import cli, metrics, retrieval, workdir
 from tireid_jax import config as config_lib
 from tireid_jax.table import format_table
 
-RANKS_FILE = "ranks_test.npz"
 INTERVAL_PERCENT = 95
 # Bytes of one array of a chunk of resamples; a few such are held at a time.
 CHUNK_BYTES = 2**25
@@ -78,14 +77,15 @@ def find_results(first, second, *, stage=None):
       stages = "; ".join(f"{folder} has {', '.join(map(str, numbers))}" for folder, numbers in finished.items())
       raise FileNotFoundError(
         f"no stage is finished in both: {stages}; run python -m tireid_jax.main for the other, or compare two files "
-        f"WORKDIR/stageN/{RANKS_FILE}"
+        f"WORKDIR/stageN/{workdir.RANKS_FILE}"
       )
     stage = max(common)
-  return [workdir.stage_folder(path, stage) / RANKS_FILE if path.is_dir() else path for path in given]
+  return [workdir.stage_folder(path, stage) / workdir.RANKS_FILE if path.is_dir() else path for path in given]
 
 
 def _finished_stages(folder):
-  return [number for number in config_lib.STAGES if (workdir.stage_folder(folder, number) / RANKS_FILE).is_file()]
+  files = {number: workdir.stage_folder(folder, number) / workdir.RANKS_FILE for number in config_lib.STAGES}
+  return [number for number, file in files.items() if file.is_file()]
 
 
 def read_result(path):
@@ -101,7 +101,8 @@ def read_result(path):
       )
   except (KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile) as error:
     raise ValueError(
-      f"{path} holds no ranks of a split ({error}); give a file {RANKS_FILE} of a workdir, or one of evaluate --dump"
+      f"{path} holds no ranks of a split ({error}); give a file {workdir.RANKS_FILE} of a workdir, or one of "
+      f"evaluate --dump"
     ) from None
 
 

@@ -80,6 +80,8 @@ def top_gallery(query_embeddings, gallery_embeddings, k):
   """
   if k < 1:
     raise ValueError(f"the number of gallery images to return is {k}; it must be at least 1")
+  if not len(gallery_embeddings):
+    raise ValueError("there are no gallery images to return; the gallery is empty")
   k = min(k, len(gallery_embeddings))
   indices, values = np.empty((len(query_embeddings), k), np.int64), np.empty((len(query_embeddings), k), np.float32)
   for rows, similarity in _cosine_blocks(query_embeddings, gallery_embeddings):

@@ -138,7 +138,7 @@ class _Run:
     first_step, began = int(state.step), time.monotonic()
     train_step = self.compiled_step()
     with (
-      MetricWriter(self.folder, first_step=first_step) as writer,
+      MetricWriter(self.folder, first_step=first_step, enabled=jax.process_index() == 0) as writer,
       self.batches,
       bar(total=self.num_steps, initial=first_step, desc=f"stage {self.stage.number}", unit="step") as progress,
     ):
@@ -212,7 +212,7 @@ class _Run:
       "seconds": round(seconds, 1),
       **self.parameters,
     }
-    workdir.write_npz(self.folder / "ranks_test.npz", retrieval.score_arrays(scores, split))
+    workdir.write_npz(self.folder / workdir.RANKS_FILE, retrieval.score_arrays(scores, split))
     workdir.write_json(self.folder / workdir.RESULT_FILE, result)
     figures = "  ".join(f"{name} {value:.2f}" for name, value in result["t2i"].items())
     say(f"stage {self.stage.number}, step {step}, {split.name} test, text to image: {figures}")

@@ -10,6 +10,8 @@ from tireid_jax import config as config_lib
 
 CONFIG_FILE = "config.json"
 RESULT_FILE = "result.json"
+# Ranks and precisions of every query of the test split.
+RANKS_FILE = "ranks_test.npz"
 
 
 def stage_folder(workdir, number):

@@ -131,9 +131,8 @@ def _sentences(rng, voice, person, told, view) -> str:
   if frame == "fragment":
     return _finish([f"{voice.a_noun}{with_hair} in {_join(items)}{having}{doing and ', ' + doing}"])
   if frame == "wearing":
-    return _finish(
-      [f"wearing {_join(items)}, {voice.the_noun}{with_hair} {f'is {doing}' if doing else 'is on foot'}{having}"]
-    )
+    goes = f"is {doing}" if doing else say(rng, ("is walking along", "is walking by", "is standing there"))
+    return _finish([f"wearing {_join(items)}, {voice.the_noun}{with_hair} {goes}{having}"])
   first = f"{voice.the_noun} has {hair}" if hair else f"{voice.the_noun} {wears} {items.pop(0)}"
   second = items and f"{he} {wears if hair else 'also has on'} {_join(items)}{having}"
   third = doing and f"{he} is {doing}"
