@@ -55,9 +55,9 @@ def test_differences_are_of_the_model_data_and_these_stages_alone():
   new.model.remat = "full"
   before, after = config_lib.to_json(old), config_lib.to_json(new)
   assert config_lib.differences(before, after, (0, 1)) == []
-  assert config_lib.differences(before, after, (0, 1, 2)) == ["stage2.learning_rate: 0.0005 there, 1.0 asked for"] or (
-    "stage2.learning_rate" in config_lib.differences(before, after, (2,))[0]
-  )
+  assert config_lib.differences(before, after, (0, 1, 2)) == [
+    f"stage2.learning_rate: {old.stage2.learning_rate} there, 1.0 asked for"
+  ]
   new.prompts.depth = 1
   assert config_lib.differences(before, config_lib.to_json(new), ()) == [
     f"prompts.depth: {old.prompts.depth} there, 1 asked for"

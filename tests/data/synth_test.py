@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from tireid_jax.data import synth
-from tireid_jax.data.synth import attributes, camera, captions, generic, oracle, words, write
+from tireid_jax.data.synth import attributes, camera, captions, generic, oracle, palette, words, write
 
 TINY = {"seed": 7, "num_train_ids": 3, "num_val_ids": 2, "num_test_ids": 2, "images_per_id": 2}
 TINY_GENERIC = {"seed": 7, "num_train_images": 6, "num_eval_images": 3}
@@ -204,13 +204,12 @@ def test_captions_vary_in_length_and_wording(shots):
 
 
 def test_generic_captions_are_short_and_name_a_colour():
-  from tireid_jax.data.synth.palette import COLOURS, HAIR_COLOURS
-
-  colours = {*COLOURS, *HAIR_COLOURS, "navy", "charcoal"}
+  synonyms = [phrase for phrases in (words.COLOUR_WORDS | words.SHADE_WORDS).values() for phrase in phrases]
+  colours = {*palette.COLOURS, *palette.HAIR_COLOURS, *" ".join(synonyms).split()} - {"dark", "light", "sky"}
   for number in range(60):
     data, texts = generic.draw_generic(np.random.default_rng(number), 2)
     assert Image.open(io.BytesIO(data)).size == (generic.WIDTH, generic.HEIGHT)
-    assert all(len(text.split()) <= 30 for text in texts)
+    assert all(len(text.split()) <= 32 for text in texts)
     assert all(colours & set(text.split()) for text in texts)
 
 

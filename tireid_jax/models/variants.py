@@ -46,7 +46,7 @@ VARIANTS = {
   "tiny": Variant(
     image=Tower(width=128, num_blocks=4, num_heads=4),
     text=Tower(width=64, num_blocks=3, num_heads=2),
-    patch_size=12,
+    patch_size=16,
     embedding_size=64,
     native_image_size=(96, 48),
   ),

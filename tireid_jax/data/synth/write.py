@@ -189,8 +189,10 @@ def _publish(
 def _check(settings):
   for name, value in settings.items():
     least = 1 if name in ("images_per_id", "num_train_ids", "num_train_images") else 0
-    if value < least or (name == "caption_noise" and value > 1):
+    if value < least:
       raise ValueError(f"{name} of the synthetic data is {value}; it must be {least} or more")
+  if settings.get("caption_noise", 0) > 1:
+    raise ValueError(f"caption_noise of the synthetic data is {settings['caption_noise']}; it is a share, at most 1")
 
 
 def _is_made(target: Path, settings: dict[str, Any]) -> bool:
@@ -214,12 +216,17 @@ def _is_made(target: Path, settings: dict[str, Any]) -> bool:
 def _spread(work, tasks, num_images, num_workers):
   """Yields work(task) in the order of the tasks, done by `num_workers` processes."""
   if num_workers is None:
-    num_workers = len(os.sched_getaffinity(0)) if num_images >= MIN_IMAGES_TO_SPREAD else 1
+    num_workers = _num_cores() if num_images >= MIN_IMAGES_TO_SPREAD else 1
   if num_workers == 1:
     yield from map(work, tasks)
     return
   with multiprocessing.get_context("spawn").Pool(num_workers) as pool:
     yield from pool.imap(work, tasks, chunksize=4)
+
+
+def _num_cores() -> int:
+  """Returns the cores this process may use, which in a container are fewer than there are."""
+  return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _write_json(path: Path, value: Any):
