@@ -99,6 +99,18 @@ def test_an_image_does_not_depend_on_how_many_others_are_made(pedes, tmp_path):
     assert images[0].read_bytes() == images[1].read_bytes()
 
 
+def test_no_two_images_of_any_split_are_drawn_from_one_stream(tmp_path, monkeypatch):
+  states, photograph = [], write.photograph
+
+  def spy(rng, person, camera_):
+    states.append(rng.bit_generator.state["state"]["state"])
+    return photograph(rng, person, camera_)
+
+  monkeypatch.setattr(write, "photograph", spy)
+  synth.write_pedes(tmp_path, **TINY, num_workers=1)
+  assert len(set(states)) == len(states) == 14
+
+
 def test_the_same_settings_again_leave_the_folder_untouched(pedes, plain):
   def times(folder):
     return {path: path.stat().st_mtime_ns for path in (folder, *folder.rglob("*"))}
