@@ -12,6 +12,7 @@ LAYERS = [
   {"demo"},
   {"main", "evaluate", "compare"},
   {"train"},
+  {"preflight"},
   {"start", "retrieval", "report"},
   {"train_step", "checkpoint", "hooks", "workdir", "optim", "ranked", "cli"},
   {"config", "data", "models", "log", "state"},

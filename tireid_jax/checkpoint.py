@@ -11,12 +11,15 @@ from tireid_jax.state import TrainState
 
 FOLDER = "checkpoints"
 
+# Stands for "not validated at this step", below every score; Orbax warns of checkpoints without any.
+NO_SCORE = -1.0
+
 
 class Checkpoints:
   """The checkpoints of a stage, in STAGE_FOLDER/checkpoints/STEP. A context manager: leaving it ends pending saves."""
 
   def __init__(self, stage_folder):
-    # Ours alone decides what stays: the newest, to resume from, and the best by validation.
+    # What stays: the newest, to resume from, and the best by validation. Without `best_fn` Orbax would write no scores.
     keep = checkpoint_managers.AnyPreservationPolicy(
       [
         checkpoint_managers.LatestN(1),
@@ -25,7 +28,7 @@ class Checkpoints:
     )
     self._manager = ocp.CheckpointManager(
       pathlib.Path(stage_folder).absolute() / FOLDER,
-      options=ocp.CheckpointManagerOptions(preservation_policy=keep, cleanup_tmp_directories=True),
+      options=ocp.CheckpointManagerOptions(preservation_policy=keep, best_fn=_score, cleanup_tmp_directories=True),
       item_names=("variables", "optimizer", "metadata"),
     )
 
@@ -57,7 +60,7 @@ class Checkpoints:
         optimizer=ocp.args.StandardSave(state.optimizer),
         metadata=ocp.args.JsonSave(metadata),
       ),
-      metrics=None if score is None else {"score": score},
+      metrics={"score": NO_SCORE if score is None else score},
     )
 
   def wait(self):
@@ -71,6 +74,7 @@ class Checkpoints:
       state: abstract TrainState with the shardings it shall have.
     """
     step = self.latest_step()
+    assert step is not None  # the caller asked latest_step
     restored = self._manager.restore(
       step,
       args=ocp.args.Composite(
@@ -99,9 +103,9 @@ def chosen_step(stage_folder):
   if not folder.is_dir():
     return None
   with _reader(folder) as manager:
-    scores = {step: manager.metrics(step) for step in manager.all_steps()}
-  # The later of two equal scores, as the policy that keeps checkpoints has it.
-  return max(scores, key=lambda step: ((scores[step] or {}).get("score", -1.0), step), default=None)
+    scores = {step: manager.metrics(step)["score"] for step in manager.all_steps()}
+  # The later of two equal scores, as the policy that keeps checkpoints has it; the newest where none has a score.
+  return max(scores, key=lambda step: (scores[step], step), default=None)
 
 
 def restore_variables(stage_folder, step, mesh):
@@ -124,11 +128,12 @@ def _reader(folder):
   """Returns a manager that deletes nothing."""
   return ocp.CheckpointManager(
     folder,
-    options=ocp.CheckpointManagerOptions(create=False),
-    item_names=("variables", "optimizer", "metadata"),
+    options=ocp.CheckpointManagerOptions(create=False, best_fn=_score),
+    item_names=("variables", "optimizer", "metadata", "metrics"),
     item_handlers={
       "variables": ocp.StandardCheckpointHandler(),
       "optimizer": ocp.StandardCheckpointHandler(),
       "metadata": ocp.JsonCheckpointHandler(),
+      "metrics": ocp.JsonCheckpointHandler(),
     },
   )

@@ -12,16 +12,19 @@ from tireid_jax import config as config_lib
 _OURS = (pathlib.Path(__file__).parent, pathlib.Path(__file__).parent.parent / "configs")
 
 
-class Interrupted(SystemExit):
-  """Raised to leave a run that saved its state because it was told to stop."""
+def run(main, *, num_arguments=0):
+  """Parses the flags, calls `main(argv)` and exits: 0, 2 for bad input, 130 or 143 where a signal stopped it.
 
-
-def run(main):
-  """Parses the flags, calls `main(argv)` and exits: 0, 2 for bad input, 130 or 143 where a signal stopped it."""
+  Args:
+    main: takes [program, arguments that are no flags].
+    num_arguments: how many of those there may be.
+  """
   logging.use_absl_handler()
   logging.set_verbosity(logging.WARNING)
   try:
     arguments = _parse_flags()
+    if len(arguments) - 1 > num_arguments:
+      raise ValueError(f"{arguments[num_arguments + 1]!r} is one argument too many; flags are --name=value")
     sys.exit(main(arguments))
   except KeyboardInterrupt:
     print("interrupted", file=sys.stderr)
@@ -33,6 +36,8 @@ def run(main):
     if not _raised_by_us(error):
       raise
     _fail(error)
+  except (FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
+    _fail(f"{error.filename}: {error.strerror}")
 
 
 def _parse_flags():

@@ -196,4 +196,4 @@ if __name__ == "__main__":
   flags.DEFINE_integer("num_resamples", 10_000, "how often the queries are drawn anew")
   flags.DEFINE_integer("seed", 0, "of the draws")
   flags.DEFINE_bool("by_identity", False, "draw identities with all of their queries, not single queries")
-  cli.run(main)
+  cli.run(main, num_arguments=2)

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 STAGES = (0, 1, 2)
 # Sections that every stage of a workdir shares: another value would mean another model or data set.
-SHARED_FIELDS = ("data", "model", "prompts", "pretrained", "temperature", "seed", "select_on", "synth")
+SHARED_FIELDS = ("data", "model", "prompts", "temperature", "seed", "select_on", "synth")
 # Within them, what changes memory and speed but not what is computed.
 FREE_FIELDS = ("model/scan_blocks", "model/remat")
 
@@ -74,6 +74,13 @@ def stage_numbers(config, flag):
   return (int(flag),)
 
 
+def seeds(values):
+  """Returns the whole numbers of a list flag; the strings must be different ones, at least one."""
+  if not values or not all(value.isdigit() for value in values) or len({int(v) for v in values}) != len(values):
+    raise ValueError(f"--seeds={','.join(values)} must be different whole numbers, as 0,1,2")
+  return [int(value) for value in values]
+
+
 def differences(old, new, stage_numbers):
   """Returns a line for each field in which two configs (JSON data) would make these stages other runs.
 
@@ -107,22 +114,23 @@ def explain_flag_error(error, argv):
     given = next((arg.split("=", 1)[1] for arg in argv if arg.startswith(f"--{name}=") and ".py" in arg), None)
     if given and not pathlib.Path(given.split(":")[0]).is_file():
       return f"--{name}={given}: there is no file {given.split(':')[0]}"
-  for field in (arg[len("--config.") :].split("=")[0] for arg in argv if arg.startswith("--config.")):
-    missing = _missing_field(field)
+  for arg in argv:
+    flag, _, field = arg.split("=")[0].removeprefix("--").partition(".")
+    missing = _missing_field(flag, field) if flag in ("config", "data") and field else None
     if missing:
       return missing
   return f"{error} (--help lists the flags)" if isinstance(error, flags.UnrecognizedFlagError) else str(error)
 
 
-def _missing_field(field):
+def _missing_field(flag, field):
   """Returns what is wrong with a dotted field name, with the nearest real one, or None where the config has it."""
-  section = flags.FLAGS["config"].value if "config" in flags.FLAGS else None
+  section = flags.FLAGS[flag].value if flag in flags.FLAGS else None
   for name in field.split("."):
     if not isinstance(section, ConfigDict):
-      return f"--config.{field}: {name!r} is below a field that holds no others" if section is not None else None
+      return f"--{flag}.{field}: {name!r} is below a field that holds no others" if section is not None else None
     if name not in section:
       return (
-        f"--config.{field}: there is no field {name!r}{nearest(name, section)}; it must be one of {', '.join(section)}"
+        f"--{flag}.{field}: there is no field {name!r}{nearest(name, section)}; it must be one of {', '.join(section)}"
       )
     section = section[name]
   return None

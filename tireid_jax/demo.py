@@ -14,6 +14,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from tireid_jax import cli, log, ranked, report, retrieval, start, train, workdir
+from tireid_jax import config as config_lib
 from tireid_jax.data import prepare, prepared
 from tireid_jax.data.synth import oracle, write
 from tireid_jax.table import format_table
@@ -39,11 +40,10 @@ def main(_):
   options = flags.FLAGS
   if not options.to:
     raise ValueError("give --to=DIR, the folder for everything that the demo writes")
-  if not all(seed.isdigit() for seed in options.seeds):
-    raise ValueError(f"--seeds={','.join(options.seeds)} must be whole numbers, as 0,1,2")
+  seeds = config_lib.seeds(options.seeds)
   began, folder, config = time.monotonic(), pathlib.Path(options.to), options.config
   raw = _prepare_data(config, folder)
-  by_seed = {int(seed): _run_seed(config, folder, int(seed)) for seed in options.seeds}
+  by_seed = {seed: _run_seed(config, folder, seed) for seed in seeds}
   rows = _table(list(by_seed.values()))
   chance = _chance(config)
   missed = [line for seed, row in by_seed.items() for line in _missed_gates(seed, row, chance)]
@@ -51,7 +51,7 @@ def main(_):
   workdir.write_json(
     folder / TABLE_FILE, {"chance_r1": chance, "seeds": by_seed, "table": rows, "missed": missed, "ceilings": ceilings}
   )
-  _write_report(config, folder, int(options.seeds[0]), rows, ceilings)
+  _write_report(config, folder, seeds[0], rows, ceilings)
   print(format_table(rows))
   print(f"chance: R@1 {chance:.2f}")
   print("gates: " + ("; ".join(missed) if missed else "all met"))
@@ -96,8 +96,7 @@ def _zero_shot(config, place, pretraining):
   model, variables, _, mesh, _ = start.load_stage(place / "two_stages", "pretrained")
   split = _open_test(config)
   encoders = retrieval.Encoders(model, mesh, config.evaluation.batch_size)
-  image, text = encoders.encode(variables, split, config.data.caption_lengths)
-  figures = retrieval.figures(retrieval.score_embeddings(image, text, split))
+  figures = retrieval.figures(encoders.score(variables, split, config.data.caption_lengths)[2])
   return {**figures, "trainable_parameters": 0, "steps": 0, "seconds": 0.0, "pretraining": pretraining["seconds"]}
 
 
@@ -168,8 +167,8 @@ def _write_report(config, folder, seed, rows, ceilings):
   model, variables, _, mesh, _ = start.load_stage(place / "two_stages", "2")
   split = _open_test(config)
   encoders = retrieval.Encoders(model, mesh, config.evaluation.batch_size)
-  image, text = encoders.encode(variables, split, config.data.caption_lengths)
-  scores = retrieval.score_embeddings(image, text, split)["t2i"]
+  image, text, both = encoders.score(variables, split, config.data.caption_lengths)
+  scores = both["t2i"]
   queries = ranked.rank_queries(ranked.choose_queries(scores, num=12, seed=seed), scores, image, text, split)
   report.write_report(
     folder / REPORT_FILE,

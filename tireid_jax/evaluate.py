@@ -18,8 +18,8 @@ from tireid_jax.table import format_table
 
 def main(_):
   options = flags.FLAGS
-  if not options.workdir and options.config is None:
-    raise ValueError("give --workdir=DIR of a run, or --config=FILE for pretrained weights alone")
+  if bool(options.workdir) == (options.config is not None):
+    raise ValueError("give either --workdir=DIR of a run, or --config=FILE for pretrained weights alone")
   if not options.workdir and options.stage != "pretrained":
     raise ValueError(f"--stage={options.stage} is in a workdir; give --workdir=DIR, or --stage=pretrained")
   if options.dump and not pathlib.Path(options.dump).absolute().parent.is_dir():
@@ -34,8 +34,7 @@ def main(_):
   if {trained_on, data.data.name} == {"icfg_pedes", "rstp_reid"}:
     say("warning: ICFG-PEDES and RSTPReid are drawn from the same source (MSMT17); this is no test across domains")
   encoders = retrieval.Encoders(model, mesh, config.evaluation.batch_size)
-  image, text = encoders.encode(variables, split, config.data.caption_lengths, show_progress=True)
-  scores = retrieval.score_embeddings(image, text, split)
+  image, text, scores = encoders.score(variables, split, config.data.caption_lengths, show_progress=True)
   title = f"{data.data.name} {options.split}, stage {options.stage}" + (f", step {step}" if step else "")
   print(title)
   print(

@@ -92,19 +92,23 @@ class Evaluate:
 class Save:
   """Saves every so many steps, at each validation, at the end, and when the run is told to stop."""
 
-  def __init__(self, checkpoints, log, evaluate, stop, describe, *, every_steps, epoch_steps, last_step):
+  def __init__(self, checkpoints, log, evaluate, stop, describe, *, best_score, every_steps, epoch_steps, last_step):
     self._checkpoints, self._log, self._evaluate = checkpoints, log, evaluate
     self._stop, self._describe = stop, describe
+    self._best_score = best_score
     self._every_steps, self._epoch_steps, self._last_step = every_steps, epoch_steps, last_step
 
   def __call__(self, step, state, metrics):
+    stopping = self._stop.is_set  # read once: the signal may come at any moment
     scored_step, score = self._evaluate.latest if self._evaluate else (0, None)
     score = score if scored_step == step else None
+    if score is not None:
+      self._best_score = score if self._best_score is None else max(score, self._best_score)
     is_due = step % self._every_steps == 0 or step % self._epoch_steps == 0 or step == self._last_step
-    if is_due or score is not None or self._stop.is_set:
+    if is_due or score is not None or stopping:
       self._log.flush()  # a loss that is not finite raises here, before it is saved
-      self._checkpoints.save(state, self._describe(step), score)
-    if self._stop.is_set and step != self._last_step:
+      self._checkpoints.save(state, self._describe(step, score, self._best_score), score)
+    if stopping and step != self._last_step:
       self._checkpoints.wait()
       say(f"stopped and saved at step {step}; run the same command to go on")
       raise SystemExit(128 + signal.SIGTERM)

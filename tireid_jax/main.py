@@ -25,11 +25,9 @@ def main(_):
   if not options.seeds:
     train.run(config, numbers, options.workdir)
     return
-  if not all(seed.isdigit() for seed in options.seeds) or len(set(options.seeds)) != len(options.seeds):
-    raise ValueError(f"--seeds={','.join(options.seeds)} must be different whole numbers, as 0,1,2")
   results = []
-  for seed in options.seeds:
-    config.seed = int(seed)
+  for seed in config_lib.seeds(options.seeds):
+    config.seed = seed
     results.append(train.run(config, numbers, pathlib.Path(options.workdir) / f"seed{seed}"))
   print(format_table(_mean_rows(results, numbers)))
 

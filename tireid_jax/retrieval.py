@@ -30,6 +30,16 @@ class Encoders:
       self._run(self._text, variables, len(split.caption_image), captions, "tokens", show_progress),
     )
 
+  def score(self, variables, split, caption_lengths, *, show_progress=False):
+    """Returns (image f32[G, E], text f32[N, E], {"t2i": QueryScores, "i2t": QueryScores}) of a split."""
+    image, text = self.encode(variables, split, caption_lengths, show_progress=show_progress)
+    caption_id = split.person_id[split.caption_image]
+    scores = {
+      "t2i": metrics.query_scores(text, image, caption_id, split.person_id),
+      "i2t": metrics.query_scores(image, text, split.person_id, caption_id),
+    }
+    return image, text, scores
+
   def _run(self, encoder, variables, total, batches, field, show_progress):
     embeddings = np.empty((total, self._embedding_size), np.float32)
     with bar(total=total, desc=f"encoding {field}", unit="row", disable=not show_progress) as progress:
@@ -48,15 +58,6 @@ def _store(embeddings, pending, progress):
   batch, encoded = pending
   embeddings[batch["rows"]] = np.asarray(encoded)  # the last batch is filled by repeating a row
   progress.update(int(batch["is_valid"].sum()))
-
-
-def score_embeddings(image, text, split):
-  """Returns {"t2i": QueryScores, "i2t": QueryScores} of a split's embeddings f32[G, E] and f32[N, E]."""
-  caption_id = split.person_id[split.caption_image]
-  return {
-    "t2i": metrics.query_scores(text, image, caption_id, split.person_id),
-    "i2t": metrics.query_scores(image, text, split.person_id, caption_id),
-  }
 
 
 def figures(scores):

@@ -47,6 +47,8 @@ class Stage:
     for field, allowed in (("schedule_by", ("step", "epoch")), ("precision", ("auto", "float32", "bfloat16"))):
       if getattr(self, field) not in allowed:
         raise ValueError(f"{where}.{field} is {getattr(self, field)!r}; it must be one of {', '.join(allowed)}")
+    if len(self.adam_betas) != 2:
+      raise ValueError(f"{where}.adam_betas is {self.adam_betas}; it must be two numbers, as (0.9,0.999)")
     if not self.active_losses:
       raise ValueError(f"{where}.losses are all 0; give at least one a weight, as --config.{where}.losses.sdm=1.0")
     if self.uses_identities and not _covers(self.trains, "params/id_head"):
@@ -79,7 +81,10 @@ class Stage:
       if not any(_covers((entry,), path) for path in paths):
         tops = sorted({"/".join(path.split("/")[:2]) for path in paths})
         raise ValueError(f"{self.name}.trains names {entry!r}, but the model has only {', '.join(tops)}")
-    return jax.tree_util.tree_map_with_path(lambda path, _: self._label(path_string(path)), variables)
+    labels = jax.tree_util.tree_map_with_path(lambda path, _: self._label(path_string(path)), variables)
+    if set(jax.tree.leaves(labels)) == {FROZEN}:
+      raise ValueError(f"{self.name}.trains is {self.trains}, which leaves nothing that learns")
+    return labels
 
   def _label(self, path):
     if path == "params/logit_scale":

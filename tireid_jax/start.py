@@ -11,6 +11,7 @@ from tireid_jax import config as config_lib
 from tireid_jax.models import pretrained
 from tireid_jax.models.clip import CLIP, init_variables
 from tireid_jax.models.prompts import PromptSpec
+from tireid_jax.models.transformer import REMAT_POLICIES
 from tireid_jax.models.variants import VARIANTS
 from tireid_jax.progress import say
 from tireid_jax.stages import path_string
@@ -30,6 +31,8 @@ def build_model(config, *, use_prompts, precision):
   variant = VARIANTS[config.model.variant]
   spec = PromptSpec(**config.prompts.to_dict())
   spec.check(variant.image.num_blocks, variant.text.num_blocks)
+  if config.model.remat not in REMAT_POLICIES:
+    raise ValueError(f"model.remat is {config.model.remat!r}; it must be one of {', '.join(REMAT_POLICIES)}")
   if precision == "auto":
     precision = "float32" if jax.default_backend() == "cpu" else "bfloat16"
   return CLIP(
@@ -40,6 +43,19 @@ def build_model(config, *, use_prompts, precision):
     config.model.scan_blocks,
     config.model.remat,
   )
+
+
+def draw_variables(model, key, num_identities=0):
+  """Returns freshly drawn variables, with an identity head of so many classes if there are any."""
+  head_key, model_key = jax.random.split(key)
+  variables = init_variables(model, model_key)
+  if num_identities:
+    shape = (model.variant.embedding_size, num_identities)
+    variables["params"]["id_head"] = {
+      "kernel": ID_HEAD_STD * jax.random.normal(head_key, shape),
+      "bias": jnp.zeros(num_identities),
+    }
+  return variables
 
 
 def initial_variables(model, source, *, mesh, key, num_identities=0, fingerprint=""):
@@ -55,15 +71,7 @@ def initial_variables(model, source, *, mesh, key, num_identities=0, fingerprint
   """
 
   def draw():
-    head_key, model_key = jax.random.split(key)
-    variables = init_variables(model, model_key)
-    if num_identities:
-      shape = (model.variant.embedding_size, num_identities)
-      variables["params"]["id_head"] = {
-        "kernel": ID_HEAD_STD * jax.random.normal(head_key, shape),
-        "bias": jnp.zeros(num_identities),
-      }
-    return variables
+    return draw_variables(model, key, num_identities)
 
   shardings = sharding.tree_shardings(mesh, jax.eval_shape(draw))
   variables = jax.jit(draw, out_shardings=shardings)()
@@ -163,12 +171,12 @@ def load_stage(run_folder, stage, *, config=None):
   Args:
     run_folder: workdir; None for pretrained weights that `config` names.
     stage: "0", "1", "2" or "pretrained".
-    config: used where there is no workdir.
+    config: where there is no workdir.
   """
   if stage not in ("0", "1", "2", "pretrained"):
     raise ValueError(f"--stage={stage} is no stage; it must be pretrained, 0, 1 or 2")
   config = workdir.read_config(run_folder) if run_folder else config
-  mesh = sharding.make_mesh(**config.mesh)
+  mesh = sharding.make_mesh(-1, 1, 1)  # all devices here, whatever mesh trained it
   key = jax.random.key(config.seed)
   if stage == "pretrained":
     source = find_source(config, "pretrained", run_folder, 1)

@@ -1,12 +1,13 @@
 """Assembles a stage and runs it, from wherever it was left to its result."""
 
 import importlib.metadata
+import signal
 import time
 
 import jax
 import jax.numpy as jnp
 
-from tireid_jax import checkpoint, hooks, optim, retrieval, sharding, stages, start, workdir
+from tireid_jax import checkpoint, hooks, optim, preflight, retrieval, sharding, stages, start, workdir
 from tireid_jax import config as config_lib
 from tireid_jax.data import augment, pipeline, prepared
 from tireid_jax.log import MetricWriter
@@ -25,12 +26,7 @@ def run(config, numbers, run_folder):
     numbers: stages, ascending.
     run_folder: workdir, made if need be.
   """
-  config_lib.check(config)
-  # All that can be wrong is found before the first of the stages begins.
-  for number in numbers:
-    stages.from_config(config, number)
-    workdir.check(run_folder, config, number)
-  start.build_model(config, use_prompts=True, precision="auto")
+  preflight.check(config, numbers, run_folder)
   return {number: run_stage(config, number, run_folder) for number in numbers}
 
 
@@ -40,24 +36,26 @@ def run_stage(config, number, run_folder):
   if result is not None:
     say(f"stage {number} is finished in {run_folder}: test R@1 {result['t2i']['R@1']:.2f}")
     return result
-  stage = stages.from_config(config, number)
-  run = _Run(config, stage, run_folder)
+  run = _Run(config, stages.from_config(config, number), run_folder)
+  # Whatever can be refused is refused before the workdir is touched.
+  fresh = None if run.resumes else run.fresh_state()
   workdir.claim(run_folder, config, number)
   with checkpoint.Checkpoints(run.folder) as checkpoints, hooks.StopRequest() as stop:
-    state, seconds = run.initial_state(checkpoints)
-    state, seconds = run.train(state, checkpoints, stop, seconds)
+    seconds = run.train(checkpoints, fresh, stop)
+  if stop.is_set:
+    say(f"stopped after the last step of stage {number}; run the same command to go on")
+    raise SystemExit(128 + signal.SIGTERM)
   return run.finish(seconds)
 
 
 class _Run:
-  """A stage with everything that its config names: data, model, mesh, compiled step."""
+  """A stage with everything that its config names: data, model, mesh, labels, compiled step."""
 
   def __init__(self, config, stage, run_folder):
     self.config, self.stage, self.run_folder = config, stage, run_folder
     self.folder = workdir.stage_folder(run_folder, stage.number)
     self.mesh = sharding.make_mesh(**config.mesh)
-    sharding.check_batch(f"{stage.name}.batch_size", stage.batch_size, self.mesh)
-    self.source = start.find_source(config, stage.init_from, run_folder, stage.number)
+    self.resumes = checkpoint.chosen_step(self.folder) is not None
     self.train_split = self._open("train")
     self.selection_split = None if config.select_on == "last" else self._open(config.select_on)
     if config.select_on == "test":
@@ -71,6 +69,17 @@ class _Run:
     self.model = start.build_model(config, use_prompts=stage.use_prompts, precision=stage.precision)
     self.encoders = retrieval.Encoders(self.model, self.mesh, config.evaluation.batch_size)
     self.key = jax.random.fold_in(jax.random.key(config.seed), stage.number)
+    self.num_identities = self.train_split.num_identities if stage.uses_identities else 0
+    shapes = jax.eval_shape(lambda: start.draw_variables(self.model, self.key, self.num_identities))
+    self.labels = stage.labels(shapes)
+    self.optimizer = optim.make_optimizer(stage, self.labels, self.steps_per_epoch)
+    shapes = jax.eval_shape(self._first_state, shapes)
+    self.shardings = sharding.tree_shardings(self.mesh, shapes)
+    self.shapes = jax.tree.map(
+      lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where), shapes, self.shardings
+    )
+    trained, total = stages.count_parameters(shapes.variables, self.labels)
+    self.parameters = {"trainable_parameters": trained, "total_parameters": total}
 
   def _open(self, split):
     data = self.config.data
@@ -79,34 +88,28 @@ class _Run:
       val_identities=0 if self.stage.data else data.val_identities, seed=self.config.seed,
     )  # fmt: skip
 
-  def initial_state(self, checkpoints):
-    """Returns (TrainState, seconds trained so far): the newest checkpoint's, or a fresh one."""
+  def _first_state(self, variables):
+    trained, _ = stages.partition(variables, self.labels)
+    return TrainState(jnp.int32(0), variables, self.optimizer.init(trained))
+
+  def fresh_state(self):
+    """Returns the TrainState of step 0, from where the stage's config says."""
+    source = start.find_source(self.config, self.stage.init_from, self.run_folder, self.stage.number)
     variables = start.initial_variables(
-      self.model, self.source, mesh=self.mesh, key=self.key, fingerprint=self.train_split.fingerprint,
-      num_identities=self.train_split.num_identities if self.stage.uses_identities else 0,
+      self.model, source, mesh=self.mesh, key=self.key, fingerprint=self.train_split.fingerprint,
+      num_identities=self.num_identities,
     )  # fmt: skip
-    self.labels = self.stage.labels(variables)
-    self.optimizer = optim.make_optimizer(self.stage, self.labels, self.steps_per_epoch)
+    return jax.jit(self._first_state, out_shardings=self.shardings)(variables)
 
-    def draw(variables):
-      trained, _ = stages.partition(variables, self.labels)
-      return TrainState(jnp.int32(0), variables, self.optimizer.init(trained))
-
-    self.shardings = sharding.tree_shardings(self.mesh, jax.eval_shape(draw, variables))
-    state = jax.jit(draw, out_shardings=self.shardings)(variables)
-    trained, total = stages.count_parameters(variables, self.labels)
-    self.parameters = {"trainable_parameters": trained, "total_parameters": total}
-    if checkpoints.latest_step() is None:
-      say(f"stage {self.stage.number}: {self._story()}, from {self.stage.init_from}")
-      return state, 0.0
-    state, metadata = checkpoints.restore(state)
+  def _restored_state(self, checkpoints):
+    """Returns (TrainState, metadata) of the newest checkpoint."""
+    state, metadata = checkpoints.restore(self.shapes)
     if metadata["fingerprint"] != self.train_split.fingerprint:
       raise ValueError(
         f"{self.folder} was trained on another {metadata['dataset']} (its fingerprint differs from the prepared one); "
         f"choose another --workdir"
       )
-    say(f"stage {self.stage.number}: {self._story()}, resumed at step {int(state.step)}")
-    return state, metadata["seconds"]
+    return state, metadata
 
   def _story(self):
     devices = jax.devices()
@@ -133,8 +136,20 @@ class _Run:
       donate_argnums=0,
     )
 
-  def train(self, state, checkpoints, stop, seconds):
-    """Returns (TrainState, seconds trained) after the last step."""
+  def train(self, checkpoints, fresh, stop):
+    """Trains to the last step and returns the seconds that took, earlier runs of the stage included.
+
+    Args:
+      checkpoints: Checkpoints of the stage.
+      fresh: TrainState of step 0, or None to go on from the newest checkpoint.
+      stop: StopRequest.
+    """
+    if fresh is None:
+      state, metadata = self._restored_state(checkpoints)
+      say(f"stage {self.stage.number}: {self._story()}, resumed at step {int(state.step)}")
+    else:
+      state, metadata = fresh, {"seconds": 0.0, "best_score": None}
+      say(f"stage {self.stage.number}: {self._story()}, from {self.stage.init_from}")
     first_step, began = int(state.step), time.monotonic()
     train_step = self.compiled_step()
     with (
@@ -151,12 +166,13 @@ class _Run:
         every_steps=self.stage.evaluate_every_epochs * self.steps_per_epoch,
       )  # fmt: skip
 
-      def describe(step):
-        return self._metadata(step, seconds + time.monotonic() - began)
+      def describe(step, score, best_score):
+        seconds = metadata["seconds"] + time.monotonic() - began
+        return self._metadata(step=step, seconds=seconds, score=score, best_score=best_score)
 
       save = hooks.Save(
         checkpoints, log, validate, stop, describe, every_steps=self.config.checkpoint_every_steps,
-        epoch_steps=self.steps_per_epoch, last_step=self.num_steps,
+        best_score=metadata["best_score"], epoch_steps=self.steps_per_epoch, last_step=self.num_steps,
       )  # fmt: skip
       # Validation has its place between the log, which shows the step's loss, and the save, which stores its score.
       todo = [hook for hook in (log, validate, save) if hook]
@@ -165,7 +181,7 @@ class _Run:
         for hook in todo:
           hook(step + 1, state, metrics)
       log.flush()
-    return state, seconds + time.monotonic() - began
+    return metadata["seconds"] + time.monotonic() - began
 
   def _learning_rates(self):
     present = set(jax.tree.leaves(self.labels))
@@ -173,16 +189,14 @@ class _Run:
     return {group: rate for group, rate in rates.items() if group in present}
 
   def _score(self, variables):
-    split = self.selection_split
-    image, text = self.encoders.encode(variables, split, self.config.data.caption_lengths)
-    return retrieval.figures(retrieval.score_embeddings(image, text, split))
+    _, _, scores = self.encoders.score(variables, self.selection_split, self.config.data.caption_lengths)
+    return retrieval.figures(scores)
 
-  def _metadata(self, step, seconds):
+  def _metadata(self, **progress):
     return {
       "config": config_lib.to_json(self.config),
       "stage": self.stage.number,
-      "step": step,
-      "seconds": seconds,
+      **progress,
       "dataset": self.train_split.name,
       "fingerprint": self.train_split.fingerprint,
       "trains": list(self.stage.trains),
@@ -195,8 +209,7 @@ class _Run:
     step = checkpoint.chosen_step(self.folder)
     variables, _ = checkpoint.restore_variables(self.folder, step, self.mesh)
     split = self._open("test")
-    image, text = self.encoders.encode(variables, split, self.config.data.caption_lengths, show_progress=True)
-    scores = retrieval.score_embeddings(image, text, split)
+    _, _, scores = self.encoders.score(variables, split, self.config.data.caption_lengths, show_progress=True)
     result = {
       "stage": self.stage.number,
       "step": step,

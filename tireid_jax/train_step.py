@@ -34,9 +34,7 @@ def make_loss(model, loss_weights, *, augment, temperature):
     augment: (key, images u8[B, h, w, 3]) -> f32[B, h, w, 3] normalised.
     temperature: of the losses; None for the model's own learned one.
   """
-  unknown = sorted(set(loss_weights) - set(LOSS_TERMS))
-  if unknown:
-    raise ValueError(f"there is no loss {unknown[0]!r}; the losses are {', '.join(LOSS_TERMS)}")
+  check_losses(loss_weights)
 
   def loss(trained, frozen, batch, key):
     variables = combine(trained, frozen)
@@ -57,6 +55,13 @@ def make_loss(model, loss_weights, *, augment, temperature):
     return sum(weight * terms[name] for name, weight in loss_weights.items()), terms
 
   return loss
+
+
+def check_losses(names):
+  """Raises ValueError for a name that is none of LOSS_TERMS."""
+  unknown = sorted(set(names) - set(LOSS_TERMS))
+  if unknown:
+    raise ValueError(f"there is no loss {unknown[0]!r}; the losses are {', '.join(LOSS_TERMS)}")
 
 
 def make_train_step(loss, optimizer, labels, run_key):

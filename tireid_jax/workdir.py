@@ -69,7 +69,10 @@ def claim(workdir, config, number):
   """Writes the resolved config into the workdir and the stage's folder."""
   data = config_lib.to_json(config)
   write_json(stage_folder(workdir, number) / CONFIG_FILE, data)
-  write_json(pathlib.Path(workdir).expanduser() / CONFIG_FILE, data)
+  path = pathlib.Path(workdir).expanduser() / CONFIG_FILE
+  # A later stage need not say again where the weights came from.
+  before = json.loads(path.read_text())["pretrained"] if path.is_file() else ""
+  write_json(path, {**data, "pretrained": data["pretrained"] or before})
 
 
 def write_npz(path, arrays):

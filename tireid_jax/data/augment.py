@@ -38,7 +38,7 @@ def augment(key, images, *, flip, pad, erase_probability, erase_area, erase_aspe
 
   Everything but `key` and `images` is static. With both probabilities and `pad` 0 the result is `normalise(images)`.
   """
-  _check(flip, pad, erase_probability, erase_area, erase_aspect)
+  check(flip, pad, erase_probability, erase_area, erase_aspect)
 
   def one(row, image):
     flip_key, crop_key, erase_key = jax.random.split(jax.random.fold_in(key, row), 3)
@@ -91,7 +91,11 @@ def _rectangle(key, size, probability, area, aspect):
   return is_erased & inside_rows & inside_columns  # [h, w]
 
 
-def _check(flip, pad, erase_probability, erase_area, erase_aspect):
+def check(flip, pad, erase_probability, erase_area, erase_aspect):
+  """Raises ValueError for a setting that `augment` cannot have."""
+  for name, value in (("erase_area", erase_area), ("erase_aspect", erase_aspect)):
+    if len(value) != 2:
+      raise ValueError(f"augment.{name} is (lowest, highest), got {value}")
   for name, value in (("flip", flip), ("erase_probability", erase_probability)):
     if not 0 <= value <= 1:
       raise ValueError(f"augment.{name} is a probability from 0 to 1, got {value}")

@@ -1,6 +1,7 @@
 """Prepared data sets: fixed-size images in array records, and beside them an index of identities, captions, tokens."""
 
 import dataclasses
+import hashlib
 import json
 import pathlib
 import shlex
@@ -35,7 +36,7 @@ class Split:
     caption_image: i32[num_captions] row of the image that each caption describes.
     captions: each caption as annotated.
     file_paths: path of each image below the raw folder's `imgs/`.
-    fingerprint: digest of the data set's whole content.
+    fingerprint: digest of the data set's whole content and, in a split made by holding out identities, of which.
   """
 
   name: str
@@ -133,6 +134,9 @@ def open_split(data_dir, name, image_size, split, *, val_identities=0, seed=0, i
   if val_identities and stored == "train":
     is_val = np.isin(index["person_id"], _held_out(index["person_id"], val_identities, seed))
     rows = np.flatnonzero(is_val if split == "val" else ~is_val)
+  fingerprint = info["fingerprint"]
+  if val_identities and stored == "train":  # other identities held out: other labels
+    fingerprint = hashlib.sha256(f"{fingerprint} {val_identities} {seed}".encode()).hexdigest()
   images = RecordImages(source, tuple(info["image_size"]), rows)
   person_id = index["person_id"][rows]
   identities, labels = np.unique(person_id, return_inverse=True)
@@ -150,8 +154,13 @@ def open_split(data_dir, name, image_size, split, *, val_identities=0, seed=0, i
     caption_image=row_of[index["caption_image"][kept]],
     captions=[index["captions"][row] for row in kept],
     file_paths=[index["file_paths"][row] for row in rows],
-    fingerprint=info["fingerprint"],
+    fingerprint=fingerprint,
   )
+
+
+def check_split(data_dir, name, image_size, split, *, val_identities=0):
+  """Raises what `open_split` would if the data set is not prepared or has no such split; reads no image."""
+  _stored_split(dataset_info(data_dir, name, image_size), split, val_identities)
 
 
 def write_index(folder, split, *, person_id, caption_image, tokens, captions, file_paths):

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from tireid_jax.models.clip import CLIP, init_variables
@@ -32,9 +33,14 @@ def load(path, image_size=(384, 128)):
         f"pretrained={str(path)!r} holds no {name}; give the folder of a Hugging Face CLIP model "
         f"(config.json and model.safetensors), or a stage folder of a workdir"
       )
-  variant = _read_variant(json.loads((folder / "config.json").read_text()))
+  try:
+    data = json.loads((folder / "config.json").read_text())
+    tensors = load_file(folder / "model.safetensors")
+  except (json.JSONDecodeError, SafetensorError) as error:
+    raise ValueError(f"the files in {folder} are damaged ({error}); download them again") from error
+  variant = _read_variant(data)
   model = CLIP(variant, tuple(image_size))
-  source = {name: tensor for name, tensor in load_file(folder / "model.safetensors").items()
+  source = {name: tensor for name, tensor in tensors.items()
             if not name.endswith("position_ids")}  # fmt: skip
   return model, {"params": _convert(source, model, folder), "prompts": {}}
 
