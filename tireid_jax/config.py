@@ -105,11 +105,10 @@ def _flatten(data, prefix=""):
 
 def explain_flag_error(error, argv):
   """Returns what is wrong with the command line, in one line."""
-  cause = error
-  while cause is not None:
-    if type(cause) is ValueError and "ablation" in str(cause):
-      return str(cause)
-    cause = cause.__cause__ or cause.__context__
+  # A config file's own error comes as the text of its traceback; ours is the last line.
+  raised = [line for line in str(error).splitlines() if line.startswith("ValueError: ")]
+  if raised:
+    return raised[-1].removeprefix("ValueError: ")
   for name in flags.FLAGS:
     given = next((arg.split("=", 1)[1] for arg in argv if arg.startswith(f"--{name}=") and ".py" in arg), None)
     if given and not pathlib.Path(given.split(":")[0]).is_file():
