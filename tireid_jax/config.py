@@ -3,6 +3,7 @@
 import difflib
 import json
 import pathlib
+import runpy
 
 from absl import flags
 from ml_collections import ConfigDict
@@ -115,15 +116,20 @@ def explain_flag_error(error, argv):
       return f"--{name}={given}: there is no file {given.split(':')[0]}"
   for arg in argv:
     flag, _, field = arg.split("=")[0].removeprefix("--").partition(".")
-    missing = _missing_field(flag, field) if flag in ("config", "data") and field else None
+    missing = _missing_field(flag, field, argv) if flag in ("config", "data") and field else None
     if missing:
       return missing
   return f"{error} (--help lists the flags)" if isinstance(error, flags.UnrecognizedFlagError) else str(error)
 
 
-def _missing_field(flag, field):
+def _missing_field(flag, field, argv):
   """Returns what is wrong with a dotted field name, with the nearest real one, or None where the config has it."""
-  section = flags.FLAGS[flag].value if flag in flags.FLAGS else None
+  given = next((arg.split("=", 1)[1] for arg in argv if arg.startswith(f"--{flag}=")), None)
+  if given is None:
+    return None
+  path, _, row = given.partition(":")
+  # Read here again: the flag has no value where one of its fields was refused.
+  section = runpy.run_path(path)["get_config"](row)
   for name in field.split("."):
     if not isinstance(section, ConfigDict):
       return f"--{flag}.{field}: {name!r} is below a field that holds no others" if section is not None else None
