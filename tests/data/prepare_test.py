@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.data import trees
+from tests.data import trees, vocabularies
 from tireid_jax.data import builders, prepare, prepared, schema, tokenizer
 
 SIZE = (24, 16)
 REPOSITORY = pathlib.Path(__file__).parents[2]
 
 
-def run_prepare(name, tmp_path, raw="raw", size=SIZE):
-  return prepare.prepare(name, tmp_path / raw, tmp_path / "data", size, show_progress=False)
+def run_prepare(name, tmp_path, raw="raw", size=SIZE, data="data", **options):
+  return prepare.prepare(name, tmp_path / raw, tmp_path / data, size, show_progress=False, **options)
 
 
 def files_below(folder):
@@ -99,9 +99,44 @@ def test_other_raw_data_does_not_replace_what_is_prepared(tmp_path):
   trees.make_tree(tmp_path / "other", "cuhk_pedes", seed=1)
   run_prepare("cuhk_pedes", tmp_path)
   before = prepared.dataset_info(tmp_path / "data", "cuhk_pedes", SIZE)
-  with pytest.raises(ValueError, match="was prepared from other images or annotations; remove that folder"):
+  with pytest.raises(ValueError, match="was prepared from other images or annotations, .*; remove that folder"):
     run_prepare("cuhk_pedes", tmp_path, raw="other")
   assert prepared.dataset_info(tmp_path / "data", "cuhk_pedes", SIZE) == before
+
+
+def test_the_chosen_tokenizer_makes_the_tokens_and_counts_what_is_cut(tmp_path):
+  root = trees.make_tree(tmp_path / "raw", "rstp_reid")
+  entries = trees.read_entries(root, "rstp_reid")
+  for entry in entries:
+    entry["captions"] = ["red"]
+  first_test = next(entry for entry in entries if entry["split"] == "test")
+  first_test["captions"] = ["green " * 19, "green " * 18]  # four tokens a word for lack of merges: 78 and 74
+  trees.write_annotations(root, "rstp_reid", entries)
+  ids = vocabularies.make_tokenizer(tmp_path / "words")
+  words = str(tmp_path / "words")
+  run_prepare("rstp_reid", tmp_path, tokenizer=words)
+  info = prepared.dataset_info(tmp_path / "data", "rstp_reid", SIZE, tokenizer=words)
+  assert info["tokenizer"] == {"name": words, "vocabulary_size": 519, "end_token": 518}
+  assert info["truncated_captions"] == {"train": 0, "val": 0, "test": 1}
+  split = prepared.open_split(tmp_path / "data", "rstp_reid", SIZE, "test", tokenizer=words)
+  tokens = split.tokens[split.captions.index("green " * 18)]
+  green = [ids[token] for token in ("g", "re", "e", "n</w>")]
+  assert tokens.tolist() == [517, *green * 18, 518, *[0] * 3]
+
+
+def test_two_tokenizers_give_two_fingerprints_and_do_not_replace_each_other(tmp_path):
+  trees.make_tree(tmp_path / "raw", "cuhk_pedes")
+  # The same vocabulary but for the ids of two words that no caption has, and so the same tokens.
+  for name, merges in (("one", ["x y</w>", "y x</w>"]), ("other", ["y x</w>", "x y</w>"])):
+    vocabularies.make_tokenizer(tmp_path / name, merges)
+  names = ["", *(str(tmp_path / name) for name in ("one", "other"))]
+  prints = set()
+  for data, name in zip("abc", names, strict=True):
+    run_prepare("cuhk_pedes", tmp_path, data=data, tokenizer=name)
+    prints.add(prepared.dataset_info(tmp_path / data, "cuhk_pedes", SIZE, tokenizer=name)["fingerprint"])
+  assert len(prints) == 3
+  with pytest.raises(ValueError, match="or with another tokenizer; remove that folder to prepare it anew"):
+    run_prepare("cuhk_pedes", tmp_path, data="b", tokenizer=names[2])
 
 
 def test_sizes_live_side_by_side(tmp_path):
@@ -213,6 +248,14 @@ def test_bad_raw_data_is_one_line_and_nothing_is_written(tmp_path, spoil, kind, 
   assert files_below(tmp_path / "data") == []
 
 
+def test_a_tokenizer_that_is_not_there_is_an_error_before_anything_is_written(tmp_path):
+  trees.make_tree(tmp_path / "raw", "cuhk_pedes")
+  (tmp_path / "words").mkdir()
+  with pytest.raises(FileNotFoundError, match="words holds no tokenizer"):
+    run_prepare("cuhk_pedes", tmp_path, tokenizer=str(tmp_path / "words"))
+  assert files_below(tmp_path / "data") == []
+
+
 @pytest.mark.parametrize(("arguments", "missing"), [([], "--config"), (["--config=configs/cuhk.py"], "--raw")])
 def test_the_command_says_which_flag_is_missing(arguments, missing):
   command = [sys.executable, "-m", "tireid_jax.data.prepare", *arguments]
@@ -230,11 +273,13 @@ def _command(tmp_path, *arguments):
 
 def test_the_command_prepares_and_shows_its_progress(tmp_path):
   trees.make_tree(tmp_path / "raw", "cuhk_pedes")
-  done = _command(tmp_path, f"--raw={tmp_path / 'raw'}")
+  vocabularies.make_tokenizer(tmp_path / "words")
+  done = _command(tmp_path, f"--raw={tmp_path / 'raw'}", f"--config.data.tokenizer={tmp_path / 'words'}")
   assert done.returncode == 0, done.stderr
   assert "30/30" in done.stderr
   assert "6 (11,003)" in done.stdout
-  prepared.open_split(tmp_path / "data", "cuhk_pedes", SIZE, "test")
+  assert f"tokenizer {tmp_path / 'words'} with 519 ids" in done.stdout
+  prepared.open_split(tmp_path / "data", "cuhk_pedes", SIZE, "test", tokenizer=str(tmp_path / "words"))
 
 
 def test_the_command_answers_bad_data_with_one_line_and_status_2(tmp_path):

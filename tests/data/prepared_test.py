@@ -116,6 +116,31 @@ def test_what_is_not_prepared_is_an_error_with_the_command_and_the_sizes_there_a
     prepared.dataset_info(data_dir, "rstp_reid", SIZE)
 
 
+def test_another_tokenizer_than_it_was_prepared_with_is_an_error_with_the_command(data_dir):
+  openers = (
+    lambda: prepared.open_split(data_dir, "cuhk_pedes", SIZE, "train", tokenizer="some/words"),
+    lambda: prepared.check_split(data_dir, "cuhk_pedes", SIZE, "train", tokenizer="some/words"),
+    lambda: prepared.dataset_info(data_dir, "cuhk_pedes", SIZE, tokenizer="some/words"),
+  )
+  for opener in openers:
+    with pytest.raises(ValueError) as error:
+      opener()
+    assert str(error.value) == (
+      f"{prepared.prepared_path(data_dir, 'cuhk_pedes', SIZE)} is prepared with the tokenizer of CLIP, but "
+      f"config.data.tokenizer asks for some/words; remove that folder, or give another --config.data_dir, and run "
+      f"python -m tireid_jax.data.prepare --config=configs/cuhk.py --config.data_dir={data_dir} "
+      f"'--config.data.image_size=(24,16)' --config.data.tokenizer=some/words --raw=DIR"
+    )
+
+
+@pytest.mark.parametrize("largest", [65_535, 65_536, 250_000])
+def test_the_index_holds_ids_of_large_vocabularies(tmp_path, largest):
+  tokens = np.array([[1, largest]], np.int32)
+  rest = {"person_id": [0], "caption_image": [0], "captions": ["a"], "file_paths": ["b"]}
+  prepared.write_index(tmp_path, "train", tokens=tokens, **rest)
+  np.testing.assert_array_equal(prepared.read_index(tmp_path, "train")["tokens"], tokens)
+
+
 def test_an_index_of_other_records_is_noticed(data_dir, tmp_path):
   shutil.copytree(data_dir, tmp_path, dirs_exist_ok=True)
   folder = prepared.prepared_path(tmp_path, "cuhk_pedes", SIZE)

@@ -1,14 +1,18 @@
-"""The tokenizer against ids computed by the reference implementation."""
+"""CLIP's own tokenizer against ids computed by the reference implementation, and others by folder and hub id."""
 
 import json
+import os
 import pathlib
+import shutil
+import socket
+import subprocess
+import sys
 
-import ftfy
+import huggingface_hub
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
+from tests.data import vocabularies
 from tireid_jax.data import tokenizer
 
 GOLDEN = json.loads((pathlib.Path(__file__).parents[1] / "testdata" / "tokenizer.json").read_text())
@@ -64,14 +68,13 @@ def test_a_long_caption_is_cut_and_ends_with_the_end_token(length):
     ("(<|endoftext|>", tokenizer._encode("(<| endoftext |>")),
     ("it'ſ", [585, 6, 129, 379]),
     ("it 'ſ", [585, 6, 129, 379]),
+    # The reference's pattern matches no U+0345, so that it ends a word or a run of punctuation.
+    ("a\u0345b", [320, 321]),
+    ("(\u0345<|endoftext|>", [263, 49407]),
   ],
 )
-def test_special_names_and_the_long_s_count_only_where_a_word_begins(text, ids):
+def test_what_the_library_reads_otherwise_has_the_reference_s_ids(text, ids):
   assert tokenizer.tokenize([text])[0, 1 : len(ids) + 1].tolist() == ids
-
-
-def test_html_is_unescaped_twice_where_ftfy_leaves_it_for_the_tag():
-  assert tokenizer.clean("<b> a &amp;amp; b &amp;amp;amp; c") == "<b> a & b &amp; c"
 
 
 def test_one_string_instead_of_a_list_is_an_error():
@@ -89,13 +92,123 @@ def test_no_captions_give_no_rows():
   assert tokenizer.tokenize([]).shape == (0, 77)
 
 
-@given(st.text(st.characters(min_codepoint=0, max_codepoint=0x2FF)) | st.text())
-def test_repairing_is_skipped_only_where_it_changes_nothing(text):
-  if tokenizer.is_plain(text):
-    assert ftfy.fix_text(text) == text
+@pytest.fixture
+def folder(tmp_path):
+  vocabularies.make_tokenizer(tmp_path / "words")
+  return tmp_path / "words"
 
 
-@given(st.text(st.characters(min_codepoint=32, max_codepoint=126, exclude_characters="&")))
-def test_plain_captions_are_not_repaired_because_it_changes_nothing(text):
-  assert tokenizer.is_plain(text)
-  assert ftfy.fix_text(text) == text
+def test_the_empty_name_is_clip_s_own():
+  own = tokenizer.load_tokenizer("")
+  captions = ["a man", "word " * 100, "<|endoftext|>"]
+  assert (own.name, own.vocabulary_size, own.end_token, own.padding) == ("", 49_408, 49_407, 0)
+  np.testing.assert_array_equal(own(captions, 20), tokenizer.tokenize(captions, 20))
+  np.testing.assert_array_equal(own.num_tokens(captions), tokenizer.num_tokens(captions))
+
+
+def test_a_folder_with_another_vocabulary_gives_its_ids_between_its_ends(tmp_path):
+  ids = vocabularies.make_tokenizer(tmp_path / "words")
+  other = tokenizer.load_tokenizer(str(tmp_path / "words"))
+  assert (other.name, other.vocabulary_size, other.end_token) == (str(tmp_path / "words"), 519, 518)
+  start, red, coat, a, o, end = (
+    ids[token] for token in ("<|startoftext|>", "red</w>", "coat</w>", "a</w>", "o", "<|endoftext|>")
+  )
+  tokens = other(["A  RED coat", "red " * 9, "oa"], 6)
+  assert tokens.dtype == np.int32
+  assert tokens.tolist() == [[start, a, red, coat, end, 0], [start, red, red, red, red, end], [start, o, a, end, 0, 0]]
+  assert tokenizer.token_lengths(tokens).tolist() == [5, 6, 4]
+  assert other.num_tokens(["A red coat", "red " * 9]).tolist() == [5, 11]
+  assert other([]).shape == (0, 77)
+
+
+def test_a_folder_s_captions_are_repaired_as_clip_s_are(folder):
+  other = tokenizer.load_tokenizer(str(folder))
+  np.testing.assert_array_equal(other(["itâ€™s &amp;"]), other(["it's &"]))
+
+
+def test_clip_s_own_vocabulary_read_from_a_folder_gives_the_same_ids(tmp_path):
+  vocabularies.make_tokenizer(tmp_path / "clip", vocabularies.merges_of_clip())
+  own, read = tokenizer.load_tokenizer(""), tokenizer.load_tokenizer(str(tmp_path / "clip"))
+  assert (read.vocabulary_size, read.end_token) == (own.vocabulary_size, own.end_token)
+  # transformers' pattern is not blind to case, and so knows no 'ſ.
+  captions = [c["text"] for c in GOLDEN["captions"] if "'ſ" not in c["text"]]
+  assert len(captions) == len(GOLDEN["captions"]) - 1
+  np.testing.assert_array_equal(read(captions), own(captions))
+
+
+def test_digests_differ_by_vocabulary_and_not_by_folder(tmp_path):
+  for name, merges in (("one", ["a t</w>", "r e"]), ("other", ["r e", "a t</w>"])):
+    vocabularies.make_tokenizer(tmp_path / name, merges)
+  shutil.copytree(tmp_path / "one", tmp_path / "copy")
+  one, copy, other = (tokenizer.load_tokenizer(str(tmp_path / name)).digest for name in ("one", "copy", "other"))
+  assert one == copy
+  assert len({one, other, tokenizer.load_tokenizer("").digest}) == 3
+
+
+def test_a_hub_id_whose_files_are_on_this_machine_needs_no_network(folder, tmp_path, monkeypatch):
+  repository = tmp_path / "hub" / "models--some--words"
+  (repository / "refs").mkdir(parents=True)
+  (repository / "refs" / "main").write_text("f" * 40)
+  shutil.copytree(folder, repository / "snapshots" / ("f" * 40))
+  monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+  asked = []
+  monkeypatch.setattr(socket, "getaddrinfo", lambda *address, **_: asked.append(address))
+  named, direct = tokenizer.load_tokenizer("some/words"), tokenizer.load_tokenizer(str(folder))
+  assert asked == []
+  assert named.name == "some/words"
+  np.testing.assert_array_equal(named(["red coat"]), direct(["red coat"]))
+
+
+def test_a_hub_id_without_network_is_one_line_within_3_seconds(tmp_path):
+  # A process of its own, since the hub's client reads its address once. Nothing listens at port 9.
+  script = """
+import time
+from tireid_jax.data import tokenizer
+began = time.monotonic()
+try:
+  tokenizer.load_tokenizer("some/words")
+except FileNotFoundError as error:
+  print(time.monotonic() - began, error, sep="\\n", end="")
+"""
+  environment = os.environ | {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path)}
+  done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+  seconds, *lines = done.stdout.split("\n")
+  assert float(seconds) < 3
+  assert len(lines) == 1
+  assert "no folder some/words, and the Hugging Face hub gives no tokenizer some/words (ConnectError: " in lines[0]
+
+
+@pytest.mark.parametrize(
+  ("reason", "told"), [("not found\n\nSign in.", "OSError: not found"), ("", "OSError: no reason")]
+)
+def test_of_the_hub_s_reason_one_line_is_told(tmp_path, monkeypatch, reason, told):
+  def refuse():
+    raise OSError(reason)
+
+  monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+  monkeypatch.setattr(huggingface_hub, "HfApi", refuse)
+  with pytest.raises(FileNotFoundError, match=rf"^there is no folder some/words, .*\({told}.*\); check [^\n]*$"):
+    tokenizer.load_tokenizer("some/words")
+
+
+@pytest.mark.parametrize(
+  ("files", "kind", "message"),
+  [
+    ({}, FileNotFoundError, r"words holds no tokenizer\.json, nor vocab\.json with merges\.txt; give another folder"),
+    ({"vocab.json": "{}"}, FileNotFoundError, "words holds no tokenizer"),
+    ({"tokenizer.json": "{}"}, ValueError, "words holds no CLIP tokenizer .*; give another folder or id"),
+    ({"vocab.json": "[", "merges.txt": ""}, ValueError, "words holds no CLIP tokenizer"),
+    (
+      {"vocab.json": '{"<|endoftext|>": 0, "<|startoftext|>": 1}', "merges.txt": ""},
+      ValueError,
+      "the end token has id 0, which is padding here",
+    ),
+  ],
+)
+def test_a_folder_that_is_no_tokenizer_is_an_error_of_one_line(tmp_path, files, kind, message):
+  (tmp_path / "words").mkdir()
+  for name, text in files.items():
+    (tmp_path / "words" / name).write_text(text)
+  with pytest.raises(kind, match=message) as error:
+    tokenizer.load_tokenizer(str(tmp_path / "words"))
+  assert "\n" not in str(error.value)

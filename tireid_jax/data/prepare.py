@@ -19,15 +19,19 @@ import tensorflow_datasets as tfds
 from absl import flags
 
 from tireid_jax import progress
-from tireid_jax.data import builders, prepared, schema, tokenizer
+from tireid_jax.data import builders, prepared, schema
+from tireid_jax.data.tokenizer import MAX_LENGTH, load_tokenizer
 
 # Distributions whose versions may show in the prepared pixels and tokens.
-_LIBRARIES = ("tensorflow-datasets", "array_record", "pillow", "ftfy", "instant-clip-tokenizer", "numpy")
+_LIBRARIES = (
+  "tensorflow-datasets", "array_record", "pillow", "ftfy", "instant-clip-tokenizer", "tokenizers", "transformers",
+  "numpy",
+)  # fmt: skip
 
 _CHUNK = 64
 
 
-def prepare(name, raw_dir, data_dir, image_size, *, show_progress=True):
+def prepare(name, raw_dir, data_dir, image_size, *, tokenizer="", show_progress=True):
   """Prepares a raw data set below `data_dir`, unless that is done already, and returns its folder.
 
   Args:
@@ -35,16 +39,18 @@ def prepare(name, raw_dir, data_dir, image_size, *, show_progress=True):
     raw_dir: its raw folder, or the folder that holds it.
     data_dir: folder of prepared data sets.
     image_size: (h, w) pixels to resize to.
+    tokenizer: as config.data.tokenizer.
     show_progress: shows progress bars, and a table of counts at the end.
 
   Raises:
-    FileNotFoundError: the annotation file or images are not there.
+    FileNotFoundError: the annotation file, images or the tokenizer are not there.
     ValueError: entries or images are unusable, or the target holds something else. Nothing is written then.
   """
   layout = schema.layout_of(name)
   target = prepared.prepared_path(data_dir, name, image_size)
+  tokenizer = load_tokenizer(tokenizer)
   records = schema.read_annotations(layout, raw_dir)
-  source = _source_digest(records, image_size)
+  source = _source_digest(records, image_size, tokenizer)
   home = target.parent.parent
   home.mkdir(parents=True, exist_ok=True)
   with _alone(home):
@@ -55,7 +61,7 @@ def prepare(name, raw_dir, data_dir, image_size, *, show_progress=True):
       shutil.rmtree(work, ignore_errors=True)
       try:
         built = builders.build(name, raw_dir, work, image_size, show_progress=show_progress)
-        _complete(built, name, image_size, source, show_progress)
+        _complete(built, name, image_size, tokenizer, source, show_progress)
         target.parent.mkdir(exist_ok=True)
         built.rename(target)
       finally:
@@ -82,7 +88,10 @@ def summary(layout, target):
   if layout.published and info["first_id"] != layout.first_id:
     lines.append(f"the smallest id is {info['first_id']}, in the published file it is {layout.first_id}")
   used = sum(file.stat().st_size for file in target.iterdir())
-  lines.append(f"{used / 2**20:,.1f} MiB on disk, fingerprint {info['fingerprint'][:12]}")
+  lines.append(
+    f"{used / 2**20:,.1f} MiB on disk, fingerprint {info['fingerprint'][:12]}, tokenizer "
+    f"{info['tokenizer']['name'] or 'of CLIP'} with {info['tokenizer']['vocabulary_size']:,} ids"
+  )
   return "\n".join(lines)
 
 
@@ -93,28 +102,34 @@ def main(argv):
   if config is None or not raw:
     missing = "--config is missing; give it a file like configs/cuhk.py"
     raise ValueError(missing if config is None else "--raw is missing; give it the folder that the data set lies in")
-  prepare(config.data.name, raw, config.data_dir, tuple(config.data.image_size))
+  data = config.data
+  prepare(data.name, raw, config.data_dir, tuple(data.image_size), tokenizer=data.tokenizer)
 
 
-def _complete(folder, name, image_size, source, show_progress):
+def _complete(folder, name, image_size, tokenizer, source, show_progress):
   """Reads a built data set back, and writes its index and, last, what is known of it."""
   builder = tfds.builder_from_directory(folder)
   counts, truncated, first_ids = {}, {}, []
-  fingerprint = hashlib.sha256(json.dumps([name, list(image_size), schema.VERSION]).encode())
+  fingerprint = hashlib.sha256(json.dumps([name, list(image_size), schema.VERSION, tokenizer.digest]).encode())
   num_images = sum(split.num_examples for split in builder.info.splits.values())
   with progress.bar(total=num_images, desc=f"check {name}", unit="image", disable=not show_progress) as bar:
     for split in (split for split in schema.SPLITS if split in builder.info.splits):
-      index, digest = _index(builder.as_data_source(split), bar)
+      index, digest = _index(builder.as_data_source(split), tokenizer, bar)
       prepared.write_index(folder, split, **index)
       fingerprint.update(digest)
       ids = set(index["person_id"])
       counts[split] = schema.Counts(len(ids), len(index["file_paths"]), len(index["captions"]))._asdict()
-      truncated[split] = int((tokenizer.num_tokens(index["captions"]) > tokenizer.MAX_LENGTH).sum())
+      truncated[split] = int((tokenizer.num_tokens(index["captions"]) > MAX_LENGTH).sum())
       first_ids.append(min(ids))
   info = {
     "name": name,
     "version": schema.VERSION,
     "image_size": list(image_size),
+    "tokenizer": {
+      "name": tokenizer.name,
+      "vocabulary_size": tokenizer.vocabulary_size,
+      "end_token": tokenizer.end_token,
+    },
     "counts": counts,
     "first_id": min(first_ids),
     "truncated_captions": truncated,
@@ -125,7 +140,7 @@ def _complete(folder, name, image_size, source, show_progress):
   (folder / prepared.INFO_FILE).write_text(json.dumps(info, indent=2) + "\n")
 
 
-def _index(source, bar):
+def _index(source, tokenizer, bar):
   """Returns the index of a split's records, for `prepared.write_index`, and a digest of all that they hold."""
   digest = hashlib.sha256()
   index: dict[str, typing.Any] = {"person_id": [], "caption_image": [], "captions": [], "file_paths": []}
@@ -140,19 +155,20 @@ def _index(source, bar):
       digest.update(record["image"].tobytes())
     bar.update(len(records))
   digest.update(json.dumps(index).encode())
-  index["tokens"] = tokenizer.tokenize(index["captions"])
+  index["tokens"] = tokenizer(index["captions"])
   digest.update(index["tokens"].tobytes())
   return index, digest.digest()
 
 
-def _source_digest(records, image_size):
-  """Returns a digest of the annotations, the image files' sizes in bytes, and how they are prepared.
+def _source_digest(records, image_size, tokenizer):
+  """Returns a digest of the annotations, the image files' sizes in bytes, and how both are prepared.
 
   It tells a repeated run from one on other data without decoding an image. It does not see a file replaced by another
   of the same size; times of change would, but differ between copies of the same data.
   """
   rows = [(r.split, r.person_id, r.file_path, r.captions, r.image_file.stat().st_size) for r in records]
-  return hashlib.sha256(json.dumps([schema.VERSION, list(image_size), rows]).encode()).hexdigest()
+  how = [schema.VERSION, list(image_size), tokenizer.name, tokenizer.digest]
+  return hashlib.sha256(json.dumps([*how, rows]).encode()).hexdigest()
 
 
 def _is_prepared(target, source):
@@ -163,7 +179,10 @@ def _is_prepared(target, source):
   if not info_file.is_file():
     raise ValueError(f"{target} is there but holds no {prepared.INFO_FILE}; remove that folder and prepare again")
   if json.loads(info_file.read_text())["source"] != source:
-    raise ValueError(f"{target} was prepared from other images or annotations; remove that folder to prepare it anew")
+    raise ValueError(
+      f"{target} was prepared from other images or annotations, or with another tokenizer; remove that folder to "
+      f"prepare it anew"
+    )
   return True
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from tireid_jax.data import schema
+from tireid_jax.data.tokenizer import MAX_LENGTH
 
 # Written last, so a folder without it is no prepared data set.
 INFO_FILE = "dataset.json"
@@ -86,32 +87,59 @@ def prepared_path(data_dir, name, image_size):
   return pathlib.Path(data_dir) / schema.layout_of(name).name / schema.size_name(image_size) / schema.VERSION
 
 
-def dataset_info(data_dir, name, image_size):
-  """Returns what is known of a prepared data set: counts by split, fingerprint, versions.
+def dataset_info(data_dir, name, image_size, tokenizer=""):
+  """Returns what is known of a prepared data set: counts by split, tokenizer, fingerprint, versions.
 
   Raises:
     FileNotFoundError: it is not prepared; the message has the command that prepares it.
+    ValueError: it is prepared with another tokenizer than config.data.tokenizer asks for; likewise.
   """
   path = prepared_path(data_dir, name, image_size) / INFO_FILE
+  command = prepare_command(data_dir, name, image_size, tokenizer)
   if path.is_file():
-    return json.loads(path.read_text())
+    info = json.loads(path.read_text())
+    used = info["tokenizer"]["name"]
+    if used != tokenizer:
+      raise ValueError(
+        f"{path.parent} is prepared with the tokenizer {used or 'of CLIP'}, but config.data.tokenizer asks for "
+        f"{tokenizer or 'that of CLIP'}; remove that folder, or give another --config.data_dir, and run {command}"
+      )
+    return info
   others = [found.parts[-3] for found in sorted(pathlib.Path(data_dir).glob(f"{name}/*/{schema.VERSION}/{INFO_FILE}"))]
   known = f" (it is at {', '.join(others)})" if others else ""
   raise FileNotFoundError(
-    f"{name} at {schema.size_name(image_size)} is not prepared in {data_dir}{known}; run "
-    f"{prepare_command(data_dir, name, image_size)}"
+    f"{name} at {schema.size_name(image_size)} is not prepared in {data_dir}{known}; run {command}"
   )
 
 
-def prepare_command(data_dir, name, image_size):
+def check_tokens(info, *, vocabulary_size, end_token, text_length):
+  """Raises ValueError if a text encoder of these sizes cannot read the captions of a data set; `info` is its own."""
+  tokenizer = info["tokenizer"]
+  name = f"the tokenizer {tokenizer['name'] or 'of CLIP'}"
+  if tokenizer["vocabulary_size"] > vocabulary_size or tokenizer["end_token"] != end_token:
+    raise ValueError(
+      f"{info['name']} is prepared with {name} ({tokenizer['vocabulary_size']} ids, end token "
+      f"{tokenizer['end_token']}), but the model has {vocabulary_size} ids and the end token {end_token}; set "
+      f"--config.data.tokenizer to the model's own and prepare the data set with it"
+    )
+  if text_length < MAX_LENGTH:
+    raise ValueError(
+      f"captions are prepared with up to {MAX_LENGTH} tokens, but the model's position table has {text_length}"
+    )
+
+
+def prepare_command(data_dir, name, image_size, tokenizer=""):
   """Returns the command line that prepares a data set, but for the raw folder's name."""
   layout = schema.layout_of(name)
   size = shlex.quote(f"--config.data.image_size=({image_size[0]},{image_size[1]})")
   folder = shlex.quote(f"--config.data_dir={data_dir}")
-  return f"python -m tireid_jax.data.prepare --config={layout.config} {folder} {size} --raw=DIR"
+  option = shlex.quote(f"--config.data.tokenizer={tokenizer}") + " " if tokenizer else ""
+  return f"python -m tireid_jax.data.prepare --config={layout.config} {folder} {size} {option}--raw=DIR"
 
 
-def open_split(data_dir, name, image_size, split, *, val_identities=0, seed=0, in_memory_bytes=IN_MEMORY_BYTES):
+def open_split(
+  data_dir, name, image_size, split, *, tokenizer="", val_identities=0, seed=0, in_memory_bytes=IN_MEMORY_BYTES
+):
   """Returns a Split of a prepared data set.
 
   Args:
@@ -119,12 +147,13 @@ def open_split(data_dir, name, image_size, split, *, val_identities=0, seed=0, i
     name: of the data set, as config.data.name.
     image_size: (h, w) pixels that it was prepared at.
     split: "train", "val" or "test".
+    tokenizer: that it was prepared with, as config.data.tokenizer.
     val_identities: for data sets without a val split: so many training identities, chosen by `seed`, are val and leave
       train.
     seed: chooses them.
     in_memory_bytes: a split whose images take no more is read into memory.
   """
-  info = dataset_info(data_dir, name, image_size)
+  info = dataset_info(data_dir, name, image_size, tokenizer)
   stored = _stored_split(info, split, val_identities)
   folder = prepared_path(data_dir, name, image_size)
   source = tfds.builder_from_directory(folder).as_data_source(stored)
@@ -158,9 +187,9 @@ def open_split(data_dir, name, image_size, split, *, val_identities=0, seed=0, i
   )
 
 
-def check_split(data_dir, name, image_size, split, *, val_identities=0):
+def check_split(data_dir, name, image_size, split, *, tokenizer="", val_identities=0):
   """Raises what `open_split` would if the data set is not prepared or has no such split; reads no image."""
-  _stored_split(dataset_info(data_dir, name, image_size), split, val_identities)
+  _stored_split(dataset_info(data_dir, name, image_size, tokenizer), split, val_identities)
 
 
 def write_index(folder, split, *, person_id, caption_image, tokens, captions, file_paths):
@@ -171,7 +200,7 @@ def write_index(folder, split, *, person_id, caption_image, tokens, captions, fi
     _index_file(folder, split),
     person_id=np.asarray(person_id, np.int32),
     caption_image=np.asarray(caption_image, np.int32),
-    tokens=np.asarray(tokens, np.uint16),
+    tokens=np.asarray(tokens, np.min_scalar_type(np.max(tokens, initial=0))),
     text=text,
   )
 

@@ -7,7 +7,7 @@ import pathlib
 import typing
 
 # Version of the prepared form. Raise it when records or index change, so that sets of the old form are not read.
-VERSION = "1.0.0"
+VERSION = "1.1.0"
 
 SPLITS = ("train", "val", "test")
 

@@ -1,28 +1,138 @@
-"""CLIP's tokenizer: captions to ids of its lower-cased byte-pair vocabulary of 49,408."""
+"""Captions to token ids: CLIP's own byte-pair vocabulary, built in, or one that transformers' CLIPTokenizer reads."""
 
+import contextlib
 import functools
-import html
+import hashlib
+import json
+import os
+import pathlib
 import re
 import unicodedata
 
-import ftfy
 import instant_clip_tokenizer
 import numpy as np
 
+from tireid_jax.data.caption import clean
+
+# Of CLIP's own vocabulary.
+VOCABULARY_SIZE = 49_408
 START = 49_406
 END = 49_407
+
 PADDING = 0
 MAX_LENGTH = 77
 
-# What the byte-pair library reads otherwise than the reference: the literal names of the two special tokens, and the
-# long s after an apostrophe, which the reference's case-blind pattern takes for the ending 's ("'", then the two
-# bytes of the letter).
+# What the byte-pair library reads otherwise than the reference: the literal names of the two special tokens, the long s
+# after an apostrophe, which the reference's case-blind pattern takes for the ending 's ("'", then the two bytes of the
+# letter), and a mark whose upper case is a letter, which that pattern passes over as neither letter nor sign.
 _SPECIAL = re.compile(r"<\|startoftext\|>|<\|endoftext\|>|'ſ")
+_PASSED_OVER = "\u0345"
 _SPECIAL_IDS = {"<|startoftext|>": [START], "<|endoftext|>": [END], "'ſ": [6, 129, 379]}
+
+# Either set of files makes a tokenizer; the others say more of it.
+_SUFFICIENT_FILES = (("tokenizer.json",), ("vocab.json", "merges.txt"))
+_FILES = ["vocab.json", "merges.txt", "*token*.json"]
+
+# To find that there is no way to the hub.
+_HUB_TIMEOUT_SECONDS = 2
+
+
+class Tokenizer:
+  """Captions to ids of one vocabulary; rows are the start token, the caption's ids, the end token, then padding.
+
+  Attributes:
+    name: as config.data.tokenizer.
+    vocabulary_size: V, one more than the largest id.
+    start_token, end_token: ids at both ends of a caption.
+    padding: 0. It may be the id of a word too, but never that of the end token.
+    digest: of the files that it was read from, "" for CLIP's own.
+  """
+
+  padding = PADDING
+
+  def __init__(self, name, vocabulary_size, start_token, end_token, digest, encode):
+    """`encode` makes a list of ids, without both ends, of each of a list of cleaned captions."""
+    if end_token == self.padding:
+      raise ValueError(f"tokenizer {name}: the end token has id {end_token}, which is padding here; give it another id")
+    self.name = name
+    self.vocabulary_size = vocabulary_size
+    self.start_token, self.end_token = start_token, end_token
+    self.digest = digest
+    self._encode = encode
+
+  def __call__(self, captions, length=MAX_LENGTH):
+    """Returns i32[N, length] ids; a longer caption is cut, and its last id is the end token.
+
+    Args:
+      captions: list of N strings.
+      length: columns of the result, at least 2.
+    """
+    texts = [clean(caption) for caption in _checked(captions, length)]
+    tokens = np.full((len(texts), length), self.padding, np.int32)  # [N, L]
+    for row, ids in zip(tokens, self._encode(texts), strict=True):
+      ids = [self.start_token, *ids[: length - 2], self.end_token]
+      row[: len(ids)] = ids
+    return tokens
+
+  def num_tokens(self, captions):
+    """Returns i32[N] lengths of captions before they are cut, both ends included."""
+    texts = [clean(caption) for caption in _checked(captions)]
+    return np.array([len(ids) + 2 for ids in self._encode(texts)], np.int32)
+
+
+class _ClipTokenizer(Tokenizer):
+  """CLIP's own, whose library fills whole arrays."""
+
+  def __init__(self):
+    super().__init__("", VOCABULARY_SIZE, START, END, "", lambda texts: [_encode(text) for text in texts])
+
+  def __call__(self, captions, length=MAX_LENGTH):
+    if length == 2:  # less than the library takes
+      return super().__call__(captions, length)
+    texts = [clean(caption) for caption in _checked(captions, length)]
+    tokens = _library().tokenize_batch(texts, context_length=length).astype(np.int32)  # [N, L]
+    # Part of what the library reads otherwise, which is found faster.
+    special = [row for row, text in enumerate(texts) if "<|" in text or "ſ" in text or _PASSED_OVER in text]
+    if special:
+      tokens[special] = super().__call__([captions[row] for row in special], length)
+    return tokens
+
+
+def load_tokenizer(name):
+  """Returns the Tokenizer that config.data.tokenizer names.
+
+  Args:
+    name: "" for CLIP's own; else a folder, or an id on the Hugging Face hub, that transformers' CLIPTokenizer reads.
+
+  Raises:
+    FileNotFoundError: there is no such folder, and the hub does not give it or is out of reach.
+    ValueError: what is there is no CLIP tokenizer.
+  """
+  if not name:
+    return _ClipTokenizer()
+  folder = _find_folder(name)
+  os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # that there is no torch
+  from transformers import CLIPTokenizer  # here, since it takes seconds
+
+  try:
+    # The folder, never the id: with an id it asks the hub, for half a minute if there is no network.
+    library = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+  except Exception as error:  # whatever transformers makes of a file that is not what it should be
+    raise ValueError(f"{folder} holds no CLIP tokenizer ({_first_line(error)}); give another folder or id") from error
+  vocabulary = library.get_vocab()
+  return Tokenizer(
+    name,
+    vocabulary_size=max(vocabulary.values()) + 1,
+    start_token=library.bos_token_id,
+    end_token=library.eos_token_id,
+    digest=_digest(folder),
+    # Not verbose: a caption longer than the model takes is no mistake, it is cut.
+    encode=lambda texts: library(texts, add_special_tokens=False, verbose=False)["input_ids"] if texts else [],
+  )
 
 
 def tokenize(captions, length=MAX_LENGTH):
-  """Returns i32[N, length] ids: START, the caption's, END, then PADDING.
+  """Returns i32[N, length] ids of CLIP's own vocabulary: START, the caption's, END, then PADDING.
 
   A longer caption is cut, and its last id is END. PADDING is also the id of "!" inside a word, so a caption's length is
   the place of its last id that is not PADDING, not the number of those.
@@ -31,40 +141,25 @@ def tokenize(captions, length=MAX_LENGTH):
     captions: list of N strings.
     length: columns of the result, at least 2.
   """
-  if length < 2:
-    raise ValueError(f"length must be at least 2 to hold the start and the end token, got {length}")
-  tokens = np.full((len(_checked(captions)), length), PADDING, np.int32)  # [N, L]
-  for row, caption in zip(tokens, captions, strict=True):
-    ids = [START, *_encode(caption)[: length - 2], END]
-    row[: len(ids)] = ids
-  return tokens
+  return _ClipTokenizer()(captions, length)
 
 
 def num_tokens(captions):
   """Returns i32[N] lengths of captions before they are cut, START and END included."""
-  return np.array([len(_encode(caption)) + 2 for caption in _checked(captions)], np.int32)
+  return _ClipTokenizer().num_tokens(captions)
 
 
 def token_lengths(tokens):
-  """Returns i32[N] lengths of rows of `tokenize`'s result, START and END included."""
+  """Returns i32[N] lengths of rows of any Tokenizer's result, both ends included.
+
+  A row ends with its end token, which is never PADDING; a name of that token in a caption is an earlier one.
+  """
   return (tokens.shape[1] - np.argmax(tokens[:, ::-1] != PADDING, axis=1)).astype(np.int32)
 
 
-def clean(caption):
-  """Returns the caption with its encoding repaired, HTML unescaped, white space collapsed, in lower case."""
-  if not is_plain(caption):
-    caption = html.unescape(html.unescape(ftfy.fix_text(caption)))
-  return re.sub(r"\s+", " ", caption).strip().lower()
-
-
-def is_plain(caption):
-  """Tells captions that repairing and unescaping leave as they are; ftfy takes most of the time."""
-  return caption.isascii() and caption.isprintable() and "&" not in caption
-
-
-def _encode(caption):
-  """Returns the list of ids of one caption, without START and END."""
-  text = clean(caption)
+def _encode(text):
+  """Returns the list of ids in CLIP's own vocabulary of a cleaned caption, without START and END."""
+  text = text.replace(_PASSED_OVER, " ")
   ids, start = [], 0
   for match in _SPECIAL.finditer(text):
     if _begins_word(text, match.start(), start):
@@ -81,9 +176,57 @@ def _begins_word(text, position, last_end):
   return before.isspace() or unicodedata.category(before)[0] in "LN"
 
 
-def _checked(captions):
+def _find_folder(name):
+  """Returns the folder of a tokenizer's files: `name` itself, or the hub's copy of them, fetched if need be."""
+  folder = pathlib.Path(name)
+  if folder.is_dir():
+    if not _is_sufficient(folder):
+      raise FileNotFoundError(f"{folder} holds no tokenizer.json, nor vocab.json with merges.txt; give another folder")
+    return folder
+  import huggingface_hub as hub  # here, since it takes part of a second
+
+  try:
+    folder = _hub_folder(hub, name)
+  except Exception as error:  # whatever the hub's client makes of no network, or of an id that there is not
+    raise FileNotFoundError(
+      f"there is no folder {name}, and the Hugging Face hub gives no tokenizer {name} ({_first_line(error)}); check "
+      f"config.data.tokenizer, or give a folder with vocab.json and merges.txt"
+    ) from error
+  if not _is_sufficient(folder):
+    raise FileNotFoundError(f"{name} on the Hugging Face hub holds no tokenizer of CLIP's kind; give another id")
+  return folder
+
+
+def _hub_folder(hub, name):
+  """Returns the folder of the hub's copy on this machine; asks the hub only if that is missing or incomplete."""
+  with contextlib.suppress(FileNotFoundError):
+    folder = pathlib.Path(hub.snapshot_download(name, allow_patterns=_FILES, local_files_only=True))
+    if _is_sufficient(folder):
+      return folder
+  hub.HfApi().model_info(name, timeout=_HUB_TIMEOUT_SECONDS)  # first, since the next call has no time-out
+  return pathlib.Path(hub.snapshot_download(name, allow_patterns=_FILES))
+
+
+def _is_sufficient(folder):
+  return any(all((folder / file).is_file() for file in files) for files in _SUFFICIENT_FILES)
+
+
+def _digest(folder):
+  """Returns a digest of the tokenizer's files and their names."""
+  files = sorted({file for pattern in _FILES for file in folder.glob(pattern)})
+  digests = [(file.name, hashlib.sha256(file.read_bytes()).hexdigest()) for file in files]
+  return hashlib.sha256(json.dumps(digests).encode()).hexdigest()
+
+
+def _first_line(error):
+  return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no reason given'}"
+
+
+def _checked(captions, length=MAX_LENGTH):
   if isinstance(captions, str):
     raise ValueError(f"captions must be a list of strings, got the string {captions[:40]!r}; put it into a list")
+  if length < 2:
+    raise ValueError(f"length must be at least 2 to hold the start and the end token, got {length}")
   return captions
 
 

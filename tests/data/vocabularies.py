@@ -1,0 +1,34 @@
+"""Folders of tokenizers as transformers' CLIPTokenizer reads them, for tests."""
+
+import json
+import pathlib
+
+import instant_clip_tokenizer
+
+# Bytes by the characters that stand for them in such files: themselves if printable, else from 256 up.
+_PRINTABLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+BYTES = [chr(byte) for byte in _PRINTABLE] + [chr(256 + place) for place in range(256 - len(_PRINTABLE))]
+
+# Merges that make words of "red" and "coat".
+FEW_MERGES = ["r e", "re d</w>", "c o", "a t</w>", "co at</w>"]
+
+
+SPECIALS = ("<|startoftext|>", "<|endoftext|>")
+
+
+def make_tokenizer(folder, merges=FEW_MERGES):
+  """Writes vocab.json and merges.txt, the special tokens last, and returns {token: id}."""
+  folder = pathlib.Path(folder)
+  folder.mkdir(parents=True)
+  tokens = [*BYTES, *(byte + "</w>" for byte in BYTES), *(merge.replace(" ", "") for merge in merges), *SPECIALS]
+  vocabulary = {token: place for place, token in enumerate(tokens)}
+  (folder / "vocab.json").write_text(json.dumps(vocabulary))
+  (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]))
+  return vocabulary
+
+
+def merges_of_clip():
+  """Returns CLIP's own merges, as the byte-pair library carries them inside."""
+  binary = next(pathlib.Path(instant_clip_tokenizer.__file__).parent.glob("*.so")).read_bytes()
+  lines = binary[binary.index(b"#version: 0.2\n") :].split(b"\n", 49_408 - 2 * 256 - 2 + 1)[1:-1]
+  return [line.decode() for line in lines]
