@@ -31,11 +31,18 @@ def base_config():
       "data": {
         "name": "",
         "image_size": (384, 128),  # (height, width), pixels
+        # "" for CLIP's own, or a folder or hub id that transformers' CLIPTokenizer reads, for another vocabulary.
+        "tokenizer": "",
         "caption_lengths": (32, 48, 64, 77),  # tokens; a batch is padded to the smallest that holds its longest caption
         "val_identities": 0,  # training identities held out for validation where the data set has no such split
       },
       "model": {
-        "variant": "ViT-B/16",  # a name of models/variants.py
+        "variant": "ViT-B/16",  # a name of models/variants.py, or "from_weights" for whatever the weights are of
+        # What a bare file of weights does not tell, and what differs from the variant of that name.
+        "num_heads": (0, 0),  # (image, text); 0 for the variant's
+        "activation": "",  # "quick_gelu" or "gelu"; "" for the variant's
+        "stride": 0,  # pixels from one image patch to the next; 0 for the patch size, less for overlapping patches
+        "position_resize": "bilinear",  # of the image position table: "bilinear", or "bicubic" as open_clip
         "scan_blocks": True,  # blocks as one compiled loop, or unrolled
         "remat": "none",  # "none", "dots" or "full": what the backward pass computes again
       },

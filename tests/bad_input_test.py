@@ -43,10 +43,13 @@ FLAGS = [
   (["--stge=1"], ["stge"]),
   (["--config.prompts.text_length=-1"], ["prompts.text_length is -1; it must be 0 (no prompts) or more"]),
   (["--config.prompts.depth=9"], ["prompts.depth is 9", "set --config.prompts.depth to 1..3"]),
-  (["--config.model.variant=ViT-B/61"], ["model.variant is 'ViT-B/61'; the variants are tiny, ViT-B/32"]),
+  (["--config.model.variant=ViT-B/61"], ["it must be from_weights or one of tiny, ViT-B/32"]),
+  (["--config.model.position_resize=cubic"], ["model.position_resize is 'cubic' (did you mean 'bicubic'?)"]),
+  (["--config.model.stride=17"], ["model.stride is 17; it must be 0 (patches side by side) or from 1 to the patch"]),
+  (["--config.data.tokenizer=words"], ["is prepared with the tokenizer of CLIP", "asks for words", "data.prepare"]),
   (["--config.stage1.losses.itc=0."], ["stage1.losses are all 0"]),
   (["--config.pretrained="], ["pretrained is empty; set --config.pretrained"]),
-  (["--config.pretrained=/nowhere"], ["/nowhere", "is no folder"]),
+  (["--config.pretrained=/nowhere"], ["/nowhere", "is no file or folder"]),
   (["--config.data_dir=/nowhere"], ["rstp_reid at 48x24 is not prepared in /nowhere", "tireid_jax.data.prepare"]),
   (["--config.data.image_size=(96,48)"], ["rstp_reid at 96x48 is not prepared"]),
   (["--stage=2"], ["stage 2 starts from stage 1", "run --stage=1 first or set --config.stage2.init_from=pretrained"]),
@@ -151,7 +154,7 @@ def test_weights_that_do_not_fit_leave_the_workdir_alone(project, tmp_path):
   (damaged / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1")
   flags = [flag for flag in usual if "pretrained" not in flag]
   done = run("main", *flags, f"--config.pretrained={damaged}", "--stage=1", f"--workdir={tmp_path}/w")
-  refused(done, "are damaged", "download them again")
+  refused(done, "holds no weights", "git-lfs")
   write_hf_clip(damaged, dataclasses.replace(VARIANTS["tiny"], embedding_size=32), image_size=48)
   refused(
     run("main", *flags, f"--config.pretrained={damaged}", "--stage=1", f"--workdir={tmp_path}/w"), "model.variant"

@@ -16,7 +16,8 @@ def test_every_ablation_of_every_data_set_makes_stages_and_a_model(name, row):
   config_lib.check(config)
   assert config.ablation == row
   for number in config_lib.stage_numbers(config, "all"):
-    start.build_model(config, use_prompts=stages.from_config(config, number).use_prompts, precision="float32")
+    variant = start.find_variant(config, source=None)
+    start.build_model(config, variant, use_prompts=stages.from_config(config, number).use_prompts, precision="float32")
   assert (0 in config_lib.stage_numbers(config, "all")) == (name == "synth")
 
 

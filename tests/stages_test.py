@@ -71,7 +71,7 @@ def test_a_path_that_the_model_lacks_is_refused():
     ({"batch_size": -1}, "stage2.batch_size is -1"),
     ({"learning_rate": -1e-5}, "stage2.learning_rate is -1e-05; it must not be negative"),
     ({"schedule_by": "hour"}, "stage2.schedule_by is 'hour'; it must be one of step, epoch"),
-    ({"losses": {"sdm": 0.0, "identity": 0.0}}, "stage2.losses are all 0"),
+    ({"losses": dict.fromkeys(("sdm", "itc", "itc_plain", "cmpm", "identity"), 0.0)}, "stage2.losses are all 0"),
     ({"trains": ("prompts",)}, "add 'params/id_head' to --config.stage2.trains"),
   ],
 )

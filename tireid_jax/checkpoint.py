@@ -124,6 +124,12 @@ def restore_variables(stage_folder, step, mesh):
   return {"prompts": {}, **restored["variables"]}, restored["metadata"]
 
 
+def read_metadata(stage_folder, step):
+  """Returns the metadata of a checkpoint, without its arrays."""
+  with _reader(pathlib.Path(stage_folder).absolute() / FOLDER) as manager:
+    return manager.restore(step, args=ocp.args.Composite(metadata=ocp.args.JsonRestore()))["metadata"]
+
+
 def _reader(folder):
   """Returns a manager that deletes nothing."""
   return ocp.CheckpointManager(

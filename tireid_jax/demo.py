@@ -66,7 +66,7 @@ def _prepare_data(config, folder):
   raw = folder / "raw"
   write.write_all(raw, config.synth)
   for name in (config.stage0.data, config.data.name):
-    prepare.prepare(name, raw, config.data_dir, config.data.image_size)
+    prepare.prepare(name, raw, config.data_dir, config.data.image_size, tokenizer=config.data.tokenizer)
   return raw
 
 
@@ -101,7 +101,9 @@ def _zero_shot(config, place, pretraining):
 
 
 def _open_test(config):
-  return prepared.open_split(config.data_dir, config.data.name, config.data.image_size, "test")
+  return prepared.open_split(
+    config.data_dir, config.data.name, config.data.image_size, "test", tokenizer=config.data.tokenizer
+  )
 
 
 def _chance(config):

@@ -26,10 +26,15 @@ def main(_):
     raise FileNotFoundError(f"--dump={options.dump}: there is no folder {pathlib.Path(options.dump).parent}")
   model, variables, config, mesh, step = start.load_stage(options.workdir, options.stage, config=options.config)
   data = options.data if options.data is not None else config
+  prepared_as = (data.data_dir, data.data.name, config.data.image_size)
+  start.check_tokens(model.variant, prepared.dataset_info(*prepared_as, config.data.tokenizer))
   split = prepared.open_split(
-    data.data_dir, data.data.name, config.data.image_size, options.split,
-    val_identities=data.data.val_identities, seed=data.seed,
-  )  # fmt: skip
+    *prepared_as,
+    options.split,
+    tokenizer=config.data.tokenizer,
+    val_identities=data.data.val_identities,
+    seed=data.seed,
+  )
   trained_on = config.data.name
   if {trained_on, data.data.name} == {"icfg_pedes", "rstp_reid"}:
     say("warning: ICFG-PEDES and RSTPReid are drawn from the same source (MSMT17); this is no test across domains")

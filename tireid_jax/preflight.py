@@ -8,7 +8,7 @@ from tireid_jax.data import augment, prepared
 
 
 def check(config, numbers, run_folder):
-  """Raises ValueError or FileNotFoundError for a mistake in any of the stages; reads no image and no weights.
+  """Raises ValueError or FileNotFoundError for a mistake in any of the stages; reads no image and no weight.
 
   Args:
     config: of the run.
@@ -17,35 +17,40 @@ def check(config, numbers, run_folder):
   """
   config_lib.check(config)
   mesh = sharding.make_mesh(**config.mesh)
+  variant = None
   for number in numbers:
     stage = stages.from_config(config, number)
     train_step.check_losses(stage.active_losses)
     augment.check(**stage.augment)
     workdir.check(run_folder, config, number)
     sharding.check_batch(f"{stage.name}.batch_size", stage.batch_size, mesh)
-    _check_model(config, stage)
-    _check_data(config, stage, run_folder)
-    source = config.pretrained if stage.init_from == "pretrained" else stage.init_from
-    if source not in {f"stage{before}" for before in numbers if before < number}:
-      start.find_source(config, stage.init_from, run_folder, number)
+    info = _check_data(config, stage, run_folder)
+    named = config.pretrained if stage.init_from == "pretrained" else stage.init_from
+    if named not in {f"stage{before}" for before in numbers if before < number}:
+      variant = start.find_variant(config, start.find_source(config, stage.init_from, run_folder, number))
+    _check_model(config, stage, variant)
+    start.check_tokens(variant, info)
 
 
-def _check_model(config, stage):
-  model = start.build_model(config, use_prompts=stage.use_prompts, precision=stage.precision)
+def _check_model(config, stage, variant):
+  model = start.build_model(config, variant, use_prompts=stage.use_prompts, precision=stage.precision)
   num_identities = 1 if stage.uses_identities else 0
   stage.labels(jax.eval_shape(lambda: start.draw_variables(model, jax.random.key(0), num_identities)))
 
 
 def _check_data(config, stage, run_folder):
-  """Checks that the splits that the stage reads are there, and that a finished stage was trained on this data set."""
+  """Returns what is known of the stage's data set, once its splits are there and a finished stage was trained on it."""
   data, name = config.data, stage.data or config.data.name
   val_identities = 0 if stage.data else data.val_identities
   for split in {"train", "test", config.select_on} - {"last"}:
-    prepared.check_split(config.data_dir, name, data.image_size, split, val_identities=val_identities)
+    prepared.check_split(
+      config.data_dir, name, data.image_size, split, tokenizer=data.tokenizer, val_identities=val_identities
+    )
+  info = prepared.dataset_info(config.data_dir, name, data.image_size, data.tokenizer)
   result = workdir.read_result(run_folder, stage.number)
-  fingerprint = prepared.dataset_info(config.data_dir, name, data.image_size)["fingerprint"]
-  if result is not None and result["fingerprint"] != fingerprint:
+  if result is not None and result["fingerprint"] != info["fingerprint"]:
     raise ValueError(
       f"stage {stage.number} in {run_folder} was trained on another {name} than the one prepared in {config.data_dir} "
       f"(their fingerprints differ); choose another --workdir"
     )
+  return info

@@ -8,41 +8,81 @@ import jax.numpy as jnp
 
 from tireid_jax import checkpoint, sharding, stages, workdir
 from tireid_jax import config as config_lib
-from tireid_jax.models import pretrained
+from tireid_jax.data import prepared
+from tireid_jax.models import pretrained, variants
 from tireid_jax.models.clip import CLIP, init_variables
 from tireid_jax.models.prompts import PromptSpec
 from tireid_jax.models.transformer import REMAT_POLICIES
 from tireid_jax.models.variants import VARIANTS
+from tireid_jax.models.weights import hub, positions
 from tireid_jax.progress import say
 from tireid_jax.stages import path_string
+
+# As config.model.variant: sizes and numerics as the weights have them.
+FROM_WEIGHTS = "from_weights"
 
 # Deviation of the identity head's initial weights (IRRA).
 ID_HEAD_STD = 0.001
 
 
-def build_model(config, *, use_prompts, precision):
-  """Returns the CLIP module that a config describes.
+def find_variant(config, source):
+  """Returns the Variant that a config names, or, for "from_weights", the one of what a run starts from.
+
+  Args:
+    config: of the run.
+    source: from `find_source`, read for "from_weights" alone.
 
   Raises:
-    ValueError: for an unknown variant, or prompts that do not fit it.
+    ValueError: for an unknown variant, or if nothing tells which it is.
   """
-  if config.model.variant not in VARIANTS:
-    raise ValueError(f"model.variant is {config.model.variant!r}; the variants are {', '.join(VARIANTS)}")
-  variant = VARIANTS[config.model.variant]
-  spec = PromptSpec(**config.prompts.to_dict())
+  name, heads = config.model.variant, config.model.num_heads
+  if name == FROM_WEIGHTS:
+    if source is None:
+      raise ValueError(f"model.variant={name} needs weights to start from; name a variant: {', '.join(VARIANTS)}")
+    kind, path = source
+    if kind == "checkpoint":
+      return variants.from_json(checkpoint.read_metadata(path, checkpoint.chosen_step(path))["variant"])
+    return pretrained.open_weights(
+      path, tuple(config.data.image_size), num_heads=heads, activation=config.model.activation,
+      stride=config.model.stride,
+    ).variant  # fmt: skip
+  if name not in VARIANTS:
+    raise ValueError(
+      f"model.variant is {name!r}{config_lib.nearest(name, VARIANTS)}; it must be {FROM_WEIGHTS} or one of "
+      f"{', '.join(VARIANTS)}"
+    )
+  variant = VARIANTS[name]
+  image, text = (
+    dataclasses.replace(tower, num_heads=given or tower.num_heads)
+    for tower, given in zip((variant.image, variant.text), heads, strict=True)
+  )
+  activation = config.model.activation or variant.activation
+  return dataclasses.replace(variant, image=image, text=text, activation=activation)
+
+
+def check_tokens(variant, info):
+  """Raises ValueError if a Variant cannot read the captions of a prepared data set, of which `info` is known."""
+  prepared.check_tokens(
+    info, vocabulary_size=variant.vocabulary_size, end_token=variant.end_token, text_length=variant.text_length
+  )
+
+
+def build_model(config, variant, *, use_prompts, precision):
+  """Returns the CLIP module of a Variant that a config describes.
+
+  Raises:
+    ValueError: for prompts that do not fit it, or a choice that there is not.
+  """
+  spec = PromptSpec(**config.prompts.to_dict()) if use_prompts else PromptSpec()
   spec.check(variant.image.num_blocks, variant.text.num_blocks)
-  if config.model.remat not in REMAT_POLICIES:
-    raise ValueError(f"model.remat is {config.model.remat!r}; it must be one of {', '.join(REMAT_POLICIES)}")
+  config_lib.one_of(config, "model.remat", REMAT_POLICIES)
+  config_lib.one_of(config, "model.position_resize", positions.METHODS)
   if precision == "auto":
     precision = "float32" if jax.default_backend() == "cpu" else "bfloat16"
   return CLIP(
-    variant,
-    tuple(config.data.image_size),
-    spec if use_prompts else PromptSpec(),
-    jnp.dtype(precision),
-    config.model.scan_blocks,
-    config.model.remat,
-  )
+    variant, tuple(config.data.image_size), spec, jnp.dtype(precision),
+    config.model.scan_blocks, config.model.remat, config.model.stride,
+  )  # fmt: skip
 
 
 def draw_variables(model, key, num_identities=0):
@@ -58,8 +98,8 @@ def draw_variables(model, key, num_identities=0):
   return variables
 
 
-def initial_variables(model, source, *, mesh, key, num_identities=0, fingerprint=""):
-  """Returns variables on `mesh`: freshly drawn, then replaced by whatever the source holds.
+def initial_variables(model, source, *, mesh, key, num_identities=0, fingerprint="", position_resize="bilinear"):
+  """Returns variables on `mesh`: from the source, and freshly drawn what it does not have.
 
   Args:
     model: CLIP module.
@@ -68,38 +108,46 @@ def initial_variables(model, source, *, mesh, key, num_identities=0, fingerprint
     key: of the random draws.
     num_identities: C of the identity head; 0 for none.
     fingerprint: of the training data; a head learned on other data starts anew.
+    position_resize: how a published position table gets to another grid.
   """
 
   def draw():
     return draw_variables(model, key, num_identities)
 
-  shardings = sharding.tree_shardings(mesh, jax.eval_shape(draw))
-  variables = jax.jit(draw, out_shardings=shardings)()
+  def draw_rest():
+    drawn = draw()
+    return {"prompts": drawn["prompts"], "id_head": drawn["params"].get("id_head")}
+
+  shapes = jax.eval_shape(draw)
+  shardings = sharding.tree_shardings(mesh, shapes)
   if source is None:
-    return variables
+    return jax.jit(draw, out_shardings=shardings)()
   kind, path = source
   if kind == "checkpoint":
     loaded, metadata = checkpoint.restore_variables(path, checkpoint.chosen_step(path), mesh)
     keep_head = metadata["fingerprint"] == fingerprint
   else:
-    loaded_model, loaded = pretrained.load(path, model.image_size)
+    _, loaded = pretrained.load(
+      path, model.image_size, variant=model.variant, stride=model.stride, position_resize=position_resize
+    )
     keep_head = False
-    # The image size that the weights were made for does not matter: their position table has been resized.
-    if dataclasses.replace(loaded_model.variant, native_image_size=model.variant.native_image_size) != model.variant:
-      raise ValueError(f"model.variant is {model.variant}, but the weights in {path} are of {loaded_model.variant}")
-  return jax.device_put(_adopt(variables, loaded, path, keep_head), shardings)
+  # Compiled, so that of the whole draw no more than this is made.
+  rest = jax.jit(
+    draw_rest, out_shardings={"prompts": shardings["prompts"], "id_head": shardings["params"].get("id_head")}
+  )()
+  return jax.device_put(_adopt(shapes, rest, loaded, path, keep_head), shardings)
 
 
-def _adopt(fresh, loaded, path, keep_head):
-  """Returns `fresh` with every leaf that `loaded` has; only prompts and the identity head may be lacking there."""
+def _adopt(wanted, fresh, loaded, path, keep_head):
+  """Returns the loaded variables, of the shapes wanted, with what they lack taken from `fresh`; only prompts and the
+  identity head may be lacking."""
   loaded = {"params": dict(loaded["params"]), "prompts": loaded["prompts"]}
   head = loaded["params"].pop("id_head", None)
-  wanted_head = fresh["params"].get("id_head")
-  if wanted_head is not None:
-    if head is not None and keep_head and head["kernel"].shape == wanted_head["kernel"].shape:
+  if fresh["id_head"] is not None:
+    if head is not None and keep_head and head["kernel"].shape == fresh["id_head"]["kernel"].shape:
       loaded["params"]["id_head"] = head
     else:
-      loaded["params"]["id_head"] = wanted_head
+      loaded["params"]["id_head"] = fresh["id_head"]
       if head is not None:
         say(f"the identity head of {path} is of other training identities; it starts anew")
   if fresh["prompts"] and not loaded["prompts"]:
@@ -110,7 +158,7 @@ def _adopt(fresh, loaded, path, keep_head):
     loaded["prompts"] = {}
   shapes = [
     {path_string(key): leaf.shape for key, leaf in jax.tree_util.tree_leaves_with_path(tree)}
-    for tree in (fresh, loaded)
+    for tree in (wanted, loaded)
   ]
   wrong = [
     f"{name} is {shapes[1].get(name, 'missing')} there, {shapes[0].get(name, 'unknown')} here"
@@ -141,7 +189,7 @@ def find_source(config, init_from, run_folder, number):
     if not config.pretrained:
       raise ValueError(
         f"stage {number} starts from pretrained weights, but pretrained is empty; "
-        f"set --config.pretrained to the folder of a Hugging Face CLIP model"
+        f"set --config.pretrained to the file, folder or hub id of a CLIP model"
       )
     init_from = config.pretrained
   if init_from in ("stage0", "stage1", "stage2"):
@@ -157,12 +205,12 @@ def find_source(config, init_from, run_folder, number):
   for folder in (path, path / "stage1", path / "stage0"):
     if checkpoint.chosen_step(folder) is not None:
       return "checkpoint", folder
-  if not path.is_dir():
-    raise FileNotFoundError(
-      f"stage {number} starts from {init_from!r}, which is no folder; give a workdir, a stage folder, or the folder of "
-      f"a Hugging Face CLIP model"
-    )
-  return "pretrained", path
+  if path.exists() or hub.is_hub_id(init_from):
+    return "pretrained", init_from
+  raise FileNotFoundError(
+    f"stage {number} starts from {init_from!r}, which is no file or folder; give a workdir, a stage folder, or "
+    f"the file, folder or hub id of a CLIP model"
+  )
 
 
 def load_stage(run_folder, stage, *, config=None):
@@ -180,8 +228,9 @@ def load_stage(run_folder, stage, *, config=None):
   key = jax.random.key(config.seed)
   if stage == "pretrained":
     source = find_source(config, "pretrained", run_folder, 1)
-    model = build_model(config, use_prompts=False, precision="auto")
-    return model, initial_variables(model, source, mesh=mesh, key=key), config, mesh, 0
+    model = build_model(config, find_variant(config, source), use_prompts=False, precision="auto")
+    variables = initial_variables(model, source, mesh=mesh, key=key, position_resize=config.model.position_resize)
+    return model, variables, config, mesh, 0
   folder = workdir.stage_folder(run_folder, int(stage))
   step = checkpoint.chosen_step(folder)
   if step is None:
@@ -189,5 +238,6 @@ def load_stage(run_folder, stage, *, config=None):
   variables, metadata = checkpoint.restore_variables(folder, step, mesh)
   config = config_lib.from_json(metadata["config"])
   settings = stages.from_config(config, int(stage))
-  model = build_model(config, use_prompts=settings.use_prompts, precision=settings.precision)
+  variant = variants.from_json(metadata["variant"])
+  model = build_model(config, variant, use_prompts=settings.use_prompts, precision=settings.precision)
   return model, variables, config, mesh, step

@@ -11,6 +11,7 @@ from tireid_jax import checkpoint, hooks, optim, preflight, retrieval, sharding,
 from tireid_jax import config as config_lib
 from tireid_jax.data import augment, pipeline, prepared
 from tireid_jax.log import MetricWriter
+from tireid_jax.models import variants
 from tireid_jax.progress import bar, say
 from tireid_jax.state import TrainState
 from tireid_jax.train_step import make_loss, make_train_step
@@ -66,7 +67,8 @@ class _Run:
     )  # fmt: skip
     self.steps_per_epoch = self.batches.steps_per_epoch
     self.num_steps = stage.epochs * self.steps_per_epoch
-    self.model = start.build_model(config, use_prompts=stage.use_prompts, precision=stage.precision)
+    variant = self._find_variant()
+    self.model = start.build_model(config, variant, use_prompts=stage.use_prompts, precision=stage.precision)
     self.encoders = retrieval.Encoders(self.model, self.mesh, config.evaluation.batch_size)
     self.key = jax.random.fold_in(jax.random.key(config.seed), stage.number)
     self.num_identities = self.train_split.num_identities if stage.uses_identities else 0
@@ -84,7 +86,7 @@ class _Run:
   def _open(self, split):
     data = self.config.data
     return prepared.open_split(
-      self.config.data_dir, self.stage.data or data.name, data.image_size, split,
+      self.config.data_dir, self.stage.data or data.name, data.image_size, split, tokenizer=data.tokenizer,
       val_identities=0 if self.stage.data else data.val_identities, seed=self.config.seed,
     )  # fmt: skip
 
@@ -92,12 +94,19 @@ class _Run:
     trained, _ = stages.partition(variables, self.labels)
     return TrainState(jnp.int32(0), variables, self.optimizer.init(trained))
 
+  def _find_variant(self):
+    if self.resumes:
+      return variants.from_json(checkpoint.read_metadata(self.folder, checkpoint.chosen_step(self.folder))["variant"])
+    return start.find_variant(self.config, self._source())
+
+  def _source(self):
+    return start.find_source(self.config, self.stage.init_from, self.run_folder, self.stage.number)
+
   def fresh_state(self):
     """Returns the TrainState of step 0, from where the stage's config says."""
-    source = start.find_source(self.config, self.stage.init_from, self.run_folder, self.stage.number)
     variables = start.initial_variables(
-      self.model, source, mesh=self.mesh, key=self.key, fingerprint=self.train_split.fingerprint,
-      num_identities=self.num_identities,
+      self.model, self._source(), mesh=self.mesh, key=self.key, fingerprint=self.train_split.fingerprint,
+      num_identities=self.num_identities, position_resize=self.config.model.position_resize,
     )  # fmt: skip
     return jax.jit(self._first_state, out_shardings=self.shardings)(variables)
 
@@ -195,6 +204,7 @@ class _Run:
   def _metadata(self, **progress):
     return {
       "config": config_lib.to_json(self.config),
+      "variant": variants.to_json(self.model.variant),
       "stage": self.stage.number,
       **progress,
       "dataset": self.train_split.name,

@@ -1,65 +1,246 @@
-import pathlib
+import dataclasses
 
+import chex
 import jax
+import ml_dtypes
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
-from tests.models.trees import write_hf_clip
+from tests.models import forms
+from tests.models.trees import SMALL, clip_tensors, open_clip_config, write_hf_clip, write_json
 from tireid_jax.models import pretrained
+from tireid_jax.models.clip import INITIAL_LOGIT_SCALE
 from tireid_jax.models.variants import Tower, Variant
+from tireid_jax.models.weights.tensor import Tensor
 
-SMALL = Variant(Tower(16, 3, 2), Tower(12, 2, 2), patch_size=4, embedding_size=8, native_image_size=(16, 16))
-POSITIONS = pathlib.Path(__file__).parent.parent / "testdata" / "posembed.npz"
+SQUARE = SMALL.native_image_size
+TALL = (24, 8)
 
-
-def test_a_hugging_face_folder_gives_the_model_it_describes(tmp_path):
-  tensors = write_hf_clip(tmp_path, SMALL)
-  model, variables = pretrained.load(tmp_path, image_size=(16, 16))
-  assert model.variant == SMALL
-  blocks = variables["params"]["image_encoder"]["transformer"]["blocks"]
-  stored = tensors["vision_model.encoder.layers.2.self_attn.v_proj.weight"]
-  np.testing.assert_array_equal(blocks["attn"]["value"]["kernel"][2], stored.T)
-  image, text = jax.jit(model.apply)(variables, np.zeros((1, 16, 16, 3), np.float32), np.array([[49406, 7, 49407]]))
-  assert image.shape == text.shape == (1, 8)
+every_form = pytest.mark.parametrize("write", forms.FORMS, ids=lambda write: write.__name__.removeprefix("write_"))
 
 
-def test_every_stored_element_arrives(tmp_path):
-  tensors = write_hf_clip(tmp_path, SMALL)
-  _, variables = pretrained.load(tmp_path, image_size=(16, 16))
-  arrived = np.sort(np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(variables["params"])]))
-  stored = np.sort(np.concatenate([np.ravel(tensor) for tensor in tensors.values()]))
-  np.testing.assert_array_equal(arrived, stored)
+def load(path, image_size=SQUARE, **told):
+  """Returns (variant, params)."""
+  model, variables = pretrained.load(path, image_size, **told)
+  assert variables["prompts"] == {}
+  assert model.image_size == image_size
+  return model.variant, variables["params"]
 
 
-@pytest.mark.parametrize(("before", "after", "grid", "new"), [
-  ("before_14x14", "after_24x8", (14, 14), (24, 8)), ("before_7x7", "after_12x4", (7, 7), (12, 4)),
-])  # fmt: skip
-def test_position_tables_are_resized_as_the_reference_does(before, after, grid, new):
-  golden = np.load(POSITIONS)
-  np.testing.assert_allclose(pretrained.resize_positions(golden[before], grid, new), golden[after], atol=2e-6)
+def refusal(path, image_size=SQUARE, **told):
+  """Returns the one line that loading gives."""
+  with pytest.raises((ValueError, FileNotFoundError)) as error:
+    pretrained.load(path, image_size, **told)
+  assert "\n" not in str(error.value)
+  assert str(path) in str(error.value)
+  return str(error.value)
 
 
-def test_the_position_table_follows_the_image_size(tmp_path):
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, ml_dtypes.bfloat16], ids=lambda dtype: np.dtype(dtype).name)
+@every_form
+def test_each_form_gives_the_very_values_that_were_written(tmp_path, write, dtype):
+  tensors = clip_tensors(SMALL, dtype=dtype)
+  variant, params = load(tmp_path, **(write(tmp_path, tensors) or {}))
+  assert variant == SMALL
+  assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {np.dtype("float32")}
+  chex.assert_trees_all_equal(params, forms.own_params(tensors, SMALL))
+
+
+@every_form
+def test_weights_are_known_by_their_content_whatever_they_are_called(tmp_path, write):
+  tensors = clip_tensors(SMALL)
+  told = write(tmp_path, tensors, name="readme.txt") or {}
+  variant, params = load(tmp_path, **told)
+  assert variant == SMALL
+  chex.assert_trees_all_equal(params, forms.own_params(tensors, SMALL))
+  chex.assert_trees_all_equal(load(tmp_path / "readme.txt", **told)[1], params)
+
+
+def test_the_loaded_model_runs(tmp_path):
   write_hf_clip(tmp_path, SMALL)
-  _, variables = pretrained.load(tmp_path, image_size=(24, 8))
-  assert variables["params"]["image_encoder"]["position_embedding"].shape == (1 + 6 * 2, 16)
+  model, variables = pretrained.load(tmp_path, SQUARE)
+  image, text = jax.jit(model.apply)(variables, np.ones((1, *SQUARE, 3), np.float32), np.array([[48, 7, 49]]))
+  assert image.shape == text.shape == (1, 8)
+  assert np.abs(image).min() > 0
+  assert np.abs(text).min() > 0
+
+
+def test_opening_reads_no_tensor_and_loading_reads_each_once(tmp_path, monkeypatch):
+  write_hf_clip(tmp_path, SMALL)
+  reads = []
+
+  def counting(path):
+    file = open_weights(path)
+    tensors = {n: Tensor(t.shape, lambda n=n, t=t: reads.append(n) or t.read()) for n, t in file.tensors.items()}
+    return dataclasses.replace(file, tensors=tensors)
+
+  open_weights = pretrained.files.open_weights
+  monkeypatch.setattr(pretrained.files, "open_weights", counting)
+  assert pretrained.open_weights(tmp_path).variant == SMALL
+  assert reads == []
+  pretrained.load(tmp_path)
+  assert sorted(reads) == sorted(clip_tensors(SMALL))
 
 
 @pytest.mark.parametrize(
-  ("change", "message"),
+  "write", [forms.write_safetensors, forms.write_flax, forms.write_open_clip, forms.write_trainer]
+)
+def test_every_tensor_missing_left_over_or_misshapen_is_listed(tmp_path, write):
+  tensors = clip_tensors(SMALL)
+  tensors["visual_projection.weight"] = np.zeros((9, 128), np.float32)
+  tensors["vision_model.encoder.layers.3.mlp.fc1.bias"] = np.zeros(7, np.float32)
+  del tensors["text_model.encoder.layers.1.mlp.fc2.bias"], tensors["vision_model.post_layernorm.weight"]
+  told = {"variant": SMALL} if write(tmp_path, tensors) else {}
+  assert refusal(tmp_path, **told).partition(" do not fit: ")[2].split("; ") == [
+    "vision_model.post_layernorm.weight is missing",
+    "visual_projection.weight has shape (9, 128), not (8, 128)",
+    "text_model.encoder.layers.1.mlp.fc2.bias is missing",
+    "vision_model.encoder.layers.3.mlp.fc1.bias is not part of this model",
+  ]
+
+
+def test_a_tensor_of_another_model_is_named_as_the_file_names_it(tmp_path):
+  tensors = {**forms.to_openai(clip_tensors(SMALL)), "logit_bias": np.zeros((), np.float32)}
+  write_json(tmp_path / "open_clip_config.json", open_clip_config(SMALL))
+  save_file(tensors, tmp_path / "a")
+  assert refusal(tmp_path).endswith("do not fit: logit_bias is not part of this model")
+
+
+def test_of_very_many_problems_the_first_are_shown_and_the_others_counted(tmp_path):
+  write_hf_clip(tmp_path, SMALL, extra={f"odd.{letter}": np.zeros(1, np.float32) for letter in "abcdefghijklmnop"})
+  line = refusal(tmp_path)
+  assert line.count("is not part of this model") == 10
+  assert line.endswith("odd.j is not part of this model and 6 more")
+
+
+@pytest.mark.parametrize("write", [forms.write_bare, forms.write_bare_hf, forms.write_trainer])
+@pytest.mark.parametrize("told", [{}, {"num_heads": (2, 1)}, {"num_heads": (2, 0), "activation": "gelu"},
+                                  {"num_heads": (0, 0), "activation": "gelu"}])  # fmt: skip
+def test_a_bare_state_dict_asks_for_what_it_does_not_tell(tmp_path, write, told):
+  write(tmp_path, clip_tensors(SMALL))
+  line = refusal(tmp_path, **told)
+  assert "has no config.json or open_clip_config.json beside it" in line
+  assert "--config.model.variant (one of tiny, ViT-B/32, ViT-B/16, ViT-L/14, ViT-L/14@336, ViT-H/14)" in line
+  assert "--config.model.num_heads=(IMAGE,TEXT) and --config.model.activation=quick_gelu or gelu" in line
+
+
+def test_a_bare_state_dict_is_of_the_variant_that_is_named_and_the_log_says_so(tmp_path, capsys):
+  forms.write_bare(tmp_path, clip_tensors(SMALL))
+  wanted = dataclasses.replace(SMALL, activation="gelu", layer_norm_eps=1e-6)
+  variant, _ = load(tmp_path, variant=wanted)
+  assert variant == wanted
+  said = capsys.readouterr().err
+  assert "no config file beside it; taken for a model of 2 and 1 heads, gelu, as configured" in said
+  variant, _ = load(tmp_path, variant=wanted, num_heads=(4, 2), activation="quick_gelu")
+  assert (variant.image.num_heads, variant.text.num_heads, variant.activation) == (4, 2, "quick_gelu")
+
+
+@pytest.mark.parametrize("told", [{"variant": "ViT-B-16"}, {"position_resize": "nearest"}])
+def test_a_name_that_there_is_not_is_refused_with_those_there_are(tmp_path, told):
+  write_hf_clip(tmp_path, SMALL)
+  with pytest.raises(ValueError) as error:
+    load(tmp_path, **told)
+  assert any(line in str(error.value) for line in ("one of tiny, ViT-B/32, ViT-B/16", "one of bilinear, bicubic"))
+
+
+@pytest.mark.parametrize(
+  ("asked", "message"),
   [
-    ({"drop": ("visual_projection.weight",)}, "visual_projection.weight is missing"),
-    ({"extra": {"odd": np.zeros(3, np.float32)}}, "odd is not part of this model"),
-    ({"extra": {"text_projection.weight": np.zeros((9, 12), np.float32)}}, "text_projection.weight has shape (12, 9)"),
+    ({"activation": "gelu"}, "activation is quick_gelu there, gelu asked for"),
+    ({"num_heads": (4, 0)}, "image.num_heads is 2 there, 4 asked for"),
+    ({"num_heads": (0, 4)}, "text.num_heads is 1 there, 4 asked for"),
+    ({"variant": dataclasses.replace(SMALL, layer_norm_eps=1e-6)}, "layer_norm_eps is 1e-05 there, 1e-06 asked for"),
+    ({"variant": dataclasses.replace(SMALL, end_token=7)}, "end_token is 49 there, 7 asked for"),
+    ({"variant": "ViT-B/16"}, "image.width is 128 there, 768 asked for"),
   ],
 )
-def test_a_tensor_missing_left_over_or_misshapen_is_named(tmp_path, change, message):
-  write_hf_clip(tmp_path, SMALL, **change)
-  with pytest.raises(ValueError) as error:
-    pretrained.load(tmp_path, image_size=(16, 16))
-  assert message in str(error.value)
+@pytest.mark.parametrize("write", [forms.write_safetensors, forms.write_open_clip, forms.write_openai])
+def test_what_the_file_tells_is_not_overruled(tmp_path, write, asked, message):
+  write(tmp_path, clip_tensors(SMALL))
+  line = refusal(tmp_path, **asked)
+  assert message in line
+  assert "set --config.model.variant=from_weights and neither model.num_heads nor model.activation" in line
 
 
-def test_a_folder_without_weights_is_refused(tmp_path):
-  with pytest.raises(FileNotFoundError, match=r"holds no config.json; give the folder of a Hugging Face CLIP model"):
-    pretrained.load(tmp_path)
+def test_the_variant_that_the_weights_are_of_passes_whatever_image_size_it_names(tmp_path):
+  write_hf_clip(tmp_path, SMALL)
+  variant, _ = load(tmp_path, variant=dataclasses.replace(SMALL, native_image_size=TALL), num_heads=(2, 1))
+  assert variant == SMALL
+
+
+def test_heads_of_an_openai_archive_are_64_wide(tmp_path):
+  odd = dataclasses.replace(SMALL, image=Tower(192, 1, 3))
+  forms.write_openai(tmp_path, clip_tensors(odd))
+  assert load(tmp_path)[0] == odd
+  forms.write_openai(tmp_path, clip_tensors(dataclasses.replace(SMALL, text=Tower(32, 1, 1))))
+  assert refusal(tmp_path).endswith("0 heads do not divide a width of 32")
+
+
+ODD = Variant(
+  Tower(88, 1, 4, mlp_width=383), Tower(30, 2, 5, mlp_width=130), patch_size=3, embedding_size=5,
+  native_image_size=(15, 15), activation="gelu", layer_norm_eps=1e-5, vocabulary_size=20, text_length=8, end_token=19,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("form", ["Hugging Face", "open_clip", "bare"])
+def test_a_vit_of_any_sizes_loads(tmp_path, form):
+  variant, told = ODD, {}
+  if form == "Hugging Face":
+    variant = dataclasses.replace(ODD, layer_norm_eps=1e-6, end_token=7)
+    write_hf_clip(tmp_path, variant)
+  elif form == "open_clip":
+    # 4.36 x 88 = 383.68 and 4.36 x 30 = 130.8, cut, as open_clip does.
+    data = open_clip_config(ODD)
+    data["model_cfg"]["vision_cfg"]["mlp_ratio"] = data["model_cfg"]["text_cfg"]["mlp_ratio"] = 4.36
+    write_json(tmp_path / "open_clip_config.json", data)
+    save_file(forms.to_openai(clip_tensors(ODD)), tmp_path / "open_clip_model.safetensors")
+  else:
+    save_file(clip_tensors(ODD), tmp_path / "a")
+    told = {"num_heads": (4, 5), "activation": "gelu"}
+  found, params = load(tmp_path, (15, 15), **told)
+  assert found == variant
+  chex.assert_trees_all_equal(params, forms.own_params(clip_tensors(ODD), ODD))
+
+
+def without_scale(tensors):
+  return {name: values for name, values in tensors.items() if name != "logit_scale"}
+
+
+def test_a_trainers_heads_are_left_out_and_the_log_names_them(tmp_path, capsys):
+  forms.write_parallel_trainer(tmp_path, clip_tensors(SMALL))
+  load(tmp_path, **forms.BARE)
+  assert "best.pth: 1 tensors beside CLIP's are left out: module.classifier.weight\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("has_head", [True, False])
+def test_a_trainers_model_without_a_logit_scale_gets_the_first_one_and_the_log_says_so(tmp_path, has_head, capsys):
+  state = {f"base_model.{key}": values for key, values in forms.to_openai(without_scale(clip_tensors(SMALL))).items()}
+  head = {"classifier.bias": np.ones(3, np.float32)} if has_head else {}
+  forms.write_torch(tmp_path / "best.pth", {"model": {**state, **head}})
+  _, params = load(tmp_path, **forms.BARE)
+  assert params["logit_scale"] == np.float32(INITIAL_LOGIT_SCALE)
+  said = capsys.readouterr().err
+  assert "best.pth: it has no logit scale; 2.6593 is put there\n" in said
+  assert ("are left out" in said) == has_head
+
+
+@pytest.mark.parametrize("write", [forms.write_safetensors, forms.write_bare, forms.write_openai])
+def test_a_published_model_without_a_logit_scale_is_refused(tmp_path, write):
+  told = write(tmp_path, without_scale(clip_tensors(SMALL))) or {}
+  assert refusal(tmp_path, **told).endswith("do not fit: logit_scale is missing")
+
+
+@every_form
+def test_a_logit_scale_of_one_row_is_made_a_scalar_and_the_log_says_so(tmp_path, write, capsys):
+  told = write(tmp_path, {**clip_tensors(SMALL), "logit_scale": np.array([3.5], np.float32)}) or {}
+  _, params = load(tmp_path, **told)
+  assert params["logit_scale"].shape == ()
+  assert params["logit_scale"] == 3.5
+  assert "its logit scale has the shape (1,) and is made a scalar\n" in capsys.readouterr().err
+
+
+def test_a_model_that_fits_as_it_is_is_loaded_without_a_word(tmp_path, capsys):
+  write_hf_clip(tmp_path, SMALL)
+  load(tmp_path)
+  assert capsys.readouterr().err == ""

@@ -26,6 +26,7 @@ class CLIP(nn.Module):
     dtype: type of the encoders' arithmetic. Weights, LayerNorm and the returned embeddings are float32.
     scan_blocks: run the blocks as one compiled loop (small program, least memory on CPU) or unrolled.
     remat: what is computed again in the backward pass: "none", "dots" (all but matrix products) or "full".
+    stride: pixels from one image patch to the next; 0 for the patch size, less for patches that overlap.
   """
 
   variant: Variant
@@ -34,11 +35,12 @@ class CLIP(nn.Module):
   dtype: Any = jnp.float32
   scan_blocks: bool = True
   remat: str = "none"
+  stride: int = 0
 
   def setup(self):
     variant, spec = self.variant, self.prompts
     spec.check(variant.image.num_blocks, variant.text.num_blocks)
-    patch_grid(self.image_size, variant.patch_size)
+    patch_grid(self.image_size, variant.patch_size, self.stride)
     for name, value, allowed in (
       ("activation", variant.activation, ACTIVATIONS),
       ("remat", self.remat, REMAT_POLICIES),
@@ -55,9 +57,12 @@ class CLIP(nn.Module):
       "remat": self.remat,
     }
     self.image_encoder = ImageEncoder(
-      image_size=self.image_size, patch_size=variant.patch_size, tower=variant.image, **common
+      image_size=self.image_size, patch_size=variant.patch_size, stride=self.stride, tower=variant.image, **common
     )
-    self.text_encoder = TextEncoder(tower=variant.text, **common)
+    self.text_encoder = TextEncoder(
+      tower=variant.text, vocabulary_size=variant.vocabulary_size, text_length=variant.text_length,
+      end_token=variant.end_token, **common,
+    )  # fmt: skip
     self.logit_scale = self.param("logit_scale", nn.initializers.constant(INITIAL_LOGIT_SCALE), ())
 
   def __call__(self, images, tokens, *, is_training=False):
@@ -69,7 +74,7 @@ class CLIP(nn.Module):
     return self.image_encoder(images, is_training)
 
   def encode_text(self, tokens, *, is_training=False):
-    """Returns f32[B, E], not normalised, of tokens i32[B, L], L at most 77."""
+    """Returns f32[B, E], not normalised, of tokens i32[B, L], L at most `variant.text_length`."""
     return self.text_encoder(tokens, is_training)
 
 

@@ -1,163 +1,224 @@
-"""Published CLIP weights -> this model's variables."""
+"""Published CLIP weights, in whatever file they come -> this model's variables."""
 
-import json
-import os
+import contextlib
+import dataclasses
+import functools
+import math
 import pathlib
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
-from tireid_jax.models.clip import CLIP, init_variables
-from tireid_jax.models.variants import Tower, Variant, patch_grid
+from tireid_jax.models.clip import CLIP, INITIAL_LOGIT_SCALE, init_variables
+from tireid_jax.models.variants import VARIANTS, Variant, differences, patch_grid
+from tireid_jax.models.weights import files, hub, leaves, names, settings
+from tireid_jax.models.weights.positions import METHODS, resize_positions
+from tireid_jax.models.weights.tensor import Tensor
+from tireid_jax.progress import say
+
+# Problems that a message names; the others are counted.
+_NUM_SHOWN = 10
+
+_SCALE, _POSITIONS = "logit_scale", "vision_model.embeddings.position_embedding.weight"
 
 
-def load(path, image_size=(384, 128)):
-  """Returns (CLIP module without prompts, variables) of a Hugging Face folder.
+@dataclasses.dataclass(frozen=True)
+class Weights:
+  """Weights of a CLIP in a file: what they are of, and where they are read from.
+
+  Attributes:
+    path: of the file.
+    variant: sizes and numerics.
+    tensors: {Hugging Face's name: Tensor}.
+    prefix: what a trainer put before their names in the file, "" if nothing.
+    beside: names of tensors that are not the model's, as a trainer's heads.
+  """
+
+  path: pathlib.Path
+  variant: Variant
+  tensors: dict[str, Tensor]
+  prefix: str
+  beside: list[str]
+
+
+def load(
+  path_or_hub_id,
+  image_size=(384, 128),
+  *,
+  variant=None,
+  num_heads=None,
+  activation=None,
+  stride=0,
+  position_resize="bilinear",
+):
+  """Returns (CLIP module without prompts, variables {"params": f32 arrays, "prompts": {}}) of published weights.
 
   Args:
-    path: folder with `config.json` and `model.safetensors`.
+    path_or_hub_id: file or folder in any form that `weights.files` reads, or a Hugging Face hub's ORGANISATION/NAME.
     image_size: (h, w) that the model shall take, pixels; the position table is resized to its grid.
+    variant: of what the weights must be, a Variant or a name in VARIANTS; None for whatever they are. A bare state
+      dict, with no config file beside it, has to have this or the next two.
+    num_heads: (image, text), of a bare state dict.
+    activation: "quick_gelu" or "gelu", of a bare state dict.
+    stride: pixels from one patch to the next; 0 for the patch size, less for patches that overlap.
+    position_resize: "bilinear", as IRRA, or "bicubic" with antialiasing, as open_clip.
 
   Raises:
-    FileNotFoundError: if a file is missing.
-    ValueError: if a tensor is missing, left over or misshapen.
+    FileNotFoundError: if there are no weights.
+    ValueError: if a tensor is missing, left over or misshapen, or if the file does not tell what model it is of.
   """
-  folder = pathlib.Path(path).expanduser()
-  for name in ("config.json", "model.safetensors"):
-    if not (folder / name).is_file():
-      raise FileNotFoundError(
-        f"pretrained={str(path)!r} holds no {name}; give the folder of a Hugging Face CLIP model "
-        f"(config.json and model.safetensors), or a stage folder of a workdir"
-      )
-  try:
-    data = json.loads((folder / "config.json").read_text())
-    tensors = load_file(folder / "model.safetensors")
-  except (json.JSONDecodeError, SafetensorError) as error:
-    raise ValueError(f"the files in {folder} are damaged ({error}); download them again") from error
-  variant = _read_variant(data)
-  model = CLIP(variant, tuple(image_size))
-  source = {name: tensor for name, tensor in tensors.items()
-            if not name.endswith("position_ids")}  # fmt: skip
-  return model, {"params": _convert(source, model, folder), "prompts": {}}
-
-
-def _read_variant(data):
-  """Returns the Variant that a Hugging Face `config.json` (JSON data) describes; fields left out have its defaults."""
-  # Imported here since it costs a second, which runs that start elsewhere need not pay; it need not say that it found
-  # no torch.
-  os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
-  from transformers import CLIPConfig
-
-  config: Any = CLIPConfig.from_dict(data)
-  for name in ("vision_config", "text_config"):
-    tower = getattr(config, name)
-    if tower.intermediate_size != 4 * tower.hidden_size:
-      raise ValueError(f"{name}.intermediate_size is {tower.intermediate_size}; only 4 x hidden_size is supported")
-  image, text = (
-    Tower(tower.hidden_size, tower.num_hidden_layers, tower.num_attention_heads)
-    for tower in (config.vision_config, config.text_config)
+  weights = open_weights(
+    path_or_hub_id, image_size, variant=variant, num_heads=num_heads, activation=activation, stride=stride
   )
-  vision = config.vision_config
-  return Variant(
-    image, text, vision.patch_size, config.projection_dim, (vision.image_size,) * 2, vision.hidden_act,
-    vision.layer_norm_eps,
-  )  # fmt: skip
+  if position_resize not in METHODS:
+    raise ValueError(f"position_resize is {position_resize!r}; it must be one of {', '.join(METHODS)}")
+  model = CLIP(weights.variant, tuple(image_size), stride=stride)
+  return model, {"params": _convert(weights, model, position_resize), "prompts": {}}
 
 
-def _convert(source, model, folder):
-  """Returns the params of `model`, each leaf taken from the source's tensors; every tensor is used once."""
-  wanted = jax.eval_shape(lambda: init_variables(model, jax.random.key(0)))["params"]
-  left, problems = set(source), []
+def open_weights(
+  path_or_hub_id, image_size=(384, 128), *, variant=None, num_heads=None, activation=None, stride=0
+) -> Weights:
+  """Returns the Weights of a file, with no tensor read yet; arguments and errors as `load`."""
+  path = pathlib.Path(path_or_hub_id).expanduser()
+  if not path.exists():
+    path = hub.fetch(str(path_or_hub_id))
+  if isinstance(variant, str):
+    if variant not in VARIANTS:
+      raise ValueError(f"there is no variant {variant!r}; it must be one of {', '.join(VARIANTS)}")
+    variant = VARIANTS[variant]
+  file = files.open_weights(path)
+  with _naming(file.path):
+    model = names.to_hugging_face(file.tensors)
+  from_shapes = functools.partial(settings.from_shapes, model.tensors, image_size=image_size)
+  if file.is_torchscript:
+    with _naming(file.path):
+      found = _openai_variant(from_shapes)
+  else:
+    found = settings.beside(file.path, model.family)
+  if found is not None:
+    _check_variant(found, _asked(variant or found, num_heads, activation), file.path)
+  elif variant is not None:
+    found = _asked(variant, num_heads, activation)
+    heads = f"{found.image.num_heads} and {found.text.num_heads} heads"
+    say(f"{file.path} has no config file beside it; taken for a model of {heads}, {found.activation}, as configured")
+  elif num_heads and all(num_heads) and activation:
+    with _naming(file.path):
+      found = from_shapes(num_heads=num_heads, activation=activation)
+      _check_table_is_clear(found, image_size, stride)
+  else:
+    raise ValueError(
+      f"{file.path} has no config.json or open_clip_config.json beside it, and its tensors do not tell heads and "
+      f"activation; name the model as --config.model.variant (one of {', '.join(VARIANTS)}), or give "
+      f"--config.model.num_heads=(IMAGE,TEXT) and --config.model.activation=quick_gelu or gelu"
+    )
+  return Weights(file.path, found, model.tensors, model.prefix, model.beside)
 
-  def take(name):
-    left.discard(name)
-    if name not in source:
-      problems.append(f"{name} is missing")
-      return None
-    return np.asarray(source[name], np.float32)
 
-  def leaf(path, want):
-    keys = [key.key for key in path]
-    names, adapt = _source_names(keys, model.variant)
-    tensors = [take(name) for name in names]
-    if any(tensor is None for tensor in tensors):
-      return None
-    value = np.stack([adapt(tensor) for tensor in tensors])
-    value = value if "blocks" in keys else value[0]
-    if keys == ["image_encoder", "position_embedding"]:
-      value = resize_positions(
-        value,
-        patch_grid(model.variant.native_image_size, model.variant.patch_size),
-        patch_grid(model.image_size, model.variant.patch_size),
+@contextlib.contextmanager
+def _naming(path):
+  """Puts the file's path before the message of a ValueError."""
+  try:
+    yield
+  except ValueError as error:
+    raise ValueError(f"{path}: {error}") from error
+
+
+def _openai_variant(from_shapes):
+  """Returns the Variant of a TorchScript archive, the form in which OpenAI alone published."""
+  found = from_shapes(num_heads=(1, 1), activation="quick_gelu")
+  image, text = (dataclasses.replace(tower, num_heads=tower.width // 64) for tower in (found.image, found.text))
+  return dataclasses.replace(found, image=image, text=text)
+
+
+def _check_table_is_clear(variant, image_size, stride):
+  """Raises ValueError if a position table could be a square one or, as well, that of the images asked for."""
+  square, wanted = (
+    patch_grid(variant.native_image_size, variant.patch_size),
+    patch_grid(image_size, variant.patch_size, stride),
+  )
+  if square != wanted and math.prod(square) == math.prod(wanted):
+    either = " or ".join(f"{rows}x{columns}" for rows, columns in (square, wanted))
+    raise ValueError(f"its position table may be of {either} patches; name the model as --config.model.variant")
+
+
+def _asked(variant, num_heads, activation):
+  """Returns a Variant with other heads and activation, where those are given."""
+  image, text = (
+    dataclasses.replace(tower, num_heads=heads or tower.num_heads)
+    for tower, heads in zip((variant.image, variant.text), num_heads or (0, 0), strict=True)
+  )
+  return dataclasses.replace(variant, image=image, text=text, activation=activation or variant.activation)
+
+
+def _check_variant(found, wanted, path):
+  """Raises ValueError if weights are of another model than the one asked for; the image size they were made for is no
+  difference, since their position table is resized."""
+  found = dataclasses.replace(found, native_image_size=wanted.native_image_size)
+  wrong = differences(found, wanted)
+  if wrong:
+    name = next((name for name, variant in VARIANTS.items() if not differences(found, variant)), "from_weights")
+    told = "; ".join(f"{field} is {there} there, {here} asked for" for field, (there, here) in wrong.items())
+    raise ValueError(
+      f"the weights in {path} are of another model: {told}; set --config.model.variant={name} and neither "
+      f"model.num_heads nor model.activation"
+    )
+
+
+def _convert(weights, model, position_resize):
+  """Returns the params of `model`, each leaf made of the file's tensors; every tensor is used once."""
+  wanted = leaves.leaves(jax.eval_shape(lambda: init_variables(model, jax.random.key(0)))["params"])
+  source, notes = _adapted(weights, model, position_resize)
+  _check(source, jax.tree.leaves(wanted, is_leaf=_is_leaf), weights.path)
+  for note in notes:
+    say(f"{weights.path}: {note}")
+  # Each leaf goes to the device as soon as it is made, so that the host never holds all of them besides.
+  return jax.tree.map(lambda leaf: jnp.asarray(leaves.read_leaf(leaf, source)), wanted, is_leaf=_is_leaf)
+
+
+def _is_leaf(leaf):
+  return isinstance(leaf, leaves.Leaf)
+
+
+def _adapted(weights, model, position_resize):
+  """Returns ({name: Tensor} for this model, a line for each tensor that had to be adapted)."""
+  source, notes = dict(weights.tensors), []
+  if weights.beside:
+    some = ", ".join(weights.beside[:3]) + (", ..." if len(weights.beside) > 3 else "")
+    notes.append(f"{len(weights.beside)} tensors beside CLIP's are left out: {some}")
+  if _SCALE not in source and (weights.prefix or weights.beside):
+    # Trainers such as IRRA have none: their temperature is a constant.
+    source[_SCALE] = Tensor((), lambda: np.asarray(INITIAL_LOGIT_SCALE, np.float32))
+    notes.append(f"it has no logit scale; {INITIAL_LOGIT_SCALE:.4f} is put there")
+  if _SCALE in source and source[_SCALE].shape == (1,):
+    source[_SCALE] = source[_SCALE].map((), lambda value: value.reshape(()))
+    notes.append("its logit scale has the shape (1,) and is made a scalar")
+  if _POSITIONS in source:
+    table, variant = source[_POSITIONS], model.variant
+    grid = patch_grid(variant.native_image_size, variant.patch_size)
+    new_grid = patch_grid(model.image_size, variant.patch_size, model.stride)
+    if table.shape[:1] == (1 + grid[0] * grid[1],) and grid != new_grid:
+      sizes = " to ".join(f"{rows}x{columns}" for rows, columns in (grid, new_grid))
+      notes.append(f"its position table is resized from {sizes} patches ({position_resize})")
+      source[_POSITIONS] = table.map(
+        (1 + new_grid[0] * new_grid[1], *table.shape[1:]),
+        lambda values: resize_positions(np.asarray(values, np.float32), grid, new_grid, position_resize),
       )
-    if value.shape != want.shape:
-      problems.append(f"{names[0]} has shape {value.shape}, not {want.shape}")
-      return None
-    return value
+  return source, notes
 
-  params = jax.tree_util.tree_map_with_path(leaf, wanted)
+
+def _check(source, wanted, path):
+  """Raises ValueError that lists every tensor missing, left over or misshapen."""
+  problems, left = [], set(source)
+  for leaf in wanted:
+    for name in leaf.names:
+      left.discard(name)
+      if name not in source:
+        problems.append(f"{name} is missing")
+      elif source[name].shape != leaf.stored_shape:
+        problems.append(f"{name} has shape {source[name].shape}, not {leaf.stored_shape}")
   problems += [f"{name} is not part of this model" for name in sorted(left)]
   if problems:
-    more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
-    raise ValueError(f"the weights in {folder} do not fit: {'; '.join(problems[:5])}{more}")
-  return params
-
-
-_TOWERS = {"image_encoder": ("vision_model", "visual_projection"), "text_encoder": ("text_model", "text_projection")}
-# Names below a block and below a tower, ours: Hugging Face's.
-_BLOCK = {
-  "attn/query": "self_attn.q_proj", "attn/key": "self_attn.k_proj", "attn/value": "self_attn.v_proj",
-  "attn/out": "self_attn.out_proj", "ln_1": "layer_norm1", "ln_2": "layer_norm2", "fc": "mlp.fc1", "proj": "mlp.fc2",
-}  # fmt: skip
-_TOP = {
-  "ln_pre/scale": "pre_layrnorm.weight", "ln_pre/bias": "pre_layrnorm.bias",
-  "ln_post/scale": "post_layernorm.weight", "ln_post/bias": "post_layernorm.bias",
-  "ln_final/scale": "final_layer_norm.weight", "ln_final/bias": "final_layer_norm.bias",
-  "class_embedding": "embeddings.class_embedding", "patch_embedding/kernel": "embeddings.patch_embedding.weight",
-  "position_embedding": "embeddings.position_embedding.weight",
-  "token_embedding/embedding": "embeddings.token_embedding.weight",
-}  # fmt: skip
-
-
-def _source_names(keys, variant):
-  """Returns (Hugging Face's tensor names of a leaf, a name per block where it is stacked; how a tensor is turned)."""
-  if keys == ["logit_scale"]:
-    return ["logit_scale"], np.asarray
-  tower, projection = _TOWERS[keys[0]]
-  if keys[1] == "projection":
-    return [f"{projection}.weight"], np.transpose
-  if keys[1] == "transformer":
-    sizes = variant.image if keys[0] == "image_encoder" else variant.text
-    part, kind = "/".join(keys[3:-1]), {"kernel": "weight", "scale": "weight", "bias": "bias"}[keys[-1]]
-    names = [f"{tower}.encoder.layers.{block}.{_BLOCK[part]}.{kind}" for block in range(sizes.num_blocks)]
-    return names, np.transpose if keys[-1] == "kernel" else np.asarray
-  name = f"{tower}.{_TOP['/'.join(keys[1:])]}"
-  if keys[1] == "patch_embedding":
-    return [name], lambda kernel: kernel.transpose(2, 3, 1, 0).reshape(-1, kernel.shape[0])  # OIHW -> [h w 3, D]
-  return [name], np.asarray
-
-
-def resize_positions(table, grid, new_grid):
-  """Returns f32[1 + rows * columns, D]: a position table moved to another grid of patches.
-
-  The class row is kept; the others are resized bilinearly with half-pixel centres and without antialiasing, as IRRA
-  does.
-
-  Args:
-    table: f32[1 + rows * columns, D].
-    grid: (rows, columns) of `table`.
-    new_grid: (rows, columns) wanted.
-  """
-  if table.shape[0] != 1 + grid[0] * grid[1]:
-    raise ValueError(
-      f"a position table of {table.shape[0]} rows does not fit a grid of {grid[0]}x{grid[1]} and a class"
-    )
-  if tuple(grid) == tuple(new_grid):
-    return table
-  patches = table[1:].reshape(*grid, -1)
-  patches = jax.image.resize(jnp.asarray(patches), (*new_grid, patches.shape[-1]), "bilinear", antialias=False)
-  return np.concatenate([table[:1], np.asarray(patches).reshape(-1, table.shape[1])])
+    more = f" and {len(problems) - _NUM_SHOWN} more" if len(problems) > _NUM_SHOWN else ""
+    raise ValueError(f"the weights in {path} do not fit: {'; '.join(problems[:_NUM_SHOWN])}{more}")

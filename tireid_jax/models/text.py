@@ -8,9 +8,7 @@ import jax.numpy as jnp
 from tireid_jax.models.norm import LayerNorm
 from tireid_jax.models.prompts import PromptSpec, declare_prompts
 from tireid_jax.models.transformer import Transformer
-from tireid_jax.models.variants import TEXT_LENGTH, VOCABULARY_SIZE, Tower
-
-END_TOKEN = 49_407
+from tireid_jax.models.variants import Tower
 
 
 class TextEncoder(nn.Module):
@@ -20,6 +18,9 @@ class TextEncoder(nn.Module):
   """
 
   tower: Tower
+  vocabulary_size: int
+  text_length: int
+  end_token: int
   embedding_size: int
   activation: str
   eps: float
@@ -33,22 +34,23 @@ class TextEncoder(nn.Module):
     """Returns f32[B, E], not normalised.
 
     Args:
-      tokens: i32[B, L], L at most 77: start token, caption, end token, zeros. Padding after the end token is not seen.
+      tokens: i32[B, L], L at most `text_length`: start token, caption, end token, zeros. What stands after the end
+        token is not seen.
       is_training: whether prompts drop out.
     """
-    if tokens.shape[1] > TEXT_LENGTH:
-      raise ValueError(f"captions hold at most {TEXT_LENGTH} tokens, got {tokens.shape}; cut them with tokenize()")
+    if tokens.shape[1] > self.text_length:
+      raise ValueError(f"captions hold at most {self.text_length} tokens, got {tokens.shape}; cut them with tokenize()")
     # Initial deviations as in OpenAI's model.
     x = nn.Embed(
-      VOCABULARY_SIZE,
+      self.vocabulary_size,
       self.tower.width,
       embedding_init=nn.initializers.normal(0.02),
       dtype=self.dtype,
       name="token_embedding",
     )(tokens)
-    positions = self.param("position_embedding", nn.initializers.normal(0.01), (TEXT_LENGTH, self.tower.width))
+    positions = self.param("position_embedding", nn.initializers.normal(0.01), (self.text_length, self.tower.width))
     x = x + positions[: tokens.shape[1]].astype(self.dtype)  # [B, L, D]
-    end = jnp.argmax(tokens == END_TOKEN, axis=1)  # [B], the first one
+    end = jnp.argmax(tokens == self.end_token, axis=1)  # [B], the first one
     prompts = declare_prompts(
       self, self.prompts, self.prompts.text_length, self.tower.width, tokens.shape[0], is_training
     )
@@ -57,7 +59,7 @@ class TextEncoder(nn.Module):
       x = jnp.concatenate([x[:, :1], room, x[:, 1:]], axis=1)  # [B, L + P, D]
       end = end + prompts.shape[2]
     x = Transformer(
-      self.tower.num_blocks, self.tower.num_heads, True, self.activation, self.eps, self.dtype, self.scan_blocks,
+      self.tower, True, self.activation, self.eps, self.dtype, self.scan_blocks,
       self.remat, name="transformer",
     )(x, prompts)  # fmt: skip
     x = jnp.take_along_axis(x, end[:, None, None], axis=1)[:, 0]  # [B, D]

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from tireid_jax.models.norm import LayerNorm
+from tireid_jax.models.variants import Tower
 
 ACTIVATIONS = {
   "quick_gelu": lambda x: x * jax.nn.sigmoid(1.702 * x),
@@ -42,7 +43,7 @@ class Attention(nn.Module):
 class Block(nn.Module):
   """One residual block. Its first act is to put its prompts, if it has any, in their places."""
 
-  num_heads: int
+  tower: Tower
   is_causal: bool
   activation: str
   eps: float
@@ -58,8 +59,10 @@ class Block(nn.Module):
     """
     if prompt is not None:
       x = _place_prompts(x, *prompt)
-    x = x + Attention(self.num_heads, self.is_causal, self.dtype, name="attn")(LayerNorm(self.eps, name="ln_1")(x))
-    hidden = nn.Dense(4 * x.shape[-1], dtype=self.dtype, name="fc")(LayerNorm(self.eps, name="ln_2")(x))
+    x = x + Attention(self.tower.num_heads, self.is_causal, self.dtype, name="attn")(
+      LayerNorm(self.eps, name="ln_1")(x)
+    )
+    hidden = nn.Dense(self.tower.mlp_width, dtype=self.dtype, name="fc")(LayerNorm(self.eps, name="ln_2")(x))
     return x + nn.Dense(x.shape[-1], dtype=self.dtype, name="proj")(ACTIVATIONS[self.activation](hidden)), None
 
 
@@ -73,8 +76,7 @@ def _place_prompts(x, tokens, is_prompted):
 class Transformer(nn.Module):
   """A stack of blocks with stacked weights, run as a loop or unrolled: the same variables and results."""
 
-  num_blocks: int
-  num_heads: int
+  tower: Tower
   is_causal: bool
   activation: str
   eps: float
@@ -95,14 +97,15 @@ class Transformer(nn.Module):
       block = nn.remat(Block, policy=REMAT_POLICIES[self.remat], prevent_cse=not self.scan_blocks)
     stack = nn.scan(
       block,
-      variable_axes={"params": 0},
+      # The second is Flax's own, of captured outputs; it is empty unless a caller asks for them.
+      variable_axes={"params": 0, "intermediates": 0},
       split_rngs={"params": True},
-      length=self.num_blocks,
-      unroll=1 if self.scan_blocks else self.num_blocks,
+      length=self.tower.num_blocks,
+      unroll=1 if self.scan_blocks else self.tower.num_blocks,
     )
     if prompts is not None:
       depth = prompts.shape[0]
-      prompts = jnp.pad(prompts, [(0, self.num_blocks - depth)] + [(0, 0)] * 3)
-      prompts = (prompts, jnp.arange(self.num_blocks) < depth)
-    x, _ = stack(self.num_heads, self.is_causal, self.activation, self.eps, self.dtype, name="blocks")(x, prompts)
+      prompts = jnp.pad(prompts, [(0, self.tower.num_blocks - depth)] + [(0, 0)] * 3)
+      prompts = (prompts, jnp.arange(self.tower.num_blocks) < depth)
+    x, _ = stack(self.tower, self.is_causal, self.activation, self.eps, self.dtype, name="blocks")(x, prompts)
     return x

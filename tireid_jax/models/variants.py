@@ -2,17 +2,26 @@
 
 import dataclasses
 
-TEXT_LENGTH = 77
-VOCABULARY_SIZE = 49_408
-
 
 @dataclasses.dataclass(frozen=True)
 class Tower:
-  """Sizes of one transformer. Its MLP is four times as wide as the residual stream."""
+  """Sizes of one transformer.
+
+  Attributes:
+    width: of the residual stream, D.
+    num_blocks, num_heads: as they say.
+    mlp_width: of each block's hidden layer; four times `width` where it is not given.
+  """
 
   width: int
   num_blocks: int
   num_heads: int
+  mlp_width: int = 0
+
+  def __post_init__(self):
+    object.__setattr__(self, "mlp_width", self.mlp_width or 4 * self.width)
+    if self.num_heads < 1 or self.width % self.num_heads:
+      raise ValueError(f"{self.num_heads} heads do not divide a width of {self.width}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +35,9 @@ class Variant:
     native_image_size: (h, w) the published weights were trained at, pixels; their position table has that grid.
     activation: "quick_gelu" (OpenAI's weights) or "gelu" (exact).
     layer_norm_eps: added to the variance in every LayerNorm.
+    vocabulary_size: rows of the token table, V.
+    text_length: rows of the text's position table, the longest caption in tokens.
+    end_token: id whose first place in a caption is its output.
   """
 
   image: Tower
@@ -35,13 +47,43 @@ class Variant:
   native_image_size: tuple[int, int] = (224, 224)
   activation: str = "quick_gelu"
   layer_norm_eps: float = 1e-5
+  vocabulary_size: int = 49_408
+  text_length: int = 77
+  end_token: int = 49_407
+
+
+def to_json(variant):
+  """Returns a Variant as JSON data."""
+  return dataclasses.asdict(variant)
+
+
+def from_json(data):
+  """Returns the Variant that `to_json` made the data of."""
+  sizes = {name: Tower(**data[name]) for name in ("image", "text")}
+  return Variant(**{**data, **sizes, "native_image_size": tuple(data["native_image_size"])})
+
+
+def differences(found, wanted):
+  """Returns {field: (value found, value wanted)} of two Variants; a tower's fields as "image.num_heads"."""
+  pairs = {}
+  for field in dataclasses.fields(Variant):
+    name, (a, b) = field.name, (getattr(found, field.name), getattr(wanted, field.name))
+    if isinstance(a, Tower):
+      parts = {f"{name}.{part.name}": (getattr(a, part.name), getattr(b, part.name)) for part in dataclasses.fields(a)}
+      pairs.update(parts)
+    else:
+      pairs[name] = (a, b)
+  return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
 _TEXT_B = Tower(width=512, num_blocks=12, num_heads=8)
 _TEXT_L = Tower(width=768, num_blocks=12, num_heads=12)
+_TEXT_H = Tower(width=1024, num_blocks=24, num_heads=16)
 _IMAGE_B = Tower(width=768, num_blocks=12, num_heads=12)
 _IMAGE_L = Tower(width=1024, num_blocks=24, num_heads=16)
+_IMAGE_H = Tower(width=1280, num_blocks=32, num_heads=16)
 
+# OpenAI's weights, but for ViT-H/14, which LAION trained. LAION's B and L differ from OpenAI's in `activation` alone.
 VARIANTS = {
   "tiny": Variant(
     image=Tower(width=128, num_blocks=4, num_heads=4),
@@ -56,12 +98,23 @@ VARIANTS = {
   "ViT-L/14@336": Variant(
     image=_IMAGE_L, text=_TEXT_L, patch_size=14, embedding_size=768, native_image_size=(336, 336)
   ),
+  "ViT-H/14": Variant(image=_IMAGE_H, text=_TEXT_H, patch_size=14, embedding_size=1024, activation="gelu"),
 }
 
 
-def patch_grid(image_size, patch_size):
-  """Returns the (rows, columns) of patches; pixels beyond the last whole patch are not seen, as in the source."""
-  rows, columns = image_size[0] // patch_size, image_size[1] // patch_size
+def patch_grid(image_size, patch_size, stride=0):
+  """Returns the (rows, columns) of patches; pixels beyond the last whole patch are not seen, as in the source.
+
+  Args:
+    image_size: (h, w), pixels.
+    patch_size: side of a patch, pixels.
+    stride: pixels from one patch to the next, at most `patch_size`; 0 for `patch_size`, patches side by side.
+  """
+  if not 0 <= stride <= patch_size:
+    raise ValueError(
+      f"model.stride is {stride}; it must be 0 (patches side by side) or from 1 to the patch size, {patch_size} pixels"
+    )
+  rows, columns = ((side - patch_size) // (stride or patch_size) + 1 for side in image_size)
   if rows < 1 or columns < 1:
     raise ValueError(f"image_size {tuple(image_size)} holds no patch of {patch_size}x{patch_size} pixels")
   return rows, columns

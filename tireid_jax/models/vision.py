@@ -4,6 +4,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 
 from tireid_jax.models.norm import LayerNorm
 from tireid_jax.models.prompts import PromptSpec, declare_prompts
@@ -20,6 +21,7 @@ class ImageEncoder(nn.Module):
 
   image_size: tuple[int, int]
   patch_size: int
+  stride: int
   tower: Tower
   embedding_size: int
   activation: str
@@ -55,7 +57,7 @@ class ImageEncoder(nn.Module):
       room = jnp.zeros((x.shape[0], prompts.shape[2], self.tower.width), x.dtype)
       x = jnp.concatenate([x[:, :1], room, x[:, 1:]], axis=1)  # [B, 1 + P + patches, D]
     x = Transformer(
-      self.tower.num_blocks, self.tower.num_heads, False, self.activation, self.eps, self.dtype, self.scan_blocks,
+      self.tower, False, self.activation, self.eps, self.dtype, self.scan_blocks,
       self.remat, name="transformer",
     )(x, prompts)  # fmt: skip
     x = LayerNorm(self.eps, name="ln_post")(x[:, 0])  # [B, D]
@@ -63,8 +65,13 @@ class ImageEncoder(nn.Module):
 
   def _patches(self, images):
     """Returns f[B, patches, patch * patch * 3], row by row, each patch by row, column and channel."""
-    size = self.patch_size
-    rows, columns = patch_grid(self.image_size, size)
-    images = images[:, : rows * size, : columns * size].astype(self.dtype)
-    images = images.reshape(-1, rows, size, columns, size, 3)
+    size, stride = self.patch_size, self.stride or self.patch_size
+    rows, columns = patch_grid(self.image_size, size, stride)
+    images = images.astype(self.dtype)
+    if stride == size:
+      images = images[:, : rows * size, : columns * size].reshape(-1, rows, size, columns, size, 3)
+    else:
+      pixels = np.arange(size)
+      images = images[:, stride * np.arange(rows)[:, None] + pixels]  # [B, rows, patch, w, 3]
+      images = images[:, :, :, stride * np.arange(columns)[:, None] + pixels]  # [B, rows, patch, columns, patch, 3]
     return images.transpose(0, 1, 3, 2, 4, 5).reshape(-1, rows * columns, size * size * 3)

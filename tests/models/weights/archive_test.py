@@ -1,0 +1,356 @@
+import os
+import pathlib
+import pickle
+import struct
+import zipfile
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from tests.models.weights.archives import Built, Call, Name, Storage, module, named, pickled, tensor, write_archive
+from tireid_jax.models.weights import archive
+from tireid_jax.models.weights.tensor import Tensor
+
+ARCHIVES = pathlib.Path(__file__).parents[2] / "testdata" / "archives"
+SIX = np.arange(6, dtype=np.float32)
+REBUILD = Name("torch._utils", "_rebuild_tensor_v2")
+LEGACY = pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2)
+
+
+def six(size, stride, offset=0, **storage):
+  """Returns the stored form of a view of 0, 1, ..., 5."""
+  return tensor(Storage("0", 6, **storage), size, stride, offset)
+
+
+def read_one(tmp_path, stored, storage=SIX, **layout):
+  """Returns the Tensor of an archive that holds nothing else."""
+  return archive.read(write_archive(tmp_path / "one.pt", stored, {"0": storage}, **layout))[0]
+
+
+def refusal(path):
+  """Returns the one line that reading this file gives, after checking that it names the file."""
+  with pytest.raises(ValueError) as error:
+    archive.read(path)
+  assert str(path) in str(error.value)
+  assert "\n" not in str(error.value)
+  return str(error.value)
+
+
+def refused(tmp_path, value, storages=None):
+  return refusal(write_archive(tmp_path / "bad.pt", value, {"0": SIX} if storages is None else storages))
+
+
+def test_what_is_no_tensor_comes_as_it_was_saved(tmp_path):
+  stored = {"epoch": 3, "rate": 0.5, "names": ["a", None, True], "pair": ("x", -(2**40)), "size": {"L": {"h": 2}}}
+  content, is_torchscript = archive.read(write_archive(tmp_path / "a.pt", stored))
+  assert content == stored
+  assert not is_torchscript
+
+
+@pytest.mark.parametrize(
+  ("size", "stride", "offset", "expected"),
+  [
+    ((2, 3), (3, 1), 0, [[0, 1, 2], [3, 4, 5]]),
+    ((3, 2), (1, 3), 0, [[0, 3], [1, 4], [2, 5]]),
+    ((2,), (3,), 2, [2, 5]),
+    ((), (), 4, 4),
+    ((0, 3), (3, 1), 0, np.zeros((0, 3))),
+    ((0, 2), (1, 10**30), 0, np.zeros((0, 2))),
+    ((2, 2), (0, 1), 4, [[4, 5], [4, 5]]),
+    ((1, 2), (10**30, 1), 4, [[4, 5]]),
+  ],
+)
+def test_a_tensor_is_the_strided_view_that_was_saved(tmp_path, size, stride, offset, expected):
+  read = read_one(tmp_path, six(size, stride, offset))
+  assert read.shape == size
+  values = read.read()
+  assert values.dtype == np.float32
+  assert values.shape == size
+  np.testing.assert_array_equal(values, expected)
+
+
+@pytest.mark.parametrize(
+  ("kind", "dtype"),
+  [
+    ("Half", np.float16), ("Float", np.float32), ("Double", np.float64), ("BFloat16", ml_dtypes.bfloat16),
+    ("Bool", np.bool), ("Byte", np.uint8), ("Char", np.int8), ("Short", np.int16), ("Int", np.int32),
+    ("Long", np.int64),
+  ],
+)  # fmt: skip
+def test_values_keep_their_stored_type(tmp_path, kind, dtype):
+  values = read_one(tmp_path, six((6,), (1,), kind=f"{kind}Storage"), SIX.astype(dtype)).read()
+  assert values.dtype == dtype
+  np.testing.assert_array_equal(values, SIX.astype(dtype))
+
+
+def test_a_tensor_reads_its_own_storage_when_asked(tmp_path):
+  good, bad = (tensor(Storage(key, 6), (6,), (1,)) for key in "01")
+  path = write_archive(tmp_path / "a.pt", {"good": good, "bad": bad}, {"0": SIX, "1": SIX + 10})
+  data = path.read_bytes()
+  path.write_bytes(data.replace((SIX + 10).tobytes(), (SIX + 11).tobytes()))
+  content, _ = archive.read(path)
+  np.testing.assert_array_equal(content["good"].read(), SIX)
+  with pytest.raises(ValueError, match=r"a.pt is damaged or cut short \(Bad CRC-32 .*\); copy or download it again"):
+    content["bad"].read()
+
+
+def test_a_file_replaced_by_a_smaller_one_is_no_read_beyond_its_end(tmp_path):
+  read = read_one(tmp_path, six((6,), (1,)))
+  write_archive(tmp_path / "one.pt", None, {"0": SIX[:2]})
+  with pytest.raises(ValueError, match=r"one.pt has changed since it was opened"):
+    read.read()
+
+
+@pytest.mark.parametrize("name", ["a.pt", "pytorch_model.bin", "weights.safetensors"])
+@pytest.mark.parametrize("top", ["archive", "ViT-B-32"])
+def test_an_archive_is_known_by_its_content(tmp_path, name, top):
+  path = write_archive(tmp_path / name, six((6,), (1,)), {"0": SIX}, top=top)
+  assert archive.is_archive(path)
+  np.testing.assert_array_equal(archive.read(path)[0].read(), SIX)
+
+
+def test_other_files_are_no_archives(tmp_path):
+  (tmp_path / "text.pt").write_text("no archive")
+  (tmp_path / "legacy.pt").write_bytes(LEGACY)
+  (tmp_path / "empty.pt").write_bytes(b"")
+  np.savez(tmp_path / "zip", data=SIX)
+  assert not any(archive.is_archive(path) for path in [*tmp_path.iterdir(), tmp_path, tmp_path / "none.pt"])
+  assert "text.pt is no PyTorch archive" in refusal(tmp_path / "text.pt")
+  assert "zip.npz is a zip file with 0 folders that hold a data.pkl" in refusal(tmp_path / "zip.npz")
+  assert "legacy.pt has the format of torch before 1.6; load it with a newer torch" in refusal(tmp_path / "legacy.pt")
+  with pytest.raises(FileNotFoundError):
+    archive.read(tmp_path / "none.pt")
+
+
+def test_torchscript_modules_are_dicts_of_their_attributes(tmp_path):
+  inner = module("torch.nn.modules.linear.___torch_mangle_7.Linear", weight=six((2, 3), (3, 1)), bias=None)
+  outer = module("model.Multimodal", training=False, visual=inner, logit_scale=six((), (), 5))
+  path = write_archive(tmp_path / "a.pt", outer, {"0": SIX}, files={"constants.pkl": b"", "code/__torch__.py": b""})
+  content, is_torchscript = archive.read(path)
+  assert is_torchscript
+  assert type(content) is type(content["visual"]) is dict
+  assert {name: t.shape for name, t in named(content, Tensor).items()} == {"visual.weight": (2, 3), "logit_scale": ()}
+  assert content["training"] is False
+  assert content["visual"]["bias"] is None
+
+
+@pytest.mark.parametrize(
+  ("name", "is_torchscript"),
+  [("checkpoint", False), ("traced", True), ("scripted", True)],
+)
+def test_archives_made_by_torch_hold_the_values_that_torch_saved(name, is_torchscript):
+  content, says_torchscript = archive.read(ARCHIVES / f"{name}.pt")
+  assert says_torchscript == is_torchscript
+  arrived, expected = named(content, Tensor), np.load(ARCHIVES / f"{name}.npz")
+  assert set(arrived) == set(expected)
+  for key in arrived:
+    values = arrived[key].read()
+    assert arrived[key].shape == values.shape == expected[key].shape
+    assert values.dtype == (ml_dtypes.bfloat16 if key.endswith("bfloat16") else expected[key].dtype), key
+    np.testing.assert_array_equal(values.astype(expected[key].dtype), expected[key], err_msg=key)
+
+
+def test_a_trainers_own_state_does_not_stand_in_the_way():
+  content, _ = archive.read(ARCHIVES / "checkpoint.pt")
+  assert content["epoch"] == 7
+  assert content["optimizer"]["param_groups"][0]["lr"] == 1e-3
+  assert type(content["model"]) is dict
+  assert not hasattr(content["args"], "lr")
+
+
+NAMES = [
+  ("os", "system"), ("posix", "system"), ("builtins", "eval"), ("builtins", "exec"), ("builtins", "getattr"),
+  ("__builtin__", "eval"), ("builtins", "__import__"), ("torch", "load"), ("numpy", "load"), ("torch.hub", "load"),
+  ("torch._utils", "_rebuild_sparse_tensor"), ("collections", "OrderedDict.__init__.__globals__"),
+  ("collections.OrderedDict", "__init__"), ("torch", "_utils._rebuild_tensor_v2.__globals__"),
+  ("pathlib", "PosixPath.touch"), ("tireid_jax.models.weights.archive", "read"), ("__torch", "Model"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+@pytest.mark.parametrize(("module", "name"), NAMES, ids=[".".join(name) for name in NAMES])
+def test_a_name_off_the_list_is_refused_and_not_called(tmp_path, module, name, protocol):
+  touched = tmp_path / "touched"
+  by_stack = b"".join(pickle.dumps(text, 2)[2:-1] for text in (module, name)) + b"\x93"
+  data = pickled(Call(Name(module, name), (f"touch {touched}",)))
+  if protocol == 4:
+    data = data.replace(b"\x80\x02", b"\x80\x04").replace(f"c{module}\n{name}\n".encode(), by_stack)
+  assert f"it names '{module}.{name}', which is not among" in refused(tmp_path, data)
+  assert not touched.exists()
+
+
+class _Touch:
+  """Pickled, it is a call of os.system."""
+
+  def __init__(self, path):
+    self.path = path
+
+  def __reduce__(self):
+    return os.system, (f"touch {self.path}",)
+
+
+def test_pythons_own_pickle_of_a_call_is_refused(tmp_path):
+  data = pickle.dumps({"model": {}, "callback": _Touch(tmp_path / "touched")})
+  assert "it names 'posix.system'" in refused(tmp_path, data)
+  assert not (tmp_path / "touched").exists()
+
+
+@pytest.mark.parametrize(
+  "state",
+  [
+    {"shape": (9,)},
+    {"_call": 1},
+    *((None, {name: 1}) for name in ("__defaults__", "_call", "dtype", "tensor", "read")),
+  ],
+  ids=str,
+)
+@pytest.mark.parametrize(
+  "target",
+  [
+    REBUILD, Name("torch", "Size"), Name("torch", "FloatStorage"), Name("collections", "OrderedDict"),
+    Name("__torch__", "M"), Storage("0", 6), six((6,), (1,)), Call(Name("torch", "Size"), ((2,),)),
+  ],
+)  # fmt: skip
+def test_a_file_sets_no_attributes_of_what_is_not_its_own(tmp_path, target, state):
+  message = refused(tmp_path, Built(target, state))
+  assert "it sets attributes of a" in message or "__setstate__" in message or "attribute" in message
+  np.testing.assert_array_equal(read_one(tmp_path, six((2,), (3,), 2)).read(), [2, 5])
+
+
+def test_attributes_of_ignored_objects_are_dropped(tmp_path):
+  scalar = Built(Call(Name("numpy", "dtype"), ("f8",)), (3, "<", None))
+  arguments = Built(Call(Name("argparse", "Namespace"), ()), {"rate": scalar})
+  ordered = Built(Call(Name("collections", "OrderedDict"), ()), {"_metadata": 1, "items": 2})
+  content, _ = archive.read(write_archive(tmp_path / "a.pt", [arguments, ordered, scalar]))
+  assert not hasattr(content[0], "rate")
+  assert content[1] == {}
+  assert list(content[1].items()) == []
+
+
+@pytest.mark.parametrize(
+  ("size", "stride", "offset"),
+  [
+    ((7,), (1,), 0), ((6,), (1,), 1), ((2,), (6,), 0), ((1,), (1,), 6), ((), (), 6), ((2,), (-1,), 5), ((6,), (1,), -1),
+    ((-1,), (1,), 0), ((2, 3), (3,), 0), ((2,), (3, 1), 0), ((2.0,), (1,), 0), ((2,), (None,), 0), ((True,), (1,), 0),
+    (6, 1, 0), ((10**15,), (0,), 0), ((10**15,), (1,), 0), ((0, 10**15), (1, 1), 0), ((10**5,) * 5, (0,) * 5, 0),
+    ((2**63, 2), (1, 2**63), 0), ((1,) * 65, (1,) * 65, 0), (None, (), 0), ((2,), (1,), None),
+  ],
+)  # fmt: skip
+def test_a_tensor_beyond_its_storage_is_refused_before_anything_is_read(tmp_path, size, stride, offset):
+  message = refused(tmp_path, {"weight": six(size, stride, offset)})
+  assert "does not fit storage 'archive/data/0' of 6 elements" in message or "iterable" in message
+
+
+@pytest.mark.parametrize(
+  ("storage", "expected"),
+  [
+    (Storage("0", 7), "storage 'archive/data/0' holds 24 bytes, not 28"),
+    (Storage("0", 3), "holds 24 bytes, not 12"),
+    (Storage("0", 6, "HalfStorage"), "holds 24 bytes, not 12"),
+    (Storage("0", 10**15), "holds 24 bytes, not 4000000000000000"),
+    (Storage("0", -6), "holds 24 bytes, not -24"),
+    (Storage("0", 6.0), "it names the storage ('storage', "),
+    (Storage("9", 6), "it names the storage 'archive/data/9', which it does not hold"),
+    (Storage("../../data.pkl", 6), "'archive/data/../../data.pkl', which it does not hold"),
+    (Storage("0", 6, "QInt8Storage"), "it names 'torch.QInt8Storage'"),
+    ("storage", "'str' object has no attribute"),
+  ],
+)
+def test_a_storage_that_is_not_what_the_pickle_says_is_refused(tmp_path, storage, expected):
+  assert expected in refused(tmp_path, tensor(storage, (1,), (1,)))
+
+
+def test_a_tensor_whose_values_are_to_be_negated_is_refused(tmp_path):
+  assert "to be read as {'neg': True}" in refused(
+    tmp_path, tensor(Storage("0", 6), (6,), (1,), metadata=({"neg": True},))
+  )
+
+
+def test_a_value_that_holds_itself_is_refused(tmp_path):
+  assert "hold each other more than 100 deep" in refused(tmp_path, b"\x80\x02}q\x00U\x01ah\x00s.")
+
+
+def test_tuples_deep_enough_to_overflow_the_stack_are_refused(tmp_path):
+  assert "it holds 100001 tuples; 100000 are allowed" in refused(tmp_path, b"\x80\x02})" + b"\x85" * 100_001 + b"Ns.")
+
+
+def test_a_pickle_that_asks_for_gigabytes_is_refused(tmp_path):
+  assert "its pickle numbers an object 4294967295" in refused(tmp_path, b"\x80\x02Nr\xff\xff\xff\xff.")
+  assert "remain" in refused(tmp_path, b"\x80\x04\x8e" + struct.pack("<Q", 2**50) + b"x.")
+
+
+@pytest.mark.parametrize("kept", [0.2, 0.6, 0.9, 0.99])
+def test_an_archive_cut_short_is_refused_in_one_line(tmp_path, kept):
+  data = (ARCHIVES / "checkpoint.pt").read_bytes()
+  (tmp_path / "cut.pt").write_bytes(data[: int(len(data) * kept)])
+  assert "cut.pt is damaged or cut short" in refusal(tmp_path / "cut.pt")
+  assert not archive.is_archive(tmp_path / "cut.pt")
+
+
+def read_or_refused(path):
+  """Checks that a file's tensors have the shapes they say, or that the error is one line that names the file."""
+  message = str(path)
+  try:
+    leaves = named(archive.read(path)[0], Tensor).values()
+    assert all(leaf.read().shape == leaf.shape for leaf in leaves)
+  except ValueError as error:
+    message = str(error)
+  assert str(path) in message
+  assert "\n" not in message
+
+
+@pytest.mark.parametrize("name", ["checkpoint", "traced"])
+def test_a_damaged_archive_is_read_or_refused_in_one_line(tmp_path, name):
+  data, draw = (ARCHIVES / f"{name}.pt").read_bytes(), np.random.default_rng(0)
+  for _ in range(300):
+    damaged = bytearray(data)
+    for place in draw.integers(len(data), size=draw.integers(1, 4)):
+      damaged[place] = draw.integers(256)
+    path = tmp_path / "damaged.pt"
+    path.write_bytes(damaged)
+    read_or_refused(path)
+
+
+def test_a_damaged_pickle_is_read_or_refused_in_one_line(tmp_path):
+  with zipfile.ZipFile(ARCHIVES / "checkpoint.pt") as whole:
+    data = whole.read("checkpoint/data.pkl")
+    storages = {
+      name.rpartition("/")[2]: np.frombuffer(whole.read(name), np.uint8)
+      for name in whole.namelist()
+      if name.startswith("checkpoint/data/")
+    }
+  draw = np.random.default_rng(0)
+  for _ in range(300):
+    damaged = bytearray(data)
+    damaged[draw.integers(len(data))] = draw.integers(256)
+    path = write_archive(tmp_path / "damaged.pt", bytes(damaged), storages)
+    read_or_refused(path)
+
+
+def test_entries_that_would_unpack_to_more_than_the_file_are_refused(tmp_path):
+  zeros = np.zeros(10**6, np.float32)
+  path = tmp_path / "a.pt"
+  with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+    packed.writestr("a/data.pkl", pickled(tensor(Storage("0", 10**6), (10**6,), (1,))))
+    packed.writestr("a/data/0", zeros.tobytes())
+  assert "a.pt holds 'a/data.pkl' compressed" in refusal(path)
+
+
+def test_a_storage_whose_entry_claims_more_than_the_file_is_refused(tmp_path):
+  path = write_archive(tmp_path / "a.pt", tensor(Storage("0", 10**8), (10**8,), (1,)), {"0": SIX})
+  # Both copies of the entry's sizes: stored, and as it shall seem.
+  path.write_bytes(path.read_bytes().replace(struct.pack("<II", 24, 24), struct.pack("<II", 4 * 10**8, 4 * 10**8)))
+  assert "'archive/data/0' compressed, or larger than the file" in refusal(path)
+
+
+def test_another_byte_order_is_refused(tmp_path):
+  path = write_archive(tmp_path / "a.pt", six((6,), (1,)), {"0": SIX.byteswap()}, files={"byteorder": b"big"})
+  assert "was written with byte order b'big'; save it again on a little-endian machine" in refusal(path)
+
+
+def test_two_archives_in_one_file_are_refused(tmp_path):
+  path = write_archive(tmp_path / "a.pt", {"a": 1})
+  with zipfile.ZipFile(path, "a") as both:
+    both.writestr("other/data.pkl", pickled({"a": 2}))
+  assert "a zip file with 2 folders that hold a data.pkl" in refusal(path)

@@ -1,0 +1,140 @@
+"""Weights by hub id, with a hub that the tests play, and without a network."""
+
+import os
+import subprocess
+import sys
+import time
+
+import httpx2
+import huggingface_hub
+import pytest
+from huggingface_hub.errors import OfflineModeIsEnabled
+
+from tests.commands import ROOT
+from tests.models.trees import SMALL, write_hf_clip
+from tireid_jax.models import pretrained
+from tireid_jax.models.weights import hub
+
+
+class Siblings:
+  """What the hub says of a model: the names of its files."""
+
+  def __init__(self, names):
+    self.siblings = [type("File", (), {"rfilename": name}) for name in names]
+
+
+@pytest.fixture
+def play_hub(monkeypatch, tmp_path):
+  """Returns play(names): the hub then has a model of those files; the list of what was asked to be fetched."""
+  asked = []
+
+  def play(names):
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda self, name, timeout: Siblings(names))
+
+    def snapshot_download(name, allow_patterns):
+      asked.append((name, allow_patterns))
+      write_hf_clip(tmp_path, SMALL)
+      return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    return asked
+
+  return play
+
+
+@pytest.mark.parametrize(
+  ("name", "is_one"),
+  [
+    ("openai/clip-vit-base-patch16", True), ("laion/CLIP-ViT-B-32.laion2B_s34B", True), ("clip", False),
+    ("/data/clip", False), ("../clip", False), ("a/b/c", False), ("~/clip", False), ("", False),
+  ],
+)  # fmt: skip
+def test_a_hub_id_is_told_from_a_path(name, is_one):
+  assert hub.is_hub_id(name) == is_one
+
+
+@pytest.mark.parametrize(
+  ("names", "fetched"),
+  [
+    (["pytorch_model.bin", "model.safetensors", "flax_model.msgpack"], ["model.safetensors"]),
+    (
+      ["model.safetensors.index.json", "model-1.safetensors"],
+      ["model.safetensors.index.json", "model-*.safetensors"],
+    ),
+    (["open_clip_pytorch_model.bin", "open_clip_model.safetensors"], ["open_clip_model.safetensors"]),
+    (["flax_model.msgpack", "README.md"], ["flax_model.msgpack"]),
+  ],
+)
+def test_one_form_of_the_weights_is_fetched_with_the_configs(play_hub, names, fetched, capsys):
+  asked = play_hub(names)
+  model, _ = pretrained.load("some/clip", SMALL.native_image_size)
+  assert model.variant == SMALL
+  assert asked == [("some/clip", ["config.json", "open_clip_config.json", *fetched])]
+  assert f"fetching some/clip from the hub: {fetched[0]}" in capsys.readouterr().err
+
+
+def test_a_model_without_weights_is_refused_with_what_it_holds(play_hub):
+  assert play_hub(["README.md", "model.onnx"]) == []
+  with pytest.raises(
+    FileNotFoundError, match=r"some/clip holds no weights that can be read here: README.md, model.onnx"
+  ):
+    pretrained.load("some/clip")
+
+
+@pytest.mark.parametrize(
+  "error", [httpx2.ConnectError("refused"), OfflineModeIsEnabled("offline"), OSError("no route")]
+)
+def test_out_of_reach_the_cached_copy_is_used(monkeypatch, tmp_path, error):
+  def unreachable(self, name, timeout):
+    raise error
+
+  write_hf_clip(tmp_path, SMALL)
+  monkeypatch.setattr(huggingface_hub.HfApi, "model_info", unreachable)
+  monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, local_files_only: str(tmp_path))
+  assert pretrained.load("some/clip", SMALL.native_image_size)[0].variant == SMALL
+
+
+def test_without_network_a_hub_id_is_one_line_within_3_seconds(tmp_path):
+  # A process of its own, whose connections all end at a port where nobody listens.
+  program = """
+import time
+from tireid_jax.models import pretrained
+began = time.monotonic()
+try:
+  pretrained.load("openai/clip-vit-base-patch16")
+except FileNotFoundError as error:
+  print(time.monotonic() - began, error, sep="\\n")
+"""
+  proxies = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"))
+  environment = {name: value for name, value in os.environ.items() if name not in proxies}
+  environment |= {"HF_HOME": str(tmp_path), "HF_ENDPOINT": "http://127.0.0.1:9", "JAX_PLATFORMS": "cpu"}
+  done = subprocess.run(
+    [sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
+  )
+  assert done.returncode == 0, done.stderr
+  seconds, *message = done.stdout.splitlines()
+  assert float(seconds) < 3
+  assert len(message) == 1
+  assert message[0].startswith("there is no folder openai/clip-vit-base-patch16, and the hub cannot be reached")
+
+
+def test_a_hub_that_does_not_answer_is_given_up_within_3_seconds(monkeypatch, tmp_path):
+  import socket
+
+  with socket.socket() as silent:
+    silent.bind(("127.0.0.1", 0))
+    silent.listen()
+    endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+    monkeypatch.setattr(huggingface_hub, "HfApi", lambda: original(endpoint=endpoint))
+    monkeypatch.setattr(hub.huggingface_hub, "snapshot_download", no_copy)
+    began = time.monotonic()
+    with pytest.raises(FileNotFoundError, match="the hub cannot be reached"):
+      hub.fetch("some/clip")
+    assert time.monotonic() - began < 3
+
+
+original = huggingface_hub.HfApi
+
+
+def no_copy(name, local_files_only):
+  raise huggingface_hub.errors.LocalEntryNotFoundError(f"no copy of {name}")

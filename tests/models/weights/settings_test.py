@@ -1,0 +1,246 @@
+import dataclasses
+
+import pytest
+
+from tests.models.trees import SMALL, clip_tensors, hf_config, open_clip_config, write_json
+from tireid_jax.models.variants import VARIANTS, Tower
+from tireid_jax.models.weights import settings
+from tireid_jax.models.weights.tensor import Tensor
+
+# The parts that describe the model of config files as published.
+PUBLISHED = {
+  "ViT-B/32": {
+    "model_type": "clip", "projection_dim": 512,
+    "text_config": {"bos_token_id": 0, "eos_token_id": 2, "hidden_act": "quick_gelu", "hidden_size": 512,
+                    "intermediate_size": 2048, "num_attention_heads": 8, "num_hidden_layers": 12, "vocab_size": 49408},
+    "text_config_dict": None,
+    "vision_config": {"hidden_size": 768, "image_size": 224, "intermediate_size": 3072, "num_attention_heads": 12,
+                      "num_hidden_layers": 12, "patch_size": 32},
+    "vision_config_dict": None,
+  },
+  "ViT-B/16": {
+    "projection_dim": 512,
+    "text_config": {"eos_token_id": 2},
+    "text_config_dict": None,
+    "vision_config": {"dropout": 0.0, "patch_size": 16},
+    "vision_config_dict": {"patch_size": 16},
+  },
+  "ViT-L/14@336": {
+    "projection_dim": 768,
+    "text_config": {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12, "projection_dim": 768},
+    "text_config_dict": {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12},
+    "vision_config": {"hidden_size": 1024, "image_size": 336, "intermediate_size": 4096, "num_attention_heads": 16,
+                      "num_hidden_layers": 24, "patch_size": 14},
+  },
+  "ViT-H/14": {
+    "projection_dim": 1024,
+    "text_config": {},
+    "text_config_dict": {"hidden_act": "gelu", "hidden_size": 1024, "intermediate_size": 4096,
+                         "num_attention_heads": 16, "num_hidden_layers": 24},
+    "vision_config": {},
+    "vision_config_dict": {"hidden_act": "gelu", "hidden_size": 1280, "intermediate_size": 5120,
+                           "num_attention_heads": 16, "num_hidden_layers": 32, "patch_size": 14},
+  },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_hugging_face_configs_are_of_the_sizes_in_the_table(name):
+  assert settings.from_hugging_face(PUBLISHED[name]) == VARIANTS[name]
+
+
+def open_clip(quick_gelu=None, embed_dim=512, vision=(), **text):
+  """Returns a `model_cfg` as open_clip writes them."""
+  data = {
+    "embed_dim": embed_dim,
+    "vision_cfg": {"image_size": 224, "layers": 12, "width": 768, "patch_size": 16, **dict(vision)},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 512, "heads": 8, "layers": 12, **text},
+  }
+  return data if quick_gelu is None else {**data, "quick_gelu": quick_gelu}
+
+
+H14 = open_clip(
+  None, 1024, {"layers": 32, "width": 1280, "head_width": 80, "patch_size": 14}, width=1024, heads=16, layers=24
+)
+G14 = open_clip(
+  None, 1024, {"layers": 40, "width": 1408, "head_width": 88, "mlp_ratio": 4.3637, "patch_size": 14}, width=1024,
+  heads=16, layers=24,
+)  # fmt: skip
+BIG_G14 = open_clip(
+  None, 1280, {"layers": 48, "width": 1664, "head_width": 104, "mlp_ratio": 4.9231, "patch_size": 14}, width=1280,
+  heads=20, layers=32,
+)  # fmt: skip
+B16 = VARIANTS["ViT-B/16"]
+
+
+@pytest.mark.parametrize(
+  ("data", "variant"),
+  [
+    (open_clip(True), B16),
+    (open_clip(False), dataclasses.replace(B16, activation="gelu")),
+    (open_clip(), dataclasses.replace(B16, activation="gelu")),
+    (H14, VARIANTS["ViT-H/14"]),
+    (G14, dataclasses.replace(VARIANTS["ViT-H/14"], image=Tower(1408, 40, 16, 6144))),
+    (BIG_G14, dataclasses.replace(VARIANTS["ViT-H/14"], image=Tower(1664, 48, 16, 8192), text=Tower(1280, 32, 20),
+                                  embedding_size=1280)),
+    (open_clip(True, vision={"image_size": [240, 120]}), dataclasses.replace(B16, native_image_size=(240, 120))),
+    (open_clip(True, context_length=32, vocab_size=1000),
+     dataclasses.replace(B16, text_length=32, vocabulary_size=1000, end_token=999)),
+    (open_clip(True, vision={"global_average_pool": False, "ls_init_value": None, "patch_dropout": 0.0,
+                             "pool_type": "tok"}, pool_type="argmax", embed_cls=False), B16),
+    ({"embed_dim": 512, "quick_gelu": True, "vision_cfg": {}, "text_cfg": {}}, B16),
+  ],
+)  # fmt: skip
+def test_open_clip_configs_tell_sizes_and_activation(data, variant):
+  assert settings.from_open_clip(data) == variant
+
+
+def write(tmp_path, name, data):
+  """Writes a config file and returns the path of the weights that would be beside it."""
+  write_json(tmp_path / name, data)
+  return tmp_path / "weights"
+
+
+@pytest.mark.parametrize(
+  "change",
+  [
+    {"activation": "gelu"}, {"layer_norm_eps": 1e-6}, {"end_token": 7}, {"vocabulary_size": 60}, {"text_length": 11},
+    {"embedding_size": 5}, {"patch_size": 2}, {"native_image_size": (32, 32)}, {"image": Tower(128, 3, 8, 99)},
+    {"text": Tower(64, 2, 4, 33)},
+  ],
+)  # fmt: skip
+def test_every_field_is_read_from_a_hugging_face_config(tmp_path, change):
+  variant = dataclasses.replace(SMALL, **change)
+  assert settings.beside(write(tmp_path, "config.json", hf_config(variant)), "Hugging Face") == variant
+
+
+@pytest.mark.parametrize(
+  "change",
+  [
+    {"activation": "gelu"}, {"vocabulary_size": 60, "end_token": 59}, {"text_length": 11}, {"embedding_size": 5},
+    {"patch_size": 2}, {"native_image_size": (32, 8)}, {"image": Tower(128, 3, 8, 192)}, {"text": Tower(64, 2, 4, 32)},
+  ],
+)  # fmt: skip
+def test_every_field_is_read_from_an_open_clip_config(tmp_path, change):
+  variant = dataclasses.replace(SMALL, **change)
+  assert settings.beside(write(tmp_path, "open_clip_config.json", open_clip_config(variant)), "OpenAI") == variant
+
+
+def test_the_end_token_that_old_configs_give_wrongly_is_the_last_id(tmp_path):
+  data = hf_config(SMALL)
+  data["text_config"]["eos_token_id"] = 2
+  assert settings.from_hugging_face(data) == SMALL
+
+
+@pytest.mark.parametrize(("family", "activation"), [("Hugging Face", "quick_gelu"), ("Flax", "quick_gelu"),
+                                                    ("OpenAI", "gelu")])  # fmt: skip
+def test_of_two_configs_the_one_of_the_weights_own_family_counts(tmp_path, family, activation):
+  write(tmp_path, "config.json", hf_config(SMALL))
+  path = write(tmp_path, "open_clip_config.json", open_clip_config(dataclasses.replace(SMALL, activation="gelu")))
+  assert settings.beside(path, family).activation == activation
+
+
+@pytest.mark.parametrize("family", ["Hugging Face", "OpenAI"])
+def test_a_config_of_the_other_family_counts_where_it_is_the_only_one(tmp_path, family):
+  write(tmp_path, "config.json", {"architecture": "vit_base_patch16_clip_224", "num_classes": 512})  # timm's
+  path = write(tmp_path, "open_clip_config.json", open_clip_config(SMALL))
+  assert settings.beside(path, family) == SMALL
+  (tmp_path / "open_clip_config.json").unlink()
+  write(tmp_path, "config.json", hf_config(SMALL))
+  assert settings.beside(path, family) == SMALL
+
+
+@pytest.mark.parametrize("data", [None, {}, [], {"architecture": "vit"}, {"vision_config": {}}])
+def test_without_a_config_of_a_clip_nothing_is_told(tmp_path, data):
+  if data is not None:
+    write(tmp_path, "config.json", data)
+  assert settings.beside(tmp_path / "weights", "Hugging Face") is None
+
+
+def refusal(tmp_path, name, data):
+  """Returns what the one line says after the path of the config."""
+  path = tmp_path / name
+  path.write_text(data) if isinstance(data, str) else write_json(path, data)
+  with pytest.raises(ValueError) as error:
+    settings.beside(tmp_path / "weights", "Hugging Face")
+  assert "\n" not in str(error.value)
+  assert str(error.value).startswith(str(path))
+  return str(error.value).removeprefix(str(path))
+
+
+ANOTHER = "makes this another model than CLIP with an image transformer"
+
+
+@pytest.mark.parametrize(
+  ("data", "message"),
+  [
+    (open_clip(vision={"timm_model_name": "vit_base_patch16_siglip_224"}), f"timm_model_name='vit_base"),
+    (open_clip(vision={"attentional_pool": True}), f"attentional_pool=True {ANOTHER}"),
+    (open_clip(vision={"pool_type": "avg"}), f"pool_type='avg' {ANOTHER}"),
+    (open_clip(vision={"no_ln_pre": True}), f"no_ln_pre=True {ANOTHER}"),
+    (open_clip(vision={"norm_kwargs": {"eps": 1e-6}}), ANOTHER),
+    (open_clip(vision={"layers": [3, 4, 6, 3], "patch_size": None}), "a CLIP with a ResNet"),
+    (open_clip(hf_model_name="roberta-base"), f"hf_model_name='roberta-base' {ANOTHER}"),
+    (open_clip(no_causal_mask=True), f"no_causal_mask=True {ANOTHER}"),
+    (open_clip(embed_cls=True), f"embed_cls=True {ANOTHER}"),
+    (open_clip(pool_type="last"), f"pool_type='last' {ANOTHER}"),
+    ({"embed_dim": 512, "vision_cfg": {}}, " has no 'text_cfg'; download it again"),
+    ({"vision_cfg": {}, "text_cfg": {}}, " has no 'embed_dim'; download it again"),
+    ({"embed_dim": 512, "vision_cfg": "ViT", "text_cfg": {}}, ": "),
+    (open_clip(vision={"width": "wide"}), ": "),
+    (open_clip(vision={"head_width": 0}), ": "),
+    (open_clip(heads=7), "7 heads do not divide a width of 512"),
+    (None, ": "),
+  ],
+)  # fmt: skip
+def test_an_open_clip_config_of_no_plain_clip_is_refused_in_one_line(tmp_path, data, message):
+  assert message in refusal(tmp_path, "open_clip_config.json", {"model_cfg": data})
+
+
+def changed(section, **fields):
+  data = hf_config(SMALL)
+  data[section].update(fields)
+  return data
+
+
+@pytest.mark.parametrize(
+  ("data", "message"),
+  [
+    ({**hf_config(SMALL), "model_type": "siglip"}, ": it describes a model of the type 'siglip', not a CLIP"),
+    (changed("text_config", hidden_act="gelu"), ": hidden_act is quick_gelu for images and gelu for text"),
+    (changed("vision_config", layer_norm_eps=1e-6), ": layer_norm_eps is 1e-06 for images and 1e-05 for text"),
+    (changed("vision_config", hidden_size="wide"), "hidden_size"),
+    (changed("vision_config", num_attention_heads=7), "7"),
+    (changed("vision_config", num_attention_heads=0), ": "),
+    ({**hf_config(SMALL), "text_config": 3}, ": "),
+    ("{", " is damaged (Expecting property name"),
+    ("\x00", " is damaged (Expecting value"),
+  ],
+)  # fmt: skip
+def test_a_damaged_or_unlike_hugging_face_config_is_refused_in_one_line(tmp_path, data, message):
+  assert message in refusal(tmp_path, "config.json", data)
+
+
+def shapes(**changes):
+  tensors = {name: Tensor(values.shape, values.copy) for name, values in clip_tensors(SMALL).items()}
+  return {name: tensor for name, tensor in {**tensors, **changes}.items() if tensor is not None}
+
+
+def test_shapes_tell_all_sizes_but_heads_and_activation():
+  told = {"num_heads": (2, 1), "activation": "quick_gelu", "image_size": (24, 8)}
+  assert settings.from_shapes(shapes(), **told) == SMALL
+
+
+@pytest.mark.parametrize(
+  ("name", "shape"),
+  [
+    ("visual_projection.weight", None), ("visual_projection.weight", ()),
+    ("text_model.embeddings.token_embedding.weight", (50,)), ("vision_model.encoder.layers.0.mlp.fc1.weight", None),
+    ("vision_model.embeddings.position_embedding.weight", ()),
+    ("vision_model.embeddings.patch_embedding.weight", ()),
+  ],
+)  # fmt: skip
+def test_shapes_of_no_whole_clip_are_refused(name, shape):
+  change = {name: None if shape is None else Tensor(shape, lambda: None)}
+  with pytest.raises(ValueError, match=r"these are no whole CLIP: .* missing or misshapen"):
+    settings.from_shapes(shapes(**change), num_heads=(2, 1), activation="gelu", image_size=(16, 16))

@@ -1,0 +1,1 @@
+"""Published weights: files of many formats -> tensors by Hugging Face's names."""

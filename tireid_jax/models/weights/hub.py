@@ -1,0 +1,66 @@
+"""Weights by their name on the Hugging Face hub: from the local cache, else downloaded."""
+
+import pathlib
+import re
+
+import httpx2
+import huggingface_hub
+from huggingface_hub.errors import (
+  HfHubHTTPError,
+  LocalEntryNotFoundError,
+  OfflineModeIsEnabled,
+  RepositoryNotFoundError,
+)
+
+from tireid_jax.progress import say
+
+# Seconds to wait for the hub's list of files before it is taken for out of reach.
+_TIMEOUT_S = 2.0
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_CONFIGS = ["config.json", "open_clip_config.json"]
+# The first of these that a repository has is fetched; each is (the file that tells, all that belong to it).
+_WEIGHTS = (
+  ("model.safetensors", ["model.safetensors"]),
+  ("model.safetensors.index.json", ["model.safetensors.index.json", "model-*.safetensors"]),
+  ("open_clip_model.safetensors", ["open_clip_model.safetensors"]),
+  ("pytorch_model.bin", ["pytorch_model.bin"]),
+  ("open_clip_pytorch_model.bin", ["open_clip_pytorch_model.bin"]),
+  ("flax_model.msgpack", ["flax_model.msgpack"]),
+)
+
+
+def is_hub_id(name):
+  """Tells ORGANISATION/NAME from what can only be a path."""
+  return _HUB_ID.fullmatch(name) is not None
+
+
+def fetch(hub_id):
+  """Returns the folder of a model of the hub, its config and one file of weights downloaded if need be.
+
+  Raises:
+    FileNotFoundError: if there is no such model, or no network and no cached copy.
+  """
+  if not is_hub_id(hub_id):
+    raise FileNotFoundError(f"there is no file or folder {hub_id}; give one, or a hub id as ORGANISATION/NAME")
+  try:
+    files = [file.rfilename for file in huggingface_hub.HfApi().model_info(hub_id, timeout=_TIMEOUT_S).siblings or []]
+  except RepositoryNotFoundError as error:
+    raise FileNotFoundError(f"there is no folder {hub_id}, and the hub has no model of that name") from error
+  except (HfHubHTTPError, OfflineModeIsEnabled, httpx2.HTTPError, OSError) as error:
+    return _cached(hub_id, error)
+  patterns = next((patterns for mark, patterns in _WEIGHTS if mark in files), None)
+  if patterns is None:
+    raise FileNotFoundError(f"the hub's {hub_id} holds no weights that can be read here: {', '.join(files[:5])}")
+  say(f"fetching {hub_id} from the hub: {patterns[0]}")
+  return pathlib.Path(huggingface_hub.snapshot_download(hub_id, allow_patterns=_CONFIGS + patterns))
+
+
+def _cached(hub_id, error):
+  try:
+    return pathlib.Path(huggingface_hub.snapshot_download(hub_id, local_files_only=True))
+  except (LocalEntryNotFoundError, OSError):
+    reason = str(error).splitlines()[0]
+    raise FileNotFoundError(
+      f"there is no folder {hub_id}, and the hub cannot be reached ({type(error).__name__}: {reason[:80]}); download "
+      f"the model elsewhere and give its folder"
+    ) from error

@@ -1,0 +1,96 @@
+"""Which of Hugging Face's tensors each leaf of our params is made of, and how: there and back."""
+
+import dataclasses
+import math
+
+import jax
+import numpy as np
+
+_TOWERS = {"image_encoder": ("vision_model", "visual_projection"), "text_encoder": ("text_model", "text_projection")}
+# Names below a block and below a tower, ours: Hugging Face's.
+_BLOCK = {
+  "attn/query": "self_attn.q_proj", "attn/key": "self_attn.k_proj", "attn/value": "self_attn.v_proj",
+  "attn/out": "self_attn.out_proj", "ln_1": "layer_norm1", "ln_2": "layer_norm2", "fc": "mlp.fc1", "proj": "mlp.fc2",
+}  # fmt: skip
+_TOP = {
+  "ln_pre/scale": "pre_layrnorm.weight", "ln_pre/bias": "pre_layrnorm.bias",
+  "ln_post/scale": "post_layernorm.weight", "ln_post/bias": "post_layernorm.bias",
+  "ln_final/scale": "final_layer_norm.weight", "ln_final/bias": "final_layer_norm.bias",
+  "class_embedding": "embeddings.class_embedding", "patch_embedding/kernel": "embeddings.patch_embedding.weight",
+  "position_embedding": "embeddings.position_embedding.weight",
+  "token_embedding/embedding": "embeddings.token_embedding.weight",
+}  # fmt: skip
+_KINDS = {"kernel": "weight", "scale": "weight", "bias": "bias"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Leaf:
+  """How one leaf of our params is stored by others.
+
+  Attributes:
+    names: of the stored tensors, one per block for a leaf of stacked blocks.
+    shape: of the leaf, or of one block of it.
+    is_stacked: whether the leaf has the blocks first.
+    layout: "same", "transposed", or "patches": a convolution OIHW for our [h w 3, D].
+  """
+
+  names: tuple[str, ...]
+  shape: tuple[int, ...]
+  is_stacked: bool
+  layout: str
+
+  @property
+  def stored_shape(self):
+    """Shape of each stored tensor."""
+    if self.layout == "patches":
+      side = math.isqrt(self.shape[0] // 3)
+      return (self.shape[1], 3, side, side)
+    return self.shape[::-1] if self.layout == "transposed" else self.shape
+
+  def from_stored(self, tensor):
+    """Returns one stored tensor (NumPy's or JAX's) as ours."""
+    if self.layout == "patches":
+      return tensor.transpose(2, 3, 1, 0).reshape(self.shape)
+    return tensor.T if self.layout == "transposed" else tensor
+
+  def to_stored(self, array):
+    """Returns {name: tensor} of our leaf (NumPy's or JAX's)."""
+    return {
+      name: self._turned_back(part)
+      for name, part in zip(self.names, array if self.is_stacked else [array], strict=True)
+    }
+
+  def _turned_back(self, array):
+    if self.layout == "patches":
+      outputs, inputs, height, width = self.stored_shape
+      return array.reshape(height, width, inputs, outputs).transpose(3, 2, 0, 1)
+    return array.T if self.layout == "transposed" else array
+
+
+def leaves(params):
+  """Returns the tree of the Leaf of each leaf of `params`, a tree of arrays or shapes without an identity head."""
+  return jax.tree_util.tree_map_with_path(lambda path, leaf: _leaf([key.key for key in path], leaf.shape), params)
+
+
+def _leaf(keys, shape):
+  if keys == ["logit_scale"]:
+    return Leaf(("logit_scale",), shape, False, "same")
+  tower, projection = _TOWERS[keys[0]]
+  if keys[1] == "projection":
+    return Leaf((f"{projection}.weight",), shape, False, "transposed")
+  if keys[1] == "transformer":
+    part, kind = "/".join(keys[3:-1]), _KINDS[keys[-1]]
+    names = tuple(f"{tower}.encoder.layers.{block}.{_BLOCK[part]}.{kind}" for block in range(shape[0]))
+    return Leaf(names, shape[1:], True, "transposed" if keys[-1] == "kernel" else "same")
+  layout = "patches" if keys[1] == "patch_embedding" else "same"
+  return Leaf((f"{tower}.{_TOP['/'.join(keys[1:])]}",), shape, False, layout)
+
+
+def read_leaf(leaf, tensors):
+  """Returns f32[...], the leaf read from {name: Tensor}, one tensor at a time."""
+  if not leaf.is_stacked:
+    return np.asarray(leaf.from_stored(tensors[leaf.names[0]].read()), np.float32)
+  array = np.empty((len(leaf.names), *leaf.shape), np.float32)
+  for place, name in zip(array, leaf.names, strict=True):
+    place[...] = leaf.from_stored(tensors[name].read())
+  return array
