@@ -1,0 +1,232 @@
+"""An exported folder, used by others: a process without this package, and our own loader of published weights."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import chex
+import jax
+import jax.export
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import load_file
+
+from tests import exports
+from tests.commands import run, succeed
+from tests.models.trees import SMALL
+from tireid_jax import export, exported, retrieval, start
+from tireid_jax.data.augment import normalise
+from tireid_jax.data.prepared import Split
+from tireid_jax.models import pretrained
+from tireid_jax.models.prompts import PromptSpec
+
+SIZE = (32, 16)
+USUAL = {
+  "README.md", "config.json", "preprocessor_config.json", "model.safetensors", "use.py", "image_encoder.stablehlo",
+  "text_encoder.stablehlo",
+}  # fmt: skip
+
+# Runs use.py for each pair of numbers of images and captions, where nothing of ours can be imported.
+WITHOUT_US = """
+import runpy, sys
+class Blocker:
+  def find_spec(self, name, path=None, target=None):
+    if name.split(".")[0] in ("tireid_jax", "configs", "tests", "flax", "torch", "transformers"):
+      raise ImportError(f"{name} is not to be had here")
+sys.meta_path.insert(0, Blocker())
+for number in (1, 3):
+  sys.argv = ["use.py", f"tokens{number}.npy", f"out{number}.npz", *(f"{row}.png" for row in range(number))]
+  runpy.run_path("to/use.py", run_name="__main__")
+"""
+
+
+def assert_equal_embeddings(ours, theirs, tolerance=1e-5):
+  assert ours.shape == theirs.shape
+  np.testing.assert_allclose(theirs, ours, rtol=0, atol=tolerance * np.abs(ours).max())
+
+
+def retrieved(workdir, images, tokens):
+  """Returns the embeddings that retrieval computes of a workdir's stage 2."""
+  model, variables, _, mesh, _ = start.load_stage(workdir, "2")
+  rows = np.arange(len(images), dtype=np.int32)
+  split = Split("", "test", images, rows, rows, len(rows), tokens, np.zeros(len(tokens), np.int32), [], [], "")
+  return retrieval.Encoders(model, mesh, 2).encode(variables, split, (tokens.shape[1],))
+
+
+@pytest.fixture(scope="module", params=["prompts", "no prompts"])
+def run_and_export(request, tmp_path_factory):
+  """Returns (folder that holds the workdir `run` and its export `to`, whether it has prompts)."""
+  folder, has_prompts = tmp_path_factory.mktemp("export"), request.param == "prompts"
+  model, variables = exports.random_clip(SIZE, exports.PROMPTS if has_prompts else PromptSpec())
+  exports.write_run(folder / "run", model, variables)
+  if has_prompts:
+    succeed("export", f"--workdir={folder}/run", "--stage=2", f"--to={folder}/to")
+  else:
+    export.export_stage(folder / "run", "2", folder / "to")
+  return folder, has_prompts
+
+
+def test_a_process_without_this_package_gets_retrievals_embeddings_at_any_batch_size(run_and_export):
+  folder, _ = run_and_export
+  images, tokens = exports.images(3, SIZE), exports.tokens(5)
+  for row, image in enumerate(images):
+    Image.fromarray(image).save(folder / f"{row}.png")
+  np.save(folder / "tokens1.npy", tokens[:2, :5])
+  np.save(folder / "tokens3.npy", tokens)
+  done = subprocess.run(
+    [sys.executable, "-c", WITHOUT_US], cwd=folder, env={**os.environ, "JAX_PLATFORMS": "cpu"},
+    capture_output=True, text=True, timeout=300,
+  )  # fmt: skip
+  assert done.returncode == 0, done.stderr
+  image, text = retrieved(folder / "run", images, tokens)
+  one, three = np.load(folder / "out1.npz"), np.load(folder / "out3.npz")
+  assert_equal_embeddings(image, three["image"])
+  assert_equal_embeddings(text, three["text"])
+  assert_equal_embeddings(image[:1], one["image"])
+  assert_equal_embeddings(text[:2], one["text"])
+  cosine = (text / np.linalg.norm(text, axis=1)[:, None]) @ (image / np.linalg.norm(image, axis=1)[:, None]).T
+  best = [f"caption {row}: {cosine[row].argmax()}.png (cosine {cosine[row].max():.4f})" for row in range(5)]
+  assert done.stdout.splitlines()[2:] == best
+
+
+def test_a_folder_holds_the_encoders_and_its_prompts_alone(run_and_export):
+  folder, has_prompts = run_and_export
+  assert {path.name for path in (folder / "to").iterdir()} == USUAL | (
+    {"prompts.safetensors"} if has_prompts else set()
+  )
+  assert not any("id_head" in name for name in load_file(folder / "to/model.safetensors"))
+  assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == ["run", "to"]
+  if has_prompts:
+    _, variables, *_ = start.load_stage(folder / "run", "2")
+    prompts = load_file(folder / "to/prompts.safetensors")
+    assert set(prompts) == {"image_encoder.tokens", "text_encoder.tokens"}
+    for encoder in exported.ENCODERS:
+      np.testing.assert_array_equal(prompts[f"{encoder}.tokens"], variables["prompts"][encoder]["tokens"])
+  assert ("without them" in (folder / "to/README.md").read_text()) == has_prompts
+
+
+def test_a_stage_without_prompts_exports_none_whatever_its_config_says(tmp_path):
+  model, variables = exports.random_clip(SIZE)
+  exports.write_run(tmp_path / "run", model.clone(prompts=exports.PROMPTS), variables, use_prompts=False)
+  export.export_stage(tmp_path / "run", "2", tmp_path / "to")
+  assert {path.name for path in (tmp_path / "to").iterdir()} == USUAL
+
+
+@pytest.mark.parametrize(
+  ("size", "side"), [((16, 16), 4), ((32, 16), 24), ((12, 4), 3), ((16, 4), 4), ((4, 12), 3), ((12, 8), 12)]
+)
+def test_our_loader_gets_back_every_bit(tmp_path, size, side):
+  model, variables = exports.random_clip(size)
+  assert exported.stored_grid(model) == (side, side)
+  weights, _ = exported.to_tensors(model, variables)
+  export.write_clip(tmp_path, model, weights)
+  assert weights["logit_scale"].shape == ()  # our loader would adapt others, transformers would not
+  loaded, back = pretrained.load(tmp_path, image_size=size)
+  assert loaded == model.clone(variant=loaded.variant)
+  assert {**vars(loaded.variant), "native_image_size": None} == {**vars(SMALL), "native_image_size": None}
+  chex.assert_trees_all_equal(back["params"], variables["params"])
+
+
+@pytest.mark.parametrize(
+  ("size", "stride", "prompts"),
+  [
+    ((12, 4), 0, exports.PROMPTS),
+    ((9, 9), 3, exports.PROMPTS),  # patches that overlap
+    ((18, 10), 0, PromptSpec(image_length=2)),  # pixels left over
+    ((8, 8), 0, PromptSpec(text_length=2)),
+  ],
+)
+def test_programs_equal_the_model(size, stride, prompts):
+  model, variables = exports.random_clip(size, prompts, stride=stride)
+  programs = Programs(model, variables)
+  tokens = exports.tokens(3)
+  image = jax.jit(lambda v, x: model.apply(v, normalise(x), method="encode_image"))(variables, exports.images(3, size))
+  text = jax.jit(lambda v, x: model.apply(v, x, method="encode_text"))(variables, tokens)
+  assert_equal_embeddings(image, programs("image_encoder", exports.images(3, size)))
+  assert_equal_embeddings(text, programs("text_encoder", tokens))
+  assert_equal_embeddings(text[:1], programs("text_encoder", tokens[:1, :3]))
+
+
+class Programs:
+  """Both StableHLO programs of a model, with its tensors."""
+
+  def __init__(self, model, variables, precision="float32"):
+    weights, prompts = exported.to_tensors(model, variables)
+    self._tensors = {**weights, **prompts}
+    self.programs = {
+      encoder: jax.export.deserialize(bytearray(exported.serialize_encoder(model, variables, encoder, precision)))
+      for encoder in exported.ENCODERS
+    }
+
+  def __call__(self, encoder, batch):
+    program = self.programs[encoder]
+    (names, _), _ = jax.tree.unflatten(program.in_tree, program.in_avals)
+    return np.asarray(program.call({name: self._tensors[name] for name in names}, batch))
+
+
+def test_programs_are_for_all_three_platforms_and_small_whatever_the_weights():
+  model, variables = exports.random_clip(SIZE)
+  for encoder, program in Programs(model, variables).programs.items():
+    assert program.platforms == ("cpu", "cuda", "tpu")
+    assert len(exported.serialize_encoder(model, variables, encoder, "float32")) < 100_000
+
+
+def test_precision_is_the_programs_arithmetic():
+  model, variables = exports.random_clip(SIZE)
+  image = exports.images(2, SIZE)
+  full, half = (Programs(model, variables, precision)("image_encoder", image) for precision in ("float32", "bfloat16"))
+  assert full.dtype == half.dtype == np.float32
+  error = np.abs(half - full).max() / np.abs(full).max()
+  assert 1e-4 < error < 5e-2
+
+
+@pytest.mark.parametrize(
+  ("change", "reason"),
+  [({"stride": 3}, "patches overlap"), ({"variant": SMALL.__class__(**{**vars(SMALL), "end_token": 2})}, "end token")],
+)
+def test_what_clip_model_cannot_be_has_no_config_and_says_why(tmp_path, capsys, change, reason):
+  model, variables = exports.random_clip((9, 9), **change)
+  export.write(tmp_path, model, variables, title="")
+  assert {path.name for path in tmp_path.iterdir()} == USUAL - {"config.json"}
+  assert [reason in line for line in capsys.readouterr().err.splitlines() if "config.json" in line] == [True]
+  assert reason in (tmp_path / "README.md").read_text()
+
+
+def test_the_preprocessor_makes_the_models_images(tmp_path):
+  from transformers import CLIPImageProcessorPil
+
+  model, variables = exports.random_clip(SIZE)
+  export.write_clip(tmp_path, model, exported.to_tensors(model, variables)[0])
+  photograph = Image.fromarray(exports.images(1, (50, 21))[0])
+  resized = np.asarray(photograph.resize(SIZE[::-1], Image.Resampling.BILINEAR))
+  made = CLIPImageProcessorPil.from_pretrained(tmp_path)(photograph, return_tensors="np")["pixel_values"]
+  np.testing.assert_allclose(made[0].transpose(1, 2, 0), normalise(resized), atol=1e-5)
+
+
+def test_an_export_that_fails_leaves_nothing(tmp_path, monkeypatch):
+  model, variables = exports.random_clip(SIZE)
+  exports.write_run(tmp_path / "run", model, variables)
+  monkeypatch.setattr(exported, "serialize_encoder", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+  with pytest.raises(KeyboardInterrupt):
+    export.export_stage(tmp_path / "run", "2", tmp_path / "to")
+  assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_an_empty_folder_is_filled(tmp_path):
+  model, variables = exports.random_clip(SIZE)
+  exports.write_run(tmp_path / "run", model, variables)
+  (tmp_path / "to").mkdir()
+  export.export_stage(tmp_path / "run", "2", tmp_path / "to")
+  assert json.loads((tmp_path / "to/config.json").read_text())["architectures"] == ["CLIPModel"]
+
+
+def test_a_folder_with_something_in_it_is_refused(tmp_path):
+  (tmp_path / "to").mkdir()
+  (tmp_path / "to/mine").touch()
+  done = run("export", f"--workdir={tmp_path}", f"--to={tmp_path}/to")
+  assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+  assert done.stderr.startswith(f"error: --to={tmp_path}/to is there already and not empty")
+  assert [path.name for path in pathlib.Path(tmp_path / "to").iterdir()] == ["mine"]

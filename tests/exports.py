@@ -1,0 +1,58 @@
+"""Small CLIPs, batches for them, and workdirs that hold them, for tests of the export."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from configs import synth
+from tests.models.trees import SMALL
+from tireid_jax import checkpoint, workdir
+from tireid_jax import config as config_lib
+from tireid_jax.models import variants
+from tireid_jax.models.clip import CLIP, init_variables
+from tireid_jax.models.prompts import PromptSpec
+from tireid_jax.state import TrainState
+
+PROMPTS = PromptSpec(3, 2, depth=2)
+
+
+def random_clip(size, prompts=PromptSpec(), *, variant=SMALL, stride=0):
+  """Returns (CLIP module, random variables; no bias is zero, which would hide a mistake)."""
+  model = CLIP(variant, size, prompts, stride=stride)
+  draw = np.random.default_rng(1)
+
+  def values(path, leaf):
+    return jnp.asarray(0.1 * draw.standard_normal(leaf.shape) + (path[-1].key == "scale"), jnp.float32)
+
+  shapes = jax.eval_shape(lambda: init_variables(model, jax.random.key(0)))
+  return model, jax.tree_util.tree_map_with_path(values, shapes)
+
+
+def images(num, size):
+  return np.random.default_rng(2).integers(0, 256, (num, *size, 3)).astype(np.uint8)
+
+
+def tokens(num, variant=SMALL):
+  """Returns i32[num, L] captions of all lengths."""
+  draw = np.random.default_rng(3)
+  captions = np.zeros((num, variant.text_length), np.int32)
+  for row, caption in enumerate(captions):
+    length = 3 + row % (variant.text_length - 2)
+    caption[:length] = draw.integers(1, variant.end_token - 1, length)
+    caption[0], caption[length - 1] = variant.end_token - 1, variant.end_token
+  return captions
+
+
+def write_run(folder, model, variables, *, use_prompts=True):
+  """Makes a workdir of one checkpoint, of stage 2, with an identity head."""
+  config = synth.get_config()
+  config.data.image_size = model.image_size
+  spec = model.prompts
+  config.prompts.update(image_length=spec.image_length, text_length=spec.text_length, depth=spec.depth)
+  config.stage2.use_prompts = use_prompts
+  workdir.claim(folder, config, 2)
+  head = {"kernel": jnp.ones((model.variant.embedding_size, 5)), "bias": jnp.ones(5)}
+  variables = {**variables, "params": {**variables["params"], "id_head": head}}
+  metadata = {"config": config_lib.to_json(config), "variant": variants.to_json(model.variant), "step": 7}
+  with checkpoint.Checkpoints(workdir.stage_folder(folder, 2)) as checkpoints:
+    checkpoints.save(TrainState(jnp.int32(7), variables, {"moment": jnp.zeros(1)}), metadata)

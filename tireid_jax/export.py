@@ -1,0 +1,133 @@
+"""Writes a stage's encoders for use without this package: a Hugging Face CLIP, its prompts, and StableHLO programs.
+
+python -m tireid_jax.export --workdir=W --stage=2 --to=DIR
+python -m tireid_jax.export --workdir=W --stage=2 --to=DIR --precision=bfloat16     the programs' arithmetic
+"""
+
+import importlib.metadata
+import os
+import pathlib
+import shutil
+
+from absl import flags
+from safetensors.numpy import save_file
+
+from tireid_jax import cli, exported, start, workdir
+from tireid_jax.progress import say
+
+WEIGHTS_FILE, PROMPTS_FILE = "model.safetensors", "prompts.safetensors"
+# The program that shows how the folder is used; it stays here as source so that the linter and the tests see it.
+EXAMPLE, EXAMPLE_FILE = pathlib.Path(__file__).parent / "export_example.py", "use.py"
+
+
+def main(_):
+  options = flags.FLAGS
+  if not options.workdir or not options.to:
+    raise ValueError("give --workdir=DIR of a run and --to=DIR to write")
+  export_stage(options.workdir, options.stage, options.to, precision=options.precision)
+
+
+def export_stage(run_folder, stage, to, *, precision="float32"):
+  """Writes the folder `to`, whole or not at all.
+
+  Args:
+    run_folder: workdir.
+    stage: "0", "1", "2" or "pretrained".
+    to: folder that is empty or not there.
+    precision: arithmetic of the StableHLO programs, "float32" or "bfloat16".
+  """
+  folder = pathlib.Path(to).expanduser().absolute()
+  if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    raise ValueError(f"--to={to} is there already and not empty; give another folder, or remove it")
+  model, variables, config, _, step = start.load_stage(run_folder, stage)
+  title = f"{config.data.name}, stage {stage}" + (f", step {step}" if step else "")
+  temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
+  temporary.mkdir(parents=True)
+  try:
+    write(temporary, model, variables, title=title, precision=precision)
+    temporary.rename(folder)
+  except BaseException:
+    shutil.rmtree(temporary)
+    raise
+  say(f"wrote {to}: {title}")
+
+
+def write(folder, model, variables, *, title, precision="float32"):
+  """Writes every file of an export into a folder that is there.
+
+  Args:
+    folder: pathlib.Path.
+    model: CLIP module.
+    variables: {"params": ..., "prompts": ...}.
+    title: of the folder's README: whose weights these are.
+    precision: arithmetic of the StableHLO programs, "float32" or "bfloat16".
+  """
+  weights, prompts = exported.to_tensors(model, variables)
+  write_clip(folder, model, weights)
+  if prompts:
+    save_file(prompts, folder / PROMPTS_FILE)
+    _tell(folder / PROMPTS_FILE)
+  for encoder in exported.ENCODERS:
+    path = folder / f"{encoder}.stablehlo"
+    path.write_bytes(exported.serialize_encoder(model, variables, encoder, precision))
+    _tell(path)
+  shutil.copyfile(EXAMPLE, folder / EXAMPLE_FILE)
+  (folder / "README.md").write_text(_readme(model, title, precision, bool(prompts)))
+
+
+def write_clip(folder, model, weights):
+  """Writes what transformers reads: weights by Hugging Face's names, and the configs of model and images."""
+  save_file(weights, folder / WEIGHTS_FILE, metadata={"format": "pt"})  # without it transformers refuses the file
+  _tell(folder / WEIGHTS_FILE)
+  workdir.write_json(folder / "preprocessor_config.json", exported.preprocessor_config(model))
+  reason = exported.why_no_clip_model(model)
+  if reason:
+    say(f"no config.json is written, for transformers' CLIPModel cannot be this model: {reason}")
+  else:
+    workdir.write_json(folder / "config.json", exported.clip_config(model))
+
+
+def _tell(path):
+  say(f"{path.name}: {path.stat().st_size / 1e6:,.1f} MB")
+
+
+def _readme(model, title, precision, has_prompts):
+  """Returns the README of an exported folder."""
+  variant, (height, width) = model.variant, model.image_size
+  reason = exported.why_no_clip_model(model)
+  if reason:
+    clip = f"There is no `config.json`: transformers' CLIPModel cannot be this model, since {reason}."
+  else:
+    clip = (
+      f"`transformers.CLIPModel.from_pretrained` reads `config.json` and `{WEIGHTS_FILE}`. Call it with `pixel_values` "
+      f"[B, 3, {height}, {width}] and `interpolate_pos_encoding=True`, always: the position table is stored as a "
+      f"square, from which that call gets the table of {height}x{width} images back."
+    )
+    if has_prompts:
+      clip += " CLIPModel knows no prompts, so its embeddings are those of the encoders without them."
+  prompts = (
+    f"\n- `{PROMPTS_FILE}`: the prompt tokens, f32[blocks, tokens, width] of each encoder" if has_prompts else ""
+  )
+  prompted = "prompted " if has_prompts else ""
+  return f"""# {title}
+
+- `{WEIGHTS_FILE}`: the weights, by Hugging Face's names{prompts}
+- `image_encoder.stablehlo`, `text_encoder.stablehlo`: the {prompted}encoders, by `jax.export` of jax
+  {importlib.metadata.version("jax")}, {precision} arithmetic, for {", ".join(exported.PLATFORMS)}
+- `{EXAMPLE_FILE}`: runs them; needs jax, flatbuffers, numpy, pillow and safetensors
+- `preprocessor_config.json`: how images are made, for transformers: resized without regard to their aspect
+
+An encoder takes a dictionary of its tensors, as they are in the safetensors files, and a batch of any size: uint8
+images [B, {height}, {width}, 3] in RGB, or int32 tokens [B, L], L at most {variant.text_length}, with the end token
+{variant.end_token}. It returns f32[B, {variant.embedding_size}], not normalised.
+
+{clip}
+"""
+
+
+if __name__ == "__main__":
+  flags.DEFINE_string("workdir", "", "workdir of a run")
+  flags.DEFINE_string("stage", "2", "pretrained, 0, 1 or 2")
+  flags.DEFINE_string("to", "", "folder to write; it must be empty or not there")
+  flags.DEFINE_enum("precision", "float32", ["float32", "bfloat16"], "arithmetic of the StableHLO programs")
+  cli.run(main)
