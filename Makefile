@@ -1,22 +1,27 @@
 # make demo   the main job on the embedded data, end to end
 # make test   the tests
+# make parity comparison with transformers' CLIP, in an environment of its own, with torch
 # make lint   linter, formatter and type check
 # One test, fast:  make .venv/dev && .venv/bin/python -m pytest tests/losses_test.py -k sdm
 PYTHON ?= python3
 VENV := .venv
+PARITY := .venv-parity
 RUN := $(VENV)/bin/python
 DEMO ?= demo
 # Each step's temporary memory is mapped anew; in huge pages that takes a fifteenth of the page faults (glibc alone
 # reads this).
 HUGE_PAGES := GLIBC_TUNABLES=glibc.malloc.hugetlb=1
 
-.PHONY: demo test lint format clean
+.PHONY: demo test parity lint format clean
 
 demo: $(VENV)/run
 	JAX_PLATFORMS=cpu $(HUGE_PAGES) $(RUN) -m tireid_jax.demo --to=$(DEMO)
 
 test: $(VENV)/dev
 	JAX_PLATFORMS=cpu $(RUN) -m pytest -n 2 --dist loadfile tests
+
+parity: $(PARITY)/run
+	JAX_PLATFORMS=cpu $(PARITY)/bin/python -m pytest -n 2 --dist loadfile tests/parity
 
 lint: $(VENV)/dev
 	$(VENV)/bin/ruff check .
@@ -36,5 +41,10 @@ $(VENV)/dev: requirements-dev.txt $(VENV)/run
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
 
+$(PARITY)/run: requirements-parity.txt requirements-dev.txt requirements.txt
+	test -x $(PARITY)/bin/python || $(PYTHON) -m venv $(PARITY)
+	$(PARITY)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-parity.txt
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(DEMO)
+	rm -rf $(VENV) $(PARITY) $(DEMO)

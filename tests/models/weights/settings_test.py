@@ -174,7 +174,7 @@ ANOTHER = "makes this another model than CLIP with an image transformer"
 @pytest.mark.parametrize(
   ("data", "message"),
   [
-    (open_clip(vision={"timm_model_name": "vit_base_patch16_siglip_224"}), f"timm_model_name='vit_base"),
+    (open_clip(vision={"timm_model_name": "vit_base_patch16_siglip_224"}), "timm_model_name='vit_base"),
     (open_clip(vision={"attentional_pool": True}), f"attentional_pool=True {ANOTHER}"),
     (open_clip(vision={"pool_type": "avg"}), f"pool_type='avg' {ANOTHER}"),
     (open_clip(vision={"no_ln_pre": True}), f"no_ln_pre=True {ANOTHER}"),

@@ -1,0 +1,235 @@
+"""What the tests of parity share: random weights and inputs, our outputs, their distances to a reference, mistakes that
+must show."""
+
+import dataclasses
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from safetensors.numpy import save_file
+
+from tests.models.trees import clip_tensors, hf_config, write_json
+from tireid_jax.models import pretrained
+from tireid_jax.models.transformer import Block
+from tireid_jax.models.variants import Tower, Variant
+
+# Of an output's scale, the largest of its absolute values in the reference.
+BOUND = 2e-5
+# A mistake counts as seen from here on; between the two an output is neither equal nor clearly broken.
+BROKEN = 10 * BOUND
+# Of compute in bfloat16, which rounds to 1/256. Measured over seeds: 0.013 at tiny sizes, 0.016 in ViT-B/16.
+BFLOAT16_BOUND = 0.03
+
+OUTPUTS = ("image_blocks", "text_blocks", "image", "text")
+
+# Models whose outputs by transformers are stored in tests/testdata/parity, for each of STORED_SEEDS.
+STORED = {
+  "quick_gelu": Variant(
+    Tower(48, 3, 3), Tower(32, 2, 4), patch_size=8, embedding_size=24, native_image_size=(32, 32), vocabulary_size=60,
+    end_token=59,
+  ),
+  "gelu": Variant(
+    Tower(40, 2, 5, mlp_width=96), Tower(64, 3, 1), patch_size=5, embedding_size=16, native_image_size=(20, 20),
+    activation="gelu", layer_norm_eps=1e-3, vocabulary_size=60, end_token=30,
+  ),
+}  # fmt: skip
+STORED_SEEDS = (0, 1)
+
+
+def random_tensors(variant, seed):
+  """Returns {Hugging Face's name: f32 array} of a CLIP in which every weight and bias counts well beyond the bound.
+
+  Initial values as they are usual would not do: biases of 0, LayerNorms of 1, attention that is all but uniform.
+  """
+  draw = np.random.default_rng(seed)
+
+  def tensor(name, shape):
+    values = np.asarray(draw.standard_normal(shape, dtype=np.float32), np.float32)
+    values *= _spread(name, shape)
+    values += _mean(name)
+    return values
+
+  return {name: tensor(name, values.shape) for name, values in clip_tensors(variant).items()}
+
+
+def _mean(name):
+  return {"logit_scale": 4.0}.get(name, 1.0 if "norm" in name and name.endswith("weight") else 0.0)
+
+
+def _spread(name, shape):
+  """Standard deviation: matrices keep the size of what they multiply, queries and keys make attention uneven.
+
+  What enters the first LayerNorm is small, as in OpenAI's models, so that there its eps counts.
+  """
+  if ".embeddings." in name:
+    return 0.02 * (np.prod(shape[1:]) ** -0.5 if "patch" in name else 1.0)
+  if len(shape) < 2:
+    return 0.5
+  return (1.5 if "q_proj" in name or "k_proj" in name else 1.0) * shape[1] ** -0.5
+
+
+def random_inputs(variant, seed, *, batch_size=3, length=12, image_size=None):
+  """Returns (images f32[B, h, w, 3], tokens i32[B, L]) with captions of every length from 1 token to L - 2.
+
+  The start token is the vocabulary's last but one; padding is zeros.
+  """
+  draw = np.random.default_rng(seed)
+  images = draw.standard_normal((batch_size, *(image_size or variant.native_image_size), 3), dtype=np.float32)
+  start, end = variant.vocabulary_size - 2, variant.end_token
+  words = np.setdiff1d(np.arange(1, variant.vocabulary_size), [start, end])
+  tokens = np.zeros((batch_size, length), np.int32)
+  for row, place in zip(tokens, np.linspace(2, length - 1, batch_size).astype(int), strict=True):
+    row[1:place] = draw.choice(words, place - 1)
+    row[[0, place]] = start, end
+  return images, tokens
+
+
+def fingerprint(variant, seed):
+  """Returns f64[3]: sums that tell whether NumPy still draws the weights and inputs it once drew."""
+  drawn = (random_tensors(variant, seed).values(), *([inputs] for inputs in random_inputs(variant, seed)))
+  return np.array([sum(np.abs(values).sum(dtype=np.float64) for values in part) for part in drawn])
+
+
+def load_random(folder, variant, seed):
+  """Returns what `pretrained.load` does of `random_tensors`, written to `folder` without torch."""
+  write_json(folder / "config.json", hf_config(variant))
+  save_file(random_tensors(variant, seed), folder / "model.safetensors")
+  return pretrained.load(folder, variant.native_image_size)
+
+
+def _call(next_fun, args, kwargs, context):
+  return next_fun(*args, **kwargs)
+
+
+def outputs(model, variables, images, tokens, interceptor=_call):
+  """Returns {name of OUTPUTS: array}: hidden states f[blocks, B, L, D] after each block, embeddings f32[B, E].
+
+  Args:
+    model, variables: as `pretrained.load` returns them.
+    images: f32[B, h, w, 3].
+    tokens: i32[B, L].
+    interceptor: of Flax's `intercept_methods`.
+  """
+  return _outputs(model, variables, images, tokens, interceptor)
+
+
+def _all_outputs(model, variables, images, tokens, interceptor):
+  found = {}
+  with nn.intercept_methods(interceptor):
+    for name, given in (("image", images), ("text", tokens)):
+      found[name], state = model.apply(
+        variables, given, method=f"encode_{name}", mutable=["intermediates"],
+        capture_intermediates=lambda module, method: isinstance(module, Block) and method == "__call__",
+      )  # fmt: skip
+      captured = state["intermediates"][f"{name}_encoder"]["transformer"]["blocks"]["__call__"]
+      found[f"{name}_blocks"], _ = captured[0]
+  return found
+
+
+_outputs = jax.jit(_all_outputs, static_argnums=(0, 4))
+# Compiles in half the time, to slower code.
+_outputs_unoptimised = jax.jit(
+  _all_outputs, static_argnums=(0, 4), compiler_options={"xla_backend_optimization_level": 0}
+)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def encode_text(model, variables, tokens):
+  """Returns f32[B, E]."""
+  return model.apply(variables, tokens, method="encode_text")
+
+
+def distances(found, reference):
+  """Returns {name: largest absolute difference over the reference's largest absolute value} of the reference's names.
+
+  Each block's hidden states are compared on their own scale, and the worst block is returned.
+  """
+  return {
+    name: _distance(np.asarray(found[name], np.float64), values, name.endswith("_blocks"))
+    for name, values in reference.items()
+  }
+
+
+def _distance(found, reference, is_per_block):
+  if found.shape != reference.shape:
+    raise ValueError(f"an output has the shape {found.shape}, the reference's {reference.shape}")
+  axes = tuple(range(int(is_per_block), reference.ndim))
+  return float(np.max(np.abs(found - reference).max(axes) / np.abs(reference).max(axes)))
+
+
+def broken(found, reference):
+  """Returns the set of the reference's names whose outputs are clearly broken.
+
+  Raises:
+    AssertionError: if another is beyond the bound, or is not a number.
+  """
+  apart = distances(found, reference)
+  wrong = {name for name, distance in apart.items() if distance >= BROKEN}
+  assert all(distance <= BOUND for name, distance in apart.items() if name not in wrong), apart
+  return wrong
+
+
+@dataclasses.dataclass(frozen=True)
+class Mistake:
+  """A way to get CLIP wrong that parity must catch.
+
+  Attributes:
+    breaks: the outputs that must come out wrong; the others must stay right.
+    model: the right model -> the one with the mistake.
+    params: right params -> the mistaken ones.
+    interceptor: of Flax's `intercept_methods`.
+  """
+
+  breaks: frozenset[str]
+  model: callable = lambda model: model
+  params: callable = lambda params: params
+  interceptor: callable = _call
+
+  def make(self, model, variables, images, tokens):
+    """Returns the `outputs` with the mistake made."""
+    variables = {**variables, "params": self.params(variables["params"])}
+    return _outputs_unoptimised(self.model(model), variables, images, tokens, self.interceptor)
+
+
+def _swap_key_and_value(params):
+  def swap(path, leaf):
+    keys = [key.key for key in path]
+    for name, other in (("key", "value"), ("value", "key")):
+      if name in keys:
+        branch = params
+        for key in keys:
+          branch = branch[other if key == name else key]
+        return branch
+    return leaf
+
+  return jax.tree_util.tree_map_with_path(swap, params)
+
+
+def _other_activation(model):
+  other = {"quick_gelu": "gelu", "gelu": "quick_gelu"}[model.variant.activation]
+  return model.clone(variant=dataclasses.replace(model.variant, activation=other))
+
+
+def _another_eps(model):
+  return model.clone(variant=dataclasses.replace(model.variant, layer_norm_eps=model.variant.layer_norm_eps / 10))
+
+
+def _leave_ln_pre_out(next_fun, args, kwargs, context):
+  return args[0] if context.module.name == "ln_pre" else next_fun(*args, **kwargs)
+
+
+def _pool_at_the_last_position(next_fun, args, kwargs, context):
+  """Puts the last position's output everywhere, so that wherever the encoder looks, it sees that one."""
+  x = next_fun(*args, **kwargs)
+  return jnp.broadcast_to(x[:, -1:], x.shape) if context.module.path == ("text_encoder", "transformer") else x
+
+
+MISTAKES = {
+  "swapped K and V": Mistake(frozenset(OUTPUTS), params=_swap_key_and_value),
+  "the other activation": Mistake(frozenset(OUTPUTS), model=_other_activation),
+  "another eps": Mistake(frozenset(OUTPUTS), model=_another_eps),
+  "no ln_pre": Mistake(frozenset({"image_blocks", "image"}), interceptor=_leave_ln_pre_out),
+  "pooling at the last position": Mistake(frozenset({"text"}), interceptor=_pool_at_the_last_position),
+}

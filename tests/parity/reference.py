@@ -1,0 +1,53 @@
+"""transformers' torch CLIPModel with the weights of `tests.models.parity`, and its outputs."""
+
+import numpy as np
+import torch
+from transformers import CLIPConfig, CLIPModel
+
+from tests.models.trees import hf_config
+
+# Tests run in two processes on two cores.
+torch.set_num_threads(1)
+
+
+def clip_model(variant, tensors, *, end_token=None):
+  """Returns a CLIPModel.
+
+  Args:
+    variant: models.variants.Variant of square images.
+    tensors: {Hugging Face's name: f32 array}, each of the model's.
+    end_token: the config's, where it is not the variant's; OpenAI's folders have 2, which means the highest id.
+  """
+  data = hf_config(variant)
+  data["text_config"]["eos_token_id"] = variant.end_token if end_token is None else end_token
+  model = CLIPModel(CLIPConfig.from_dict(data)).eval()
+  model.load_state_dict({name: torch.from_numpy(values) for name, values in tensors.items()})
+  return model
+
+
+@torch.no_grad()
+def outputs(model, images, tokens, positions=None):
+  """Returns what `tests.models.parity.outputs` does, by torch, in NumPy arrays.
+
+  Args:
+    model: CLIPModel.
+    images: f32[B, h, w, 3].
+    tokens: i32[B, L].
+    positions: f32[1 + patches, D], a table to take in place of the model's own for images of another size.
+  """
+  pixels, ids = torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(tokens).long()
+  if positions is not None:
+    table = torch.from_numpy(positions)[None]
+    model.vision_model.embeddings.interpolate_pos_encoding = lambda embeddings, height, width: table
+  found = {
+    "image": model.get_image_features(
+      pixel_values=pixels, output_hidden_states=True, interpolate_pos_encoding=positions is not None
+    ),
+    "text": model.get_text_features(input_ids=ids, output_hidden_states=True),
+  }
+  arrays: dict[str, np.ndarray] = {}
+  for name, tower in found.items():
+    arrays[name] = tower.pooler_output.numpy()
+    # The first are the embeddings that enter block 0.
+    arrays[f"{name}_blocks"] = torch.stack(tower.hidden_states[1:]).numpy()
+  return arrays
