@@ -45,7 +45,7 @@ def test_a_problem_is_one_line_that_any_terminal_shows(place, expected):
 
 def test_an_error_names_three_and_counts_all_of_the_entries_before_the_images():
   found = [missing("a.jpg"), Problem("repeated image", "b.jpg", "is given again")]
-  with pytest.raises(FileNotFoundError, match=r"^x\.json: 1 images that are not there, in imgs: a\.jpg$"):
+  with pytest.raises(FileNotFoundError, match=r"^x\.json: 1 images that are not there: a\.jpg \(below imgs\)$"):
     problems.raise_errors(found, "x.json", "imgs")
   found += [Problem("no caption", f"{n}.jpg", "has no caption") for n in range(4)]
   with pytest.raises(ValueError) as error:

@@ -113,7 +113,7 @@ def raise_errors(problems, source, images):
   if len(missing) < len(errors):
     raise ValueError(_line(source, "unusable entries", [str(e) for e in errors if e.kind != "missing image"]))
   if missing:
-    raise FileNotFoundError(_line(source, f"images that are not there, in {images}", map(shown, missing)))
+    raise FileNotFoundError(f"{_line(source, 'images that are not there', map(shown, missing))} (below {images})")
 
 
 def shown(text):
