@@ -43,26 +43,27 @@ def kind(value):
   return "an empty list" if value == [] else f"a {type(value).__name__}"
 
 
-def is_path(path, key, place, problems):
-  """Tells whether an entry's image path can be one below a folder of images; what is wrong is added to `problems`.
+def path_of(entry, key, place, problems):
+  """Returns an entry's image path, which may lie below a folder of images; "" and a Problem where it may not.
 
   Args:
-    path: what the entry has under `key`.
-    key: of the path in entries.
+    entry: dict of an image.
+    key: of the path in it.
     place: of the entry in its file, to name it by.
     problems: list of Problems.
   """
+  path = entry.get(key)
   if not isinstance(path, str) or not path:
     problems.append(Problem("unusable entry", place, f"has no image path under {key!r}"))
-    return False
-  if "\0" in path or not is_unicode(path):
+  elif "\0" in path or not is_unicode(path):
     problems.append(Problem("unusable entry", place, f"has an image path that is no text: {reprlib.repr(path)}"))
-    return False
-  if path.startswith("/") or ".." in path.split("/"):
-    detail = "is absolute" if path.startswith("/") else "has .."
-    problems.append(Problem("path leaves the folder", path, f"{detail}; paths are relative to the folder of images"))
-    return False
-  return True
+  elif path.startswith("/"):
+    problems.append(Problem("path leaves the folder", path, "is absolute; paths are relative to the folder of images"))
+  elif ".." in path.split("/"):
+    problems.append(Problem("path leaves the folder", path, "has .., which may lead out of the folder of images"))
+  else:
+    return path
+  return ""
 
 
 def usable_captions(captions, path, problems):
@@ -93,8 +94,8 @@ def with_files(records, problems):
   A file given twice with the same identity and split stays in twice; with another, only the first stays. Names that
   differ by case alone are no fault if they are different files; if they are one, it is not known whose, and none stays.
   """
-  first = {}  # by path
-  spellings = collections.defaultdict(list)  # of a path in lower case
+  first: dict = {}  # record by path
+  spellings: dict = collections.defaultdict(list)  # of a path in lower case
   kept = []
   for record in records:
     path = posixpath.normpath(record.file_path)

@@ -77,7 +77,7 @@ class Problem:
 
 def by_kind(problems):
   """Returns {kind: its problems}, in the order of KINDS; kinds without any are left out."""
-  groups = {kind: [] for kind in KINDS}
+  groups: dict[str, list[Problem]] = {kind: [] for kind in KINDS}
   for problem in problems:
     groups[problem.kind].append(problem)
   return {kind: group for kind, group in groups.items() if group}

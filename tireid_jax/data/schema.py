@@ -206,8 +206,8 @@ def _record(entry, place, path_key, images, problems):
   if not isinstance(entry, dict):
     problems.append(Problem("unusable entry", place, f"is {annotations.kind(entry)}, not an object"))
     return None
-  path, person_id = entry.get(path_key), entry.get("id")
-  if not annotations.is_path(path, path_key, place, problems):
+  path, person_id = annotations.path_of(entry, path_key, place, problems), entry.get("id")
+  if not path:
     return None
   if not isinstance(person_id, int) or isinstance(person_id, bool) or not 0 <= person_id <= MAX_ID:
     problems.append(Problem("unusable entry", path, f"has the id {reprlib.repr(person_id)}, not a whole number from 0"))
