@@ -156,9 +156,9 @@ def test_a_byte_order_mark_is_no_part_of_the_file(tmp_path):
     (b"", "is no JSON file"),
     (b"[" * 100_000, "is no JSON of images: its lists nest too deep"),
     (b"[1" + b"0" * 5000 + b"]", "is no JSON file"),
-    (b'{"train": []}', "must hold a JSON list of images, not a dict"),
+    (b'{"train": []}', "must hold a JSON list of images, not an object"),
     (b"[]", "must hold a JSON list of images, not an empty list"),
-    (b"null", "must hold a JSON list of images, not a NoneType"),
+    (b"null", "must hold a JSON list of images, not null"),
   ],
 )
 @pytest.mark.parametrize("problems", [None, []])

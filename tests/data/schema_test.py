@@ -94,7 +94,9 @@ def test_entries_without_a_path_are_named_by_their_place(tmp_path):
   entries[1] = "no object"
   entries[2]["file_path"] = entries[2].pop("img_path")  # the key of the other layouts
   trees.write_annotations(root, "rstp_reid", entries)
-  with pytest.raises(ValueError, match="entry 1 is a str, not an object; entry 2 has no image path under 'img_path'"):
+  with pytest.raises(
+    ValueError, match="entry 1 is a string, not an object; entry 2 has no image path under 'img_path'"
+  ):
     schema.read_annotations(schema.layout_of("rstp_reid"), tmp_path)
 
 

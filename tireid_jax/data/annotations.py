@@ -9,6 +9,11 @@ import stat
 
 from tireid_jax.data.problems import Problem
 
+_KINDS = {
+  dict: "an object", list: "a list", str: "a string", int: "a number", float: "a number", bool: "true or false",
+  type(None): "null",
+}  # fmt: skip
+
 
 def load_text(file):
   """Returns the text of a UTF-8 file, with or without a byte-order mark."""
@@ -35,12 +40,12 @@ def parse(text, source):
   except RecursionError as error:
     raise ValueError(f"{source} is no JSON of images: its lists nest too deep") from error
   except ValueError as error:
-    raise ValueError(f"{source} is no JSON file ({error}); download it again") from error
+    raise ValueError(f"{source} is no JSON file ({error}); correct it, or get it again") from error
 
 
 def kind(value):
-  """Returns what an entry of JSON is, as "a str"."""
-  return "an empty list" if value == [] else f"a {type(value).__name__}"
+  """Returns what some JSON is, as "a string"."""
+  return "an empty list" if value == [] else _KINDS[type(value)]
 
 
 def path_of(entry, key, place, problems):

@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import pathlib
+import re
 import reprlib
 import typing
 
@@ -119,10 +120,19 @@ LAYOUTS = {
 
 
 def layout_of(name):
-  """Returns the Layout of a data set's name."""
+  """Returns the Layout of a data set's name; of custom data it tells no more than the name and the config."""
+  if is_custom(name):
+    return Layout(name, f"configs/custom.py --config.data.name={name}", name, (), path_key="", first_id=0, published={})
   if name not in LAYOUTS:
-    raise ValueError(f"unknown data set {name!r}; config.data.name is one of {', '.join(LAYOUTS)}")
+    raise ValueError(
+      f"unknown data set {name!r}; config.data.name is one of {', '.join(LAYOUTS)}, or custom or custom_NAME"
+    )
   return LAYOUTS[name]
+
+
+def is_custom(name):
+  """Tells the names of custom data: custom, or custom_ and small letters and digits."""
+  return re.fullmatch(r"custom(_[a-z0-9]+)*", name) is not None
 
 
 def size_name(image_size):
