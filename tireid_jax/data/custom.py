@@ -28,6 +28,17 @@ class _Row:
   time: str
 
 
+def find_files(settings, raw_dir):
+  """Returns the annotation file and the folder of images that config.custom names, both below `raw_dir` or absolute."""
+  file = pathlib.Path(raw_dir) / settings["annotations"]
+  images = pathlib.Path(raw_dir) / settings["images"]
+  if not file.is_file():
+    raise FileNotFoundError(f"there is no annotation file {file}; set --config.custom.annotations, or --raw")
+  if not images.is_dir():
+    raise FileNotFoundError(f"there is no folder of images {images}; set --config.custom.images, or --raw")
+  return file, images
+
+
 def read(settings, raw_dir, *, problems=None):
   """Returns the ImageRecords of custom data, in the file's order; rows of one image are one record.
 
@@ -44,12 +55,7 @@ def read(settings, raw_dir, *, problems=None):
     FileNotFoundError: the annotation file or the folder of images is not there, or (without `problems`) images are not.
     ValueError: the file cannot be read, or (without `problems`) rows are unusable; the first three are named.
   """
-  file = pathlib.Path(raw_dir) / settings["annotations"]
-  images = pathlib.Path(raw_dir) / settings["images"]
-  if not file.is_file():
-    raise FileNotFoundError(f"there is no annotation file {file}; set --config.custom.annotations, or --raw")
-  if not images.is_dir():
-    raise FileNotFoundError(f"there is no folder of images {images}; set --config.custom.images, or --raw")
+  file, images = find_files(settings, raw_dir)
   found: list[Problem] = []
   entries = _entries(file, settings["columns"], found)
   if not entries and not found:

@@ -35,7 +35,7 @@ KINDS = {
   "zero-size image": Kind("an image file has 0 bytes", True),
   "truncated image": Kind("an image file ends early", True),
   "unreadable image": Kind("a file does not decode as an image", True),
-  "duplicate image": Kind("an image is, pixel by pixel, another one again", False),
+  "duplicate image": Kind("an image has the same content as another", False),
   "tiny image": Kind("an image is too small to show a person", False),
   # Of what they say together.
   "identity in several splits": Kind("an identity is in more than one split, so the splits are no longer apart", False),
@@ -120,6 +120,11 @@ def shown(text):
   """Returns text as it can stand in one line on any terminal: cut, and escaped where it does not print."""
   text = text if len(text) <= _SHOWN_LENGTH else f"{text[: _SHOWN_LENGTH - 3]}..."
   return text if text.isprintable() else ascii(text)[1:-1]
+
+
+def number_of(count, noun):
+  """Returns "1 error" or "2,000 errors"."""
+  return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _line(source, what, names):
