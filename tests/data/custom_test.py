@@ -94,6 +94,13 @@ def test_a_separator_divides_the_captions_of_one_text(tmp_path):
   assert read(tmp_path)[0].captions == ("A man. | In red. |",)
 
 
+def test_a_line_of_json_ends_at_a_line_feed_alone(tmp_path):
+  caption = "A man.\u2028In red.\x85"
+  line = json.dumps({"image": "a/1.jpg", "id": 1, "captions": [caption]}, ensure_ascii=False)
+  write(tmp_path, f"{line}\n", name="a.jsonl")
+  assert read(tmp_path, annotations="a.jsonl")[0].captions == (caption,)
+
+
 def test_columns_have_the_names_that_the_config_gives(tmp_path):
   write(tmp_path, "file,person,text,where\na/1.jpg,1,A man.,door\n", name="list.csv")
   (record,) = read(
