@@ -2,11 +2,11 @@ import json
 
 import pytest
 
-from configs import common, cuhk, icfg, rstp, synth
+from configs import common, cuhk, custom, icfg, rstp, synth
 from tireid_jax import config as config_lib
 from tireid_jax import stages, start
 
-CONFIGS = {"cuhk": cuhk, "icfg": icfg, "rstp": rstp, "synth": synth}
+CONFIGS = {"cuhk": cuhk, "icfg": icfg, "rstp": rstp, "custom": custom, "synth": synth}
 
 
 @pytest.mark.parametrize("row", ["", *common.ABLATIONS])

@@ -2,9 +2,13 @@
 
 import collections
 import dataclasses
-import json
 import pathlib
+import re
+import reprlib
 import typing
+
+from tireid_jax.data import annotations
+from tireid_jax.data.problems import Problem, raise_errors
 
 # Version of the prepared form. Raise it when records or index change, so that sets of the old form are not read.
 VERSION = "1.1.0"
@@ -48,13 +52,26 @@ class Layout:
 
 @dataclasses.dataclass(frozen=True)
 class ImageRecord:
-  """An annotated image: its split, identity, path below `imgs/`, captions, and the file itself."""
+  """An annotated image.
+
+  Attributes:
+    split: one of SPLITS.
+    person_id: identity, 0 to MAX_ID.
+    file_path: path of the image below the folder of images, as annotated.
+    captions: each caption as annotated, at least one.
+    image_file: the file itself.
+    camera, time: where and when it was taken, as annotated; "" where that is not known.
+    person: the identity as annotated, where that is no number to be `person_id` itself; otherwise "".
+  """
 
   split: str
   person_id: int
   file_path: str
   captions: tuple[str, ...]
   image_file: pathlib.Path
+  camera: str = ""
+  time: str = ""
+  person: str = ""
 
 
 def _cuhk_like(name, config, folder, published):
@@ -103,10 +120,19 @@ LAYOUTS = {
 
 
 def layout_of(name):
-  """Returns the Layout of a data set's name."""
+  """Returns the Layout of a data set's name; of custom data it tells no more than the name and the config."""
+  if is_custom(name):
+    return Layout(name, f"configs/custom.py --config.data.name={name}", name, (), path_key="", first_id=0, published={})
   if name not in LAYOUTS:
-    raise ValueError(f"unknown data set {name!r}; config.data.name is one of {', '.join(LAYOUTS)}")
+    raise ValueError(
+      f"unknown data set {name!r}; config.data.name is one of {', '.join(LAYOUTS)}, or custom or custom_NAME"
+    )
   return LAYOUTS[name]
+
+
+def is_custom(name):
+  """Tells the names of custom data: custom, or custom_ and small letters and digits."""
+  return re.fullmatch(r"custom(_[a-z0-9]+)*", name) is not None
 
 
 def size_name(image_size):
@@ -131,41 +157,31 @@ def find_annotations(layout, raw_dir):
   raise FileNotFoundError(f"{layout.name}: {state}; give --raw the folder that holds {layout.folder}/")
 
 
-def read_annotations(layout, raw_dir):
-  """Returns every ImageRecord of a raw data set, in the annotation file's order.
+def read_annotations(layout, raw_dir, *, problems=None):
+  """Returns the ImageRecords of a raw data set, in the annotation file's order.
+
+  Image paths may hold spaces and any letters. A link is followed, inside or out of the folder, if it leads to a file.
 
   Args:
     layout: the Layout to read.
     raw_dir: the layout's folder, or the folder that holds it.
+    problems: list to which whatever is wrong is added; what cannot be used is left out then: a caption, or the entry
+      if it has no other. Without it, that is raised.
 
   Raises:
-    FileNotFoundError: the annotation file or an image is not there.
-    ValueError: the file is no JSON list, or entries are unusable; the first three are named.
+    FileNotFoundError: the annotation file is not there, or (without `problems`) images are not.
+    ValueError: the file is no JSON list, or (without `problems`) entries are unusable; the first three are named.
   """
-  annotations = find_annotations(layout, raw_dir)
-  try:
-    entries = json.loads(annotations.read_text(encoding="utf-8"))
-  except ValueError as error:  # both of json and of utf-8
-    raise ValueError(f"{annotations} is no JSON file ({error}); download it again") from error
-  if not isinstance(entries, list) or not entries:
-    raise ValueError(f"{annotations} must hold a JSON list of images, not {_kind(entries)}")
-  problems = [problem for row, entry in enumerate(entries) if (problem := _problem(entry, row, layout))]
-  if problems:
-    raise ValueError(_summary(annotations, "unusable entries", problems))
-  images = annotations.parent / "imgs"
-  records = [
-    ImageRecord(
-      split=entry["split"].lower(),
-      person_id=entry["id"],
-      file_path=entry[layout.path_key],
-      captions=tuple(entry["captions"]),
-      image_file=images / entry[layout.path_key],
-    )
-    for entry in entries
-  ]
-  missing = [str(record.image_file) for record in records if not record.image_file.exists()]
-  if missing:
-    raise FileNotFoundError(_summary(annotations, "images that are not there", missing))
+  file = find_annotations(layout, raw_dir)
+  found: list[Problem] = []
+  images = file.parent / "imgs"
+  entries = annotations.load_list(file)
+  records = [_record(entry, f"entry {row}", layout.path_key, images, found) for row, entry in enumerate(entries)]
+  records = annotations.with_files([record for record in records if record], found)
+  if problems is None:
+    raise_errors(found, file, images)
+  else:
+    problems += found
   return records
 
 
@@ -185,38 +201,29 @@ def count(records):
   }
 
 
-def _problem(entry, row, layout):
-  """Returns what makes one entry of the annotation list unusable, or None."""
+def split_of(value, place, problems):
+  """Returns which of SPLITS an annotation means, in any case; "" and a Problem where it is none."""
+  if isinstance(value, str) and value.lower() in SPLITS:
+    return value.lower()
+  problems.append(
+    Problem("unknown split", place, f"has the split {reprlib.repr(value)}, not one of {', '.join(SPLITS)}")
+  )
+  return ""
+
+
+def _record(entry, place, path_key, images, problems):
+  """Returns the ImageRecord of one entry of the annotation list, or None; what is wrong is added to `problems`."""
   if not isinstance(entry, dict):
-    return f"entry {row} is {_kind(entry)}, not an object"
-  path = entry.get(layout.path_key)
-  if not isinstance(path, str) or not path:
-    return f"entry {row} has no image path under {layout.path_key!r}"
-  person_id, split, captions = entry.get("id"), entry.get("split"), entry.get("captions")
+    problems.append(Problem("unusable entry", place, f"is {annotations.kind(entry)}, not an object"))
+    return None
+  path, person_id = annotations.path_of(entry, path_key, place, problems), entry.get("id")
+  if not path:
+    return None
   if not isinstance(person_id, int) or isinstance(person_id, bool) or not 0 <= person_id <= MAX_ID:
-    return f"{path} has the id {person_id!r}, not a whole number from 0"
-  if not isinstance(split, str) or split.lower() not in SPLITS:
-    return f"{path} has the split {split!r}, not one of {', '.join(SPLITS)}"
-  if not isinstance(captions, list) or not captions:
-    return f"{path} has no list of captions" if not isinstance(captions, list) else f"{path} has no caption"
-  if not all(isinstance(caption, str) and caption.strip() and _is_unicode(caption) for caption in captions):
-    return f"{path} has a caption that is empty or no text"
-  return None
-
-
-def _is_unicode(text):
-  """Tells text from strings that JSON can hold but UTF-8 cannot (half of a surrogate pair)."""
-  try:
-    text.encode()
-  except UnicodeEncodeError:
-    return False
-  return True
-
-
-def _kind(value):
-  return "an empty list" if value == [] else f"a {type(value).__name__}"
-
-
-def _summary(annotations, what, problems):
-  shown = "; ".join(problems[:3]) + ("; ..." if len(problems) > 3 else "")
-  return f"{annotations}: {len(problems)} {what}: {shown}"
+    problems.append(Problem("unusable entry", path, f"has the id {reprlib.repr(person_id)}, not a whole number from 0"))
+    return None
+  split = split_of(entry.get("split"), path, problems)
+  captions = annotations.usable_captions(entry.get("captions"), path, problems)
+  if not split or not captions:
+    return None
+  return ImageRecord(split, person_id, path, captions, images / path)

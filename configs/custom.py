@@ -1,0 +1,42 @@
+"""Your own data, ViT-B/16: a folder of images and an annotation file. Not run yet on anybody's own.
+
+  python -m tireid_jax.data.prepare --config=configs/custom.py --raw=FOLDER
+  python -m tireid_jax.main --config=configs/custom.py --stage=all --workdir=W --config.pretrained=CLIP_FOLDER
+
+FOLDER holds, unless the fields below say otherwise, `annotations.csv` and `images/`. The file is CSV (comma, semicolon
+or tab), JSON lines, or a JSON list of objects; in each, rows of the same image are one image with all their captions:
+
+  image,id,caption_1,caption_2
+  0001/a.jpg,anna,A woman in a red coat.,She carries a white bag.
+
+  {"image": "0001/a.jpg", "id": "anna", "captions": ["A woman in a red coat.", "She carries a white bag."]}
+
+Identities are any text or numbers. `split` is train, val or test; where no row has one, identities are divided by lot.
+For a second data set of your own beside the first, give it another name: --config.data.name=custom_shop.
+"""
+
+from configs import common
+
+
+def get_config(ablation=""):
+  config = common.base_config()
+  config.data.name = "custom"  # or custom_ and more
+  config.custom = {
+    "annotations": "annotations.csv",  # file, below --raw or absolute
+    "images": "images",  # folder that image paths are relative to, below --raw or absolute
+    # What columns, or keys of JSON, are called. Only the first three must be there.
+    "columns": {
+      "image": "image",
+      "id": "id",
+      "captions": "captions",  # or the singular, or either numbered: caption_1, caption_2, ...
+      "split": "split",
+      "camera": "camera",
+      "time": "time",
+    },
+    "separator": "",  # between the captions of one text, as " | "; "" where a text is one caption
+    # Where no row has a split: the share of identities, and the lot.
+    "val_share": 0.1,
+    "test_share": 0.1,
+    "split_seed": 0,
+  }
+  return common.with_ablation(config, ablation)
