@@ -21,7 +21,7 @@ test: $(VENV)/dev
 	JAX_PLATFORMS=cpu $(RUN) -m pytest -n 2 --dist loadfile tests
 
 parity: $(PARITY)/run
-	JAX_PLATFORMS=cpu $(PARITY)/bin/python -m pytest -n 2 --dist loadfile tests/parity
+	JAX_PLATFORMS=cpu XLA_FLAGS= $(PARITY)/bin/python -m pytest -n 2 --dist loadfile tests/parity
 
 lint: $(VENV)/dev
 	$(VENV)/bin/ruff check .
