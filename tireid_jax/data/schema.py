@@ -6,8 +6,10 @@ import json
 import pathlib
 import typing
 
+from tireid_jax.data.problems import Problem
+
 # Version of the prepared form. Raise it when records or index change, so that sets of the old form are not read.
-VERSION = "1.1.0"
+VERSION = "1.2.0"
 
 SPLITS = ("train", "val", "test")
 
@@ -131,16 +133,17 @@ def find_annotations(layout, raw_dir):
   raise FileNotFoundError(f"{layout.name}: {state}; give --raw the folder that holds {layout.folder}/")
 
 
-def read_annotations(layout, raw_dir):
+def read_annotations(layout, raw_dir, *, problems=None):
   """Returns every ImageRecord of a raw data set, in the annotation file's order.
 
   Args:
     layout: the Layout to read.
     raw_dir: the layout's folder, or the folder that holds it.
+    problems: list to which unusable entries are added, which are left out then. Without it they are raised.
 
   Raises:
-    FileNotFoundError: the annotation file or an image is not there.
-    ValueError: the file is no JSON list, or entries are unusable; the first three are named.
+    FileNotFoundError: the annotation file or (without `problems`) an image is not there.
+    ValueError: the file is no JSON list, or (without `problems`) entries are unusable; the first three are named.
   """
   annotations = find_annotations(layout, raw_dir)
   try:
@@ -149,9 +152,13 @@ def read_annotations(layout, raw_dir):
     raise ValueError(f"{annotations} is no JSON file ({error}); download it again") from error
   if not isinstance(entries, list) or not entries:
     raise ValueError(f"{annotations} must hold a JSON list of images, not {_kind(entries)}")
-  problems = [problem for row, entry in enumerate(entries) if (problem := _problem(entry, row, layout))]
-  if problems:
-    raise ValueError(_summary(annotations, "unusable entries", problems))
+  faults = [_problem(entry, row, layout) for row, entry in enumerate(entries)]
+  found = [fault for fault in faults if fault]
+  if problems is not None:
+    problems += [Problem("unusable entry", f"entry {row}", fault) for row, fault in enumerate(faults) if fault]
+    entries = [entry for entry, fault in zip(entries, faults, strict=True) if not fault]
+  elif found:
+    raise ValueError(_summary(annotations, "unusable entries", found))
   images = annotations.parent / "imgs"
   records = [
     ImageRecord(
@@ -164,7 +171,7 @@ def read_annotations(layout, raw_dir):
     for entry in entries
   ]
   missing = [str(record.image_file) for record in records if not record.image_file.exists()]
-  if missing:
+  if missing and problems is None:
     raise FileNotFoundError(_summary(annotations, "images that are not there", missing))
   return records
 
