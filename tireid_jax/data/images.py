@@ -150,10 +150,8 @@ def _rgb(image):
 
 def _ends_early(image, content):
   """Tells a JPEG or PNG file whose header claims more pixels than it holds; PIL fills those up in silence."""
-  if image.format not in _FILL:
-    return False
-  last_row = image.crop((0, image.height - 1, image.width, image.height)).getextrema()
-  if (np.array(last_row) != _FILL[image.format]).any():
+  fill = _FILL.get(image.format)
+  if fill is None or np.any(np.array(image.getpixel((0, image.height - 1))) != fill):
     return False
   return _png_ends_early(content) if image.format == "PNG" else _jpeg_ends_early(image, content)
 

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import math
 import pathlib
 import shlex
 
@@ -59,14 +60,13 @@ class Split:
 class RecordImages:
   """Images of a split, copied from its records whenever they are indexed; nothing of them is kept in memory."""
 
-  def __init__(self, files, file_of_row, positions, image_size):
-    """Reads from `files`: row i from number `file_of_row[i]`, where its pixels begin at `positions[i]`."""
+  def __init__(self, records, file_of_row, positions, image_size):
+    """Row i lies in file number `file_of_row[i]` of some RecordBytes, where its pixels begin at `positions[i]`."""
     self.shape = (len(positions), *image_size, 3)
     self.nbytes = int(np.prod(self.shape, dtype=np.int64))
-    self._files = files
+    self._records = records
     self._file_of_row = file_of_row
     self._positions = positions
-    self._records = recordfile.RecordBytes(files, int(np.prod(self.shape[1:])))
 
   def __len__(self):
     return self.shape[0]
@@ -81,7 +81,7 @@ class RecordImages:
 
   def only(self, rows):
     """Returns some of the images, as RecordImages too."""
-    return RecordImages(self._files, self._file_of_row[rows], self._positions[rows], self.shape[1:3])
+    return RecordImages(self._records, self._file_of_row[rows], self._positions[rows], self.shape[1:3])
 
   def in_memory(self):
     """Returns all of them as one array."""
@@ -176,7 +176,8 @@ def open_split(
     fingerprint = hashlib.sha256(f"{fingerprint} {val_identities} {seed}".encode()).hexdigest()
   shards = builder.info.splits[stored]
   file_of_row = np.repeat(np.arange(len(shards.shard_lengths)), shards.shard_lengths)
-  images = RecordImages(shards.filepaths, file_of_row, index["position"], tuple(info["image_size"]))
+  records = recordfile.RecordBytes(shards.filepaths, math.prod(info["image_size"]) * 3)
+  images = RecordImages(records, file_of_row, index["position"], tuple(info["image_size"]))
   _check_rows(folder, stored, builder.as_data_source(stored), index, images)
   images = images.only(rows)
   person_id = index["person_id"][rows]

@@ -13,8 +13,8 @@ import numpy as np
 BLOCK = 2**16
 HEADER = 24
 
-# A record is found by so many of its first bytes, among so many after the record before it.
-_FIRST_BYTES = 64
+# A record is looked for among so many bytes after the one before, and compared in so many at each of a few places.
+_COMPARED_BYTES = 64
 _GAP = 256
 
 
@@ -48,18 +48,44 @@ def find_tails(file, records, num_bytes):
     records: the bytes of every record, in order.
     num_bytes: of each tail, at most the shortest record.
   """
-  blocks = np.fromfile(file, np.uint8)
-  blocks = np.pad(blocks, (0, -len(blocks) % BLOCK)).reshape(-1, BLOCK)
-  content = blocks[:, HEADER:].tobytes()
+  content = _Content(file)
   positions, end = [], 0
   for record in records:
-    start = content.find(record[:_FIRST_BYTES], end, end + _GAP)
-    end = start + len(record)
-    if start < 0 or content[start:end] != record:
+    start = _find(content, record, end, (0, len(record) - num_bytes, max(0, len(record) - _COMPARED_BYTES)))
+    if start is None:
       raise RuntimeError(f"{file} does not hold its records as they are; the installed array_record writes otherwise")
-    tail = end - num_bytes
-    positions.append(tail + HEADER * (tail // (BLOCK - HEADER) + 1))
+    end = start + len(record)
+    positions.append(_physical(end - num_bytes))
   return positions
+
+
+def _find(content, record, first, compared):
+  """Returns where a record begins, no more than _GAP after `first`, or None; it is compared at some places of it."""
+  parts = [(place, record[place : place + _COMPARED_BYTES]) for place in compared]
+  window = content[first : first + _GAP + _COMPARED_BYTES]
+  start = window.find(parts[0][1])
+  while start >= 0:
+    found = first + start
+    if all(content[found + place : found + place + len(part)] == part for place, part in parts):
+      return found
+    start = window.find(parts[0][1], start + 1)
+  return None
+
+
+class _Content:
+  """Bytes of a file of records, by slices, without the headers of its blocks."""
+
+  def __init__(self, file):
+    self._bytes = np.memmap(file, np.uint8, mode="r")
+
+  def __getitem__(self, places):
+    physical = _physical(np.arange(places.start, places.stop))
+    return self._bytes[physical[physical < len(self._bytes)]].tobytes()
+
+
+def _physical(place):
+  """Returns where in the file the byte lies that is number `place` of its content."""
+  return place + HEADER * (place // (BLOCK - HEADER) + 1)
 
 
 def _close(descriptors):

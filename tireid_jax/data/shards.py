@@ -7,6 +7,7 @@ can be read straight from the file.
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -159,10 +160,16 @@ def serialize(record, pixels):
   feature["captions"].bytes_list.value.extend(caption.encode() for caption in record.captions)
   feature["camera"].bytes_list.value.append(getattr(record, "camera", "").encode())
   feature["time"].bytes_list.value.append(getattr(record, "time", "").encode())
-  # Messages in a row are read as one, so the pixels need no place within the others.
-  last = tf_example_pb2.Example()
-  last.features.feature["image"].bytes_list.value.append(pixels.tobytes())
-  return example.SerializeToString(deterministic=True) + last.SerializeToString()
+  # Messages in a row are read as one, so the pixels need no place among the others.
+  return b"".join((example.SerializeToString(deterministic=True), _pixels_prefix(pixels.nbytes), pixels.data))
+
+
+@functools.lru_cache(maxsize=8)
+def _pixels_prefix(num_bytes):
+  """Returns what precedes so many bytes of pixels in a TFDS example of the pixels alone."""
+  example = tf_example_pb2.Example()
+  example.features.feature["image"].bytes_list.value.append(bytes(num_bytes))
+  return example.SerializeToString()[:-num_bytes]
 
 
 def annotation(record):
