@@ -185,11 +185,10 @@ def anonymous_mib():
   return int(next(line for line in lines if line.startswith("RssAnon")).split()[1]) / 2**10
 
 
-def measure(folder, num_images, num_rounds):
-  """Returns {name: figure} of all measurements."""
+def measure(folder, data_dir, num_images, num_rounds):
+  """Returns {name: figure} of all measurements; raw files go to `folder`, prepared ones to `data_dir`."""
   images = make_raw(folder / "raw", num_images)
   rounds = {name: [] for name in ("train", "resize", "alone", "prepare", "read", "augment")}
-  data_dir = pathlib.Path(tempfile.mkdtemp(dir=folder))
   for turn in range(num_rounds):
     for work in ("train", "resize", "alone"):
       rounds[work].append(reference(images, work))
@@ -265,8 +264,9 @@ def main():
   parser.add_argument("--folder", type=pathlib.Path, help="where files are written, and found again by the next run")
   parser.add_argument("--json", type=pathlib.Path, help="file for the figures")
   args = parser.parse_args()
-  with tempfile.TemporaryDirectory() as temporary:
-    figures = measure(args.folder or pathlib.Path(temporary), args.images, args.rounds)
+  with tempfile.TemporaryDirectory(dir=args.folder) as temporary:
+    data_dir = pathlib.Path(temporary)
+    figures = measure(args.folder or data_dir, data_dir, args.images, args.rounds)
   print(table(figures))
   if args.json:
     args.json.write_text(json.dumps(figures, indent=2) + "\n")

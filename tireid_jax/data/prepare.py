@@ -229,8 +229,8 @@ def _source_digest(records, image_size, tokenizer):
   It tells a repeated run from one on other data without decoding an image. It does not see a file replaced by another
   of the same size; times of change would, but differ between copies of the same data.
   """
-  sizes = [record.image_file.stat().st_size if record.image_file.exists() else None for record in records]
-  rows = [(*shards.annotation(record), size) for record, size in zip(records, sizes, strict=True)]
+  states = [shards.file_state(record) for record in records]
+  rows = [(*shards.annotation(record), state and state[0]) for record, state in zip(records, states, strict=True)]
   how = [schema.VERSION, images.DECODER, list(image_size), tokenizer.name, tokenizer.digest]
   return hashlib.sha256(json.dumps([*how, rows]).encode()).hexdigest()
 

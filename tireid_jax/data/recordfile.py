@@ -5,10 +5,9 @@ Riegeli file: it is cut into blocks of BLOCK bytes, each of which begins with a 
 Source: github.com/google/riegeli, doc/riegeli_records_file_format.md.
 """
 
+import mmap
 import os
 import weakref
-
-import numpy as np
 
 BLOCK = 2**16
 HEADER = 24
@@ -73,14 +72,19 @@ def _find(content, record, first, compared):
 
 
 class _Content:
-  """Bytes of a file of records, by slices, without the headers of its blocks."""
+  """Bytes of a file of records, by slices of less than a block, without the headers of its blocks."""
 
   def __init__(self, file):
-    self._bytes = np.memmap(file, np.uint8, mode="r")
+    with open(file, "rb") as opened:
+      self._bytes = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
 
   def __getitem__(self, places):
-    physical = _physical(np.arange(places.start, places.stop))
-    return self._bytes[physical[physical < len(self._bytes)]].tobytes()
+    first, end = _physical(places.start), _physical(places.stop - 1) + 1
+    content = self._bytes[first:end]
+    if end - first > places.stop - places.start:
+      boundary = BLOCK - first % BLOCK
+      content = content[:boundary] + content[boundary + HEADER :]
+    return content
 
 
 def _physical(place):

@@ -178,12 +178,18 @@ def annotation(record):
   return record.split, record.person_id, record.file_path, record.captions, camera, time
 
 
+def file_state(record):
+  """Returns (bytes, nanoseconds of the last change) of a record's file, or None where there is none."""
+  try:
+    stat = os.stat(record.image_file)
+  except OSError:
+    return None
+  return stat.st_size, stat.st_mtime_ns
+
+
 def _name(part, start, image_size):
   """Returns a digest of some records, their files as they are now, and how they are decoded."""
-  stats = [record.image_file.stat() if record.image_file.exists() else None for record in part]
-  rows = [
-    (*annotation(record), stat and (stat.st_size, stat.st_mtime_ns)) for record, stat in zip(part, stats, strict=True)
-  ]
+  rows = [(*annotation(record), file_state(record)) for record in part]
   how = [schema.VERSION, images.DECODER, PIL.__version__, list(image_size), start]
   return hashlib.sha256(json.dumps([how, rows]).encode()).hexdigest()
 
