@@ -162,6 +162,7 @@ def _prepare_apart(tmp_path, log, *, data="data", die_after=None):
 import os, signal
 from tireid_jax.data import images, prepare, shards
 shards.SHARD_BYTES = 4 * {SIZE[0] * SIZE[1] * 3}
+os.cpu_count = lambda: 2  # so that no more than 8 images are decoded ahead of the shards
 decode = images.decode
 def decode_and_tell(file, size):
   with open({str(tmp_path / log)!r}, "a+") as decoded:
