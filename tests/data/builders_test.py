@@ -1,6 +1,5 @@
 """TFDS builders: pixels as PIL's, rows in the file's order, without TensorFlow at any size."""
 
-import itertools
 import pathlib
 import subprocess
 import sys
@@ -11,7 +10,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from tests.data import trees
-from tireid_jax.data import builders, schema
+from tireid_jax.data import builders, prepare, schema, shards
 
 SIZE = (24, 16)
 REPOSITORY = pathlib.Path(__file__).parents[2]
@@ -24,7 +23,7 @@ def pil_resize(file, size=SIZE):
 @pytest.mark.parametrize("name", schema.LAYOUTS)
 def test_every_record_is_its_entry_with_pil_s_pixels(tmp_path, name):
   root = trees.make_tree(tmp_path, name)
-  folder = builders.build(name, tmp_path, tmp_path / "data", SIZE, show_progress=False)
+  folder = prepare.prepare(name, tmp_path, tmp_path / "data", SIZE, show_progress=False)
   assert str(folder) == str(tmp_path / "data" / name / "24x16" / schema.VERSION)
   path_key = schema.layout_of(name).path_key
   for split in tfds.builder_from_directory(folder).info.splits:
@@ -39,9 +38,9 @@ def test_every_record_is_its_entry_with_pil_s_pixels(tmp_path, name):
 
 
 def test_rows_keep_their_order_across_shards(tmp_path, monkeypatch):
-  monkeypatch.setattr(builders, "SHARD_BYTES", 5 * 24 * 16 * 3)
+  monkeypatch.setattr(shards, "SHARD_BYTES", 5 * 24 * 16 * 3)
   root = trees.make_tree(tmp_path, "rstp_reid")
-  folder = builders.build("rstp_reid", tmp_path, tmp_path / "data", SIZE, show_progress=False)
+  folder = prepare.prepare("rstp_reid", tmp_path, tmp_path / "data", SIZE, show_progress=False)
   builder = tfds.builder_from_directory(folder)
   assert builder.info.splits["train"].shard_lengths == [5, 5, 5, 3]
   expected = [entry["img_path"] for entry in trees.read_entries(root, "rstp_reid") if entry["split"] == "train"]
@@ -65,45 +64,25 @@ print(len(split.images), "tensorflow" in sys.modules)
   assert done.stdout == "16 False\n"
 
 
-@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "1"])
-def test_images_that_are_not_rgb_are_converted_as_pil_does(tmp_path, mode):
-  trees.write_image(tmp_path / "rgb.jpg", np.random.default_rng(0))
-  file = tmp_path / ("image.tiff" if mode == "CMYK" else "image.png")
-  Image.open(tmp_path / "rgb.jpg").convert(mode).save(file)
-  np.testing.assert_array_equal(builders.decode(file, SIZE), pil_resize(file))
-
-
-def test_the_rotation_in_exif_is_left_alone_as_in_the_reference(tmp_path):
-  trees.write_image(tmp_path / "plain.jpg", np.random.default_rng(0))
-  image = Image.open(tmp_path / "plain.jpg")
-  exif = Image.Exif()
-  exif[0x0112] = 6  # orientation: turn by 90 degrees
-  image.save(tmp_path / "turned.png", exif=exif)
-  np.testing.assert_array_equal(
-    builders.decode(tmp_path / "turned.png", SIZE), builders.decode(tmp_path / "plain.jpg", SIZE)
-  )
-
-
-@pytest.mark.parametrize("damage", ["empty", "text", "cut"])
-def test_an_undecodable_image_is_an_error_that_names_it(tmp_path, damage):
-  file = tmp_path / "image.jpg"
-  trees.write_image(file, np.random.default_rng(0))
-  content = file.read_bytes()
-  file.write_bytes({"empty": b"", "text": b"no image", "cut": content[: len(content) // 2]}[damage])
-  with pytest.raises(ValueError, match=r"image\.jpg does not decode as an image"):
-    builders.decode(file, SIZE)
-
-
-def test_decoding_is_bounded_ahead_and_keeps_the_order(tmp_path):
-  trees.write_image(tmp_path / "a.jpg", np.random.default_rng(0))
-  trees.write_image(tmp_path / "b.jpg", np.random.default_rng(1))
-  endless = itertools.cycle([tmp_path / "a.jpg", tmp_path / "b.jpg"])
-  images = list(itertools.islice(builders.decode_all(endless, SIZE), 40))
-  for place, image in enumerate(images):
-    np.testing.assert_array_equal(image, pil_resize(tmp_path / ("a.jpg", "b.jpg")[place % 2]))
-
-
 def test_the_builders_are_known_to_tfds_by_name():
   assert set(builders.BUILDERS) == set(schema.LAYOUTS)
   for name, cls in builders.BUILDERS.items():
     assert tfds.builder_cls(name) is cls
+
+
+def test_a_builder_without_shards_names_the_command(tmp_path):
+  with pytest.raises(ValueError, match="cuhk_pedes is prepared by python -m tireid_jax.data.prepare --config"):
+    tfds.builder("cuhk_pedes", data_dir=tmp_path).download_and_prepare(
+      file_format="array_record", download_config=tfds.download.DownloadConfig(try_download_gcs=False)
+    )
+
+
+def test_a_file_system_without_links_gets_copies(tmp_path, monkeypatch):
+  def refuse(*paths):
+    raise PermissionError
+
+  root = trees.make_tree(tmp_path, "cuhk_pedes")
+  monkeypatch.setattr(builders.os, "link", refuse)
+  folder = prepare.prepare("cuhk_pedes", tmp_path, tmp_path / "data", SIZE, show_progress=False)
+  record = next(iter(tfds.builder_from_directory(folder).as_data_source("train")))
+  np.testing.assert_array_equal(record["image"], pil_resize(root / "imgs" / record["file_path"].decode()))

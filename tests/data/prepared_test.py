@@ -136,8 +136,7 @@ def test_another_tokenizer_than_it_was_prepared_with_is_an_error_with_the_comman
 @pytest.mark.parametrize("largest", [65_535, 65_536, 250_000])
 def test_the_index_holds_ids_of_large_vocabularies(tmp_path, largest):
   tokens = np.array([[1, largest]], np.int32)
-  rest = {"person_id": [0], "caption_image": [0], "captions": ["a"], "file_paths": ["b"]}
-  prepared.write_index(tmp_path, "train", tokens=tokens, **rest)
+  prepared.write_index(tmp_path, "train", tokens=tokens, texts={"captions": ["a"]}, person_id=np.array([0]))
   np.testing.assert_array_equal(prepared.read_index(tmp_path, "train")["tokens"], tokens)
 
 
@@ -145,10 +144,26 @@ def test_an_index_of_other_records_is_noticed(data_dir, tmp_path):
   shutil.copytree(data_dir, tmp_path, dirs_exist_ok=True)
   folder = prepared.prepared_path(tmp_path, "cuhk_pedes", SIZE)
   index = prepared.read_index(folder, "train")
-  index["file_paths"].reverse()
-  prepared.write_index(folder, "train", **index)
-  with pytest.raises(ValueError, match=r"index and records of train .* do not belong together"):
-    prepared.open_split(tmp_path, "cuhk_pedes", SIZE, "train")
+  texts = {key: index.pop(key) for key in ("captions", "file_paths", "cameras", "times")}
+  for spoil in (
+    {"texts": texts | {"file_paths": texts["file_paths"][::-1]}},
+    {"position": index["position"] + 1},
+    {"person_id": index["person_id"][::-1]},
+    {"person_id": index["person_id"][:-1]},
+  ):
+    prepared.write_index(folder, "train", **{"texts": texts} | index | spoil)
+    with pytest.raises(ValueError, match=r"index and records of train .* do not belong together"):
+      prepared.open_split(tmp_path, "cuhk_pedes", SIZE, "train")
+
+
+def test_records_that_end_early_are_an_error_that_names_the_file(data_dir, tmp_path):
+  shutil.copytree(data_dir, tmp_path, dirs_exist_ok=True)
+  images = prepared.open_split(tmp_path, "cuhk_pedes", SIZE, "train", in_memory_bytes=0).images
+  file = next(prepared.prepared_path(tmp_path, "cuhk_pedes", SIZE).glob("*-train.array_record*"))
+  with file.open("r+b") as records:
+    records.truncate(5000)
+  with pytest.raises(ValueError, match=f"{file} ends early"):
+    images[:]
 
 
 def test_the_permutation_is_one_and_stays_the_same_from_version_to_version():

@@ -16,9 +16,6 @@ _HEIGHT_BINS = (32, 64, 128, 192, 256, 384, 512, 1024)
 
 _QUANTILES = {"least": 0, "5%": 0.05, "median": 0.5, "95%": 0.95, "most": 1}
 
-# Bytes of a prepared image besides its pixels: identity, path, captions and tokens, in the record and the index.
-_BYTES_BESIDES = 1024
-
 # Drawn from the same pictures, those of MSMT17.
 _ONE_SOURCE = ("icfg_pedes", "rstp_reid")
 
@@ -163,12 +160,6 @@ def prepared_sibling(data_dir, name):
   others = [other for other in _ONE_SOURCE if name in _ONE_SOURCE and other != name]
   prepared_files = f"*/{schema.VERSION}/{prepared.INFO_FILE}"
   return next((other for other in others if any((pathlib.Path(data_dir) / other).glob(prepared_files))), "")
-
-
-def space_needed(num_images, image_size):
-  """Returns the bytes that a prepared data set takes on disk; `image_size` is (h, w)."""
-  height, width = image_size
-  return num_images * (height * width * 3 + _BYTES_BESIDES)
 
 
 def check_space(folder, num_bytes):

@@ -3,22 +3,26 @@
 import dataclasses
 import hashlib
 import json
+import math
 import pathlib
 import shlex
 
 import numpy as np
 import tensorflow_datasets as tfds
 
-from tireid_jax.data import schema
+from tireid_jax.data import recordfile, schema
 from tireid_jax.data.tokenizer import MAX_LENGTH
 
 # Written last, so a folder without it is no prepared data set.
 INFO_FILE = "dataset.json"
 
+# The doctor's report: text, and a page with pictures.
+REPORT_FILE, REPORT_PAGE = "report.txt", "report.html"
+
 # A split whose images take no more is held in memory. CUHK-PEDES' test split takes 0.42 GiB, its train split 4.7.
 IN_MEMORY_BYTES = 2**30
 
-# Records read at a time, and rows compared with their records, when a split is opened.
+# Images read into memory at a time, and rows compared with their records when a split is opened.
 _CHUNK = 64
 _NUM_CHECKED_ROWS = 8
 
@@ -37,6 +41,7 @@ class Split:
     caption_image: i32[num_captions] row of the image that each caption describes.
     captions: each caption as annotated.
     file_paths: path of each image below the raw folder's `imgs/`.
+    cameras, times: of each image as annotated, "" where that is not said.
     fingerprint: digest of the data set's whole content and, in a split made by holding out identities, of which.
   """
 
@@ -51,28 +56,35 @@ class Split:
   captions: list[str]
   file_paths: list[str]
   fingerprint: str
+  cameras: list[str] = dataclasses.field(default_factory=list)
+  times: list[str] = dataclasses.field(default_factory=list)
 
 
 class RecordImages:
-  """Images of a split, read from its records whenever they are indexed."""
+  """Images of a split, copied from its records whenever they are indexed; nothing of them is kept in memory."""
 
-  def __init__(self, source, image_size, rows=None):
-    """Reads through `source`; `rows` picks some of its records, all if not given."""
-    self._source = source
-    self._rows = np.arange(len(source)) if rows is None else rows
-    self.shape = (len(self._rows), *image_size, 3)
+  def __init__(self, records, file_of_row, positions, image_size):
+    """Row i lies in file number `file_of_row[i]` of some RecordBytes, where its pixels begin at `positions[i]`."""
+    self.shape = (len(positions), *image_size, 3)
     self.nbytes = int(np.prod(self.shape, dtype=np.int64))
+    self._records = records
+    self._file_of_row = file_of_row
+    self._positions = positions
 
   def __len__(self):
     return self.shape[0]
 
   def __getitem__(self, rows):
     """Returns u8[n, h, w, 3] for an array, list or slice of rows."""
-    rows = self._rows[rows]
-    images = np.empty((len(rows), *self.shape[1:]), np.uint8)
-    for image, record in zip(images, self._source.__getitems__(rows.tolist()), strict=True):
-      image[:] = record["image"]
+    files, positions = self._file_of_row[rows], self._positions[rows]
+    images = np.empty((len(files), *self.shape[1:]), np.uint8)
+    for image, file, position in zip(images.reshape(len(files), -1), files.tolist(), positions.tolist(), strict=True):
+      self._records.read_into(image, file, position)
     return images
+
+  def only(self, rows):
+    """Returns some of the images, as RecordImages too."""
+    return RecordImages(self._records, self._file_of_row[rows], self._positions[rows], self.shape[1:3])
 
   def in_memory(self):
     """Returns all of them as one array."""
@@ -156,20 +168,24 @@ def open_split(
   info = dataset_info(data_dir, name, image_size, tokenizer)
   stored = _stored_split(info, split, val_identities)
   folder = prepared_path(data_dir, name, image_size)
-  source = tfds.builder_from_directory(folder).as_data_source(stored)
+  builder = tfds.builder_from_directory(folder)
   index = read_index(folder, stored)
-  _check_rows(folder, stored, source, index)
-  rows = np.arange(len(source))
+  rows = np.arange(len(index["person_id"]))
   if val_identities and stored == "train":
     is_val = np.isin(index["person_id"], _held_out(index["person_id"], val_identities, seed))
     rows = np.flatnonzero(is_val if split == "val" else ~is_val)
   fingerprint = info["fingerprint"]
   if val_identities and stored == "train":  # other identities held out: other labels
     fingerprint = hashlib.sha256(f"{fingerprint} {val_identities} {seed}".encode()).hexdigest()
-  images = RecordImages(source, tuple(info["image_size"]), rows)
+  shards = builder.info.splits[stored]
+  file_of_row = np.repeat(np.arange(len(shards.shard_lengths)), shards.shard_lengths)
+  records = recordfile.RecordBytes(shards.filepaths, math.prod(info["image_size"]) * 3)
+  images = RecordImages(records, file_of_row, index["position"], tuple(info["image_size"]))
+  _check_rows(folder, stored, builder.as_data_source(stored), index, images)
+  images = images.only(rows)
   person_id = index["person_id"][rows]
   identities, labels = np.unique(person_id, return_inverse=True)
-  row_of = np.full(len(source), -1, np.int32)
+  row_of = np.full(len(index["person_id"]), -1, np.int32)
   row_of[rows] = np.arange(len(rows))
   kept = np.flatnonzero(row_of[index["caption_image"]] >= 0)
   return Split(
@@ -184,6 +200,8 @@ def open_split(
     captions=[index["captions"][row] for row in kept],
     file_paths=[index["file_paths"][row] for row in rows],
     fingerprint=fingerprint,
+    cameras=[index["cameras"][row] for row in rows],
+    times=[index["times"][row] for row in rows],
   )
 
 
@@ -192,24 +210,31 @@ def check_split(data_dir, name, image_size, split, *, tokenizer="", val_identiti
   _stored_split(dataset_info(data_dir, name, image_size, tokenizer), split, val_identities)
 
 
-def write_index(folder, split, *, person_id, caption_image, tokens, captions, file_paths):
-  """Writes what is known of a split but its pixels; `read_index` returns the same by name."""
+def write_index(folder, split, *, tokens, texts, **columns):
+  """Writes what is known of a split but its pixels; `read_index` returns the same by name.
+
+  Args:
+    folder: of the prepared data set.
+    split: which of its splits.
+    tokens: i32[num_captions, 77] ids.
+    texts: {"captions", "file_paths", "cameras", "times"}, lists of strings.
+    columns: arrays: "person_id" and "caption_image" as in Split, "position" of each image's pixels in its file, and
+      of the raw image its "size" (h, w) and "digest".
+  """
   # The strings go in as JSON: numpy would pad each to the longest.
-  text = np.frombuffer(json.dumps({"captions": captions, "file_paths": file_paths}).encode(), np.uint8)
   np.savez_compressed(
     _index_file(folder, split),
-    person_id=np.asarray(person_id, np.int32),
-    caption_image=np.asarray(caption_image, np.int32),
     tokens=np.asarray(tokens, np.min_scalar_type(np.max(tokens, initial=0))),
-    text=text,
+    texts=np.frombuffer(json.dumps(texts).encode(), np.uint8),
+    **columns,
   )
 
 
 def read_index(folder, split):
-  """Returns {"person_id", "caption_image", "tokens", "captions", "file_paths"} of a split."""
+  """Returns {name: value} of all that `write_index` was given, the texts among the others."""
   with np.load(_index_file(folder, split), allow_pickle=False) as arrays:
-    index = {key: arrays[key] for key in ("person_id", "caption_image", "tokens")}
-    return index | json.loads(arrays["text"].tobytes())
+    index = dict(arrays)
+  return index | json.loads(index.pop("texts").tobytes())
 
 
 def permutation(num, *key):
@@ -250,13 +275,13 @@ def _held_out(person_id, val_identities, seed):
   return identities[permutation(len(identities), seed)[:val_identities]]
 
 
-def _check_rows(folder, split, source, index):
-  """Compares the index with a few records, so that mixed-up files are noticed before they are trained on."""
-  rows = np.unique(np.linspace(0, len(source) - 1, _NUM_CHECKED_ROWS).astype(int)).tolist()
-  expected = list(zip(index["file_paths"], index["person_id"].tolist(), strict=True))
-  records = source.__getitems__(rows)
-  if len(expected) != len(source) or any(
-    (record["file_path"].decode(), record["person_id"]) != expected[row]
-    for row, record in zip(rows, records, strict=True)
+def _check_rows(folder, split, source, index, images):
+  """Compares a few records as TFDS reads them with the index, so that mixed-up files are noticed before training."""
+  rows = np.unique(np.linspace(0, len(source) - 1, _NUM_CHECKED_ROWS).astype(int))
+  if len(index["person_id"]) != len(source) or any(
+    record["file_path"].decode() != index["file_paths"][row]
+    or record["person_id"] != index["person_id"][row]
+    or not np.array_equal(record["image"], image)
+    for row, record, image in zip(rows, source.__getitems__(rows.tolist()), images[rows], strict=True)
   ):
     raise ValueError(f"index and records of {split} in {folder} do not belong together; remove it and prepare it again")

@@ -11,7 +11,7 @@ from tireid_jax.data import annotations
 from tireid_jax.data.problems import Problem, raise_errors
 
 # Version of the prepared form. Raise it when records or index change, so that sets of the old form are not read.
-VERSION = "1.1.0"
+VERSION = "1.2.0"
 
 SPLITS = ("train", "val", "test")
 

@@ -1,0 +1,180 @@
+"""Image files to pixels of one size, and what is wrong with a file that gives none.
+
+Pixels are to the bit those of PIL's `convert("RGB")` and bilinear `resize`, without regard to aspect, transparency or a
+rotation in EXIF, all as in the reference. Greys of 16 bits are the exception: there PIL clips at 255, and here the high
+byte is taken, as PIL itself does of colours of 16 bits.
+"""
+
+import collections
+import concurrent.futures
+import dataclasses
+import hashlib
+import io
+import itertools
+import os
+import pathlib
+import struct
+import warnings
+import zlib
+
+import numpy as np
+from PIL import Image
+
+# Raise it when the pixels made of a file change, so that none of before are mixed with them.
+DECODER = 1
+
+# Images in flight per decoding thread: enough that the writer never waits, few enough to cost no memory.
+IN_FLIGHT = 4
+
+# What PIL leaves where the data ends before the image does, by format.
+_FILL = {"JPEG": 128, "MPO": 128, "PNG": 0}
+
+# Bytes that a JPEG decoder would take for pixels if some were missing.
+_MORE = b"\x55" * 4096
+_END_OF_JPEG = b"\xff\xd9"
+
+# Width, height, bits and colour type in the header of a PNG file, channels by colour type, and where its chunks begin.
+_PNG_HEADER = struct.Struct(">16xIIBB")
+_PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_PNG_CHUNKS = 8
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Decoded:
+  """What an image file holds.
+
+  Attributes:
+    pixels: u8[h, w, 3] at the size asked for.
+    size: (h, w) of the image in the file.
+    digest: of the file's bytes, hexadecimal.
+  """
+
+  pixels: np.ndarray
+  size: tuple[int, int]
+  digest: str
+
+
+class BadImageError(ValueError):
+  """An image file that gives no pixels.
+
+  Attributes:
+    kind: as in data.problems.
+    detail: what is wrong, to be read after the file's name.
+  """
+
+  def __init__(self, image_file, kind, detail):
+    super().__init__(f"{image_file} {detail}")
+    self.kind = kind
+    self.detail = detail
+
+
+def decode(image_file, image_size):
+  """Returns the Decoded content of a file at (h, w) pixels; raises BadImageError if it has none."""
+  height, width = image_size
+  content = _read(image_file)
+  try:
+    with Image.open(io.BytesIO(content)) as image:
+      own_size = image.height, image.width
+      _check_claims(image)
+      rgb = _rgb(image)
+      if _ends_early(image, content):
+        raise BadImageError(image_file, "truncated image", f"claims {_named(own_size)} pixels but holds fewer")
+      pixels = np.asarray(rgb.resize((width, height), Image.Resampling.BILINEAR))
+  except BadImageError:
+    raise
+  except Exception as error:  # PIL's readers raise whatever a damaged file brings them to
+    if "truncated" in str(error).lower():
+      raise BadImageError(image_file, "truncated image", f"ends early ({error})") from error
+    reason = "no format that is known" if isinstance(error, Image.UnidentifiedImageError) else str(error) or repr(error)
+    raise BadImageError(image_file, "unreadable image", f"does not decode as an image ({reason})") from error
+  return Decoded(pixels, own_size, hashlib.blake2b(content, digest_size=16).hexdigest())
+
+
+def decode_all(image_files, image_size):
+  """Yields, in order, the Decoded content of each file or the BadImageError that it raises, several decoded at once.
+
+  At most IN_FLIGHT results per core wait to be taken.
+  """
+
+  def attempt(file):
+    try:
+      return decode(file, image_size)
+    except BadImageError as error:
+      return error
+
+  num_threads = os.cpu_count() or 1
+  # Threads, since PIL decodes and resizes outside of the interpreter's lock.
+  pool = concurrent.futures.ThreadPoolExecutor(num_threads)
+  with warnings.catch_warnings():
+    # Of transparent palettes, which are read as the reference reads them, and of large images, which are errors here.
+    warnings.filterwarnings("ignore", module="PIL")
+    try:
+      files = iter(image_files)
+      waiting = collections.deque(
+        pool.submit(attempt, file) for file in itertools.islice(files, num_threads * IN_FLIGHT)
+      )
+      while waiting:
+        result = waiting.popleft().result()
+        waiting.extend(pool.submit(attempt, file) for file in itertools.islice(files, 1))
+        yield result
+    finally:
+      pool.shutdown(cancel_futures=True)
+
+
+def _read(image_file):
+  try:
+    content = pathlib.Path(image_file).read_bytes()
+  except (FileNotFoundError, NotADirectoryError) as error:
+    raise BadImageError(image_file, "missing image", "is not there") from error
+  except OSError as error:
+    raise BadImageError(image_file, "unreadable image", f"cannot be read ({error.strerror})") from error
+  if not content:
+    raise BadImageError(image_file, "zero-size image", "has 0 bytes")
+  return content
+
+
+def _check_claims(image):
+  """Raises ValueError for what the header of an image claims, before it is decoded."""
+  if image.width * image.height > Image.MAX_IMAGE_PIXELS:  # PIL itself warns here, and refuses twice as much
+    raise ValueError(f"it claims {_named((image.height, image.width))} pixels, as a decompression bomb does")
+  if image.mode in ("I", "F"):
+    raise ValueError(f"its pixels have 32 bits, and nothing says which value is white (mode {image.mode})")
+
+
+def _rgb(image):
+  if image.mode.startswith("I;16"):
+    image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+  image.load()
+  return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _ends_early(image, content):
+  """Tells a JPEG or PNG file whose header claims more pixels than it holds; PIL fills those up in silence."""
+  fill = _FILL.get(image.format)
+  if fill is None or np.any(np.array(image.getpixel((0, image.height - 1))) != fill):
+    return False
+  return _png_ends_early(content) if image.format == "PNG" else _jpeg_ends_early(image, content)
+
+
+def _jpeg_ends_early(image, content):
+  """Tells a file to whose end bytes can be added that change the image."""
+  end = content.rfind(_END_OF_JPEG)
+  with Image.open(io.BytesIO(content[:end] + _MORE + content[end:])) as longer:
+    return longer.tobytes() != image.tobytes()
+
+
+def _png_ends_early(content):
+  """Tells a file that holds fewer bytes than its header's rows take."""
+  width, height, bits, colour_type = _PNG_HEADER.unpack_from(content)
+  compressed, start = [], _PNG_CHUNKS
+  while start + 8 <= len(content):
+    size, kind = struct.unpack_from(">I4s", content, start)
+    if kind == b"IDAT":
+      compressed.append(content[start + 8 : start + 8 + size])
+    start += size + 12
+  num_bytes = len(zlib.decompressobj().decompress(b"".join(compressed)))
+  return num_bytes < height * (width * bits * _PNG_CHANNELS[colour_type] // 8)
+
+
+def _named(size):
+  return f"{size[0]}x{size[1]}"
