@@ -118,8 +118,15 @@ def _stage(*, losses, **fields):
       "identity": 0.0,  # classification of the training identities
       **losses,
     },
-    "epochs": 1,  # passes over the captions
-    "batch_size": 64,  # pairs, over all devices
+    "epochs": 1,  # passes over what the sampler goes through: captions, identities or images
+    "batch_size": 64,  # captions, each with its image, over all devices
+    "sampler": {
+      # "captions": each once an epoch. "identities" or "images": each once an epoch, with so many of its captions as the
+      # kind's own field says; an image is then encoded once for its captions.
+      "kind": "captions",
+      "captions_per_identity": 4,
+      "captions_per_image": 2,
+    },
     "learning_rate": 1e-5,  # at its peak
     "adam_betas": (0.9, 0.999),
     "adam_eps": 1e-8,

@@ -63,7 +63,7 @@ class _Run:
       say("warning: select_on=test picks the checkpoint on the split that is reported; its figures are optimistic")
     self.batches = pipeline.Batches(
       self.train_split, stage.batch_size, seed=config.seed, num_epochs=stage.epochs,
-      caption_lengths=config.data.caption_lengths,
+      caption_lengths=config.data.caption_lengths, sampler=stage.sampler,
     )  # fmt: skip
     self.steps_per_epoch = self.batches.steps_per_epoch
     self.num_steps = stage.epochs * self.steps_per_epoch

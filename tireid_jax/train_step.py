@@ -28,6 +28,9 @@ LOSS_TERMS = {
 def make_loss(model, loss_weights, *, augment, temperature):
   """Returns loss(trained, frozen, batch, key) -> (f32[], {term: f32[]}).
 
+  A batch has {"images" u8[I, h, w, 3], "tokens" i32[B, L], "person_id" i32[B]}, where image i belongs to the B / I rows
+  of the others from i * B / I on. Its embedding is computed once and repeated, so the losses are those of B pairs.
+
   Args:
     model: CLIP module.
     loss_weights: {name of LOSS_TERMS: weight}, those that are computed.
@@ -42,7 +45,8 @@ def make_loss(model, loss_weights, *, augment, temperature):
     images = augment(augment_key, batch["images"])
     image, text = model.apply(
       variables, images, batch["tokens"], is_training=True, rngs={"dropout": dropout_key}
-    )  # [B, E] each
+    )  # [I, E], [B, E]
+    image = jnp.repeat(image, len(text) // len(image), axis=0)  # [B, E], once for each caption of the image
     params = variables["params"]
     pair = {
       "image": image,
