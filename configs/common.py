@@ -121,8 +121,8 @@ def _stage(*, losses, **fields):
     "epochs": 1,  # passes over what the sampler goes through: captions, identities or images
     "batch_size": 64,  # captions, each with its image, over all devices
     "sampler": {
-      # "captions": each once an epoch. "identities" or "images": each once an epoch, with so many of its captions as the
-      # kind's own field says; an image is then encoded once for its captions.
+      # "captions": each once an epoch. "identities" or "images": each once an epoch, with as many of its captions as
+      # the field below says; an image is then encoded once for its captions.
       "kind": "captions",
       "captions_per_identity": 4,
       "captions_per_image": 2,
@@ -147,6 +147,18 @@ def _stage(*, losses, **fields):
       "erase_probability": 0.5,
       "erase_area": (0.02, 0.4),  # share of the image
       "erase_aspect": (0.3, 3.3),  # height over width
+      # Off here, as in IRRA; in brackets what TBPS-CLIP has, which draws two of its list for each image.
+      "rotation": 0.0,  # degrees to either side, at most [15]
+      "crop_area": (1.0, 1.0),  # share of the image that is cut out and resized to the whole [(0.9, 1)]
+      "crop_aspect": (3 / 4, 4 / 3),  # width over height of what is cut out, over the image's own
+      "brightness": 0.0,  # how far a random factor may be from 1 [0.1]
+      "contrast": 0.0,  # likewise [0.1]
+      "saturation": 0.0,  # likewise [0.1]
+      "hue": 0.0,  # share of the colour circle to either side, at most [0]
+      "jitter_probability": 1.0,  # of the four above, together
+      "grey_probability": 0.0,  # [0.1]
+      "blur_probability": 0.0,  # [0.5, in its second views alone]
+      "blur_sigma": (0.1, 2.0),  # pixels
     },
   }
   unknown = set(fields) - set(stage)
