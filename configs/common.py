@@ -160,6 +160,14 @@ def _stage(*, losses, **fields):
       "blur_probability": 0.0,  # [0.5, in its second views alone]
       "blur_sigma": (0.1, 2.0),  # pixels
     },
+    "augment_text": {
+      "delete_probability": 0.0,  # of each token between the start token and the end token
+      "mask_probability": 0.0,  # likewise, that it becomes the token below
+      # CLIP's vocabulary has no mask. This is its last word, "jekyll", which IRRA too gives up for one; of another
+      # vocabulary choose a word that no caption has.
+      "mask_token": 49_405,
+      "swap_fraction": 0.0,  # exchanges of two tokens, over the caption's tokens; at least one if not 0
+    },
   }
   unknown = set(fields) - set(stage)
   if unknown:

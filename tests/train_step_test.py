@@ -155,4 +155,4 @@ def test_the_learned_temperature_is_used_and_learned_in_stage_0():
 
 def test_an_unknown_loss_is_refused_by_name():
   with pytest.raises(ValueError, match="there is no loss 'triplet'; the losses are sdm, itc"):
-    make_loss(None, {"triplet": 1.0}, augment=None, temperature=0.02)
+    make_loss(None, {"triplet": 1.0}, augment=None, augment_text=None, temperature=0.02)

@@ -4,7 +4,7 @@ import jax
 
 from tireid_jax import config as config_lib
 from tireid_jax import sharding, stages, start, train_step, workdir
-from tireid_jax.data import augment, prepared, sampling
+from tireid_jax.data import augment, augment_text, prepared, sampling
 
 
 def check(config, numbers, run_folder):
@@ -26,6 +26,7 @@ def check(config, numbers, run_folder):
     sampling.check(stage.batch_size, **stage.sampler)
     sharding.check_batch(f"{stage.name}.batch_size", stage.batch_size, mesh, stage.captions_per_image)
     info = _check_data(config, stage, run_folder)
+    augment_text.check(info["tokenizer"], **stage.augment_text)
     named = config.pretrained if stage.init_from == "pretrained" else stage.init_from
     if named not in {f"stage{before}" for before in numbers if before < number}:
       variant = start.find_variant(config, start.find_source(config, stage.init_from, run_folder, number))

@@ -36,6 +36,7 @@ class Stage:
   precision: str
   evaluate_every_epochs: int
   augment: dict
+  augment_text: dict
 
   def __post_init__(self):
     where = f"stage{self.number}"
