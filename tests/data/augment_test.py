@@ -61,7 +61,7 @@ def places(size=(HEIGHT, WIDTH)):
 
 
 def test_the_usual_draws_are_those_of_earlier_versions():
-  # A stopped run that another version goes on with ends as if it had not been stopped.
+  # So that a result can be had again with a later version.
   images = jnp.tile(places(), (8, 1, 1, 1))
   whole = pixels(augmented(jax.random.key(0), images, **USUAL | {"erase_probability": 0.0}))
   is_flipped = whole[:, 24, 13, 1] < whole[:, 24, 12, 1]

@@ -28,7 +28,7 @@ def epoch_of(sampler, epoch):
 
 
 def test_the_order_of_captions_is_the_one_of_earlier_versions():
-  # A stopped run that another version goes on with must meet the captions that it has not seen.
+  # So that a result can be had again with a later version.
   assert epoch_of(make_sampler("captions", 4), 0).tolist() == [[0, 2, 11, 9], [1, 8, 13, 5], [4, 3, 12, 10]]
   assert epoch_of(make_sampler("captions", 4), 1).tolist() == [[5, 12, 3, 13], [7, 8, 11, 2], [4, 1, 10, 0]]
   assert epoch_of(make_sampler("captions", 4, seed=1), 0).tolist() == [[3, 5, 2, 9], [7, 10, 0, 8], [13, 12, 6, 11]]
