@@ -118,8 +118,15 @@ def _stage(*, losses, **fields):
       "identity": 0.0,  # classification of the training identities
       **losses,
     },
-    "epochs": 1,  # passes over the captions
-    "batch_size": 64,  # pairs, over all devices
+    "epochs": 1,  # passes over what the sampler goes through: captions, identities or images
+    "batch_size": 64,  # captions, each with its image, over all devices
+    "sampler": {
+      # "captions": each once an epoch. "identities" or "images": each once an epoch, with as many of its captions as
+      # the field below says; an image is then encoded once for its captions.
+      "kind": "captions",
+      "captions_per_identity": 4,
+      "captions_per_image": 2,
+    },
     "learning_rate": 1e-5,  # at its peak
     "adam_betas": (0.9, 0.999),
     "adam_eps": 1e-8,
@@ -140,6 +147,26 @@ def _stage(*, losses, **fields):
       "erase_probability": 0.5,
       "erase_area": (0.02, 0.4),  # share of the image
       "erase_aspect": (0.3, 3.3),  # height over width
+      # Off here, as in IRRA; in brackets what TBPS-CLIP has, which draws two of its list for each image.
+      "rotation": 0.0,  # degrees to either side, at most [15]
+      "crop_area": (1.0, 1.0),  # share of the image that is cut out and resized to the whole [(0.9, 1)]
+      "crop_aspect": (3 / 4, 4 / 3),  # width over height of what is cut out, over the image's own
+      "brightness": 0.0,  # how far a random factor may be from 1 [0.1]
+      "contrast": 0.0,  # likewise [0.1]
+      "saturation": 0.0,  # likewise [0.1]
+      "hue": 0.0,  # share of the colour circle to either side, at most [0]
+      "jitter_probability": 1.0,  # of the four above, together
+      "grey_probability": 0.0,  # [0.1]
+      "blur_probability": 0.0,  # [0.5, in its second views alone]
+      "blur_sigma": (0.1, 2.0),  # pixels
+    },
+    "augment_text": {
+      "delete_probability": 0.0,  # of each token between the start token and the end token
+      "mask_probability": 0.0,  # likewise, that it becomes the token below
+      # CLIP's vocabulary has no mask. This is its last word, "jekyll", which IRRA too gives up for one; of another
+      # vocabulary choose a word that no caption has.
+      "mask_token": 49_405,
+      "swap_fraction": 0.0,  # exchanges of two tokens, over the caption's tokens; at least one if not 0
     },
   }
   unknown = set(fields) - set(stage)

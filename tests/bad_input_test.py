@@ -54,6 +54,7 @@ FLAGS = [
   (["--config.data.image_size=(96,48)"], ["rstp_reid at 96x48 is not prepared"]),
   (["--stage=2"], ["stage 2 starts from stage 1", "run --stage=1 first or set --config.stage2.init_from=pretrained"]),
   (["--config.stage1.batch_size=4000"], ["4000"]),
+  (["--config.stage1.sampler.kind=image"], ["sampler.kind is 'image'; it must be one of captions, identities, images"]),
   (["--config.select_on=tst"], ["select_on is 'tst' (did you mean 'test'?)"]),
   (["--config.mesh.data=3"], ["mesh is data=3, fsdp=1, model=1, which does not divide the 1 devices"]),
 ]
@@ -135,6 +136,8 @@ def test_prepare_refuses_broken_raw_data_and_leaves_nothing(tmp_path, fault):
 LATE = [
   ["--config.stage2.trains=('parms',)"],
   ["--config.stage2.augment.flip=2.0"],
+  ["--config.stage2.augment_text.mask_probability=0.1", "--config.stage2.augment_text.mask_token=0"],
+  ["--config.stage2.sampler.kind=images", "--config.stage2.sampler.captions_per_image=3"],
   ["--config.stage2.batch_size=0"],
   ["--config.model.remat=some"],
   ["--config.select_on=val", "--config.data.val_identities=2"],

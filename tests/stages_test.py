@@ -72,6 +72,10 @@ def test_a_path_that_the_model_lacks_is_refused():
     ({"learning_rate": -1e-5}, "stage2.learning_rate is -1e-05; it must not be negative"),
     ({"schedule_by": "hour"}, "stage2.schedule_by is 'hour'; it must be one of step, epoch"),
     ({"losses": dict.fromkeys(("sdm", "itc", "itc_plain", "cmpm", "identity"), 0.0)}, "stage2.losses are all 0"),
+    (
+      {"losses": {"itc_plain": 1.0}, "sampler": {"kind": "images", "captions_per_image": 2}},
+      "stage2.losses.itc_plain takes for negatives what stage2.sampler.kind=images puts together",
+    ),
     ({"trains": ("prompts",)}, "add 'params/id_head' to --config.stage2.trains"),
   ],
 )

@@ -8,9 +8,10 @@ import pytest
 from tests.training import Setup, make_batch, make_stage
 from tireid_jax.models.prompts import PromptSpec
 from tireid_jax.models.variants import Tower, Variant
-from tireid_jax.stages import FROZEN, combine
+from tireid_jax.stages import FROZEN, combine, partition
 from tireid_jax.train_step import LOSS_TERMS, make_loss
 
+ONE_BLOCK = Variant(Tower(32, 1, 2), Tower(32, 1, 2), patch_size=4, embedding_size=16)
 # Wide enough that matrix products, not what surrounds them, are what the compiler counts.
 WIDE = Variant(Tower(128, 4, 4), Tower(128, 4, 4), patch_size=4, embedding_size=64)
 
@@ -95,6 +96,52 @@ def test_gradient_norms_are_of_each_group_alone():
   chex.assert_trees_all_equal(combine(trained, frozen), setup.state.variables)
 
 
+@pytest.fixture(scope="module")
+def one_block():
+  """A Setup, and batch -> ((total, terms), gradients of everything)."""
+  stage = make_stage(2, trains=("prompts", "params"), losses={"sdm": 1.0, "itc": 1.0, "identity": 1.0})
+  setup = Setup(stage, variant=ONE_BLOCK, prompts=PromptSpec(2, 2, depth=1), scan_blocks=False)
+  compiled = jax.jit(jax.value_and_grad(setup.loss, has_aux=True))
+  parts = partition(setup.state.variables, setup.labels)
+  return setup, lambda batch: compiled(*parts, batch, jax.random.key(0))
+
+
+def assert_equal_but_for_rounding(one, other):
+  (_, terms), gradients = one
+  (_, other_terms), other_gradients = other
+  chex.assert_trees_all_close(terms, other_terms, rtol=1e-5)
+  largest = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(gradients))
+  chex.assert_trees_all_close(gradients, other_gradients, rtol=1e-3, atol=1e-6 * largest)
+
+
+def test_padding_captions_to_their_longest_or_to_77_gives_the_same_loss_and_gradients(one_block):
+  _, loss_and_gradients = one_block
+  short = make_batch(length=12)
+  long = short | {"tokens": jnp.pad(short["tokens"], ((0, 0), (0, 77 - 12)))}
+  assert_equal_but_for_rounding(loss_and_gradients(short), loss_and_gradients(long))
+
+
+def test_an_image_encoded_once_for_its_captions_gives_the_loss_and_gradients_of_one_for_each(one_block):
+  _, loss_and_gradients = one_block
+  batch = make_batch()
+  person_id = jnp.repeat(batch["person_id"][:4], 2)
+  grouped = batch | {"images": batch["images"][:4], "person_id": person_id}
+  repeated = batch | {"images": jnp.repeat(batch["images"][:4], 2, axis=0), "person_id": person_id}
+  assert_equal_but_for_rounding(loss_and_gradients(grouped), loss_and_gradients(repeated))
+
+
+def test_an_image_encoded_once_for_its_captions_costs_once(one_block):
+  setup, _ = one_block
+
+  def count(batch):
+    arguments = (*partition(setup.state.variables, setup.labels), batch, jax.random.key(0))
+    return jax.jit(setup.loss).lower(*arguments).cost_analysis()["flops"]
+
+  whole = make_batch(batch_size=64, length=33)  # as many tokens as an image has
+  grouped = whole | {"images": whole["images"][:32]}
+  assert 0.7 < count(grouped) / count(whole) < 0.8
+
+
 def test_the_learned_temperature_is_used_and_learned_in_stage_0():
   setup = Setup(make_stage(0, warmup_epochs=0.0))
   state, metrics = run_steps(setup, 1)
@@ -108,4 +155,4 @@ def test_the_learned_temperature_is_used_and_learned_in_stage_0():
 
 def test_an_unknown_loss_is_refused_by_name():
   with pytest.raises(ValueError, match="there is no loss 'triplet'; the losses are sdm, itc"):
-    make_loss(None, {"triplet": 1.0}, augment=None, temperature=0.02)
+    make_loss(None, {"triplet": 1.0}, augment=None, augment_text=None, temperature=0.02)

@@ -51,6 +51,7 @@ class Setup:
       self.model,
       stage.active_losses,
       augment=lambda key, images: normalise(images),
+      augment_text=lambda key, tokens: tokens,
       temperature=None if stage.learns_temperature else 0.02,
     )
     self.step = make_train_step(self.loss, self.optimizer, self.labels, jax.random.key(0))

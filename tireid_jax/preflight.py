@@ -4,7 +4,7 @@ import jax
 
 from tireid_jax import config as config_lib
 from tireid_jax import sharding, stages, start, train_step, workdir
-from tireid_jax.data import augment, prepared
+from tireid_jax.data import augment, augment_text, prepared, sampling
 
 
 def check(config, numbers, run_folder):
@@ -23,8 +23,10 @@ def check(config, numbers, run_folder):
     train_step.check_losses(stage.active_losses)
     augment.check(**stage.augment)
     workdir.check(run_folder, config, number)
-    sharding.check_batch(f"{stage.name}.batch_size", stage.batch_size, mesh)
+    sampling.check(stage.batch_size, **stage.sampler)
+    sharding.check_batch(f"{stage.name}.batch_size", stage.batch_size, mesh, stage.captions_per_image)
     info = _check_data(config, stage, run_folder)
+    augment_text.check(info["tokenizer"], **stage.augment_text)
     named = config.pretrained if stage.init_from == "pretrained" else stage.init_from
     if named not in {f"stage{before}" for before in numbers if before < number}:
       variant = start.find_variant(config, start.find_source(config, stage.init_from, run_folder, number))

@@ -69,12 +69,14 @@ def batch_devices(mesh):
   return mesh.shape["data"] * mesh.shape["fsdp"]
 
 
-def check_batch(field, batch_size, mesh):
-  """Raises ValueError if the batch cannot be split evenly over the mesh."""
-  if batch_size % batch_devices(mesh):
+def check_batch(field, batch_size, mesh, captions_per_image=1):
+  """Raises ValueError if the batch, images with all their captions, cannot be split evenly over the mesh."""
+  multiple = batch_devices(mesh) * captions_per_image
+  if batch_size % multiple:
+    shares = f" into whole images of {captions_per_image} captions" if captions_per_image > 1 else ""
     raise ValueError(
-      f"{field} is {batch_size}, which the {batch_devices(mesh)} devices along data and fsdp do not divide; "
-      f"set --config.{field} to a multiple of {batch_devices(mesh)}"
+      f"{field} is {batch_size}, which the {batch_devices(mesh)} devices along data and fsdp do not divide{shares}; "
+      f"set --config.{field} to a multiple of {multiple}"
     )
 
 

@@ -20,6 +20,7 @@ class Stage:
   losses: dict[str, float]
   epochs: int
   batch_size: int
+  sampler: dict
   learning_rate: float
   adam_betas: tuple[float, float]
   adam_eps: float
@@ -35,6 +36,7 @@ class Stage:
   precision: str
   evaluate_every_epochs: int
   augment: dict
+  augment_text: dict
 
   def __post_init__(self):
     where = f"stage{self.number}"
@@ -49,6 +51,11 @@ class Stage:
         raise ValueError(f"{where}.{field} is {getattr(self, field)!r}; it must be one of {', '.join(allowed)}")
     if len(self.adam_betas) != 2:
       raise ValueError(f"{where}.adam_betas is {self.adam_betas}; it must be two numbers, as (0.9,0.999)")
+    if "itc_plain" in self.active_losses and self._captions_together > 1:
+      raise ValueError(
+        f"{where}.losses.itc_plain takes for negatives what {where}.sampler.kind={self.sampler['kind']} puts together; "
+        f"use --config.{where}.losses.itc=1.0 instead, or --config.{where}.sampler.kind=captions"
+      )
     if not self.active_losses:
       raise ValueError(f"{where}.losses are all 0; give at least one a weight, as --config.{where}.losses.sdm=1.0")
     if self.uses_identities and not _covers(self.trains, "params/id_head"):
@@ -64,6 +71,16 @@ class Stage:
   def active_losses(self):
     """{name: weight} of the losses that are computed."""
     return {name: weight for name, weight in self.losses.items() if weight != 0}
+
+  @property
+  def captions_per_image(self):
+    """How many captions on end a batch has for each of its images."""
+    return self.sampler["captions_per_image"] if self.sampler["kind"] == "images" else 1
+
+  @property
+  def _captions_together(self):
+    """How many captions of one identity a batch has at least."""
+    return self.sampler["captions_per_identity"] if self.sampler["kind"] == "identities" else self.captions_per_image
 
   @property
   def uses_identities(self):

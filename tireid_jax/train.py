@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from tireid_jax import checkpoint, hooks, optim, preflight, retrieval, sharding, stages, start, workdir
 from tireid_jax import config as config_lib
-from tireid_jax.data import augment, pipeline, prepared
+from tireid_jax.data import augment, augment_text, pipeline, prepared
 from tireid_jax.log import MetricWriter
 from tireid_jax.models import variants
 from tireid_jax.progress import bar, say
@@ -63,7 +63,7 @@ class _Run:
       say("warning: select_on=test picks the checkpoint on the split that is reported; its figures are optimistic")
     self.batches = pipeline.Batches(
       self.train_split, stage.batch_size, seed=config.seed, num_epochs=stage.epochs,
-      caption_lengths=config.data.caption_lengths,
+      caption_lengths=config.data.caption_lengths, sampler=stage.sampler,
     )  # fmt: skip
     self.steps_per_epoch = self.batches.steps_per_epoch
     self.num_steps = stage.epochs * self.steps_per_epoch
@@ -136,6 +136,7 @@ class _Run:
       self.model,
       self.stage.active_losses,
       augment=lambda key, images: augment.augment(key, images, **self.stage.augment),
+      augment_text=lambda key, tokens: augment_text.augment_text(key, tokens, **self.stage.augment_text),
       temperature=None if self.stage.learns_temperature else self.config.temperature,
     )
     return jax.jit(

@@ -25,13 +25,17 @@ LOSS_TERMS = {
 }
 
 
-def make_loss(model, loss_weights, *, augment, temperature):
+def make_loss(model, loss_weights, *, augment, augment_text, temperature):
   """Returns loss(trained, frozen, batch, key) -> (f32[], {term: f32[]}).
+
+  A batch has {"images" u8[I, h, w, 3], "tokens" i32[B, L], "person_id" i32[B]}, where image i belongs to the B / I rows
+  of the others from i * B / I on. Its embedding is computed once and repeated, so the losses are those of B pairs.
 
   Args:
     model: CLIP module.
     loss_weights: {name of LOSS_TERMS: weight}, those that are computed.
     augment: (key, images u8[B, h, w, 3]) -> f32[B, h, w, 3] normalised.
+    augment_text: (key, tokens i32[B, L]) -> i32[B, L].
     temperature: of the losses; None for the model's own learned one.
   """
   check_losses(loss_weights)
@@ -39,10 +43,13 @@ def make_loss(model, loss_weights, *, augment, temperature):
   def loss(trained, frozen, batch, key):
     variables = combine(trained, frozen)
     augment_key, dropout_key = jax.random.split(key)
+    # A third key beside the two, which are as they were before it.
+    tokens = augment_text(jax.random.fold_in(key, 2), batch["tokens"])
     images = augment(augment_key, batch["images"])
     image, text = model.apply(
-      variables, images, batch["tokens"], is_training=True, rngs={"dropout": dropout_key}
-    )  # [B, E] each
+      variables, images, tokens, is_training=True, rngs={"dropout": dropout_key}
+    )  # [I, E], [B, E]
+    image = jnp.repeat(image, len(text) // len(image), axis=0)  # [B, E], once for each caption of the image
     params = variables["params"]
     pair = {
       "image": image,

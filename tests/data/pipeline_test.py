@@ -1,11 +1,12 @@
 """Batches: a function of seed and step, every caption once an epoch, the same whatever the number of processes."""
 
+import functools
 import threading
 
 import numpy as np
 import pytest
 
-from tireid_jax.data import pipeline, prepared, tokenizer
+from tireid_jax.data import pipeline, prepared, sampling, tokenizer
 
 LENGTHS = (6, 9, 77)
 
@@ -32,6 +33,10 @@ def make_split(num_images=7, captions_per_image=2, longest=6):
 
 def make_batches(split, batch_size=4, seed=0, **settings):
   return pipeline.Batches(split, batch_size, seed=seed, caption_lengths=LENGTHS, **settings)
+
+
+def sampler(kind):
+  return {"kind": kind, "captions_per_identity": 2, "captions_per_image": 2}
 
 
 def captions_of(batch, split):
@@ -94,11 +99,27 @@ def test_a_batch_depends_on_seed_and_step_alone():
     assert any((other(step)["person_id"] != steps[step]["person_id"]).any() for step in range(3))
 
 
+def test_grouped_images_come_once_for_all_their_captions():
+  split = make_split(num_images=6)
+  with make_batches(split, sampler=sampler("images")) as batches:
+    assert batches.steps_per_epoch == 3
+    seen = []
+    for step in range(3):
+      batch = batches(step)
+      images = batch["images"][:, 0, 0, 0]
+      captions = captions_of(batch, split)
+      assert split.caption_image[captions].tolist() == np.repeat(images, 2).tolist() == batch["person_id"].tolist()
+      seen += captions
+  assert sorted(seen) == list(range(12))
+
+
+@pytest.mark.parametrize("kind", sampling.KINDS)
 @pytest.mark.parametrize("process_count", [2, 4])
-def test_the_rows_of_all_processes_make_the_batch_of_one(process_count):
-  split = make_split()
-  whole = make_batches(split)
-  parts = [make_batches(split, process_index=index, process_count=process_count) for index in range(process_count)]
+def test_the_rows_of_all_processes_make_the_batch_of_one(process_count, kind):
+  split = make_split(num_images=9)
+  make = functools.partial(make_batches, split, batch_size=8, sampler=sampler(kind))
+  whole = make()
+  parts = [make(process_index=index, process_count=process_count) for index in range(process_count)]
   for step in range(6):
     shares = [part(step) for part in parts]
     assert_same({key: np.concatenate([share[key] for share in shares]) for key in shares[0]}, whole(step))
@@ -136,6 +157,8 @@ def test_fewer_captions_than_a_batch_is_an_error():
 def test_a_batch_that_processes_cannot_share_is_an_error():
   with pytest.raises(ValueError, match="batch_size 4 must be a multiple of the 3 processes"):
     make_batches(make_split(), process_count=3)
+  with pytest.raises(ValueError, match="multiple of the 4 processes with 2 captions of each image"):
+    make_batches(make_split(), process_count=4, sampler=sampler("images"))
 
 
 @pytest.mark.parametrize("lengths", [(), (8, 4, 77), (4, 8), (77, 77), (0, 77)])

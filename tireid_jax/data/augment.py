@@ -1,58 +1,154 @@
 """Normalisation and augmentation of a batch of images, in JAX, for the inside of a jitted step."""
 
+import dataclasses
 import math
 
 import jax
 import jax.numpy as jnp
 
+from tireid_jax.data import colour, geometry
+
 # Channel means and deviations of CLIP's training images, for values from 0 to 1.
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 
-# Draws of a rectangle's area and aspect before random erasing gives up, as in torchvision.
+# Draws of a rectangle's area and aspect before random erasing or cropping gives up, as in torchvision.
 NUM_ATTEMPTS = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+  """What is drawn for each training image. The fields are those of `stageN.augment` in configs/common.py."""
+
+  flip: float
+  pad: int
+  erase_probability: float
+  erase_area: tuple[float, float]
+  erase_aspect: tuple[float, float]
+  rotation: float
+  crop_area: tuple[float, float]
+  crop_aspect: tuple[float, float]
+  brightness: float
+  contrast: float
+  saturation: float
+  hue: float
+  jitter_probability: float
+  grey_probability: float
+  blur_probability: float
+  blur_sigma: tuple[float, float]
+
+  def __post_init__(self):
+    for name in ("erase_area", "erase_aspect", "crop_area", "crop_aspect", "blur_sigma"):
+      if len(getattr(self, name)) != 2:
+        raise ValueError(f"augment.{name} is (lowest, highest), got {getattr(self, name)}")
+    for name in ("flip", "erase_probability", "jitter_probability", "grey_probability", "blur_probability"):
+      if not 0 <= getattr(self, name) <= 1:
+        raise ValueError(f"augment.{name} is a probability from 0 to 1, got {getattr(self, name)}")
+    if self.pad < 0:
+      raise ValueError(f"augment.pad is a number of pixels from 0, got {self.pad}")
+    for name in ("erase_area", "crop_area"):
+      lowest, highest = getattr(self, name)
+      if not 0 < lowest <= highest <= 1:
+        raise ValueError(f"augment.{name} is (lowest, highest) fraction between 0 and 1, got {getattr(self, name)}")
+    for name, what in (("erase_aspect", "ratio"), ("blur_sigma", "number of pixels")):
+      lowest, highest = getattr(self, name)
+      if not 0 < lowest <= highest:
+        raise ValueError(f"augment.{name} is (lowest, highest) {what} above 0, got {getattr(self, name)}")
+    if not 0 < self.crop_aspect[0] <= 1 <= self.crop_aspect[1]:
+      raise ValueError(f"augment.crop_aspect is (lowest, highest) ratio, with 1 between, got {self.crop_aspect}")
+    if not 0 <= self.rotation <= 180:
+      raise ValueError(f"augment.rotation is a number of degrees from 0 to 180, got {self.rotation}")
+    for name in ("brightness", "contrast", "saturation"):
+      if getattr(self, name) < 0:
+        raise ValueError(f"augment.{name} is how far a factor may be from 1, at least 0, got {getattr(self, name)}")
+    if not 0 <= self.hue <= 0.5:
+      raise ValueError(f"augment.hue is a share of the colour circle from 0 to 0.5, got {self.hue}")
+
+  @property
+  def jitter(self):
+    """{name: spread} of what `colour.jitter` takes."""
+    return {name: getattr(self, name) for name in ("brightness", "contrast", "saturation", "hue")}
+
+
+def check(**settings):
+  """Raises ValueError for a setting that `augment` cannot have."""
+  Augmentation(**settings)
 
 
 def normalise(images, *, mean=MEAN, std=STD):
   """Returns u8[..., h, w, 3] images as f32 of zero mean and unit deviation over CLIP's training images."""
-  mean, std = _channels(mean, images.ndim), _channels(std, images.ndim)
-  return (images.astype(jnp.float32) / 255.0 - mean) / std
+  return _standardise(_to_unit(images), mean, std)
 
 
-def augment(key, images, *, flip, pad, erase_probability, erase_area, erase_aspect, mean=MEAN, std=STD):
-  """Returns f32[B, h, w, 3] normalised images, flipped, shifted and with a rectangle erased at random.
+def augment(key, images, *, mean=MEAN, std=STD, **settings):
+  """Returns f32[B, h, w, 3] normalised images, each changed at random.
 
-  An image is flipped, padded with black and cropped back to its size, normalised, and then erased: the order and the
-  rules of the reference, whose fill is the channel means written into the already normalised image. Row i draws from
-  `key` and i alone, so the result does not depend on how the batch is spread over devices.
+  By the rules of the reference an image is flipped, padded with black and cropped back to its size, normalised, and
+  then erased; its fill is the channel means written into the already normalised image. Before normalisation stands
+  what TBPS-CLIP draws from, by torchvision's rules: rotation, a crop resized to the image, colour jitter, grey, blur.
+  Row i draws from `key` and i alone, so the result does not depend on how the batch is spread over devices, and what is
+  off neither costs anything nor changes what the others draw.
 
   Args:
     key: key of the step.
     images: u8[B, h, w, 3].
-    flip: probability of a horizontal flip.
-    pad: pixels of black on each side before the crop.
-    erase_probability: probability that a rectangle is erased.
-    erase_area: (lowest, highest) fraction of the image that the rectangle covers.
-    erase_aspect: (lowest, highest) height of the rectangle over its width; log-uniform.
     mean, std: of each channel, for values from 0 to 1.
+    **settings: fields of Augmentation.
 
-  Everything but `key` and `images` is static. With both probabilities and `pad` 0 the result is `normalise(images)`.
+  Everything but `key` and `images` is static. With everything off the result is `normalise(images)`.
   """
-  check(flip, pad, erase_probability, erase_area, erase_aspect)
+  chosen = Augmentation(**settings)
 
   def one(row, image):
-    flip_key, crop_key, erase_key = jax.random.split(jax.random.fold_in(key, row), 3)
-    if flip:
-      image = jnp.where(jax.random.bernoulli(flip_key, flip), image[:, ::-1], image)
-    if pad:
-      image = _shift(crop_key, image, pad)
-    image = normalise(image, mean=mean, std=std)
-    if erase_probability:
-      erased = _rectangle(erase_key, image.shape[:2], erase_probability, erase_area, erase_aspect)
+    row_key = jax.random.fold_in(key, row)
+    flip_key, shift_key, erase_key = jax.random.split(row_key, 3)
+    # Not 0 to 2, which would give the keys above again.
+    rotation_key, crop_key, jitter_key, grey_key, blur_key = (jax.random.fold_in(row_key, n) for n in range(3, 8))
+    if chosen.flip:
+      image = jnp.where(jax.random.bernoulli(flip_key, chosen.flip), image[:, ::-1], image)
+    if chosen.pad:
+      image = _shift(shift_key, image, chosen.pad)
+    if chosen.rotation:
+      degrees = jax.random.uniform(rotation_key, minval=-chosen.rotation, maxval=chosen.rotation)
+      image = geometry.rotate(image, degrees)
+    image = _to_unit(image)
+    if chosen.crop_area[0] < 1:
+      image = geometry.crop(image, *_crop_window(crop_key, image.shape[:2], chosen.crop_area, chosen.crop_aspect))
+    if any(chosen.jitter.values()) and chosen.jitter_probability:
+      image = _sometimes(
+        jitter_key, chosen.jitter_probability, lambda key: colour.jitter(key, image, **chosen.jitter), image
+      )
+    if chosen.grey_probability:
+      image = _sometimes(grey_key, chosen.grey_probability, lambda _: colour.grey(image), image)
+    if chosen.blur_probability:
+      image = _sometimes(blur_key, chosen.blur_probability, lambda key: _blur(key, image, chosen.blur_sigma), image)
+    image = _standardise(image, mean, std)
+    if chosen.erase_probability:
+      erased = _rectangle(erase_key, image.shape[:2], chosen.erase_probability, chosen.erase_area, chosen.erase_aspect)
       image = jnp.where(erased[:, :, None], _channels(mean, image.ndim), image)
     return image
 
   return jax.vmap(one)(jnp.arange(images.shape[0]), images)
+
+
+def _to_unit(images):
+  """Returns u8 values as f32 from 0 to 1."""
+  return images.astype(jnp.float32) / 255.0
+
+
+def _standardise(images, mean, std):
+  return (images - _channels(mean, images.ndim)) / _channels(std, images.ndim)
+
+
+def _sometimes(key, probability, change, image):
+  """Returns change(key), with that probability, or the image."""
+  chance_key, change_key = jax.random.split(key)
+  return jnp.where(jax.random.bernoulli(chance_key, probability), change(change_key), image)
+
+
+def _blur(key, image, sigma):
+  """Returns the image under a Gaussian of uniform sigma; beyond three of the largest it has no weight to speak of."""
+  return colour.blur(image, jax.random.uniform(key, minval=sigma[0], maxval=sigma[1]), radius=math.ceil(3 * sigma[1]))
 
 
 def _channels(values, ndim):
@@ -91,17 +187,21 @@ def _rectangle(key, size, probability, area, aspect):
   return is_erased & inside_rows & inside_columns  # [h, w]
 
 
-def check(flip, pad, erase_probability, erase_area, erase_aspect):
-  """Raises ValueError for a setting that `augment` cannot have."""
-  for name, value in (("erase_area", erase_area), ("erase_aspect", erase_aspect)):
-    if len(value) != 2:
-      raise ValueError(f"augment.{name} is (lowest, highest), got {value}")
-  for name, value in (("flip", flip), ("erase_probability", erase_probability)):
-    if not 0 <= value <= 1:
-      raise ValueError(f"augment.{name} is a probability from 0 to 1, got {value}")
-  if pad < 0:
-    raise ValueError(f"augment.pad is a number of pixels from 0, got {pad}")
-  if not 0 < erase_area[0] <= erase_area[1] <= 1:
-    raise ValueError(f"augment.erase_area is (lowest, highest) fraction between 0 and 1, got {erase_area}")
-  if not 0 < erase_aspect[0] <= erase_aspect[1]:
-    raise ValueError(f"augment.erase_aspect is (lowest, highest) ratio above 0, got {erase_aspect}")
+def _crop_window(key, size, area, aspect):
+  """Returns (top, left, height, width) of a random rectangle of the image.
+
+  Of NUM_ATTEMPTS draws the first that the image holds is taken; if it holds none, the whole image.
+  """
+  height, width = size
+  area_key, aspect_key, top_key, left_key = jax.random.split(key, 4)
+  areas = jax.random.uniform(area_key, (NUM_ATTEMPTS,), minval=area[0], maxval=area[1])
+  log_aspects = jax.random.uniform(aspect_key, (NUM_ATTEMPTS,), minval=math.log(aspect[0]), maxval=math.log(aspect[1]))
+  heights = jnp.round(height * jnp.sqrt(areas / jnp.exp(log_aspects))).astype(jnp.int32)
+  widths = jnp.round(width * jnp.sqrt(areas * jnp.exp(log_aspects))).astype(jnp.int32)
+  fits = (heights > 0) & (heights <= height) & (widths > 0) & (widths <= width)
+  first = jnp.argmax(fits)
+  height_drawn = jnp.where(fits[first], heights[first], height)
+  width_drawn = jnp.where(fits[first], widths[first], width)
+  top = jax.random.randint(top_key, (), 0, height - height_drawn + 1)
+  left = jax.random.randint(left_key, (), 0, width - width_drawn + 1)
+  return top, left, height_drawn, width_drawn

@@ -5,7 +5,7 @@ import threading
 
 import numpy as np
 
-from tireid_jax.data import prepared, tokenizer
+from tireid_jax.data import sampling, tokenizer
 
 # Batches read ahead of the step: one for the accelerator to take, one in the making.
 READ_AHEAD = 2
@@ -14,15 +14,15 @@ READ_AHEAD = 2
 class Batches:
   """Training batches by step: `batches(step)` depends on the seed and the step alone.
 
-  Every epoch shuffles the captions anew and takes each once, with its image; the captions that would not fill the last
-  batch of an epoch are left out of it. Consecutive steps are read ahead in a background thread; `close`, or leaving the
-  `with` block, ends it.
+  Which captions an epoch takes, and with which others, is the sampler's (data/sampling.py). Consecutive steps are read
+  ahead in a background thread; `close`, or leaving the `with` block, ends it.
 
   Args:
     split: Split to draw from.
     batch_size: B, over all processes.
     seed: whole number that the order follows from.
     caption_lengths: ascending, the last at least every caption's; a batch is padded to the least that holds it.
+    sampler: as stageN.sampler; shuffled captions if not given.
     num_epochs: ends after so many; None for no end.
     process_index, process_count: this process gets rows index * B / count and on of each batch. The captions' length is
       that of the whole batch, so that all processes agree on the shape.
@@ -36,30 +36,26 @@ class Batches:
     *,
     seed,
     caption_lengths,
+    sampler=sampling.CAPTIONS,
     num_epochs=None,
     process_index=0,
     process_count=1,
     read_ahead=READ_AHEAD,
   ):
-    num_captions = len(split.tokens)
-    if num_captions < batch_size:
-      raise ValueError(
-        f"batch_size {batch_size} is more than the {num_captions} captions of {split.name} {split.split}; make it less"
-      )
     self._split = split
-    self._seed = seed
-    self._batch_size = batch_size
-    self._rows = _process_rows(batch_size, process_index, process_count)
+    self._captions = sampling.make_sampler(split, batch_size, seed, **sampler)
+    self._captions_per_image = self._captions.captions_per_image
+    self._rows = _process_rows(batch_size, process_index, process_count, self._captions_per_image)
     self._buckets = _Buckets(split.tokens, caption_lengths)
-    self._epoch, self._order = -1, np.arange(0)  # the order of captions in the epoch last read
-    self.steps_per_epoch = num_captions // batch_size
+    self.steps_per_epoch = self._captions.steps_per_epoch
     self.num_steps = None if num_epochs is None else num_epochs * self.steps_per_epoch
     self._read = _ReadAhead(self._load, read_ahead, self.num_steps)
 
   def __call__(self, step):
     """Returns {"images": u8[B, h, w, 3], "tokens": i32[B, L], "person_id": i32[B] labels} of one step, from 0.
 
-    B counts this process' rows only.
+    B counts this process' rows only. Where the sampler groups by image, `images` are fewer: one for each
+    `captions_per_image` rows on end of the others.
     """
     if step < 0 or (self.num_steps is not None and step >= self.num_steps):
       raise ValueError(f"step {step} is not among the steps 0 to {self.num_steps} of these batches")
@@ -81,17 +77,10 @@ class Batches:
     captions = captions[self._rows]
     images = self._split.caption_image[captions]
     return {
-      "images": self._split.images[images],
+      "images": self._split.images[images[:: self._captions_per_image]],
       "tokens": self._split.tokens[captions, :length],
       "person_id": self._split.labels[images],
     }
-
-  def _captions(self, step):
-    """Returns the rows of captions of one step's whole batch."""
-    epoch, place = divmod(step, self.steps_per_epoch)
-    if epoch != self._epoch:
-      self._epoch, self._order = epoch, prepared.permutation(len(self._split.tokens), self._seed, epoch)
-    return self._order[place * self._batch_size : (place + 1) * self._batch_size]
 
 
 def image_batches(split, batch_size, *, process_index=0, process_count=1, read_ahead=READ_AHEAD):
@@ -196,9 +185,10 @@ class _ReadAhead:
     self._waiting.clear()
 
 
-def _process_rows(batch_size, process_index, process_count):
-  """Returns the slice of a batch that one of several processes reads."""
-  if batch_size < 1 or batch_size % process_count:
-    raise ValueError(f"batch_size {batch_size} must be a multiple of the {process_count} processes")
+def _process_rows(batch_size, process_index, process_count, captions_per_image=1):
+  """Returns the slice of a batch that one of several processes reads, whole images."""
+  if batch_size < 1 or batch_size % (process_count * captions_per_image):
+    with_captions = f" with {captions_per_image} captions of each image" if captions_per_image > 1 else ""
+    raise ValueError(f"batch_size {batch_size} must be a multiple of the {process_count} processes{with_captions}")
   share = batch_size // process_count
   return slice(process_index * share, (process_index + 1) * share)
