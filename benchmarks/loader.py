@@ -33,6 +33,7 @@ from PIL import Image
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
+from configs import common
 from tireid_jax.data import augment, pipeline, prepare, prepared, recordfile
 
 BATCH_SIZE = 64
@@ -40,13 +41,7 @@ SIZE = (384, 128)
 SMALL_SIZE = (48, 16)
 NUM_SMALL_IMAGES = (2_000, 20_000, 200_000)
 NUM_BATCHES = 100
-AUGMENTATION = {
-  "flip": 0.5,
-  "pad": 10,
-  "erase_probability": 0.5,
-  "erase_area": (0.02, 0.4),
-  "erase_aspect": (0.3, 3.3),
-}
+AUGMENTATION = common.base_config().stage2.augment.to_dict()
 
 
 def make_raw(folder, num_images):

@@ -54,7 +54,10 @@ FLAGS = [
   (["--config.data.image_size=(96,48)"], ["rstp_reid at 96x48 is not prepared"]),
   (["--stage=2"], ["stage 2 starts from stage 1", "run --stage=1 first or set --config.stage2.init_from=pretrained"]),
   (["--config.stage1.batch_size=4000"], ["4000"]),
-  (["--config.stage1.sampler.kind=image"], ["sampler.kind is 'image'; it must be one of captions, identities, images"]),
+  (
+    ["--config.stage1.sampler.kind=image"],
+    ["stage1.sampler.kind is 'image'; it must be one of captions, identities, images"],
+  ),
   (["--config.select_on=tst"], ["select_on is 'tst' (did you mean 'test'?)"]),
   (["--config.mesh.data=3"], ["mesh is data=3, fsdp=1, model=1, which does not divide the 1 devices"]),
 ]

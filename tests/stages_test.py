@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from configs import synth
 from tests.training import make_stage
 from tireid_jax import stages
 
@@ -83,3 +84,12 @@ def test_impossible_stages_are_refused(changes, message):
   with pytest.raises(ValueError) as error:
     make_stage(2, **changes)
   assert message in str(error.value)
+
+
+def test_a_config_of_another_version_is_refused_by_the_fields_that_differ():
+  config = synth.get_config()
+  with config.unlocked():
+    del config.stage2["sampler"]
+    config.stage2.sampling = 1
+  with pytest.raises(ValueError, match=r"stage2 has other fields than this version knows \(sampler, sampling\)"):
+    stages.from_config(config, 2)

@@ -1,5 +1,7 @@
 """Finds what is wrong with a run before its first stage begins, so that nothing is written and no hour is lost."""
 
+import contextlib
+
 import jax
 
 from tireid_jax import config as config_lib
@@ -21,17 +23,28 @@ def check(config, numbers, run_folder):
   for number in numbers:
     stage = stages.from_config(config, number)
     train_step.check_losses(stage.active_losses)
-    augment.check(**stage.augment)
     workdir.check(run_folder, config, number)
-    sampling.check(stage.batch_size, **stage.sampler)
+    with _naming(stage):
+      augment.check(**stage.augment)
+      sampling.check(stage.batch_size, **stage.sampler)
     sharding.check_batch(f"{stage.name}.batch_size", stage.batch_size, mesh, stage.captions_per_image)
     info = _check_data(config, stage, run_folder)
-    augment_text.check(info["tokenizer"], **stage.augment_text)
+    with _naming(stage):
+      augment_text.check(info["tokenizer"], **stage.augment_text)
     named = config.pretrained if stage.init_from == "pretrained" else stage.init_from
     if named not in {f"stage{before}" for before in numbers if before < number}:
       variant = start.find_variant(config, start.find_source(config, stage.init_from, run_folder, number))
     _check_model(config, stage, variant)
     start.check_tokens(variant, info)
+
+
+@contextlib.contextmanager
+def _naming(stage):
+  """Puts the stage's name before the field that a ValueError begins with."""
+  try:
+    yield
+  except ValueError as error:
+    raise ValueError(f"{stage.name}.{error}") from error
 
 
 def _check_model(config, stage, variant):

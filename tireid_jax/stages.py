@@ -117,6 +117,9 @@ class Stage:
 def from_config(config, number):
   """Returns stage `number` of a config."""
   fields = config[f"stage{number}"].to_dict()
+  known = {field.name for field in dataclasses.fields(Stage)} - {"number"}
+  if odd := sorted(known ^ set(fields)):
+    raise ValueError(f"stage{number} has other fields than this version knows ({', '.join(odd)}); train it anew")
   return Stage(number=number, **fields)
 
 
