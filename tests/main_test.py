@@ -1,12 +1,13 @@
 """Each real layout, from raw files through prepare, both stages and evaluate, by the commands of the README."""
 
+import csv
 import json
 
 import numpy as np
 import pytest
 
 from tests.commands import SMALL, run, succeed
-from tests.data.trees import make_tree
+from tests.data.trees import make_tree, read_entries
 from tests.models.trees import write_hf_clip
 from tireid_jax.models.variants import VARIANTS
 
@@ -75,3 +76,22 @@ def test_all_stages_seeds_ablations_and_another_data_set(tmp_path, clip_folder):
   assert printed.startswith("cuhk_pedes test")
   printed = succeed("compare", f"{tmp_path}/seeds/seed0", f"{tmp_path}/seeds/seed1", "--num_resamples=200")
   assert "mINP" in printed
+
+
+def test_somebodys_own_csv_goes_through_both_stages(tmp_path, clip_folder):
+  root = make_tree(tmp_path / "raw", "rstp_reid")
+  with (root / "mine.csv").open("w", newline="") as file:
+    table = csv.writer(file)
+    table.writerow(["image", "id", "caption_1", "caption_2", "camera"])
+    for entry in read_entries(root, "rstp_reid"):
+      table.writerow([entry["img_path"], f"person {entry['id']}", *entry["captions"], entry["img_path"].split("_")[1]])
+  flags = (
+    "--config=configs/custom.py", *SMALL, f"--config.data_dir={tmp_path}/data", f"--config.pretrained={clip_folder}",
+    "--config.custom.annotations=mine.csv", "--config.custom.images=imgs", "--config.custom.val_share=0.25",
+    "--config.custom.test_share=0.25",
+  )  # fmt: skip
+  succeed("data.prepare", *flags, f"--raw={root}")
+  succeed("main", *flags, "--stage=all", f"--workdir={tmp_path}/run")
+  result = json.loads((tmp_path / "run/stage2/result.json").read_text())
+  assert (result["dataset"], result["split"], list(result["t2i"])) == ("custom", "test", FIGURES)
+  assert result["selection"] is not None
