@@ -21,8 +21,8 @@ def base_config():
       "ablation": "",  # the row of ABLATIONS below that was applied, by --config=configs/cuhk.py:ROW
       "seed": 0,
       "data_dir": "data",  # folder of prepared data sets
-      # Where the weights come from: a Hugging Face folder of a CLIP model, or a stage folder of a workdir, or "stage0"
-      # for stage 0 of the same workdir.
+      # Where the weights come from: a file, folder or hub id of a CLIP model; a workdir or stage folder of another
+      # run; or "stage0" for stage 0 of the same workdir.
       "pretrained": "",
       "temperature": 0.02,  # of SDM and ITC, wherever the stage does not learn it
       "stages": (1, 2),  # what --stage=all runs
@@ -105,7 +105,7 @@ def _stage(*, losses, **fields):
   """Returns a stage: what it trains, where it starts, how it learns. A loss of weight 0 is not computed."""
   stage = {
     "trains": ("params",),  # paths of the variables it trains: "prompts", "params", "params/image_encoder", ...
-    # "random", "pretrained", "stage0", "stage1", or somebody else's workdir or stage folder.
+    # "random", "pretrained", "stage0", "stage1", or what `pretrained` above may be.
     "init_from": "pretrained",
     "data": "",  # data set of this stage, where it is not data.name
     "use_prompts": True,  # False: plain CLIP, whatever `prompts` says
@@ -122,7 +122,7 @@ def _stage(*, losses, **fields):
     "batch_size": 64,  # captions, each with its image, over all devices
     "sampler": {
       # "captions": each once an epoch. "identities" or "images": each once an epoch, with as many of its captions as
-      # the field below says; an image is then encoded once for its captions.
+      # the field below says. With "images", an image is encoded once for its captions.
       "kind": "captions",
       "captions_per_identity": 4,
       "captions_per_image": 2,

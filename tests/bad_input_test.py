@@ -50,6 +50,8 @@ FLAGS = [
   (["--config.stage1.losses.itc=0."], ["stage1.losses are all 0"]),
   (["--config.pretrained="], ["pretrained is empty; set --config.pretrained"]),
   (["--config.pretrained=/nowhere"], ["/nowhere", "is no file or folder"]),
+  (["--config.pretrained=configs"], ["configs holds no weights"]),
+  (["--config.model.num_heads=(12,)"], ["model.num_heads is (12,); it must be two whole numbers"]),
   (["--config.data_dir=/nowhere"], ["rstp_reid at 48x24 is not prepared in /nowhere", "tireid_jax.data.prepare"]),
   (["--config.data.image_size=(96,48)"], ["rstp_reid at 96x48 is not prepared"]),
   (["--stage=2"], ["stage 2 starts from stage 1", "run --stage=1 first or set --config.stage2.init_from=pretrained"]),

@@ -40,6 +40,10 @@ def check(config):
       raise ValueError(f"{field} is {values}; it must be a tuple of whole numbers, as --config.{field}=(1,2)")
   if len(config.data.image_size) != 2 or min(config.data.image_size) < 1:
     raise ValueError(f"data.image_size is {config.data.image_size}; it must be (height, width) in pixels")
+  heads = config.model.num_heads
+  if len(heads) != 2 or not all(isinstance(n, int) and n >= 0 for n in heads):
+    raise ValueError(f"model.num_heads is {heads}; it must be two whole numbers, (image, text), 0 for the variant's")
+  one_of(config, "model.activation", ("", "quick_gelu", "gelu"))
   lengths = config.data.caption_lengths
   if list(lengths) != sorted(set(lengths)) or lengths[-1] != 77 or lengths[0] < 3:
     raise ValueError(f"data.caption_lengths is {lengths}; it must ascend from at least 3 and end with 77")

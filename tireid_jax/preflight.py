@@ -33,7 +33,9 @@ def check(config, numbers, run_folder):
       augment_text.check(info["tokenizer"], **stage.augment_text)
     named = config.pretrained if stage.init_from == "pretrained" else stage.init_from
     if named not in {f"stage{before}" for before in numbers if before < number}:
-      variant = start.find_variant(config, start.find_source(config, stage.init_from, run_folder, number))
+      source = start.find_source(config, stage.init_from, run_folder, number)
+      variant = start.find_variant(config, source)
+      start.check_weights(config, source, variant)
     _check_model(config, stage, variant)
     start.check_tokens(variant, info)
 

@@ -60,6 +60,18 @@ def find_variant(config, source):
   return dataclasses.replace(variant, image=image, text=text, activation=activation)
 
 
+def check_weights(config, source, variant):
+  """Raises ValueError or FileNotFoundError for published weights that are missing, damaged or of another model.
+
+  Args:
+    config: of the run.
+    source: from `find_source`.
+    variant: from `find_variant`.
+  """
+  if source is not None and source[0] == "pretrained":
+    pretrained.open_weights(source[1], tuple(config.data.image_size), variant=variant, stride=config.model.stride)
+
+
 def check_tokens(variant, info):
   """Raises ValueError if a Variant cannot read the captions of a prepared data set, of which `info` is known."""
   prepared.check_tokens(
@@ -227,6 +239,7 @@ def load_stage(run_folder, stage, *, config=None):
   mesh = sharding.make_mesh(-1, 1, 1)  # all devices here, whatever mesh trained it
   key = jax.random.key(config.seed)
   if stage == "pretrained":
+    stages.from_config(config, 1)  # a workdir of another version is refused as such
     source = find_source(config, "pretrained", run_folder, 1)
     model = build_model(config, find_variant(config, source), use_prompts=False, precision="auto")
     variables = initial_variables(model, source, mesh=mesh, key=key, position_resize=config.model.position_resize)

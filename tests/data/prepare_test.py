@@ -431,7 +431,7 @@ def test_the_info_has_the_sizes_of_the_raw_images(tmp_path):
   files = [root / "imgs" / entry["file_path"] for entry in trees.read_entries(root, "cuhk_pedes")]
   sizes = [Image.open(file).size for file in files]
   run_prepare("cuhk_pedes", tmp_path)
-  raw_sizes = prepared.dataset_info(tmp_path / "data", "cuhk_pedes", SIZE)["raw_sizes"]
+  raw_sizes = prepared.dataset_info(tmp_path / "data", "cuhk_pedes", SIZE)["report"]["image_sizes"]
   for side, values in (("width", [size[0] for size in sizes]), ("height", [size[1] for size in sizes])):
     assert (raw_sizes[side]["least"], raw_sizes[side]["most"]) == (min(values), max(values))
     assert raw_sizes[side]["median"] in values
@@ -478,9 +478,9 @@ def test_the_report_lies_with_the_prepared_data(tmp_path, capsys):
   assert (target / "report.txt").read_text() in shown
   assert "MiB on disk" in shown
   assert (target / "report.html").read_text().count("data:image/jpeg") >= 12
-  prepare.prepare("cuhk_pedes", tmp_path / "raw", tmp_path / "data", SIZE, page=tmp_path / "again.html")
+  prepare.prepare("cuhk_pedes", tmp_path / "raw", tmp_path / "data", SIZE, page=tmp_path / "new/again.html")
   assert (target / "report.txt").read_text() in capsys.readouterr().out  # though nothing was decoded
-  assert (tmp_path / "again.html").read_bytes() == (target / "report.html").read_bytes()
+  assert (tmp_path / "new/again.html").read_bytes() == (target / "report.html").read_bytes()
 
 
 def test_custom_data_is_prepared_by_its_config(tmp_path):
@@ -502,3 +502,12 @@ def test_custom_data_is_prepared_by_its_config(tmp_path):
   test = prepared.open_split(tmp_path / "data", "custom", SIZE, "test")
   assert set(test.cameras) == {"c0", "c1"}
   assert len(test.captions) == 8
+
+
+def test_an_entry_that_became_bad_is_not_passed_over(tmp_path):
+  root = trees.make_tree(tmp_path / "raw", "cuhk_pedes")
+  run_prepare("cuhk_pedes", tmp_path)
+  entries = trees.read_entries(root, "cuhk_pedes")
+  trees.write_annotations(root, "cuhk_pedes", [*entries, {**entries[0], "split": "training"}])
+  with pytest.raises(ValueError, match="was prepared from other images or annotations"):
+    run_prepare("cuhk_pedes", tmp_path)

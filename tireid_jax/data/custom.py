@@ -143,7 +143,7 @@ def _row(place, entry, settings, problems):
 
 
 def _records(rows, settings, images, problems):
-  """Returns the ImageRecords of rows; the rows of one image are one record."""
+  """Returns the ImageRecords of rows; the rows of one image are one record, with the first one's camera and time."""
   persons = sorted({row.person for row in rows})
   numbers = _numbers(persons)
   # By lot only if no row has a split: one that lacks it among others is a fault.
@@ -151,7 +151,7 @@ def _records(rows, settings, images, problems):
   groups: dict[str, list[_Row]] = {}
   for row in rows:
     group = groups.setdefault(posixpath.normpath(row.path), [])
-    if group and (row.person, row.split) != (group[0].person, group[0].split):
+    if group and (row.person, row.split.lower()) != (group[0].person, group[0].split.lower()):
       detail = f"is {shown(group[0].person)}, and given again as {shown(row.person)}"
       if row.person == group[0].person:
         detail = f"has the split {shown(group[0].split)!r}, and given again the split {shown(row.split)!r}"

@@ -15,6 +15,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import pathlib
 import shutil
 
 import numpy as np
@@ -53,16 +54,18 @@ def prepare(
   Raises:
     FileNotFoundError: the annotation file or the tokenizer is not there.
     ValueError: without `skip_bad`, entries or images cannot be used; or the target holds something else, or the disk
-      is too full. Nothing is written then but `page`.
+      is too full. Nothing is written then but `page`, and what was decoded is dropped.
   """
   raw_data = raw.find(name, raw_dir, settings)
   target = prepared.prepared_path(data_dir, name, image_size)
   tokenizer = load_tokenizer(tokenizer)
   problems: list = []
   records = raw_data.read(problems=problems)
-  source = _source_digest(records, image_size, tokenizer)
+  source = _source_digest(records, problems, image_size, tokenizer)
   home = target.parent.parent
   home.mkdir(parents=True, exist_ok=True)
+  if page:
+    pathlib.Path(page).absolute().parent.mkdir(parents=True, exist_ok=True)
   with _alone(home):
     state = "prepared already"
     if not _is_prepared(target, source, skip_bad):
@@ -194,7 +197,7 @@ def _complete(folder, name, written, image_size, tokenizer, *, source, report, p
     "counts": counts,
     "truncated_captions": truncated,
     "persons": persons,  # identities that are no numbers where they are annotated, by number
-    "raw_sizes": report.image_sizes,
+    "report": report.to_json(),
     "left_out": [dataclasses.asdict(problem) for problem in report.problems if problem.is_error],
     "fingerprint": fingerprint.hexdigest(),
     "source": source,
@@ -220,8 +223,8 @@ def _remove(folder):
     folder.parent.rmdir()  # only if nothing else is in it
 
 
-def _source_digest(records, image_size, tokenizer):
-  """Returns a digest of the annotations, the image files' sizes in bytes, and how both are prepared.
+def _source_digest(records, problems, image_size, tokenizer):
+  """Returns a digest of the annotations, what is wrong with them, the image files' bytes, and how all is prepared.
 
   It tells a repeated run from one on other data without decoding an image. It does not see a file replaced by another
   of the same size; times of change would, but differ between copies of the same data.
@@ -229,7 +232,8 @@ def _source_digest(records, image_size, tokenizer):
   states = [shards.file_state(record) for record in records]
   rows = [(*shards.annotation(record), state and state[0]) for record, state in zip(records, states, strict=True)]
   how = [schema.VERSION, images.DECODER, list(image_size), tokenizer.name, tokenizer.digest]
-  return hashlib.sha256(json.dumps([*how, rows]).encode()).hexdigest()
+  wrong = [dataclasses.astuple(problem) for problem in problems]
+  return hashlib.sha256(json.dumps([*how, rows, wrong]).encode()).hexdigest()
 
 
 def _is_prepared(target, source, skip_bad):

@@ -146,7 +146,8 @@ def prepare_command(data_dir, name, image_size, tokenizer=""):
   size = shlex.quote(f"--config.data.image_size=({image_size[0]},{image_size[1]})")
   folder = shlex.quote(f"--config.data_dir={data_dir}")
   option = shlex.quote(f"--config.data.tokenizer={tokenizer}") + " " if tokenizer else ""
-  return f"python -m tireid_jax.data.prepare --config={layout.config} {folder} {size} {option}--raw=DIR"
+  rest = " and the --config.custom fields of before" if schema.is_custom(name) else ""
+  return f"python -m tireid_jax.data.prepare --config={layout.config} {folder} {size} {option}--raw=DIR{rest}"
 
 
 def open_split(

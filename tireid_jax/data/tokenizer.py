@@ -144,11 +144,6 @@ def tokenize(captions, length=MAX_LENGTH):
   return _ClipTokenizer()(captions, length)
 
 
-def num_tokens(captions):
-  """Returns i32[N] lengths of captions before they are cut, START and END included."""
-  return _ClipTokenizer().num_tokens(captions)
-
-
 def token_lengths(tokens):
   """Returns i32[N] lengths of rows of any Tokenizer's result, both ends included.
 

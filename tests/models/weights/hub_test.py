@@ -73,6 +73,22 @@ def test_one_form_of_the_weights_is_fetched_with_the_configs(play_hub, names, fe
   assert f"fetching some/clip from the hub: {fetched[0]}" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["out/my--clip", "out/my.git", "runs/W1-"])
+def test_what_looks_like_a_hub_id_and_is_none_is_refused_in_one_line(name):
+  with pytest.raises(FileNotFoundError, match=f"there is no folder {name}, and the hub has no model of that name"):
+    pretrained.load(name)
+
+
+def test_a_download_that_fails_is_one_line(play_hub, monkeypatch):
+  def fail(name, allow_patterns):
+    raise httpx2.ReadTimeout("no more bytes\nof it")
+
+  play_hub(["model.safetensors"])
+  monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
+  with pytest.raises(FileNotFoundError, match=r"^the hub's some/clip cannot .* \(ReadTimeout: no more bytes\);"):
+    pretrained.load("some/clip")
+
+
 def test_a_model_without_weights_is_refused_with_what_it_holds(play_hub):
   assert play_hub(["README.md", "model.onnx"]) == []
   with pytest.raises(

@@ -7,6 +7,7 @@ import httpx2
 import huggingface_hub
 from huggingface_hub.errors import (
   HfHubHTTPError,
+  HFValidationError,
   LocalEntryNotFoundError,
   OfflineModeIsEnabled,
   RepositoryNotFoundError,
@@ -44,7 +45,7 @@ def fetch(hub_id):
     raise FileNotFoundError(f"there is no file or folder {hub_id}; give one, or a hub id as ORGANISATION/NAME")
   try:
     files = [file.rfilename for file in huggingface_hub.HfApi().model_info(hub_id, timeout=_TIMEOUT_S).siblings or []]
-  except RepositoryNotFoundError as error:
+  except (RepositoryNotFoundError, HFValidationError) as error:
     raise FileNotFoundError(f"there is no folder {hub_id}, and the hub has no model of that name") from error
   except (HfHubHTTPError, OfflineModeIsEnabled, httpx2.HTTPError, OSError) as error:
     return _cached(hub_id, error)
@@ -52,7 +53,13 @@ def fetch(hub_id):
   if patterns is None:
     raise FileNotFoundError(f"the hub's {hub_id} holds no weights that can be read here: {', '.join(files[:5])}")
   say(f"fetching {hub_id} from the hub: {patterns[0]}")
-  return pathlib.Path(huggingface_hub.snapshot_download(hub_id, allow_patterns=_CONFIGS + patterns))
+  try:
+    return pathlib.Path(huggingface_hub.snapshot_download(hub_id, allow_patterns=_CONFIGS + patterns))
+  except (HfHubHTTPError, httpx2.HTTPError, OSError) as error:
+    raise FileNotFoundError(
+      f"the hub's {hub_id} cannot be downloaded ({type(error).__name__}: {str(error).splitlines()[0][:80]}); try "
+      f"again, or download it elsewhere and give its folder"
+    ) from error
 
 
 def _cached(hub_id, error):
