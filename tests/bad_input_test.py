@@ -141,6 +141,7 @@ def test_prepare_refuses_broken_raw_data_and_leaves_nothing(tmp_path, fault):
 LATE = [
   ["--config.stage2.trains=('parms',)"],
   ["--config.stage2.augment.flip=2.0"],
+  ["--config.stage2.init_from=configs"],  # there, but no weights
   ["--config.stage2.augment_text.mask_probability=0.1", "--config.stage2.augment_text.mask_token=0"],
   ["--config.stage2.sampler.kind=images", "--config.stage2.sampler.captions_per_image=3"],
   ["--config.stage2.batch_size=0"],
