@@ -12,7 +12,7 @@ LAYERS = [
   {"demo"},
   {"main", "evaluate", "compare", "export"},
   {"train"},
-  {"preflight"},
+  {"preflight", "program"},
   {"start", "retrieval", "report", "exported"},
   {"train_step", "checkpoint", "hooks", "workdir", "optim", "ranked", "cli"},
   {"config", "data", "models", "log", "state"},

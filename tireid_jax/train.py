@@ -5,16 +5,13 @@ import signal
 import time
 
 import jax
-import jax.numpy as jnp
 
-from tireid_jax import checkpoint, hooks, optim, preflight, retrieval, sharding, stages, start, workdir
+from tireid_jax import checkpoint, hooks, optim, preflight, program, retrieval, sharding, stages, start, workdir
 from tireid_jax import config as config_lib
-from tireid_jax.data import augment, augment_text, pipeline, prepared
+from tireid_jax.data import pipeline, prepared
 from tireid_jax.log import MetricWriter
 from tireid_jax.models import variants
 from tireid_jax.progress import bar, say
-from tireid_jax.state import TrainState
-from tireid_jax.train_step import make_loss, make_train_step
 
 _LIBRARIES = ("jax", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy")
 
@@ -50,7 +47,7 @@ def run_stage(config, number, run_folder):
 
 
 class _Run:
-  """A stage with everything that its config names: data, model, mesh, labels, compiled step."""
+  """A stage with everything that its config names: data, mesh, program."""
 
   def __init__(self, config, stage, run_folder):
     self.config, self.stage, self.run_folder = config, stage, run_folder
@@ -67,21 +64,11 @@ class _Run:
     )  # fmt: skip
     self.steps_per_epoch = self.batches.steps_per_epoch
     self.num_steps = stage.epochs * self.steps_per_epoch
-    variant = self._find_variant()
-    self.model = start.build_model(config, variant, use_prompts=stage.use_prompts, precision=stage.precision)
-    self.encoders = retrieval.Encoders(self.model, self.mesh, config.evaluation.batch_size)
-    self.key = jax.random.fold_in(jax.random.key(config.seed), stage.number)
-    self.num_identities = self.train_split.num_identities if stage.uses_identities else 0
-    shapes = jax.eval_shape(lambda: start.draw_variables(self.model, self.key, self.num_identities))
-    self.labels = stage.labels(shapes)
-    self.optimizer = optim.make_optimizer(stage, self.labels, self.steps_per_epoch)
-    shapes = jax.eval_shape(self._first_state, shapes)
-    self.shardings = sharding.tree_shardings(self.mesh, shapes)
-    self.shapes = jax.tree.map(
-      lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where), shapes, self.shardings
-    )
-    trained, total = stages.count_parameters(shapes.variables, self.labels)
-    self.parameters = {"trainable_parameters": trained, "total_parameters": total}
+    self.program = program.Program(
+      config, stage, self._find_variant(), self.mesh,
+      num_identities=self.train_split.num_identities, steps_per_epoch=self.steps_per_epoch,
+    )  # fmt: skip
+    self.encoders = retrieval.Encoders(self.program.model, self.mesh, config.evaluation.batch_size)
 
   def _open(self, split):
     data = self.config.data
@@ -89,10 +76,6 @@ class _Run:
       self.config.data_dir, self.stage.data or data.name, data.image_size, split, tokenizer=data.tokenizer,
       val_identities=0 if self.stage.data else data.val_identities, seed=self.config.seed,
     )  # fmt: skip
-
-  def _first_state(self, variables):
-    trained, _ = stages.partition(variables, self.labels)
-    return TrainState(jnp.int32(0), variables, self.optimizer.init(trained))
 
   def _find_variant(self):
     if self.resumes:
@@ -105,14 +88,15 @@ class _Run:
   def fresh_state(self):
     """Returns the TrainState of step 0, from where the stage's config says."""
     variables = start.initial_variables(
-      self.model, self._source(), mesh=self.mesh, key=self.key, fingerprint=self.train_split.fingerprint,
-      num_identities=self.num_identities, position_resize=self.config.model.position_resize,
+      self.program.model, self._source(), mesh=self.mesh, key=self.program.key,
+      fingerprint=self.train_split.fingerprint, num_identities=self.program.num_identities,
+      position_resize=self.config.model.position_resize,
     )  # fmt: skip
-    return jax.jit(self._first_state, out_shardings=self.shardings)(variables)
+    return self.program.first_state(variables)
 
   def _restored_state(self, checkpoints):
     """Returns (TrainState, metadata) of the newest checkpoint."""
-    state, metadata = checkpoints.restore(self.shapes)
+    state, metadata = checkpoints.restore(self.program.shapes)
     if metadata["fingerprint"] != self.train_split.fingerprint:
       raise ValueError(
         f"{self.folder} was trained on another {metadata['dataset']} (its fingerprint differs from the prepared one); "
@@ -121,29 +105,13 @@ class _Run:
     return state, metadata
 
   def _story(self):
-    devices = jax.devices()
+    devices, parameters = jax.devices(), self.program.parameters
     mesh = ", ".join(f"{axis} {size}" for axis, size in self.mesh.shape.items())
     return (
       f"{len(devices)} {devices[0].platform} device(s) ({mesh}), {len(self.train_split.captions):,} captions of "
       f"{self.train_split.num_identities} identities, {self.num_steps} steps of {self.stage.batch_size}, "
-      f"{self.parameters['trainable_parameters']:,} of {self.parameters['total_parameters']:,} parameters learn, "
+      f"{parameters['trainable_parameters']:,} of {parameters['total_parameters']:,} parameters learn, "
       f"checkpoints in {self.folder / checkpoint.FOLDER}"
-    )
-
-  def compiled_step(self):
-    """Returns the jitted step; its state is donated."""
-    loss = make_loss(
-      self.model,
-      self.stage.active_losses,
-      augment=lambda key, images: augment.augment(key, images, **self.stage.augment),
-      augment_text=lambda key, tokens: augment_text.augment_text(key, tokens, **self.stage.augment_text),
-      temperature=None if self.stage.learns_temperature else self.config.temperature,
-    )
-    return jax.jit(
-      make_train_step(loss, self.optimizer, self.labels, self.key),
-      in_shardings=(self.shardings, sharding.batch_sharding(self.mesh)),
-      out_shardings=(self.shardings, None),
-      donate_argnums=0,
     )
 
   def train(self, checkpoints, fresh, stop):
@@ -161,7 +129,7 @@ class _Run:
       state, metadata = fresh, {"seconds": 0.0, "best_score": None}
       say(f"stage {self.stage.number}: {self._story()}, from {self.stage.init_from}")
     first_step, began = int(state.step), time.monotonic()
-    train_step = self.compiled_step()
+    train_step = self.program.step()
     with (
       MetricWriter(self.folder, first_step=first_step, enabled=jax.process_index() == 0) as writer,
       self.batches,
@@ -194,7 +162,7 @@ class _Run:
     return metadata["seconds"] + time.monotonic() - began
 
   def _learning_rates(self):
-    present = set(jax.tree.leaves(self.labels))
+    present = set(jax.tree.leaves(self.program.labels))
     rates = optim.learning_rates(self.stage, self.steps_per_epoch)
     return {group: rate for group, rate in rates.items() if group in present}
 
@@ -205,13 +173,13 @@ class _Run:
   def _metadata(self, **progress):
     return {
       "config": config_lib.to_json(self.config),
-      "variant": variants.to_json(self.model.variant),
+      "variant": variants.to_json(self.program.model.variant),
       "stage": self.stage.number,
       **progress,
       "dataset": self.train_split.name,
       "fingerprint": self.train_split.fingerprint,
       "trains": list(self.stage.trains),
-      **self.parameters,
+      **self.program.parameters,
       "versions": {name: importlib.metadata.version(name) for name in _LIBRARIES},
     }
 
@@ -234,7 +202,7 @@ class _Run:
       "seed": self.config.seed,
       "steps": self.num_steps,
       "seconds": round(seconds, 1),
-      **self.parameters,
+      **self.program.parameters,
     }
     workdir.write_npz(self.folder / workdir.RANKS_FILE, retrieval.score_arrays(scores, split))
     workdir.write_json(self.folder / workdir.RESULT_FILE, result)

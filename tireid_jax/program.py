@@ -1,0 +1,73 @@
+"""A stage's compiled step and the state it takes, laid out on a mesh: all of a run but its data and its weights."""
+
+import jax
+import jax.numpy as jnp
+
+from tireid_jax import optim, sharding, stages, start
+from tireid_jax.data import augment, augment_text
+from tireid_jax.state import TrainState
+from tireid_jax.train_step import make_loss, make_train_step
+
+
+class Program:
+  """What a stage computes, and where.
+
+  Attributes:
+    model: CLIP module.
+    key: from which the stage draws its first variables, and each step its own key.
+    labels: of the variables, by `Stage.labels`.
+    shapes: abstract TrainState, with the shardings below.
+    shardings: TrainState of NamedSharding.
+    parameters: {"trainable_parameters", "total_parameters"}, counts of elements.
+  """
+
+  def __init__(self, config, stage, variant, mesh, *, num_identities, steps_per_epoch):
+    """Builds it; nothing is computed or compiled.
+
+    Args:
+      config: of the run.
+      stage: Stage.
+      variant: Variant of the model.
+      mesh: Mesh, of devices that need not be there.
+      num_identities: of the training data; the identity head has as many classes if the stage's losses read one.
+      steps_per_epoch: which the learning rate follows.
+    """
+    self._config, self._stage, self._mesh = config, stage, mesh
+    self.model = start.build_model(config, variant, use_prompts=stage.use_prompts, precision=stage.precision)
+    self.key = jax.random.fold_in(jax.random.key(config.seed), stage.number)
+    self.num_identities = num_identities if stage.uses_identities else 0
+    variables = jax.eval_shape(lambda: start.draw_variables(self.model, self.key, self.num_identities))
+    self.labels = stage.labels(variables)
+    self._optimizer = optim.make_optimizer(stage, self.labels, steps_per_epoch)
+    shapes = jax.eval_shape(self._first_state, variables)
+    self.shardings = sharding.tree_shardings(mesh, shapes)
+    self.shapes = jax.tree.map(
+      lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where), shapes, self.shardings
+    )
+    trained, total = stages.count_parameters(shapes.variables, self.labels)
+    self.parameters = {"trainable_parameters": trained, "total_parameters": total}
+
+  def first_state(self, variables):
+    """Returns the TrainState of step 0 with these variables."""
+    return jax.jit(self._first_state, out_shardings=self.shardings)(variables)
+
+  def _first_state(self, variables):
+    trained, _ = stages.partition(variables, self.labels)
+    return TrainState(jnp.int32(0), variables, self._optimizer.init(trained))
+
+  def step(self):
+    """Returns the jitted step(state, batch) -> (state, metrics); its state is donated."""
+    stage = self._stage
+    loss = make_loss(
+      self.model,
+      stage.active_losses,
+      augment=lambda key, images: augment.augment(key, images, **stage.augment),
+      augment_text=lambda key, tokens: augment_text.augment_text(key, tokens, **stage.augment_text),
+      temperature=None if stage.learns_temperature else self._config.temperature,
+    )
+    return jax.jit(
+      make_train_step(loss, self._optimizer, self.labels, self.key),
+      in_shardings=(self.shardings, sharding.batch_sharding(self._mesh)),
+      out_shardings=(self.shardings, None),
+      donate_argnums=0,
+    )
