@@ -5,6 +5,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from tireid_jax.data import colour, geometry
 
@@ -77,7 +78,7 @@ def check(**settings):
 
 def normalise(images, *, mean=MEAN, std=STD):
   """Returns u8[..., h, w, 3] images as f32 of zero mean and unit deviation over CLIP's training images."""
-  return _standardise(_to_unit(images), mean, std)
+  return _standardise(_to_unit(images), mean, std).reshape(images.shape)
 
 
 def augment(key, images, *, mean=MEAN, std=STD, **settings):
@@ -104,10 +105,13 @@ def augment(key, images, *, mean=MEAN, std=STD, **settings):
     flip_key, shift_key, erase_key = jax.random.split(row_key, 3)
     # Not 0 to 2, which would give the keys above again.
     rotation_key, crop_key, jitter_key, grey_key, blur_key = (jax.random.fold_in(row_key, n) for n in range(3, 8))
-    if chosen.flip:
-      image = jnp.where(jax.random.bernoulli(flip_key, chosen.flip), image[:, ::-1], image)
-    if chosen.pad:
-      image = _shift(shift_key, image, chosen.pad)
+    if chosen.flip or chosen.pad:
+      words = _pack(image)
+      if chosen.flip:
+        words = jnp.where(jax.random.bernoulli(flip_key, chosen.flip), words[:, ::-1], words)
+      if chosen.pad:
+        words = _shift(shift_key, words, chosen.pad)
+      image = _unpack(words)
     if chosen.rotation:
       degrees = jax.random.uniform(rotation_key, minval=-chosen.rotation, maxval=chosen.rotation)
       image = geometry.rotate(image, degrees)
@@ -122,11 +126,11 @@ def augment(key, images, *, mean=MEAN, std=STD, **settings):
       image = _sometimes(grey_key, chosen.grey_probability, lambda _: colour.grey(image), image)
     if chosen.blur_probability:
       image = _sometimes(blur_key, chosen.blur_probability, lambda key: _blur(key, image, chosen.blur_sigma), image)
-    image = _standardise(image, mean, std)
+    rows = _standardise(image, mean, std)
     if chosen.erase_probability:
       erased = _rectangle(erase_key, image.shape[:2], chosen.erase_probability, chosen.erase_area, chosen.erase_aspect)
-      image = jnp.where(erased[:, :, None], _channels(mean, image.ndim), image)
-    return image
+      rows = jnp.where(jnp.repeat(erased, image.shape[2], axis=1), _row(mean, rows), rows)
+    return rows.reshape(image.shape)
 
   return jax.vmap(one)(jnp.arange(images.shape[0]), images)
 
@@ -137,7 +141,9 @@ def _to_unit(images):
 
 
 def _standardise(images, mean, std):
-  return (images - _channels(mean, images.ndim)) / _channels(std, images.ndim)
+  """Returns [..., h, w * 3]: rows, since a last axis of 3 is too short for vector instructions."""
+  rows = images.reshape(*images.shape[:-2], -1)
+  return (rows - _row(mean, rows)) / _row(std, rows)
 
 
 def _sometimes(key, probability, change, image):
@@ -151,16 +157,27 @@ def _blur(key, image, sigma):
   return colour.blur(image, jax.random.uniform(key, minval=sigma[0], maxval=sigma[1]), radius=math.ceil(3 * sigma[1]))
 
 
-def _channels(values, ndim):
-  """Returns f32[..., 3] of `ndim` axes, to meet images without promotion of ranks."""
-  return jnp.asarray(values, jnp.float32).reshape((1,) * (ndim - 1) + (3,))
+def _row(values, rows):
+  """Returns a value for each channel as f32[..., w * 3], with as many axes as `rows` has."""
+  row = np.tile(np.asarray(values, np.float32), rows.shape[-1] // len(values))
+  return row.reshape((1,) * (rows.ndim - 1) + row.shape)
+
+
+def _pack(image):
+  """Returns u8[h, w, 3] as u32[h, w]: XLA on CPU moves elements one by one, so a pixel should be one."""
+  red, green, blue = (image[:, :, channel].astype(jnp.uint32) for channel in range(3))
+  return red | green << 8 | blue << 16
+
+
+def _unpack(words):
+  """Returns the u8[h, w, 3] that `_pack` made the words of."""
+  return jax.lax.bitcast_convert_type(words, jnp.uint8)[:, :, :3]  # the lowest byte is the first
 
 
 def _shift(key, image, pad):
-  """Returns the image, padded with black, cropped back to its size at a uniformly random place."""
-  padded = jnp.pad(image, ((pad, pad), (pad, pad), (0, 0)))  # [h + 2 pad, w + 2 pad, 3]
-  top, left = jax.random.randint(key, (2,), 0, 2 * pad + 1)
-  return jax.lax.dynamic_slice(padded, (top, left, 0), image.shape)
+  """Returns image [h, w], padded with 0, cropped back to its size at a uniformly random place."""
+  padded = jnp.pad(image, pad)  # [h + 2 pad, w + 2 pad]
+  return jax.lax.dynamic_slice(padded, jax.random.randint(key, (2,), 0, 2 * pad + 1), image.shape)
 
 
 def _rectangle(key, size, probability, area, aspect):
