@@ -191,7 +191,8 @@ def _only(**losses):
 
 
 def _recipe(losses, **recipe):
-  return {"stage2.losses": _only(**losses), **{f"stage2.{name}": value for name, value in recipe.items()}}
+  fields = {"losses": _only(**losses), "sampler.kind": "captions", **recipe}
+  return {f"stage2.{name}": value for name, value in fields.items()}
 
 
 # Name: {field: value}. Each row runs on every data set.

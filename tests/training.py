@@ -19,6 +19,7 @@ NUM_IDENTITIES = 5
 
 def make_stage(number, **changes):
   config = synth.get_config()
+  config[f"stage{number}"].sampler.kind = "captions"  # which every loss may be computed of
   config[f"stage{number}"].update(changes)
   return stages.from_config(config, number)
 

@@ -9,6 +9,7 @@ import pathlib
 import resource
 import time
 
+import jax
 import numpy as np
 from absl import flags
 from ml_collections import config_flags
@@ -20,6 +21,7 @@ from tireid_jax.data.synth import oracle, write
 from tireid_jax.table import format_table
 
 TABLE_FILE, REPORT_FILE, PICTURE_FILE = "demo.json", "report.html", "ranked.png"
+COMPILED_FOLDER = "compiled"
 
 ZERO_SHOT, STAGE_1, STAGE_2 = "zero-shot", "after stage 1", "after stage 2"
 DIRECT, DIRECT_LONG = "direct fine-tuning, steps of stage 2", "direct fine-tuning, steps of both stages"
@@ -42,6 +44,7 @@ def main(_):
     raise ValueError("give --to=DIR, the folder for everything that the demo writes")
   seeds = config_lib.seeds(options.seeds)
   began, folder, config = time.monotonic(), pathlib.Path(options.to), options.config
+  _share_compiled(folder / COMPILED_FOLDER)
   raw = _prepare_data(config, folder)
   by_seed = {seed: _run_seed(config, folder, seed) for seed in seeds}
   rows = _table(list(by_seed.values()))
@@ -58,6 +61,12 @@ def main(_):
   peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
   print(f"{time.monotonic() - began:.0f} s, at most {peak_gib:.1f} GiB of memory; report: {folder / REPORT_FILE}")
   return 1 if missed else 0
+
+
+def _share_compiled(folder):
+  """Lets the runs share what is compiled: most have the encoders of another, and a demo that goes on has them all."""
+  jax.config.update("jax_compilation_cache_dir", str(folder.absolute()))
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 
 def _prepare_data(config, folder):
