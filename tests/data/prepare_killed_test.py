@@ -1,0 +1,133 @@
+"""Preparing: the whole data set or nothing, whatever ends it."""
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import types
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.data import trees
+from tests.data.preparing import REPOSITORY, SIZE, contents, files_below, run_prepare
+from tireid_jax.data import builders, images, prepare, prepared, schema, shards
+
+
+def _prepare_apart(tmp_path, log, *, data="data", die_after=None):
+  """Prepares in a process of its own, in shards of 4 images, which writes what it decodes to a file `log`.
+
+  It kills itself after so many.
+  """
+  script = f"""
+import os, signal
+from tireid_jax.data import images, prepare, shards
+shards.SHARD_BYTES = 4 * {SIZE[0] * SIZE[1] * 3}
+os.cpu_count = lambda: 2  # so that no more than 8 images are decoded ahead of the shards
+decode = images.decode
+def decode_and_tell(file, size):
+  with open({str(tmp_path / log)!r}, "a+") as decoded:
+    if decoded.write(f"{{file.name}}\\n") and {die_after} and decoded.seek(0) == 0 and len(list(decoded)) > {die_after}:
+      os.kill(os.getpid(), signal.SIGKILL)
+  return decode(file, size)
+images.decode = decode_and_tell
+prepare.prepare("cuhk_pedes", {str(tmp_path / "raw")!r}, {str(tmp_path / data)!r}, {SIZE})
+"""
+  done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=REPOSITORY)
+  return done, (tmp_path / log).read_text().split()
+
+
+def test_a_killed_run_leaves_no_data_set_and_the_next_one_decodes_the_rest(tmp_path):
+  trees.make_tree(tmp_path / "raw", "cuhk_pedes")
+  done, _ = _prepare_apart(tmp_path, "first", die_after=17)
+  assert done.returncode == -signal.SIGKILL
+  assert os.listdir(tmp_path / "data" / "cuhk_pedes") == [".preparing-24x16"]
+  with pytest.raises(FileNotFoundError):
+    prepared.open_split(tmp_path / "data", "cuhk_pedes", SIZE, "train")
+  shards_done = len(list((tmp_path / "data" / "cuhk_pedes" / ".preparing-24x16" / "shards").glob("*.json")))
+  assert shards_done > 0
+  done, decoded = _prepare_apart(tmp_path, "second")
+  assert done.returncode == 0, done.stderr
+  assert f"{4 * shards_done}/30" in done.stderr  # the bar begins there
+  assert len(decoded) == len(set(decoded)) == 30 - 4 * shards_done
+  assert os.listdir(tmp_path / "data" / "cuhk_pedes") == ["24x16"]
+  _prepare_apart(tmp_path, "untouched", data="again")
+  assert contents(tmp_path / "data") == contents(tmp_path / "again")
+
+
+def test_of_a_killed_run_nothing_is_used_for_images_that_have_changed(tmp_path):
+  root = trees.make_tree(tmp_path / "raw", "cuhk_pedes")
+  _prepare_apart(tmp_path, "first", die_after=17)
+  first = next(entry for entry in trees.read_entries(root, "cuhk_pedes") if entry["split"] == "train")
+  Image.new("RGB", (16, 24), (1, 2, 3)).save(root / "imgs" / first["file_path"], quality=100)
+  _prepare_apart(tmp_path, "second")
+  split = prepared.open_split(tmp_path / "data", "cuhk_pedes", SIZE, "train")
+  np.testing.assert_array_equal(split.images[:1], images.decode(root / "imgs" / first["file_path"], SIZE).pixels[None])
+  assert split.file_paths[0] == first["file_path"]
+  assert split.images[0].std() < 3
+
+
+def test_an_interrupted_run_keeps_what_it_decoded(tmp_path, monkeypatch):
+  trees.make_tree(tmp_path / "raw", "cuhk_pedes")
+
+  def interrupt(*args, **kwargs):
+    raise KeyboardInterrupt
+
+  with monkeypatch.context() as patch:
+    patch.setattr(builders, "build", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+      run_prepare("cuhk_pedes", tmp_path)
+  monkeypatch.setattr(images, "decode", None)
+  run_prepare("cuhk_pedes", tmp_path)
+  assert prepared.dataset_info(tmp_path / "data", "cuhk_pedes", SIZE)["counts"]["train"]["images"] == 16
+
+
+def test_a_run_that_fails_at_its_last_step_leaves_nothing(tmp_path, monkeypatch):
+  trees.make_tree(tmp_path / "raw", "cuhk_pedes")
+
+  def fail(*args, **kwargs):
+    raise OSError("no space left on device")
+
+  monkeypatch.setattr(prepare, "_complete", fail)
+  with pytest.raises(OSError, match="no space left"):
+    run_prepare("cuhk_pedes", tmp_path)
+  assert files_below(tmp_path / "data") == []
+
+
+def test_two_runs_at_once_do_not_mix(tmp_path):
+  trees.make_tree(tmp_path / "raw", "cuhk_pedes")
+  home = tmp_path / "data" / "cuhk_pedes"
+  home.mkdir(parents=True)
+  other = os.open(home, os.O_RDONLY)
+  fcntl.flock(other, fcntl.LOCK_EX)
+  with pytest.raises(ValueError, match="another process is preparing"):
+    run_prepare("cuhk_pedes", tmp_path)
+  os.close(other)
+  run_prepare("cuhk_pedes", tmp_path)
+
+
+def test_a_folder_that_is_no_prepared_set_is_left_alone(tmp_path):
+  trees.make_tree(tmp_path / "raw", "cuhk_pedes")
+  target = prepared.prepared_path(tmp_path / "data", "cuhk_pedes", SIZE)
+  target.mkdir(parents=True)
+  (target / "thesis.txt").write_text("mine")
+  with pytest.raises(ValueError, match=r"holds no dataset\.json; remove that folder"):
+    run_prepare("cuhk_pedes", tmp_path)
+  assert (target / "thesis.txt").read_text() == "mine"
+
+
+def test_a_disk_that_is_too_full_is_an_error_before_anything_is_decoded(tmp_path, monkeypatch):
+  trees.make_tree(tmp_path / "raw", "cuhk_pedes")
+  records = schema.read_annotations(schema.layout_of("cuhk_pedes"), tmp_path / "raw")
+  needed = shards.Plan(records, SIZE, tmp_path / "none").num_bytes
+  monkeypatch.setattr(prepare.shutil, "disk_usage", lambda path: types.SimpleNamespace(free=needed - 1))
+  with monkeypatch.context() as patch:
+    patch.setattr(images, "decode", None)
+    with pytest.raises(ValueError, match=r"preparing takes 0\.00 GiB, but the disk of .* has 0\.00 GiB; make room"):
+      run_prepare("cuhk_pedes", tmp_path)
+  assert files_below(tmp_path / "data") == []
+  monkeypatch.setattr(prepare.shutil, "disk_usage", lambda path: types.SimpleNamespace(free=needed))
+  target = run_prepare("cuhk_pedes", tmp_path)
+  assert sum(file.stat().st_size for file in target.iterdir()) < needed
