@@ -3,6 +3,7 @@
 import pathlib
 import subprocess
 import sys
+import tempfile
 
 import numpy as np
 import pytest
@@ -45,6 +46,14 @@ def test_rows_keep_their_order_across_shards(tmp_path, monkeypatch):
   assert builder.info.splits["train"].shard_lengths == [5, 5, 5, 3]
   expected = [entry["img_path"] for entry in trees.read_entries(root, "rstp_reid") if entry["split"] == "train"]
   assert [record["file_path"].decode() for record in builder.as_data_source("train")] == expected
+
+
+def test_nothing_is_left_in_the_temporary_folder(tmp_path, monkeypatch):
+  (tmp_path / "temporary").mkdir()
+  monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+  trees.make_tree(tmp_path, "cuhk_pedes")
+  prepare.prepare("cuhk_pedes", tmp_path, tmp_path / "data", SIZE, show_progress=False)
+  assert list((tmp_path / "temporary").iterdir()) == []
 
 
 def test_tensorflow_is_not_needed_however_large_the_data(tmp_path):

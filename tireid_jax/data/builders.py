@@ -27,6 +27,11 @@ class SizeConfig(tfds.core.BuilderConfig):
   image_size: tuple[int, int] = (384, 128)
 
 
+class _Info(tfds.core.DatasetInfo):
+  def initialize_from_bucket(self):
+    """Does nothing. No server knows these data sets, and TFDS would leave an empty temporary folder behind."""
+
+
 class PersonSearchBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
   """Builds one data set of `layout` from `shards`; subclasses name it."""
 
@@ -48,7 +53,7 @@ class PersonSearchBuilder(tfds.core.ShardBasedBuilder, skip_registration=True): 
       "camera": tfds.features.Text(),
       "time": tfds.features.Text(),
     }
-    return tfds.core.DatasetInfo(
+    return _Info(
       builder=self,
       description=f"{self.layout.folder}: one example per image, with the identity and every caption of it.",
       features=tfds.features.FeaturesDict(features),
