@@ -6,19 +6,24 @@
   python -m tireid_jax.main --config=configs/synth.py --stage=all --workdir=W
 
 `make demo` does all of this and direct fine-tuning beside it; its table is in the README. Epochs, losses, learning
-rates, temperature, prompt lengths and the number of training persons were chosen on the validation split of the persons
-that `synth.seed=0` draws; the demo draws others (`synth.seed=2`), none of which was looked at before. How hard the
-drawn persons are was set earlier, by trials scored on test. Validation R@1 by recipe, an image encoded once for its two
-captions, from one stage 0 of each seed (zero-shot 5.88, 4.25, 5.50 in seeds 0, 1, 2; seed 0 unless said):
+rates, temperature, prompt lengths and the number of persons were chosen on the validation split of the persons that
+`synth.seed=0` draws; the demo draws others (`synth.seed=3`), none of which was looked at before. How hard the drawn
+persons are was set earlier, by trials scored on test. Validation R@1 by recipe, an image encoded once for its two
+captions, from one stage 0 of each seed (zero-shot 5.88, 4.25, 5.50 in seeds 0, 1, 2; seed 0 unless said), among 100
+persons:
 
   stage 1, 600 persons, 300 steps: 9.25 (8 prompts), 8.62 (16), 7.88 (8, learning rate 0.03), 10.00 (16, 0.03)
   stage 1, 600 persons, 450 steps: 9.50;  300 steps, prompts drawn with deviation 0.3: 8.75
   stage 1, 1,200 persons, 300 steps: 10.38, 11.25, 9.88 in seeds 0, 1, 2;  9.12 with 4 prompts;  10.12 with 16, 0.03
   stage 1, 1,200 persons, 600 steps: 10.88
   stage 0 of 6 epochs instead of 9: zero-shot 5.50, stage 1 (1,200 persons, 300 steps) 9.12
-  stage 2, 600 persons, 375 steps: 28.00;  1,200 persons, 300 steps: 27.75 (learning rate 5e-4: 25.12, 2e-3: 23.12)
+  stage 2, 600 persons, 375 steps: 28.00;  1,200 persons, 300 steps: 27.75 (learning rate 5e-4: 25.12, 2e-3: 23.12;
+    without the identity loss 22.38, but R@10 75.12 instead of 73.75)
 
-Stage 2 has the contrastive loss, not SDM, since in so few steps SDM at its usual temperature hardly trained this model.
+Among 50 of these 100, drawn twenty times, zero-shot has 10.2, stage 1 17.7 and stage 2 38.7. The galleries are of 50,
+so that the figures have room on both sides: among the 100 of `synth.seed=2`, looked at once, stage 1 had 10.25 and
+stage 2 25.50 on test. Stage 2 has the contrastive loss, not SDM, since in so few steps SDM at its usual temperature
+hardly trained this model.
 """
 
 from configs import common
@@ -38,10 +43,10 @@ def get_config(ablation=""):
   config.prompts.depth = 3
   config.log_every_steps = 20
   config.synth = {
-    "seed": 2,
+    "seed": 3,
     "num_train_ids": 1000,
-    "num_val_ids": 100,
-    "num_test_ids": 100,
+    "num_val_ids": 50,
+    "num_test_ids": 50,
     "images_per_id": 4,
     "generic_train_images": 4000,
     "generic_eval_images": 300,
