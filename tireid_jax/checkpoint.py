@@ -84,7 +84,7 @@ class Checkpoints:
       ),
     )
     variables = {**state.variables, **restored.variables}
-    count = jax.device_put(jax.numpy.int32(step), state.step.sharding)
+    count = sharding.put_tree(jax.numpy.int32(step), state.step.sharding)
     return TrainState(count, variables, restored.optimizer), restored.metadata
 
 

@@ -61,6 +61,7 @@ class _Run:
     self.batches = pipeline.Batches(
       self.train_split, stage.batch_size, seed=config.seed, num_epochs=stage.epochs,
       caption_lengths=config.data.caption_lengths, sampler=stage.sampler,
+      share=sharding.process_rows(self.mesh, stage.batch_size),
     )  # fmt: skip
     self.steps_per_epoch = self.batches.steps_per_epoch
     self.num_steps = stage.epochs * self.steps_per_epoch
@@ -75,6 +76,8 @@ class _Run:
     return prepared.open_split(
       self.config.data_dir, self.stage.data or data.name, data.image_size, split, tokenizer=data.tokenizer,
       val_identities=0 if self.stage.data else data.val_identities, seed=self.config.seed,
+      # One of several processes reads no more than its share.
+      in_memory_bytes=prepared.IN_MEMORY_BYTES if jax.process_count() == 1 else 0,
     )  # fmt: skip
 
   def _find_variant(self):
