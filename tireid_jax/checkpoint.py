@@ -35,8 +35,10 @@ class Checkpoints:
   def __enter__(self):
     return self
 
-  def __exit__(self, *_):
-    self._manager.close()
+  def __exit__(self, kind, *_):
+    # If another process has died, its part of a save that is under way will never come.
+    if jax.process_count() == 1 or kind is not jax.errors.JaxRuntimeError:
+      self._manager.close()
 
   def latest_step(self):
     """Returns the newest complete checkpoint's step, or None."""
