@@ -50,8 +50,8 @@ class Setup:
     self.loss = make_loss(
       self.model,
       stage.active_losses,
-      augment=lambda key, images: normalise(images),
-      augment_text=lambda key, tokens: tokens,
+      augment=lambda key, images, rows: normalise(images),
+      augment_text=lambda key, tokens, rows: tokens,
       temperature=None if stage.learns_temperature else 0.02,
     )
     self.step = make_train_step(self.loss, self.optimizer, self.labels, jax.random.key(0))

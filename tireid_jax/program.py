@@ -1,5 +1,7 @@
 """A stage's compiled step and the state it takes, laid out on a mesh: all of a run but its data and its weights."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
@@ -61,8 +63,8 @@ class Program:
     loss = make_loss(
       self.model,
       stage.active_losses,
-      augment=lambda key, images: augment.augment(key, images, **stage.augment),
-      augment_text=lambda key, tokens: augment_text.augment_text(key, tokens, **stage.augment_text),
+      augment=functools.partial(augment.augment, **stage.augment),
+      augment_text=functools.partial(augment_text.augment_text, **stage.augment_text),
       temperature=None if stage.learns_temperature else self._config.temperature,
     )
     return jax.jit(

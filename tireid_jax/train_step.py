@@ -34,8 +34,9 @@ def make_loss(model, loss_weights, *, augment, augment_text, temperature):
   Args:
     model: CLIP module.
     loss_weights: {name of LOSS_TERMS: weight}, those that are computed.
-    augment: (key, images u8[B, h, w, 3]) -> f32[B, h, w, 3] normalised.
-    augment_text: (key, tokens i32[B, L]) -> i32[B, L].
+    augment: (key, images u8[I, h, w, 3], rows i32[I]) -> f32[I, h, w, 3] normalised. Image i draws from `key` and
+      rows[i] alone, as dropout does.
+    augment_text: (key, tokens i32[B, L], rows i32[B]) -> i32[B, L], likewise.
     temperature: of the losses; None for the model's own learned one.
   """
   check_losses(loss_weights)
@@ -44,11 +45,11 @@ def make_loss(model, loss_weights, *, augment, augment_text, temperature):
     variables = combine(trained, frozen)
     augment_key, dropout_key = jax.random.split(key)
     # A third key beside the two, which are as they were before it.
-    tokens = augment_text(jax.random.fold_in(key, 2), batch["tokens"])
-    images = augment(augment_key, batch["images"])
-    image, text = model.apply(
-      variables, images, tokens, is_training=True, rngs={"dropout": dropout_key}
-    )  # [I, E], [B, E]
+    text_key = jax.random.fold_in(key, 2)
+    rows = {"image_rows": jnp.arange(len(batch["images"])), "text_rows": jnp.arange(len(batch["tokens"]))}
+    images = augment(augment_key, batch["images"], rows["image_rows"])
+    tokens = augment_text(text_key, batch["tokens"], rows["text_rows"])
+    image, text = model.apply(variables, images, tokens, **rows, rngs={"dropout": dropout_key})  # [I, E], [B, E]
     image = jnp.repeat(image, len(text) // len(image), axis=0)  # [B, E], once for each caption of the image
     params = variables["params"]
     pair = {

@@ -20,11 +20,9 @@ def small(prompts=PromptSpec(), **kwargs):
   return CLIP(SMALL, SIZE, prompts, **kwargs)
 
 
-@functools.partial(jax.jit, static_argnames=("model", "method", "is_training"))
-def run(model, variables, *inputs, method="__call__", is_training=False, key=None):
-  return model.apply(
-    variables, *inputs, method=method, is_training=is_training, rngs={"dropout": key} if is_training else {}
-  )
+@functools.partial(jax.jit, static_argnames=("model", "method"))
+def run(model, variables, *inputs, method="__call__", key=None, **rows):
+  return model.apply(variables, *inputs, method=method, rngs={"dropout": key} if rows else {}, **rows)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -126,7 +124,8 @@ def test_prompt_dropout_acts_in_training_only(inputs):
   variables = draw(model)
   still = run(model, variables, *inputs)
   chex.assert_trees_all_equal(still, run(small(PromptSpec(3, 2, depth=2)), variables, *inputs))
-  dropped = run(model, variables, *inputs, is_training=True, key=jax.random.key(3))
+  rows = {"image_rows": jnp.arange(3), "text_rows": jnp.arange(3)}
+  dropped = run(model, variables, *inputs, key=jax.random.key(3), **rows)
   assert np.abs(dropped[0] - still[0]).max() > 1e-5
 
 
@@ -138,6 +137,20 @@ def test_bfloat16_compute_keeps_float32_weights_and_outputs(inputs):
   for rough, fine in zip(run(model, variables, *inputs), exact, strict=True):
     assert rough.dtype == jnp.float32
     assert 0 < np.abs(rough - fine).max() < 0.05 * np.abs(fine).max()
+
+
+def test_a_row_drops_out_by_its_place_in_the_whole_batch(inputs):
+  """Rows 2 and 0 of a batch, encoded on their own, in another order."""
+  model = small(PromptSpec(3, 2, depth=2, dropout=0.5))
+  variables, key = draw(model), jax.random.key(3)
+  images, tokens = inputs
+  rows = {"image_rows": jnp.arange(3), "text_rows": jnp.arange(3)}
+  whole = run(model, variables, images, tokens, key=key, **rows)
+  chosen = jnp.array([2, 0])
+  rows = {"image_rows": chosen, "text_rows": chosen}
+  part = run(model, variables, images[chosen], tokens[chosen], key=key, **rows)
+  for all_rows, some in zip(whole, part, strict=True):
+    np.testing.assert_allclose(all_rows[chosen], some, atol=2e-6)
 
 
 @pytest.mark.parametrize(

@@ -65,17 +65,27 @@ class CLIP(nn.Module):
     )  # fmt: skip
     self.logit_scale = self.param("logit_scale", nn.initializers.constant(INITIAL_LOGIT_SCALE), ())
 
-  def __call__(self, images, tokens, *, is_training=False):
-    """Returns (image f32[B, E], text f32[B, E]), not normalised."""
-    return self.encode_image(images, is_training=is_training), self.encode_text(tokens, is_training=is_training)
+  def __call__(self, images, tokens, *, image_rows=None, text_rows=None):
+    """Returns (image f32[B, E], text f32[B, E]), not normalised; as the two methods below."""
+    return self.encode_image(images, rows=image_rows), self.encode_text(tokens, rows=text_rows)
 
-  def encode_image(self, images, *, is_training=False):
-    """Returns f32[B, E], not normalised, of images f32[B, h, w, 3] normalised with CLIP's mean and deviation."""
-    return self.image_encoder(images, is_training)
+  def encode_image(self, images, *, rows=None):
+    """Returns f32[B, E], not normalised.
 
-  def encode_text(self, tokens, *, is_training=False):
-    """Returns f32[B, E], not normalised, of tokens i32[B, L], L at most `variant.text_length`."""
-    return self.text_encoder(tokens, is_training)
+    Args:
+      images: f32[B, h, w, 3] normalised with CLIP's mean and deviation.
+      rows: i32[B], in training alone: places of the images in the whole batch, from which the prompts' dropout draws.
+    """
+    return self.image_encoder(images, rows)
+
+  def encode_text(self, tokens, *, rows=None):
+    """Returns f32[B, E], not normalised.
+
+    Args:
+      tokens: i32[B, L], L at most `variant.text_length`.
+      rows: i32[B], in training alone: places of the captions in the whole batch.
+    """
+    return self.text_encoder(tokens, rows)
 
 
 def init_variables(model, key):

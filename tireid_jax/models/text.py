@@ -30,13 +30,13 @@ class TextEncoder(nn.Module):
   remat: str
 
   @nn.compact
-  def __call__(self, tokens, is_training):
+  def __call__(self, tokens, rows):
     """Returns f32[B, E], not normalised.
 
     Args:
       tokens: i32[B, L], L at most `text_length`: start token, caption, end token, zeros. What stands after the end
         token is not seen.
-      is_training: whether prompts drop out.
+      rows: i32[B] in training, for the prompts' dropout; None for none.
     """
     if tokens.shape[1] > self.text_length:
       raise ValueError(f"captions hold at most {self.text_length} tokens, got {tokens.shape}; cut them with tokenize()")
@@ -51,9 +51,7 @@ class TextEncoder(nn.Module):
     positions = self.param("position_embedding", nn.initializers.normal(0.01), (self.text_length, self.tower.width))
     x = x + positions[: tokens.shape[1]].astype(self.dtype)  # [B, L, D]
     end = jnp.argmax(tokens == self.end_token, axis=1)  # [B], the first one
-    prompts = declare_prompts(
-      self, self.prompts, self.prompts.text_length, self.tower.width, tokens.shape[0], is_training
-    )
+    prompts = declare_prompts(self, self.prompts, self.prompts.text_length, self.tower.width, tokens.shape[0], rows)
     if prompts is not None:
       room = jnp.zeros((x.shape[0], prompts.shape[2], self.tower.width), x.dtype)
       x = jnp.concatenate([x[:, :1], room, x[:, 1:]], axis=1)  # [B, L + P, D]

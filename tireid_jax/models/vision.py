@@ -32,12 +32,12 @@ class ImageEncoder(nn.Module):
   remat: str
 
   @nn.compact
-  def __call__(self, images, is_training):
+  def __call__(self, images, rows):
     """Returns f32[B, E], not normalised.
 
     Args:
       images: f[B, h, w, 3] normalised with CLIP's mean and deviation.
-      is_training: whether prompts drop out.
+      rows: i32[B] in training, for the prompts' dropout; None for none.
     """
     if images.shape[1:] != (*self.image_size, 3):
       raise ValueError(
@@ -50,9 +50,7 @@ class ImageEncoder(nn.Module):
     class_token = jnp.broadcast_to(class_token.astype(self.dtype), (x.shape[0], 1, self.tower.width))
     x = jnp.concatenate([class_token, x], axis=1) + positions.astype(self.dtype)  # [B, 1 + patches, D]
     x = LayerNorm(self.eps, name="ln_pre")(x)
-    prompts = declare_prompts(
-      self, self.prompts, self.prompts.image_length, self.tower.width, images.shape[0], is_training
-    )
+    prompts = declare_prompts(self, self.prompts, self.prompts.image_length, self.tower.width, images.shape[0], rows)
     if prompts is not None:
       room = jnp.zeros((x.shape[0], prompts.shape[2], self.tower.width), x.dtype)
       x = jnp.concatenate([x[:, :1], room, x[:, 1:]], axis=1)  # [B, 1 + P + patches, D]
