@@ -120,6 +120,10 @@ def _stage(*, losses, **fields):
     },
     "epochs": 1,  # passes over what the sampler goes through: captions, identities or images
     "batch_size": 64,  # captions, each with its image, over all devices
+    # Captions, over all devices, whose activations are held at a time, to save memory: the gradient is exactly that of
+    # the whole batch. It divides batch_size, and is a multiple of the devices along data and fsdp times
+    # sampler.captions_per_image where that holds. 0 for the whole batch, without the second forward pass.
+    "microbatch_size": 0,
     "sampler": {
       # "captions": each once an epoch. "identities" or "images": each once an epoch, with as many of its captions as
       # the field below says. With "images", an image is encoded once for its captions.

@@ -16,10 +16,10 @@ LAYERS = [
   {"start", "retrieval", "report", "exported"},
   {"train_step", "checkpoint", "hooks", "workdir", "optim", "ranked", "cli"},
   {"config", "data", "models", "log", "state"},
-  {"losses", "metrics", "stages", "sharding", "chart", "table", "progress", "export_example"},
+  {"losses", "metrics", "accumulate", "stages", "sharding", "chart", "table", "progress", "export_example"},
 ]
 # What knows nothing of ours.
-ALONE = {"losses", "metrics", "stages", "sharding", "chart", "table", "progress", "export_example"}
+ALONE = {"losses", "metrics", "accumulate", "stages", "sharding", "chart", "table", "progress", "export_example"}
 
 
 def part_of(module):

@@ -5,7 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from tireid_jax import optim, sharding, stages, start
+from tireid_jax import accumulate, optim, sharding, stages, start
 from tireid_jax.data import augment, augment_text
 from tireid_jax.state import TrainState
 from tireid_jax.train_step import make_loss, make_train_step
@@ -66,6 +66,7 @@ class Program:
       augment=functools.partial(augment.augment, **stage.augment),
       augment_text=functools.partial(augment_text.augment_text, **stage.augment_text),
       temperature=None if stage.learns_temperature else self._config.temperature,
+      encode_rows=accumulate.in_chunks(stage.num_chunks, sharding.batch_devices(self._mesh)),
     )
     return jax.jit(
       make_train_step(loss, self._optimizer, self.labels, self.key),
