@@ -45,6 +45,8 @@ def base_config():
         "position_resize": "bilinear",  # of the image position table: "bilinear", or "bicubic" as open_clip
         "scan_blocks": True,  # blocks as one compiled loop, or unrolled
         "remat": "none",  # "none", "dots" or "full": what the backward pass computes again
+        # "xla", "cudnn" (NVIDIA GPUs, bfloat16), or "auto": cudnn where it can be. Exported models have "xla".
+        "attention": "auto",
       },
       "prompts": {
         "image_length": 4,  # tokens per block; 0 for none

@@ -10,6 +10,7 @@ from tireid_jax import accumulate, optim, stages
 from tireid_jax.data.augment import augment, normalise
 from tireid_jax.data.augment_text import augment_text
 from tireid_jax.models.clip import CLIP, init_variables
+from tireid_jax.models.execution import Execution
 from tireid_jax.models.prompts import PromptSpec
 from tireid_jax.models.variants import Tower, Variant
 from tireid_jax.state import TrainState
@@ -41,10 +42,10 @@ class Setup:
 
   def __init__(
     self, stage, *, prompts=PromptSpec(3, 3, depth=3), variant=SMALL, augments=False, encode_rows=accumulate.at_once,
-    scan_blocks=True,
+    **execution,
   ):  # fmt: skip
     self.stage = stage
-    self.model = CLIP(variant, SIZE, prompts if stage.use_prompts else PromptSpec(), scan_blocks=scan_blocks)
+    self.model = CLIP(variant, SIZE, prompts if stage.use_prompts else PromptSpec(), Execution(**execution))
     variables = jax.jit(init_variables, static_argnums=0)(self.model, jax.random.key(0))
     if stage.uses_identities:
       kernel = 0.001 * jax.random.normal(jax.random.key(5), (variant.embedding_size, NUM_IDENTITIES))

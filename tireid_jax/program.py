@@ -35,7 +35,10 @@ class Program:
       steps_per_epoch: which the learning rate follows.
     """
     self._config, self._stage, self._mesh = config, stage, mesh
-    self.model = start.build_model(config, variant, use_prompts=stage.use_prompts, precision=stage.precision)
+    self.model = start.build_model(
+      config, variant, use_prompts=stage.use_prompts, precision=stage.precision,
+      platform=sharding.platform(mesh),
+    )  # fmt: skip
     self.key = jax.random.fold_in(jax.random.key(config.seed), stage.number)
     self.num_identities = num_identities if stage.uses_identities else 0
     variables = jax.eval_shape(lambda: start.draw_variables(self.model, self.key, self.num_identities))

@@ -64,6 +64,11 @@ def batch_sharding(mesh):
   return NamedSharding(mesh, BATCH)
 
 
+def platform(mesh):
+  """Returns "cpu", "gpu" or "tpu", of the devices of a mesh."""
+  return mesh.devices.flat[0].platform
+
+
 def batch_devices(mesh):
   """Returns over how many devices the batch is split."""
   return mesh.shape["data"] * mesh.shape["fsdp"]

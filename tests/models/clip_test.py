@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tireid_jax.models.clip import CLIP, init_variables
+from tireid_jax.models.execution import Execution
 from tireid_jax.models.prompts import PromptSpec
 from tireid_jax.models.variants import Tower, Variant
 
@@ -16,8 +17,8 @@ SMALL = Variant(Tower(16, 3, 2), Tower(12, 2, 2), patch_size=4, embedding_size=8
 SIZE = (16, 8)
 
 
-def small(prompts=PromptSpec(), **kwargs):
-  return CLIP(SMALL, SIZE, prompts, **kwargs)
+def small(prompts=PromptSpec(), **execution):
+  return CLIP(SMALL, SIZE, prompts, Execution(**execution))
 
 
 @functools.partial(jax.jit, static_argnames=("model", "method"))
@@ -78,6 +79,19 @@ def test_rematerialisation_changes_no_gradient(inputs, remat):
     return jax.jit(jax.grad(lambda v: sum(jnp.sum(e**2) for e in model.apply(v, *inputs))))(variables)
 
   chex.assert_trees_all_close(loss(small(prompts)), loss(small(prompts, remat=remat)), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("remat", ["dots", "full"])
+def test_rematerialisation_under_scan_takes_less_memory(inputs, remat):
+  deep = Variant(Tower(16, 8, 2), Tower(16, 8, 2), patch_size=4, embedding_size=8)
+
+  def temporaries(remat):
+    model = CLIP(deep, SIZE, execution=Execution(remat=remat))
+    variables = jax.eval_shape(lambda: init_variables(model, jax.random.key(0)))
+    gradient = jax.grad(lambda v: sum(jnp.sum(e**2) for e in model.apply(v, *inputs)))
+    return jax.jit(gradient).lower(variables).compile().memory_analysis().temp_size_in_bytes
+
+  assert temporaries(remat) < 0.7 * temporaries("none")
 
 
 def test_every_prompt_of_every_prompted_block_matters(inputs):

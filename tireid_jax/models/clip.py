@@ -1,14 +1,13 @@
 """CLIP with learnable prompts in both encoders."""
 
-from typing import Any
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from tireid_jax.models.execution import Execution
 from tireid_jax.models.prompts import PromptSpec
 from tireid_jax.models.text import TextEncoder
-from tireid_jax.models.transformer import ACTIVATIONS, REMAT_POLICIES
+from tireid_jax.models.transformer import ACTIVATIONS
 from tireid_jax.models.variants import Variant, patch_grid
 from tireid_jax.models.vision import ImageEncoder
 
@@ -23,38 +22,28 @@ class CLIP(nn.Module):
     variant: sizes and numerics.
     image_size: (h, w) of the images it takes, pixels.
     prompts: how many prompt tokens, where; the default has none, which is plain CLIP.
-    dtype: type of the encoders' arithmetic. Weights, LayerNorm and the returned embeddings are float32.
-    scan_blocks: run the blocks as one compiled loop (small program, least memory on CPU) or unrolled.
-    remat: what is computed again in the backward pass: "none", "dots" (all but matrix products) or "full".
+    execution: how it is computed.
     stride: pixels from one image patch to the next; 0 for the patch size, less for patches that overlap.
   """
 
   variant: Variant
   image_size: tuple[int, int]
   prompts: PromptSpec = PromptSpec()
-  dtype: Any = jnp.float32
-  scan_blocks: bool = True
-  remat: str = "none"
+  execution: Execution = Execution()
   stride: int = 0
 
   def setup(self):
     variant, spec = self.variant, self.prompts
     spec.check(variant.image.num_blocks, variant.text.num_blocks)
     patch_grid(self.image_size, variant.patch_size, self.stride)
-    for name, value, allowed in (
-      ("activation", variant.activation, ACTIVATIONS),
-      ("remat", self.remat, REMAT_POLICIES),
-    ):
-      if value not in allowed:
-        raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(allowed)}")
+    if variant.activation not in ACTIVATIONS:
+      raise ValueError(f"activation is {variant.activation!r}; it must be one of {', '.join(ACTIVATIONS)}")
     common = {
       "embedding_size": variant.embedding_size,
       "activation": variant.activation,
       "eps": variant.layer_norm_eps,
       "prompts": spec,
-      "dtype": self.dtype,
-      "scan_blocks": self.scan_blocks,
-      "remat": self.remat,
+      "execution": self.execution,
     }
     self.image_encoder = ImageEncoder(
       image_size=self.image_size, patch_size=variant.patch_size, stride=self.stride, tower=variant.image, **common
