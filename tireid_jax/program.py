@@ -37,7 +37,7 @@ class Program:
     self._config, self._stage, self._mesh = config, stage, mesh
     self.model = start.build_model(
       config, variant, use_prompts=stage.use_prompts, precision=stage.precision,
-      platform=sharding.platform(mesh),
+      platform=sharding.platform(mesh), place=sharding.place_activations(mesh),
     )  # fmt: skip
     self.key = jax.random.fold_in(jax.random.key(config.seed), stage.number)
     self.num_identities = num_identities if stage.uses_identities else 0
@@ -74,6 +74,6 @@ class Program:
     return jax.jit(
       make_train_step(loss, self._optimizer, self.labels, self.key),
       in_shardings=(self.shardings, sharding.batch_sharding(self._mesh)),
-      out_shardings=(self.shardings, None),
+      out_shardings=(self.shardings, sharding.replicated(self._mesh)),
       donate_argnums=0,
     )

@@ -11,7 +11,7 @@ from tireid_jax import config as config_lib
 from tireid_jax.data import prepared
 from tireid_jax.models import pretrained, variants
 from tireid_jax.models.clip import CLIP, init_variables
-from tireid_jax.models.execution import ATTENTIONS, REMAT_POLICIES, Execution, choose_attention
+from tireid_jax.models.execution import ATTENTIONS, REMAT_POLICIES, Execution, anywhere, choose_attention
 from tireid_jax.models.prompts import PromptSpec
 from tireid_jax.models.variants import VARIANTS
 from tireid_jax.models.weights import hub, positions
@@ -79,7 +79,7 @@ def check_tokens(variant, info):
   )
 
 
-def build_model(config, variant, *, use_prompts, precision, platform=None):
+def build_model(config, variant, *, use_prompts, precision, platform=None, place=anywhere):
   """Returns the CLIP module of a Variant that a config describes.
 
   Args:
@@ -87,6 +87,7 @@ def build_model(config, variant, *, use_prompts, precision, platform=None):
     variant: Variant.
     use_prompts, precision: as in the stage's config.
     platform: of the devices that are to run it; that of this process' own if not given.
+    place: as in Execution.
 
   Raises:
     ValueError: for prompts that do not fit it, or a choice that there is not.
@@ -100,7 +101,7 @@ def build_model(config, variant, *, use_prompts, precision, platform=None):
   if precision == "auto":
     precision = "float32" if platform == "cpu" else "bfloat16"
   attention = choose_attention(config.model.attention, variant=variant, dtype=precision, platform=platform)
-  execution = Execution(jnp.dtype(precision), config.model.scan_blocks, config.model.remat, attention)
+  execution = Execution(jnp.dtype(precision), config.model.scan_blocks, config.model.remat, attention, place)
   return CLIP(variant, tuple(config.data.image_size), spec, execution, config.model.stride)
 
 

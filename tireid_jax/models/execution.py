@@ -1,6 +1,7 @@
 """How the encoders are computed: what memory and time they take, and no more of the result than rounding."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -19,6 +20,11 @@ _CUDNN_TYPES = ("bfloat16", "float16")
 _CUDNN_HEAD_SIZE, _CUDNN_HEAD_MULTIPLE = 128, 8
 
 
+def anywhere(x, kind):
+  """Returns x: the Execution.place of one device, or of a compiler that is left to choose."""
+  return x
+
+
 @dataclasses.dataclass(frozen=True)
 class Execution:
   """How a model is computed.
@@ -28,12 +34,16 @@ class Execution:
     scan_blocks: run the blocks as one compiled loop (small program, least memory on CPU) or unrolled.
     remat: what is computed again in the backward pass: "none", "dots" (all but matrix products) or "full".
     attention: what `jax.nn.dot_product_attention` uses: "xla", or "cudnn" on NVIDIA GPUs.
+    place: (activations, kind) -> the same array, put where its kind belongs on a mesh. The kinds are "rows": [B, ...]
+      inputs, embeddings, what goes from block to block; "lookup": tokens [B, L] for which the token table is read; and
+      "looked_up": what was read, [B, L, D].
   """
 
   dtype: Any = jnp.float32
   scan_blocks: bool = True
   remat: str = "none"
   attention: str = "xla"
+  place: Callable = anywhere
 
   def __post_init__(self):
     if self.remat not in REMAT_POLICIES:

@@ -37,7 +37,7 @@ class TextEncoder(nn.Module):
     """
     if tokens.shape[1] > self.text_length:
       raise ValueError(f"captions hold at most {self.text_length} tokens, got {tokens.shape}; cut them with tokenize()")
-    dtype = self.execution.dtype
+    dtype, place = self.execution.dtype, self.execution.place
     # Initial deviations as in OpenAI's model.
     x = nn.Embed(
       self.vocabulary_size,
@@ -45,9 +45,9 @@ class TextEncoder(nn.Module):
       embedding_init=nn.initializers.normal(0.02),
       dtype=dtype,
       name="token_embedding",
-    )(tokens)
+    )(place(tokens, "lookup"))
     positions = self.param("position_embedding", nn.initializers.normal(0.01), (self.text_length, self.tower.width))
-    x = x + positions[: tokens.shape[1]].astype(dtype)  # [B, L, D]
+    x = place(place(x, "looked_up"), "rows") + positions[: tokens.shape[1]].astype(dtype)  # [B, L, D]
     end = jnp.argmax(tokens == self.end_token, axis=1)  # [B], the first one
     prompts = declare_prompts(self, self.prompts, self.prompts.text_length, self.tower.width, tokens.shape[0], rows)
     if prompts is not None:
@@ -58,4 +58,4 @@ class TextEncoder(nn.Module):
     x = jnp.take_along_axis(x, end[:, None, None], axis=1)[:, 0]  # [B, D]
     x = LayerNorm(self.eps, name="ln_final")(x)
     x = nn.Dense(self.embedding_size, use_bias=False, dtype=dtype, name="projection")(x)
-    return x.astype(jnp.float32)
+    return place(x.astype(jnp.float32), "rows")

@@ -53,13 +53,15 @@ class Block(nn.Module):
     """
     if prompt is not None:
       x = _place_prompts(x, *prompt)
-    dtype = self.execution.dtype
+    dtype, place = self.execution.dtype, self.execution.place
+    x = place(x, "rows")
     x = x + Attention(self.tower.num_heads, self.is_causal, self.execution, name="attn")(
       LayerNorm(self.eps, name="ln_1")(x)
     )
+    x = place(x, "rows")
     hidden = nn.Dense(self.tower.mlp_width, dtype=dtype, name="fc")(LayerNorm(self.eps, name="ln_2")(x))
     x = x + nn.Dense(x.shape[-1], dtype=dtype, name="proj")(ACTIVATIONS[self.activation](hidden))
-    return x, None
+    return place(x, "rows"), None
 
 
 def _place_prompts(x, tokens, is_prompted):

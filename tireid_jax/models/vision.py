@@ -40,16 +40,16 @@ class ImageEncoder(nn.Module):
       raise ValueError(
         f"the image encoder takes [B, {self.image_size[0]}, {self.image_size[1]}, 3], got {images.shape}"
       )
-    dtype = self.execution.dtype
+    dtype, place = self.execution.dtype, self.execution.place
     scale = self.tower.width**-0.5
     x = nn.Dense(self.tower.width, use_bias=False, dtype=dtype, name="patch_embedding")(
-      self._patches(images)
+      self._patches(place(images, "rows"))
     )
     class_token = self.param("class_embedding", nn.initializers.normal(scale), (self.tower.width,))
     positions = self.param("position_embedding", nn.initializers.normal(scale), (1 + x.shape[1], self.tower.width))
     class_token = jnp.broadcast_to(class_token.astype(dtype), (x.shape[0], 1, self.tower.width))
     x = jnp.concatenate([class_token, x], axis=1) + positions.astype(dtype)  # [B, 1 + patches, D]
-    x = LayerNorm(self.eps, name="ln_pre")(x)
+    x = LayerNorm(self.eps, name="ln_pre")(place(x, "rows"))
     prompts = declare_prompts(self, self.prompts, self.prompts.image_length, self.tower.width, images.shape[0], rows)
     if prompts is not None:
       room = jnp.zeros((x.shape[0], prompts.shape[2], self.tower.width), x.dtype)
@@ -57,7 +57,7 @@ class ImageEncoder(nn.Module):
     x = Transformer(self.tower, False, self.activation, self.eps, self.execution, name="transformer")(x, prompts)
     x = LayerNorm(self.eps, name="ln_post")(x[:, 0])  # [B, D]
     x = nn.Dense(self.embedding_size, use_bias=False, dtype=dtype, name="projection")(x)
-    return x.astype(jnp.float32)
+    return place(x.astype(jnp.float32), "rows")
 
   def _patches(self, images):
     """Returns f[B, patches, patch * patch * 3], row by row, each patch by row, column and channel."""
