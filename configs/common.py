@@ -45,6 +45,8 @@ def base_config():
         "position_resize": "bilinear",  # of the image position table: "bilinear", or "bicubic" as open_clip
         "scan_blocks": True,  # blocks as one compiled loop, or unrolled
         "remat": "none",  # "none", "dots" or "full": what the backward pass computes again
+        # "xla", "cudnn" (NVIDIA GPUs, bfloat16), or "auto": cudnn where it can be. Exported models have "xla".
+        "attention": "auto",
       },
       "prompts": {
         "image_length": 4,  # tokens per block; 0 for none
@@ -53,7 +55,9 @@ def base_config():
         "init_std": 0.02,
         "dropout": 0.0,  # share of prompt elements
       },
-      "mesh": {"data": -1, "fsdp": 1, "model": 1},  # devices along each axis; -1 for all the rest
+      # Devices along each axis; -1 for all the rest. A batch is split over data and fsdp; weights and their moments over
+      # fsdp, to be gathered where a block needs them, and over model, by heads and channels.
+      "mesh": {"data": -1, "fsdp": 1, "model": 1},
       "evaluation": {"batch_size": 128},  # images or captions at a time
       "log_every_steps": 50,
       "checkpoint_every_steps": 1000,  # besides the end of each epoch
@@ -120,6 +124,10 @@ def _stage(*, losses, **fields):
     },
     "epochs": 1,  # passes over what the sampler goes through: captions, identities or images
     "batch_size": 64,  # captions, each with its image, over all devices
+    # Captions, over all devices, whose activations are held at a time, to save memory: the gradient is exactly that of
+    # the whole batch. It divides batch_size, and is a multiple of the devices along data and fsdp times
+    # sampler.captions_per_image where that holds. 0 for the whole batch, without the second forward pass.
+    "microbatch_size": 0,
     "sampler": {
       # "captions": each once an epoch. "identities" or "images": each once an epoch, with as many of its captions as
       # the field below says. With "images", an image is encoded once for its captions.

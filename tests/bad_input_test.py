@@ -56,6 +56,9 @@ FLAGS = [
   (["--config.data.image_size=(96,48)"], ["rstp_reid at 96x48 is not prepared"]),
   (["--stage=2"], ["stage 2 starts from stage 1", "run --stage=1 first or set --config.stage2.init_from=pretrained"]),
   (["--config.stage1.batch_size=4000"], ["4000"]),
+  (["--config.stage1.microbatch_size=3"], ["stage1.microbatch_size is 3, which does not divide stage1.batch_size=8"]),
+  (["--config.model.attention=flash"], ["model.attention is 'flash'; it must be one of auto, xla, cudnn"]),
+  (["--config.model.attention=cudnn"], ["model.attention is cudnn, which runs on NVIDIA GPUs alone, and this is cpu"]),
   (
     ["--config.stage1.sampler.kind=image"],
     ["stage1.sampler.kind is 'image'; it must be one of captions, identities, images"],
@@ -81,6 +84,16 @@ def test_a_batch_that_the_devices_do_not_divide_is_refused(project, tmp_path):
     XLA_FLAGS="--xla_force_host_platform_device_count=4",
   )  # fmt: skip
   refused(done, "stage1.batch_size is 6, which the 4 devices along data and fsdp do not divide")
+  assert not (tmp_path / "w").exists()
+
+
+def test_a_microbatch_that_the_devices_do_not_divide_is_refused(project, tmp_path):
+  _, flags = project
+  done = run(
+    "main", *flags, "--config.stage1.microbatch_size=2", "--stage=1", f"--workdir={tmp_path}/w",
+    XLA_FLAGS="--xla_force_host_platform_device_count=4",
+  )  # fmt: skip
+  refused(done, "stage1.microbatch_size is 2, which the 4 devices along data and fsdp do not divide")
   assert not (tmp_path / "w").exists()
 
 

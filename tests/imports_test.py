@@ -16,10 +16,13 @@ LAYERS = [
   {"start", "retrieval", "report", "exported"},
   {"train_step", "checkpoint", "hooks", "workdir", "optim", "ranked", "cli"},
   {"config", "data", "models", "log", "state"},
-  {"losses", "metrics", "stages", "sharding", "chart", "table", "progress", "export_example", "distributed"},
-]
+  {
+    "losses", "metrics", "accumulate", "stages", "sharding", "chart", "table", "progress", "export_example",
+    "distributed",
+  },
+]  # fmt: skip
 # What knows nothing of ours.
-ALONE = {"losses", "metrics", "stages", "sharding", "chart", "table", "progress", "export_example", "distributed"}
+ALONE = LAYERS[-1]
 
 
 def part_of(module):

@@ -60,6 +60,11 @@ def test_parameters_are_counted_by_the_labels():
   assert stages.count_parameters(VARIABLES, make_stage(1).labels(VARIABLES)) == (4, 4 + 10 + 1 + 12)
 
 
+@pytest.mark.parametrize(("microbatch_size", "num_chunks"), [(0, 1), (64, 1), (16, 4)])
+def test_the_microbatch_says_in_how_many_chunks_a_batch_is_encoded(microbatch_size, num_chunks):
+  assert make_stage(2, batch_size=64, microbatch_size=microbatch_size).num_chunks == num_chunks
+
+
 def test_a_path_that_the_model_lacks_is_refused():
   with pytest.raises(ValueError, match="stage2.trains names 'params/image_encodr', but the model has only"):
     make_stage(2, trains=("params/image_encodr", "params/id_head")).labels(VARIABLES)
@@ -70,6 +75,8 @@ def test_a_path_that_the_model_lacks_is_refused():
   [
     ({"epochs": 0}, "stage2.epochs is 0; it must be at least 1"),
     ({"batch_size": -1}, "stage2.batch_size is -1"),
+    ({"microbatch_size": 48}, "stage2.microbatch_size is 48, which does not divide stage2.batch_size=64"),
+    ({"microbatch_size": -8}, "stage2.microbatch_size is -8"),
     ({"learning_rate": -1e-5}, "stage2.learning_rate is -1e-05; it must not be negative"),
     ({"schedule_by": "hour"}, "stage2.schedule_by is 'hour'; it must be one of step, epoch"),
     ({"losses": dict.fromkeys(("sdm", "itc", "itc_plain", "cmpm", "identity"), 0.0)}, "stage2.losses are all 0"),

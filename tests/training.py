@@ -1,12 +1,16 @@
 """A small CLIP, a batch and a compiled step, for tests of training."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
 from configs import synth
-from tireid_jax import optim, stages
-from tireid_jax.data.augment import normalise
+from tireid_jax import accumulate, optim, stages
+from tireid_jax.data.augment import augment, normalise
+from tireid_jax.data.augment_text import augment_text
 from tireid_jax.models.clip import CLIP, init_variables
+from tireid_jax.models.execution import Execution
 from tireid_jax.models.prompts import PromptSpec
 from tireid_jax.models.variants import Tower, Variant
 from tireid_jax.state import TrainState
@@ -35,11 +39,14 @@ def make_batch(batch_size=8, length=12):
 
 
 class Setup:
-  """State, labels, loss and step of a stage; nothing compiled yet."""
+  """State, labels, loss and step of a stage, without its augmentation unless asked for; nothing compiled yet."""
 
-  def __init__(self, stage, *, prompts=PromptSpec(3, 3, depth=3), variant=SMALL, scan_blocks=True):
+  def __init__(
+    self, stage, *, prompts=PromptSpec(3, 3, depth=3), variant=SMALL, augments=False, encode_rows=accumulate.at_once,
+    **execution,
+  ):  # fmt: skip
     self.stage = stage
-    self.model = CLIP(variant, SIZE, prompts if stage.use_prompts else PromptSpec(), scan_blocks=scan_blocks)
+    self.model = CLIP(variant, SIZE, prompts if stage.use_prompts else PromptSpec(), Execution(**execution))
     variables = jax.jit(init_variables, static_argnums=0)(self.model, jax.random.key(0))
     if stage.uses_identities:
       kernel = 0.001 * jax.random.normal(jax.random.key(5), (variant.embedding_size, NUM_IDENTITIES))
@@ -51,8 +58,11 @@ class Setup:
     self.loss = make_loss(
       self.model,
       stage.active_losses,
-      augment=lambda key, images: normalise(images),
-      augment_text=lambda key, tokens: tokens,
+      augment=functools.partial(augment, **stage.augment) if augments else lambda key, images, rows: normalise(images),
+      augment_text=functools.partial(augment_text, **stage.augment_text)
+      if augments
+      else lambda key, tokens, rows: tokens,
       temperature=None if stage.learns_temperature else 0.02,
+      encode_rows=encode_rows,
     )
     self.step = make_train_step(self.loss, self.optimizer, self.labels, jax.random.key(0))

@@ -12,7 +12,7 @@ STAGES = (0, 1, 2)
 # Sections that every stage of a workdir shares: another value would mean another model or data set.
 SHARED_FIELDS = ("data", "model", "prompts", "temperature", "seed", "select_on", "synth")
 # Within them, what changes memory and speed but not what is computed.
-FREE_FIELDS = ("model/scan_blocks", "model/remat")
+FREE_FIELDS = ("model/scan_blocks", "model/remat", "model/attention", *(f"stage{n}/microbatch_size" for n in STAGES))
 
 
 def to_json(config):

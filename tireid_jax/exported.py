@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tireid_jax.data.augment import MEAN, STD, normalise
+from tireid_jax.models.execution import Execution
 from tireid_jax.models.variants import patch_grid
 from tireid_jax.models.weights import leaves
 
@@ -145,8 +146,9 @@ def serialize_encoder(model, variables, encoder, precision):
     encoder: of ENCODERS.
     precision: type of the arithmetic, "float32" or "bfloat16".
   """
-  # Unrolled, since a loop would first gather its stacked weights, at every call.
-  model = model.clone(dtype=jnp.dtype(precision), scan_blocks=False, remat="none")
+  # Unrolled, since a loop would first gather its stacked weights, at every call; XLA's attention, the one that runs on
+  # all of PLATFORMS.
+  model = model.clone(execution=Execution(jnp.dtype(precision), scan_blocks=False, attention="xla"))
   wanted = leaves.leaves({encoder: variables["params"][encoder]})
   weights = {name: leaf.stored_shape for leaf in jax.tree.leaves(wanted) for name in leaf.names}
   if _POSITIONS in weights:

@@ -27,7 +27,8 @@ def check(config, numbers, run_folder):
     with _naming(stage):
       augment.check(**stage.augment)
       sampling.check(stage.batch_size, **stage.sampler)
-    sharding.check_batch(f"{stage.name}.batch_size", stage.batch_size, mesh, stage.captions_per_image)
+    for field in ("batch_size", "microbatch_size"):
+      sharding.check_batch(f"{stage.name}.{field}", getattr(stage, field), mesh, stage.captions_per_image)
     info = _check_data(config, stage, run_folder)
     with _naming(stage):
       augment_text.check(info["tokenizer"], **stage.augment_text)

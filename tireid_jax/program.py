@@ -1,9 +1,11 @@
 """A stage's compiled step and the state it takes, laid out on a mesh: all of a run but its data and its weights."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
-from tireid_jax import optim, sharding, stages, start
+from tireid_jax import accumulate, optim, sharding, stages, start
 from tireid_jax.data import augment, augment_text
 from tireid_jax.state import TrainState
 from tireid_jax.train_step import make_loss, make_train_step
@@ -33,7 +35,10 @@ class Program:
       steps_per_epoch: which the learning rate follows.
     """
     self._config, self._stage, self._mesh = config, stage, mesh
-    self.model = start.build_model(config, variant, use_prompts=stage.use_prompts, precision=stage.precision)
+    self.model = start.build_model(
+      config, variant, use_prompts=stage.use_prompts, precision=stage.precision,
+      platform=sharding.platform(mesh), place=sharding.place_activations(mesh),
+    )  # fmt: skip
     self.key = jax.random.fold_in(jax.random.key(config.seed), stage.number)
     self.num_identities = num_identities if stage.uses_identities else 0
     variables = jax.eval_shape(lambda: start.draw_variables(self.model, self.key, self.num_identities))
@@ -61,13 +66,14 @@ class Program:
     loss = make_loss(
       self.model,
       stage.active_losses,
-      augment=lambda key, images: augment.augment(key, images, **stage.augment),
-      augment_text=lambda key, tokens: augment_text.augment_text(key, tokens, **stage.augment_text),
+      augment=functools.partial(augment.augment, **stage.augment),
+      augment_text=functools.partial(augment_text.augment_text, **stage.augment_text),
       temperature=None if stage.learns_temperature else self._config.temperature,
+      encode_rows=accumulate.in_chunks(stage.num_chunks, sharding.batch_devices(self._mesh)),
     )
     return jax.jit(
       make_train_step(loss, self._optimizer, self.labels, self.key),
       in_shardings=(self.shardings, sharding.batch_sharding(self._mesh)),
-      out_shardings=(self.shardings, None),
+      out_shardings=(self.shardings, sharding.replicated(self._mesh)),
       donate_argnums=0,
     )

@@ -1,5 +1,6 @@
-"""The mesh, and one table that says along which of its axes each array is split."""
+"""The mesh, and one table that says along which of its axes weights and activations are split."""
 
+import math
 import re
 
 import jax
@@ -8,11 +9,8 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 AXES = ("data", "fsdp", "model")
 
-# The batch is split over data and fsdp; the weights over fsdp and model.
-BATCH = PartitionSpec(("data", "fsdp"))
-
-# End of a leaf's path: mesh axis of each dimension. The first that matches holds; what matches none is whole on each
-# device. The moments of the optimiser have the paths of their weights at the end of their own, so they follow.
+# Weights. End of a leaf's path: mesh axis of each dimension. The first that matches holds; what matches none is whole
+# on each device. The moments of the optimiser have the paths of their weights at the end of their own, so they follow.
 # Stacked blocks have the block first.
 RULES = (
   (r"blocks/attn/(query|key|value)/kernel", (None, "fsdp", "model")),
@@ -27,6 +25,16 @@ RULES = (
   (r"id_head/kernel", ("fsdp", "model")),
   (r"prompts/.*/tokens", (None, None, "fsdp")),
 )
+
+# Inputs and activations. Kind: mesh axes of each dimension from the first; those without are whole on each device.
+ACTIVATIONS = {
+  # The batch, the embeddings, what goes from block to block.
+  "rows": (("data", "fsdp"),),
+  # Reading the token table, whose columns are split along fsdp, each device reads its columns for the rows of all that
+  # share them; then columns are exchanged for rows.
+  "lookup": ("data",),
+  "looked_up": ("data", None, "fsdp"),
+}
 
 
 def make_mesh(data, fsdp, model):
@@ -52,16 +60,48 @@ def tree_shardings(mesh, tree):
     name = jax.tree_util.keystr(path, simple=True, separator="/")
     for pattern, axes in RULES:
       if re.search(f"{pattern}$", name) and len(axes) == len(leaf.shape):
-        fitting = [a if a and n % mesh.shape[a] == 0 else None for a, n in zip(axes, leaf.shape, strict=True)]
-        return NamedSharding(mesh, PartitionSpec(*fitting))
-    return NamedSharding(mesh, PartitionSpec())
+        return _fitting(mesh, axes, leaf.shape)
+    return replicated(mesh)
 
   return jax.tree_util.tree_map_with_path(leaf_sharding, tree)
 
 
+def _fitting(mesh, axes, shape):
+  """Returns the NamedSharding of an array of this shape, without the axes that do not divide their dimension."""
+
+  fitting = []
+  for axis, size in zip(axes, shape, strict=False):
+    names = (axis,) if isinstance(axis, str) else axis or ()
+    fitting.append(axis if size % math.prod(mesh.shape[name] for name in names) == 0 else None)
+  return NamedSharding(mesh, PartitionSpec(*fitting))
+
+
 def batch_sharding(mesh):
   """Returns the NamedSharding of an array whose first dimension is the batch."""
-  return NamedSharding(mesh, BATCH)
+  return NamedSharding(mesh, PartitionSpec(*ACTIVATIONS["rows"]))
+
+
+def replicated(mesh):
+  """Returns the NamedSharding of an array that every device has whole."""
+  return NamedSharding(mesh, PartitionSpec())
+
+
+def place_activations(mesh):
+  """Returns f(array, kind of ACTIVATIONS) -> the same array, split as the table says; for the inside of a program.
+
+  Left to itself, XLA splits activations as it finds the weights split along fsdp, with the whole batch on each device,
+  and adds up partial sums of whole batches between devices.
+  """
+
+  def place(array, kind):
+    return jax.lax.with_sharding_constraint(array, _fitting(mesh, ACTIVATIONS[kind], array.shape))
+
+  return place
+
+
+def platform(mesh):
+  """Returns "cpu", "gpu" or "tpu", of the devices of a mesh."""
+  return mesh.devices.flat[0].platform
 
 
 def replicated(mesh):

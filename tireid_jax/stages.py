@@ -20,6 +20,7 @@ class Stage:
   losses: dict[str, float]
   epochs: int
   batch_size: int
+  microbatch_size: int
   sampler: dict
   learning_rate: float
   adam_betas: tuple[float, float]
@@ -43,6 +44,11 @@ class Stage:
     for field in ("epochs", "batch_size", "evaluate_every_epochs"):
       if getattr(self, field) < 1:
         raise ValueError(f"{where}.{field} is {getattr(self, field)}; it must be at least 1")
+    if self.microbatch_size < 0 or (self.microbatch_size and self.batch_size % self.microbatch_size):
+      raise ValueError(
+        f"{where}.microbatch_size is {self.microbatch_size}, which does not divide {where}.batch_size="
+        f"{self.batch_size}; set --config.{where}.microbatch_size to one of its divisors, or 0 for the whole batch"
+      )
     for field in ("learning_rate", "weight_decay", "clip_norm", "warmup_epochs"):
       if getattr(self, field) < 0:
         raise ValueError(f"{where}.{field} is {getattr(self, field)}; it must not be negative")
@@ -71,6 +77,11 @@ class Stage:
   def active_losses(self):
     """{name: weight} of the losses that are computed."""
     return {name: weight for name, weight in self.losses.items() if weight != 0}
+
+  @property
+  def num_chunks(self):
+    """In how many parts a batch is encoded."""
+    return self.batch_size // (self.microbatch_size or self.batch_size)
 
   @property
   def captions_per_image(self):

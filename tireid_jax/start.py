@@ -11,8 +11,8 @@ from tireid_jax import config as config_lib
 from tireid_jax.data import prepared
 from tireid_jax.models import pretrained, variants
 from tireid_jax.models.clip import CLIP, init_variables
+from tireid_jax.models.execution import ATTENTIONS, REMAT_POLICIES, Execution, anywhere, choose_attention
 from tireid_jax.models.prompts import PromptSpec
-from tireid_jax.models.transformer import REMAT_POLICIES
 from tireid_jax.models.variants import VARIANTS
 from tireid_jax.models.weights import hub, positions
 from tireid_jax.progress import say
@@ -79,8 +79,15 @@ def check_tokens(variant, info):
   )
 
 
-def build_model(config, variant, *, use_prompts, precision):
+def build_model(config, variant, *, use_prompts, precision, platform=None, place=anywhere):
   """Returns the CLIP module of a Variant that a config describes.
+
+  Args:
+    config: of the run.
+    variant: Variant.
+    use_prompts, precision: as in the stage's config.
+    platform: of the devices that are to run it; that of this process' own if not given.
+    place: as in Execution.
 
   Raises:
     ValueError: for prompts that do not fit it, or a choice that there is not.
@@ -89,12 +96,13 @@ def build_model(config, variant, *, use_prompts, precision):
   spec.check(variant.image.num_blocks, variant.text.num_blocks)
   config_lib.one_of(config, "model.remat", REMAT_POLICIES)
   config_lib.one_of(config, "model.position_resize", positions.METHODS)
+  config_lib.one_of(config, "model.attention", ATTENTIONS)
+  platform = platform or jax.default_backend()
   if precision == "auto":
-    precision = "float32" if jax.default_backend() == "cpu" else "bfloat16"
-  return CLIP(
-    variant, tuple(config.data.image_size), spec, jnp.dtype(precision),
-    config.model.scan_blocks, config.model.remat, config.model.stride,
-  )  # fmt: skip
+    precision = "float32" if platform == "cpu" else "bfloat16"
+  attention = choose_attention(config.model.attention, variant=variant, dtype=precision, platform=platform)
+  execution = Execution(jnp.dtype(precision), config.model.scan_blocks, config.model.remat, attention, place)
+  return CLIP(variant, tuple(config.data.image_size), spec, execution, config.model.stride)
 
 
 def draw_variables(model, key, num_identities=0):
@@ -235,7 +243,9 @@ def load_stage(run_folder, stage, *, config=None):
   """
   if stage not in ("0", "1", "2", "pretrained"):
     raise ValueError(f"--stage={stage} is no stage; it must be pretrained, 0, 1 or 2")
-  config = workdir.read_config(run_folder) if run_folder else config
+  if run_folder:
+    config = workdir.read_config(run_folder)
+    config.model.attention = "auto"  # likewise, whatever machine trained it
   mesh = sharding.make_mesh(-1, 1, 1)  # all devices here, whatever mesh trained it
   key = jax.random.key(config.seed)
   if stage == "pretrained":

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from tireid_jax import losses
+from tireid_jax import accumulate, losses
 from tireid_jax.stages import FROZEN, combine, partition
 from tireid_jax.state import TrainState
 
@@ -25,7 +25,7 @@ LOSS_TERMS = {
 }
 
 
-def make_loss(model, loss_weights, *, augment, augment_text, temperature):
+def make_loss(model, loss_weights, *, augment, augment_text, temperature, encode_rows=accumulate.at_once):
   """Returns loss(trained, frozen, batch, key) -> (f32[], {term: f32[]}).
 
   A batch has {"images" u8[I, h, w, 3], "tokens" i32[B, L], "person_id" i32[B]}, where image i belongs to the B / I rows
@@ -34,9 +34,11 @@ def make_loss(model, loss_weights, *, augment, augment_text, temperature):
   Args:
     model: CLIP module.
     loss_weights: {name of LOSS_TERMS: weight}, those that are computed.
-    augment: (key, images u8[B, h, w, 3]) -> f32[B, h, w, 3] normalised.
-    augment_text: (key, tokens i32[B, L]) -> i32[B, L].
+    augment: (key, images u8[I, h, w, 3], rows i32[I]) -> f32[I, h, w, 3] normalised. Image i draws from `key` and
+      rows[i] alone, as dropout does.
+    augment_text: (key, tokens i32[B, L], rows i32[B]) -> i32[B, L], likewise.
     temperature: of the losses; None for the model's own learned one.
+    encode_rows: (encode, inputs) -> encode(inputs): how many rows at a time, from `accumulate`.
   """
   check_losses(loss_weights)
 
@@ -44,11 +46,21 @@ def make_loss(model, loss_weights, *, augment, augment_text, temperature):
     variables = combine(trained, frozen)
     augment_key, dropout_key = jax.random.split(key)
     # A third key beside the two, which are as they were before it.
-    tokens = augment_text(jax.random.fold_in(key, 2), batch["tokens"])
-    images = augment(augment_key, batch["images"])
-    image, text = model.apply(
-      variables, images, tokens, is_training=True, rngs={"dropout": dropout_key}
-    )  # [I, E], [B, E]
+    text_key = jax.random.fold_in(key, 2)
+
+    def encode(inputs):
+      rows = {"image_rows": inputs["image_rows"], "text_rows": inputs["text_rows"]}
+      images = augment(augment_key, inputs["images"], rows["image_rows"])
+      tokens = augment_text(text_key, inputs["tokens"], rows["text_rows"])
+      return model.apply(variables, images, tokens, **rows, rngs={"dropout": dropout_key})
+
+    image, text = encode_rows(
+      encode,
+      {
+        "images": batch["images"], "image_rows": jnp.arange(len(batch["images"])),
+        "tokens": batch["tokens"], "text_rows": jnp.arange(len(batch["tokens"])),
+      },
+    )  # [I, E], [B, E]  # fmt: skip
     image = jnp.repeat(image, len(text) // len(image), axis=0)  # [B, E], once for each caption of the image
     params = variables["params"]
     pair = {

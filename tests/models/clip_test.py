@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tireid_jax.models.clip import CLIP, init_variables
+from tireid_jax.models.execution import Execution
 from tireid_jax.models.prompts import PromptSpec
 from tireid_jax.models.variants import Tower, Variant
 
@@ -16,15 +17,13 @@ SMALL = Variant(Tower(16, 3, 2), Tower(12, 2, 2), patch_size=4, embedding_size=8
 SIZE = (16, 8)
 
 
-def small(prompts=PromptSpec(), **kwargs):
-  return CLIP(SMALL, SIZE, prompts, **kwargs)
+def small(prompts=PromptSpec(), **execution):
+  return CLIP(SMALL, SIZE, prompts, Execution(**execution))
 
 
-@functools.partial(jax.jit, static_argnames=("model", "method", "is_training"))
-def run(model, variables, *inputs, method="__call__", is_training=False, key=None):
-  return model.apply(
-    variables, *inputs, method=method, is_training=is_training, rngs={"dropout": key} if is_training else {}
-  )
+@functools.partial(jax.jit, static_argnames=("model", "method"))
+def run(model, variables, *inputs, method="__call__", key=None, **rows):
+  return model.apply(variables, *inputs, method=method, rngs={"dropout": key} if rows else {}, **rows)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -82,6 +81,19 @@ def test_rematerialisation_changes_no_gradient(inputs, remat):
   chex.assert_trees_all_close(loss(small(prompts)), loss(small(prompts, remat=remat)), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("remat", ["dots", "full"])
+def test_rematerialisation_under_scan_takes_less_memory(inputs, remat):
+  deep = Variant(Tower(16, 8, 2), Tower(16, 8, 2), patch_size=4, embedding_size=8)
+
+  def temporaries(remat):
+    model = CLIP(deep, SIZE, execution=Execution(remat=remat))
+    variables = jax.eval_shape(lambda: init_variables(model, jax.random.key(0)))
+    gradient = jax.grad(lambda v: sum(jnp.sum(e**2) for e in model.apply(v, *inputs)))
+    return jax.jit(gradient).lower(variables).compile().memory_analysis().temp_size_in_bytes
+
+  assert temporaries(remat) < 0.7 * temporaries("none")
+
+
 def test_every_prompt_of_every_prompted_block_matters(inputs):
   model = small(PromptSpec(3, 2, depth=2))
   variables = draw(model)
@@ -126,7 +138,8 @@ def test_prompt_dropout_acts_in_training_only(inputs):
   variables = draw(model)
   still = run(model, variables, *inputs)
   chex.assert_trees_all_equal(still, run(small(PromptSpec(3, 2, depth=2)), variables, *inputs))
-  dropped = run(model, variables, *inputs, is_training=True, key=jax.random.key(3))
+  rows = {"image_rows": jnp.arange(3), "text_rows": jnp.arange(3)}
+  dropped = run(model, variables, *inputs, key=jax.random.key(3), **rows)
   assert np.abs(dropped[0] - still[0]).max() > 1e-5
 
 
@@ -138,6 +151,20 @@ def test_bfloat16_compute_keeps_float32_weights_and_outputs(inputs):
   for rough, fine in zip(run(model, variables, *inputs), exact, strict=True):
     assert rough.dtype == jnp.float32
     assert 0 < np.abs(rough - fine).max() < 0.05 * np.abs(fine).max()
+
+
+def test_a_row_drops_out_by_its_place_in_the_whole_batch(inputs):
+  """Rows 2 and 0 of a batch, encoded on their own, in another order."""
+  model = small(PromptSpec(3, 2, depth=2, dropout=0.5))
+  variables, key = draw(model), jax.random.key(3)
+  images, tokens = inputs
+  rows = {"image_rows": jnp.arange(3), "text_rows": jnp.arange(3)}
+  whole = run(model, variables, images, tokens, key=key, **rows)
+  chosen = jnp.array([2, 0])
+  rows = {"image_rows": chosen, "text_rows": chosen}
+  part = run(model, variables, images[chosen], tokens[chosen], key=key, **rows)
+  for all_rows, some in zip(whole, part, strict=True):
+    np.testing.assert_allclose(all_rows[chosen], some, atol=2e-6)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.models import parity
+from tireid_jax.models.execution import Execution
 
 STORED = np.load(pathlib.Path(__file__).parents[1] / "testdata/parity/clip.npz")
 
@@ -63,5 +64,5 @@ def test_text_padded_to_77_has_the_embedding_of_shorter_text(seed):
 @every_seed
 def test_bfloat16_stays_within_its_bound_of_float32(seed):
   model, *inputs, reference = stored("quick_gelu", seed)
-  distances = parity.distances(parity.outputs(model.clone(dtype=jnp.bfloat16), *inputs), reference)
+  distances = parity.distances(parity.outputs(model.clone(execution=Execution(jnp.bfloat16)), *inputs), reference)
   assert all(parity.BROKEN < distance < parity.BFLOAT16_BOUND for distance in distances.values()), distances

@@ -12,6 +12,7 @@ from tests.models.parity import STORED
 from tests.parity import reference
 from tests.testdata.positions.make import resize
 from tireid_jax.models import pretrained
+from tireid_jax.models.execution import Execution
 from tireid_jax.models.variants import VARIANTS, Tower, Variant, patch_grid
 
 TABLE = "vision_model.embeddings.position_embedding.weight"
@@ -62,7 +63,7 @@ def test_every_block_and_both_embeddings_are_those_of_transformers(tmp_path, cas
 def test_unrolled_blocks_are_those_of_transformers(tmp_path, name, seed):
   theirs, model, variables = saved(tmp_path, STORED[name], seed)
   inputs = parity.random_inputs(model.variant, seed)
-  found = parity.outputs(model.clone(scan_blocks=False), variables, *inputs)
+  found = parity.outputs(model.clone(execution=Execution(scan_blocks=False)), variables, *inputs)
   assert parity.broken(found, reference.outputs(theirs, *inputs)) == set()
 
 
@@ -161,7 +162,7 @@ def base_outputs(base, image_size):
 def test_vit_b_16_is_that_of_transformers_and_bfloat16_stays_within_its_bound(base):
   model, *inputs, expected = base_outputs(base, (224, 224))
   assert parity.broken(parity.outputs(model, *inputs), expected) == set()
-  rough = parity.distances(parity.outputs(model.clone(dtype=jnp.bfloat16), *inputs), expected)
+  rough = parity.distances(parity.outputs(model.clone(execution=Execution(jnp.bfloat16)), *inputs), expected)
   assert all(parity.BROKEN < distance < parity.BFLOAT16_BOUND for distance in rough.values()), rough
 
 

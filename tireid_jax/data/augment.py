@@ -81,22 +81,23 @@ def normalise(images, *, mean=MEAN, std=STD):
   return _standardise(_to_unit(images), mean, std).reshape(images.shape)
 
 
-def augment(key, images, *, mean=MEAN, std=STD, **settings):
+def augment(key, images, rows=None, *, mean=MEAN, std=STD, **settings):
   """Returns f32[B, h, w, 3] normalised images, each changed at random.
 
   By the rules of the reference an image is flipped, padded with black and cropped back to its size, normalised, and
   then erased; its fill is the channel means written into the already normalised image. Before normalisation stands
   what TBPS-CLIP draws from, by torchvision's rules: rotation, a crop resized to the image, colour jitter, grey, blur.
-  Row i draws from `key` and i alone, so the result does not depend on how the batch is spread over devices, and what is
-  off neither costs anything nor changes what the others draw.
+  Image i draws from `key` and rows[i] alone, so the result does not depend on how the batch is spread over devices or
+  divided into chunks, and what is off neither costs anything nor changes what the others draw.
 
   Args:
     key: key of the step.
     images: u8[B, h, w, 3].
+    rows: i32[B] places of the images in the whole batch; from 0 on if not given.
     mean, std: of each channel, for values from 0 to 1.
     **settings: fields of Augmentation.
 
-  Everything but `key` and `images` is static. With everything off the result is `normalise(images)`.
+  Everything but `key`, `images` and `rows` is static. With everything off the result is `normalise(images)`.
   """
   chosen = Augmentation(**settings)
 
@@ -132,7 +133,7 @@ def augment(key, images, *, mean=MEAN, std=STD, **settings):
       rows = jnp.where(jnp.repeat(erased, image.shape[2], axis=1), _row(mean, rows), rows)
     return rows.reshape(image.shape)
 
-  return jax.vmap(one)(jnp.arange(images.shape[0]), images)
+  return jax.vmap(one)(jnp.arange(len(images)) if rows is None else rows, images)
 
 
 def _to_unit(images):

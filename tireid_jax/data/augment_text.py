@@ -39,16 +39,18 @@ def check(tokenizer, **settings):
     )
 
 
-def augment_text(key, tokens, **settings):
+def augment_text(key, tokens, rows=None, **settings):
   """Returns i32[B, L] captions with tokens deleted, masked and swapped at random.
 
   All of it happens between the start token and the end token, which stay. Deleted tokens are followed up and padded
   behind; of a caption whose tokens would all go, one stays. Swapping exchanges two tokens so many times, at least once,
-  as easy data augmentation does (Wei and Zou, EMNLP 2019, arXiv 1901.11196). Row i draws from `key` and i alone.
+  as easy data augmentation does (Wei and Zou, EMNLP 2019, arXiv 1901.11196). Caption i draws from `key`
+  and rows[i] alone.
 
   Args:
     key: key of the step.
     tokens: i32[B, L] rows of a Tokenizer's result.
+    rows: i32[B] places of the captions in the whole batch; from 0 on if not given.
     **settings: fields of TextAugmentation, static.
   """
   chosen = TextAugmentation(**settings)
@@ -64,7 +66,7 @@ def augment_text(key, tokens, **settings):
       caption = _swap(swap_key, caption, chosen.swap_fraction)
     return caption
 
-  return jax.vmap(one)(jnp.arange(tokens.shape[0]), tokens)
+  return jax.vmap(one)(jnp.arange(len(tokens)) if rows is None else rows, tokens)
 
 
 def _num_words(caption):

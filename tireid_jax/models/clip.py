@@ -1,14 +1,13 @@
 """CLIP with learnable prompts in both encoders."""
 
-from typing import Any
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from tireid_jax.models.execution import Execution
 from tireid_jax.models.prompts import PromptSpec
 from tireid_jax.models.text import TextEncoder
-from tireid_jax.models.transformer import ACTIVATIONS, REMAT_POLICIES
+from tireid_jax.models.transformer import ACTIVATIONS
 from tireid_jax.models.variants import Variant, patch_grid
 from tireid_jax.models.vision import ImageEncoder
 
@@ -23,38 +22,28 @@ class CLIP(nn.Module):
     variant: sizes and numerics.
     image_size: (h, w) of the images it takes, pixels.
     prompts: how many prompt tokens, where; the default has none, which is plain CLIP.
-    dtype: type of the encoders' arithmetic. Weights, LayerNorm and the returned embeddings are float32.
-    scan_blocks: run the blocks as one compiled loop (small program, least memory on CPU) or unrolled.
-    remat: what is computed again in the backward pass: "none", "dots" (all but matrix products) or "full".
+    execution: how it is computed.
     stride: pixels from one image patch to the next; 0 for the patch size, less for patches that overlap.
   """
 
   variant: Variant
   image_size: tuple[int, int]
   prompts: PromptSpec = PromptSpec()
-  dtype: Any = jnp.float32
-  scan_blocks: bool = True
-  remat: str = "none"
+  execution: Execution = Execution()
   stride: int = 0
 
   def setup(self):
     variant, spec = self.variant, self.prompts
     spec.check(variant.image.num_blocks, variant.text.num_blocks)
     patch_grid(self.image_size, variant.patch_size, self.stride)
-    for name, value, allowed in (
-      ("activation", variant.activation, ACTIVATIONS),
-      ("remat", self.remat, REMAT_POLICIES),
-    ):
-      if value not in allowed:
-        raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(allowed)}")
+    if variant.activation not in ACTIVATIONS:
+      raise ValueError(f"activation is {variant.activation!r}; it must be one of {', '.join(ACTIVATIONS)}")
     common = {
       "embedding_size": variant.embedding_size,
       "activation": variant.activation,
       "eps": variant.layer_norm_eps,
       "prompts": spec,
-      "dtype": self.dtype,
-      "scan_blocks": self.scan_blocks,
-      "remat": self.remat,
+      "execution": self.execution,
     }
     self.image_encoder = ImageEncoder(
       image_size=self.image_size, patch_size=variant.patch_size, stride=self.stride, tower=variant.image, **common
@@ -65,17 +54,27 @@ class CLIP(nn.Module):
     )  # fmt: skip
     self.logit_scale = self.param("logit_scale", nn.initializers.constant(INITIAL_LOGIT_SCALE), ())
 
-  def __call__(self, images, tokens, *, is_training=False):
-    """Returns (image f32[B, E], text f32[B, E]), not normalised."""
-    return self.encode_image(images, is_training=is_training), self.encode_text(tokens, is_training=is_training)
+  def __call__(self, images, tokens, *, image_rows=None, text_rows=None):
+    """Returns (image f32[B, E], text f32[B, E]), not normalised; as the two methods below."""
+    return self.encode_image(images, rows=image_rows), self.encode_text(tokens, rows=text_rows)
 
-  def encode_image(self, images, *, is_training=False):
-    """Returns f32[B, E], not normalised, of images f32[B, h, w, 3] normalised with CLIP's mean and deviation."""
-    return self.image_encoder(images, is_training)
+  def encode_image(self, images, *, rows=None):
+    """Returns f32[B, E], not normalised.
 
-  def encode_text(self, tokens, *, is_training=False):
-    """Returns f32[B, E], not normalised, of tokens i32[B, L], L at most `variant.text_length`."""
-    return self.text_encoder(tokens, is_training)
+    Args:
+      images: f32[B, h, w, 3] normalised with CLIP's mean and deviation.
+      rows: i32[B], in training alone: places of the images in the whole batch, from which the prompts' dropout draws.
+    """
+    return self.image_encoder(images, rows)
+
+  def encode_text(self, tokens, *, rows=None):
+    """Returns f32[B, E], not normalised.
+
+    Args:
+      tokens: i32[B, L], L at most `variant.text_length`.
+      rows: i32[B], in training alone: places of the captions in the whole batch.
+    """
+    return self.text_encoder(tokens, rows)
 
 
 def init_variables(model, key):

@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -41,10 +40,11 @@ class PromptSpec:
       raise ValueError(f"prompts.dropout is {self.dropout}; it must be in [0, 1)")
 
 
-def declare_prompts(encoder, spec, length, width, batch_size, is_training):
+def declare_prompts(encoder, spec, length, width, batch_size, rows):
   """Returns f32[depth, B, P, D]: the prompt tokens of each prompted block, the same for every row of the batch.
 
-  Declares `prompts/<encoder>/tokens` f32[depth, P, D] in the Linen module `encoder`; None where `length` is 0.
+  Declares `prompts/<encoder>/tokens` f32[depth, P, D] in the Linen module `encoder`; None where `length` is 0. In
+  training, when `rows` i32[B] are given, elements drop out; which of row i's, rows[i] alone decides.
   """
   if length == 0:
     return None
@@ -53,4 +53,9 @@ def declare_prompts(encoder, spec, length, width, batch_size, is_training):
     "prompts", "tokens", lambda: spec.init_std * jax.random.normal(encoder.make_rng("prompts"), shape, jnp.float32)
   ).value
   tokens = jnp.broadcast_to(tokens[:, None], (spec.depth, batch_size, length, width))
-  return nn.Dropout(spec.dropout, deterministic=not is_training)(tokens)
+  if rows is None or spec.dropout == 0:
+    return tokens
+  key, share = encoder.make_rng("dropout"), 1 - spec.dropout
+  # Not nn.Dropout, whose draw follows from the shape of the batch: chunks of it would draw otherwise than the whole.
+  is_kept = jax.vmap(lambda row: jax.random.bernoulli(jax.random.fold_in(key, row), share, shape), out_axes=1)(rows)
+  return jnp.where(is_kept, tokens / share, 0.0)

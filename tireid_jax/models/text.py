@@ -1,10 +1,9 @@
 """CLIP's text transformer."""
 
-from typing import Any
-
 import flax.linen as nn
 import jax.numpy as jnp
 
+from tireid_jax.models.execution import Execution
 from tireid_jax.models.norm import LayerNorm
 from tireid_jax.models.prompts import PromptSpec, declare_prompts
 from tireid_jax.models.transformer import Transformer
@@ -25,43 +24,38 @@ class TextEncoder(nn.Module):
   activation: str
   eps: float
   prompts: PromptSpec
-  dtype: Any
-  scan_blocks: bool
-  remat: str
+  execution: Execution
 
   @nn.compact
-  def __call__(self, tokens, is_training):
+  def __call__(self, tokens, rows):
     """Returns f32[B, E], not normalised.
 
     Args:
       tokens: i32[B, L], L at most `text_length`: start token, caption, end token, zeros. What stands after the end
         token is not seen.
-      is_training: whether prompts drop out.
+      rows: i32[B] in training, for the prompts' dropout; None for none.
     """
     if tokens.shape[1] > self.text_length:
       raise ValueError(f"captions hold at most {self.text_length} tokens, got {tokens.shape}; cut them with tokenize()")
+    dtype, place = self.execution.dtype, self.execution.place
     # Initial deviations as in OpenAI's model.
     x = nn.Embed(
       self.vocabulary_size,
       self.tower.width,
       embedding_init=nn.initializers.normal(0.02),
-      dtype=self.dtype,
+      dtype=dtype,
       name="token_embedding",
-    )(tokens)
+    )(place(tokens, "lookup"))
     positions = self.param("position_embedding", nn.initializers.normal(0.01), (self.text_length, self.tower.width))
-    x = x + positions[: tokens.shape[1]].astype(self.dtype)  # [B, L, D]
+    x = place(place(x, "looked_up"), "rows") + positions[: tokens.shape[1]].astype(dtype)  # [B, L, D]
     end = jnp.argmax(tokens == self.end_token, axis=1)  # [B], the first one
-    prompts = declare_prompts(
-      self, self.prompts, self.prompts.text_length, self.tower.width, tokens.shape[0], is_training
-    )
+    prompts = declare_prompts(self, self.prompts, self.prompts.text_length, self.tower.width, tokens.shape[0], rows)
     if prompts is not None:
       room = jnp.zeros((x.shape[0], prompts.shape[2], self.tower.width), x.dtype)
       x = jnp.concatenate([x[:, :1], room, x[:, 1:]], axis=1)  # [B, L + P, D]
       end = end + prompts.shape[2]
-    x = Transformer(
-      self.tower, True, self.activation, self.eps, self.dtype, self.scan_blocks,
-      self.remat, name="transformer",
-    )(x, prompts)  # fmt: skip
+    x = Transformer(self.tower, True, self.activation, self.eps, self.execution, name="transformer")(x, prompts)
     x = jnp.take_along_axis(x, end[:, None, None], axis=1)[:, 0]  # [B, D]
     x = LayerNorm(self.eps, name="ln_final")(x)
-    return nn.Dense(self.embedding_size, use_bias=False, dtype=self.dtype, name="projection")(x).astype(jnp.float32)
+    x = nn.Dense(self.embedding_size, use_bias=False, dtype=dtype, name="projection")(x)
+    return place(x.astype(jnp.float32), "rows")

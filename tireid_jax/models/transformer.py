@@ -1,11 +1,10 @@
 """The pre-norm transformer that both encoders share, with prompts swapped in at each block."""
 
-from typing import Any
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from tireid_jax.models.execution import REMAT_POLICIES, Execution
 from tireid_jax.models.norm import LayerNorm
 from tireid_jax.models.variants import Tower
 
@@ -14,30 +13,25 @@ ACTIVATIONS = {
   "gelu": lambda x: jax.nn.gelu(x, approximate=False),
 }
 
-# What each rematerialisation choice keeps from the forward pass; everything else is computed again.
-REMAT_POLICIES = {
-  "none": None,
-  "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
-  "full": jax.checkpoint_policies.nothing_saveable,
-}
-
 
 class Attention(nn.Module):
   """Multi-head self-attention; three projections rather than one, the faster form on TPU."""
 
   num_heads: int
   is_causal: bool
-  dtype: Any
+  execution: Execution
 
   @nn.compact
   def __call__(self, x):
-    width = x.shape[-1]
+    width, dtype = x.shape[-1], self.execution.dtype
     heads = (*x.shape[:-1], self.num_heads, width // self.num_heads)
     query, key, value = (
-      nn.Dense(width, dtype=self.dtype, name=name)(x).reshape(heads) for name in ("query", "key", "value")
+      nn.Dense(width, dtype=dtype, name=name)(x).reshape(heads) for name in ("query", "key", "value")
     )  # [B, L, H, K] each
-    mixed = jax.nn.dot_product_attention(query, key, value, is_causal=self.is_causal)
-    return nn.Dense(width, dtype=self.dtype, name="out")(mixed.reshape(x.shape))
+    mixed = jax.nn.dot_product_attention(
+      query, key, value, is_causal=self.is_causal, implementation=self.execution.attention
+    )
+    return nn.Dense(width, dtype=dtype, name="out")(mixed.reshape(x.shape))
 
 
 class Block(nn.Module):
@@ -47,7 +41,7 @@ class Block(nn.Module):
   is_causal: bool
   activation: str
   eps: float
-  dtype: Any
+  execution: Execution
 
   @nn.compact
   def __call__(self, x, prompt):
@@ -59,11 +53,15 @@ class Block(nn.Module):
     """
     if prompt is not None:
       x = _place_prompts(x, *prompt)
-    x = x + Attention(self.tower.num_heads, self.is_causal, self.dtype, name="attn")(
+    dtype, place = self.execution.dtype, self.execution.place
+    x = place(x, "rows")
+    x = x + Attention(self.tower.num_heads, self.is_causal, self.execution, name="attn")(
       LayerNorm(self.eps, name="ln_1")(x)
     )
-    hidden = nn.Dense(self.tower.mlp_width, dtype=self.dtype, name="fc")(LayerNorm(self.eps, name="ln_2")(x))
-    return x + nn.Dense(x.shape[-1], dtype=self.dtype, name="proj")(ACTIVATIONS[self.activation](hidden)), None
+    x = place(x, "rows")
+    hidden = nn.Dense(self.tower.mlp_width, dtype=dtype, name="fc")(LayerNorm(self.eps, name="ln_2")(x))
+    x = x + nn.Dense(x.shape[-1], dtype=dtype, name="proj")(ACTIVATIONS[self.activation](hidden))
+    return place(x, "rows"), None
 
 
 def _place_prompts(x, tokens, is_prompted):
@@ -80,9 +78,7 @@ class Transformer(nn.Module):
   is_causal: bool
   activation: str
   eps: float
-  dtype: Any
-  scan_blocks: bool = True
-  remat: str = "none"
+  execution: Execution
 
   @nn.compact
   def __call__(self, x, prompts=None):
@@ -92,20 +88,20 @@ class Transformer(nn.Module):
       x: f[B, L, D] with room for the prompts at 1..P.
       prompts: None or f32[depth, B, P, D], depth at most the number of blocks.
     """
-    block = Block
-    if self.remat != "none":
-      block = nn.remat(Block, policy=REMAT_POLICIES[self.remat], prevent_cse=not self.scan_blocks)
+    block, how = Block, self.execution
+    if how.remat != "none":
+      block = nn.remat(Block, policy=REMAT_POLICIES[how.remat], prevent_cse=not how.scan_blocks)
     stack = nn.scan(
       block,
       # The second is Flax's own, of captured outputs; it is empty unless a caller asks for them.
       variable_axes={"params": 0, "intermediates": 0},
       split_rngs={"params": True},
       length=self.tower.num_blocks,
-      unroll=1 if self.scan_blocks else self.tower.num_blocks,
+      unroll=1 if how.scan_blocks else self.tower.num_blocks,
     )
     if prompts is not None:
       depth = prompts.shape[0]
       prompts = jnp.pad(prompts, [(0, self.tower.num_blocks - depth)] + [(0, 0)] * 3)
       prompts = (prompts, jnp.arange(self.tower.num_blocks) < depth)
-    x, _ = stack(self.tower, self.is_causal, self.activation, self.eps, self.dtype, name="blocks")(x, prompts)
+    x, _ = stack(self.tower, self.is_causal, self.activation, self.eps, how, name="blocks")(x, prompts)
     return x

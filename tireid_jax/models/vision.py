@@ -1,11 +1,10 @@
 """CLIP's image transformer."""
 
-from typing import Any
-
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
+from tireid_jax.models.execution import Execution
 from tireid_jax.models.norm import LayerNorm
 from tireid_jax.models.prompts import PromptSpec, declare_prompts
 from tireid_jax.models.transformer import Transformer
@@ -27,47 +26,44 @@ class ImageEncoder(nn.Module):
   activation: str
   eps: float
   prompts: PromptSpec
-  dtype: Any
-  scan_blocks: bool
-  remat: str
+  execution: Execution
 
   @nn.compact
-  def __call__(self, images, is_training):
+  def __call__(self, images, rows):
     """Returns f32[B, E], not normalised.
 
     Args:
       images: f[B, h, w, 3] normalised with CLIP's mean and deviation.
-      is_training: whether prompts drop out.
+      rows: i32[B] in training, for the prompts' dropout; None for none.
     """
     if images.shape[1:] != (*self.image_size, 3):
       raise ValueError(
         f"the image encoder takes [B, {self.image_size[0]}, {self.image_size[1]}, 3], got {images.shape}"
       )
+    dtype, place = self.execution.dtype, self.execution.place
     scale = self.tower.width**-0.5
-    x = nn.Dense(self.tower.width, use_bias=False, dtype=self.dtype, name="patch_embedding")(self._patches(images))
+    x = nn.Dense(self.tower.width, use_bias=False, dtype=dtype, name="patch_embedding")(
+      self._patches(place(images, "rows"))
+    )
     class_token = self.param("class_embedding", nn.initializers.normal(scale), (self.tower.width,))
     positions = self.param("position_embedding", nn.initializers.normal(scale), (1 + x.shape[1], self.tower.width))
-    class_token = jnp.broadcast_to(class_token.astype(self.dtype), (x.shape[0], 1, self.tower.width))
-    x = jnp.concatenate([class_token, x], axis=1) + positions.astype(self.dtype)  # [B, 1 + patches, D]
-    x = LayerNorm(self.eps, name="ln_pre")(x)
-    prompts = declare_prompts(
-      self, self.prompts, self.prompts.image_length, self.tower.width, images.shape[0], is_training
-    )
+    class_token = jnp.broadcast_to(class_token.astype(dtype), (x.shape[0], 1, self.tower.width))
+    x = jnp.concatenate([class_token, x], axis=1) + positions.astype(dtype)  # [B, 1 + patches, D]
+    x = LayerNorm(self.eps, name="ln_pre")(place(x, "rows"))
+    prompts = declare_prompts(self, self.prompts, self.prompts.image_length, self.tower.width, images.shape[0], rows)
     if prompts is not None:
       room = jnp.zeros((x.shape[0], prompts.shape[2], self.tower.width), x.dtype)
       x = jnp.concatenate([x[:, :1], room, x[:, 1:]], axis=1)  # [B, 1 + P + patches, D]
-    x = Transformer(
-      self.tower, False, self.activation, self.eps, self.dtype, self.scan_blocks,
-      self.remat, name="transformer",
-    )(x, prompts)  # fmt: skip
+    x = Transformer(self.tower, False, self.activation, self.eps, self.execution, name="transformer")(x, prompts)
     x = LayerNorm(self.eps, name="ln_post")(x[:, 0])  # [B, D]
-    return nn.Dense(self.embedding_size, use_bias=False, dtype=self.dtype, name="projection")(x).astype(jnp.float32)
+    x = nn.Dense(self.embedding_size, use_bias=False, dtype=dtype, name="projection")(x)
+    return place(x.astype(jnp.float32), "rows")
 
   def _patches(self, images):
     """Returns f[B, patches, patch * patch * 3], row by row, each patch by row, column and channel."""
     size, stride = self.patch_size, self.stride or self.patch_size
     rows, columns = patch_grid(self.image_size, size, stride)
-    images = images.astype(self.dtype)
+    images = images.astype(self.execution.dtype)
     if stride == size:
       images = images[:, : rows * size, : columns * size].reshape(-1, rows, size, columns, size, 3)
     else:

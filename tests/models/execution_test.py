@@ -1,0 +1,80 @@
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from tireid_jax.models.clip import CLIP, init_variables
+from tireid_jax.models.execution import Execution, choose_attention
+from tireid_jax.models.transformer import Attention
+from tireid_jax.models.variants import VARIANTS, Tower, Variant
+
+SMALL = Variant(Tower(16, 2, 2), Tower(16, 2, 2), patch_size=4, embedding_size=8)
+
+
+def chosen(name, variant=VARIANTS["ViT-B/16"], dtype="bfloat16", platform="gpu"):
+  return choose_attention(name, variant=variant, dtype=dtype, platform=platform)
+
+
+def test_auto_is_cudnn_on_a_gpu_in_half_precision_and_xla_elsewhere():
+  assert chosen("auto") == chosen("auto", dtype="float16") == "cudnn"
+  assert chosen("auto", dtype="float32") == chosen("auto", platform="tpu") == chosen("auto", platform="cpu") == "xla"
+
+
+def test_what_is_asked_for_by_name_is_taken():
+  assert (chosen("xla"), chosen("cudnn")) == ("xla", "cudnn")
+
+
+@pytest.mark.parametrize("width", [2 * 136, 2 * 60])
+def test_heads_that_cudnn_does_not_take_are_left_to_xla(width):
+  odd = dataclasses.replace(VARIANTS["ViT-B/16"], text=Tower(width, 12, 2))
+  assert chosen("auto", variant=odd) == "xla"
+  with pytest.raises(ValueError, match=f"takes heads of 8, 16, ... 128 channels, and the model has {width // 2}"):
+    chosen("cudnn", variant=odd)
+
+
+@pytest.mark.parametrize(
+  ("where", "message"),
+  [
+    ({"platform": "tpu"}, "model.attention is cudnn, which runs on NVIDIA GPUs alone, and this is tpu"),
+    ({"dtype": "float32"}, "computes in bfloat16 or float16, and the stage's precision is float32"),
+  ],
+)
+def test_cudnn_where_it_cannot_be_is_refused_in_one_line(where, message):
+  with pytest.raises(ValueError) as error:
+    chosen("cudnn", **where)
+  assert message in str(error.value)
+  assert str(error.value).endswith("set --config.model.attention=auto")
+
+
+@pytest.mark.parametrize("attention", ["xla", "cudnn"])
+def test_the_choice_reaches_every_attention(monkeypatch, attention):
+  asked = []
+
+  def record(query, *_, implementation, is_causal):
+    asked.append((implementation, is_causal))
+    return query
+
+  monkeypatch.setattr(jax.nn, "dot_product_attention", record)
+  model = CLIP(SMALL, (8, 8), execution=Execution(attention=attention))
+  jax.eval_shape(lambda: init_variables(model, jax.random.key(0)))
+  assert set(asked) == {(attention, False), (attention, True)}  # images, captions
+
+
+@pytest.mark.parametrize("is_causal", [False, True])
+def test_xla_attention_is_a_softmax_of_scaled_products(is_causal):
+  x = np.random.default_rng(0).standard_normal((2, 5, 16)).astype(np.float32)
+  module = Attention(2, is_causal, Execution(attention="xla"))
+  found, variables = jax.jit(module.init_with_output)(jax.random.key(0), x)
+  weights = {name: np.asarray(layer["kernel"], np.float64) for name, layer in variables["params"].items()}
+  query, key, value = ((x @ weights[name]).reshape(2, 5, 2, 8) for name in ("query", "key", "value"))
+  shares = np.exp(np.einsum("blhk,bmhk->bhlm", query, key) / np.sqrt(8))
+  shares *= np.tri(5) if is_causal else 1
+  shares /= shares.sum(-1, keepdims=True)
+  mixed = np.einsum("bhlm,bmhk->blhk", shares, value).reshape(2, 5, 16)
+  np.testing.assert_allclose(found, mixed @ weights["out"], rtol=1e-4, atol=1e-6)
+
+
+def test_an_unknown_choice_of_rematerialisation_is_refused():
+  with pytest.raises(ValueError, match="remat is 'some'; it must be one of none, dots, full"):
+    Execution(remat="some")

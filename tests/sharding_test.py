@@ -1,0 +1,103 @@
+"""The table of sharding: what is large is split, what belongs to a weight is split as it is."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AbstractMesh, PartitionSpec
+
+from configs import cuhk
+from tireid_jax import optim, sharding, stages, start
+from tireid_jax.models.variants import VARIANTS
+from tireid_jax.state import TrainState
+
+NUM_IDENTITIES = 11_003  # CUHK-PEDES', which 2 does not divide
+# Position tables of ViT-B/16 are the largest that stay whole, 150,000 numbers.
+LARGE = 200_000
+
+
+def abstract_mesh(data=1, fsdp=1, model=1):
+  return AbstractMesh((data, fsdp, model), sharding.AXES)
+
+
+@pytest.fixture(scope="module")
+def state():
+  """Shapes of the TrainState of ViT-B/16 with prompts, all of it trained."""
+  config = cuhk.get_config()
+  config.stage2.trains = ("prompts", "params")
+  stage = stages.from_config(config, 2)
+  model = start.build_model(config, VARIANTS["ViT-B/16"], use_prompts=True, precision="float32")
+  variables = jax.eval_shape(lambda: start.draw_variables(model, jax.random.key(0), NUM_IDENTITIES))
+  labels = stage.labels(variables)
+  optimizer = optim.make_optimizer(stage, labels, steps_per_epoch=10)
+  trained, _ = stages.partition(variables, labels)
+  return TrainState(jax.ShapeDtypeStruct((), jnp.int32), variables, jax.eval_shape(optimizer.init, trained))
+
+
+def leaves(tree):
+  return {stages.path_string(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def share(leaf, where):
+  """Returns into how many different parts a leaf is split."""
+  return leaf.size // int(np.prod(where.shard_shape(leaf.shape)))
+
+
+def test_every_large_weight_is_split_over_fsdp_and_those_of_blocks_over_model_too(state):
+  shapes = leaves(state.variables)
+  where = leaves(sharding.tree_shardings(abstract_mesh(fsdp=8, model=2), state.variables))
+  large = {path: share(leaf, where[path]) for path, leaf in shapes.items() if leaf.size > LARGE}
+  assert large == {
+    **{path: 16 for path in large if "/blocks/" in path},
+    **{f"params/{encoder}_encoder/projection/kernel": 8 for encoder in ("image", "text")},
+    "params/image_encoder/patch_embedding/kernel": 8,
+    "params/text_encoder/token_embedding/embedding": 8,
+    "params/id_head/kernel": 8,
+  }
+  assert sum("/blocks/" in path for path in large) == 2 * 6  # query, key, value, out, fc, proj
+  assert {share(shapes[path], where[path]) for path in shapes if path.startswith("prompts/")} == {8}
+
+
+def test_moments_are_split_as_their_weights(state):
+  where = sharding.tree_shardings(abstract_mesh(fsdp=8, model=2), state)
+  weights = leaves(where.variables)
+  found = {path: spec for path, spec in leaves(where.optimizer).items() if "/mu/" in path or "/nu/" in path}
+  assert len(found) == 2 * (len(weights) - 1)  # logit_scale is frozen
+  for path, spec in found.items():
+    assert spec == weights[path.replace("/nu/", "/mu/").partition("/mu/")[2]], path
+
+
+def test_a_device_along_fsdp_holds_an_eighth_of_the_state(state):
+  where = leaves(sharding.tree_shardings(abstract_mesh(fsdp=8), state))
+  whole = sum(leaf.size for leaf in leaves(state).values())
+  held = sum(leaf.size // share(leaf, where[path]) for path, leaf in leaves(state).items())
+  assert held < 1.02 * whole / 8
+
+
+def test_every_rule_is_for_some_weight(state):
+  paths = leaves(state.variables)
+  assert [pattern for pattern, _ in sharding.RULES if not any(re.search(f"{pattern}$", path) for path in paths)] == []
+
+
+def test_an_axis_that_does_not_divide_its_dimension_is_left_out():
+  tree = {"id_head": {"kernel": jax.ShapeDtypeStruct((512, NUM_IDENTITIES), jnp.float32)}}
+  where = sharding.tree_shardings(abstract_mesh(fsdp=8, model=2), tree)
+  assert where["id_head"]["kernel"].spec == PartitionSpec("fsdp", None)
+
+
+def test_the_batch_is_split_over_data_and_fsdp():
+  mesh = abstract_mesh(data=2, fsdp=4, model=2)
+  assert sharding.batch_sharding(mesh).shard_shape((16, 5)) == (2, 5)
+  assert sharding.batch_devices(mesh) == 8
+
+
+@pytest.mark.parametrize("batch_size", [4, 24])
+def test_a_batch_that_is_not_whole_images_on_each_device_is_refused(batch_size):
+  mesh = abstract_mesh(data=2, fsdp=4, model=2)
+  sharding.check_batch("stage1.batch_size", 32, mesh, captions_per_image=2)
+  with pytest.raises(ValueError) as error:
+    sharding.check_batch("stage1.microbatch_size", batch_size, mesh, captions_per_image=2)
+  assert f"stage1.microbatch_size is {batch_size}, which the 8 devices" in str(error.value)
+  assert "set --config.stage1.microbatch_size to a multiple of 16" in str(error.value)
