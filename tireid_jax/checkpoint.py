@@ -35,8 +35,10 @@ class Checkpoints:
   def __enter__(self):
     return self
 
-  def __exit__(self, *_):
-    self._manager.close()
+  def __exit__(self, kind, *_):
+    # If another process has died, its part of a save that is under way will never come.
+    if jax.process_count() == 1 or kind is not jax.errors.JaxRuntimeError:
+      self._manager.close()
 
   def latest_step(self):
     """Returns the newest complete checkpoint's step, or None."""
@@ -84,7 +86,7 @@ class Checkpoints:
       ),
     )
     variables = {**state.variables, **restored.variables}
-    count = jax.device_put(jax.numpy.int32(step), state.step.sharding)
+    count = sharding.put_tree(jax.numpy.int32(step), state.step.sharding)
     return TrainState(count, variables, restored.optimizer), restored.metadata
 
 

@@ -7,10 +7,12 @@ python -m tireid_jax.evaluate --config=configs/cuhk.py --config.pretrained=CLIP 
 
 import pathlib
 
+import jax
 from absl import flags
 from ml_collections import config_flags
 
-from tireid_jax import cli, retrieval, start, workdir
+from tireid_jax import cli, distributed, retrieval, start, workdir
+from tireid_jax import config as config_lib
 from tireid_jax.data import prepared
 from tireid_jax.progress import say
 from tireid_jax.table import format_table
@@ -18,12 +20,8 @@ from tireid_jax.table import format_table
 
 def main(_):
   options = flags.FLAGS
-  if bool(options.workdir) == (options.config is not None):
-    raise ValueError("give either --workdir=DIR of a run, or --config=FILE for pretrained weights alone")
-  if not options.workdir and options.stage != "pretrained":
-    raise ValueError(f"--stage={options.stage} is in a workdir; give --workdir=DIR, or --stage=pretrained")
-  if options.dump and not pathlib.Path(options.dump).absolute().parent.is_dir():
-    raise FileNotFoundError(f"--dump={options.dump}: there is no folder {pathlib.Path(options.dump).parent}")
+  distributed.initialize(options)
+  distributed.together(lambda: _check(options))
   model, variables, config, mesh, step = start.load_stage(options.workdir, options.stage, config=options.config)
   data = options.data if options.data is not None else config
   prepared_as = (data.data_dir, data.data.name, config.data.image_size)
@@ -34,6 +32,7 @@ def main(_):
     tokenizer=config.data.tokenizer,
     val_identities=data.data.val_identities,
     seed=data.seed,
+    in_memory_bytes=prepared.IN_MEMORY_BYTES if jax.process_count() == 1 else 0,
   )
   trained_on = config.data.name
   if {trained_on, data.data.name} == {"icfg_pedes", "rstp_reid"}:
@@ -41,17 +40,31 @@ def main(_):
   encoders = retrieval.Encoders(model, mesh, config.evaluation.batch_size)
   image, text, scores = encoders.score(variables, split, config.data.caption_lengths, show_progress=True)
   title = f"{data.data.name} {options.split}, stage {options.stage}" + (f", step {step}" if step else "")
-  print(title)
-  print(
-    format_table([{"direction": retrieval.WAYS[way], **values} for way, values in retrieval.figures(scores).items()])
-  )
-  if options.dump:
-    arrays = {
-      "image_embeddings": image, "text_embeddings": text, "image_ids": split.person_id,
-      "text_ids": split.person_id[split.caption_image], **retrieval.score_arrays(scores, split),
-    }  # fmt: skip
-    workdir.write_npz(options.dump, arrays)
-    say(f"wrote {options.dump}")
+
+  def report():
+    rows = [{"direction": retrieval.WAYS[way], **values} for way, values in retrieval.figures(scores).items()]
+    print(title, format_table(rows), sep="\n")
+    if options.dump:
+      arrays = {
+        "image_embeddings": image, "text_embeddings": text, "image_ids": split.person_id,
+        "text_ids": split.person_id[split.caption_image], **retrieval.score_arrays(scores, split),
+      }  # fmt: skip
+      workdir.write_npz(options.dump, arrays)
+      say(f"wrote {options.dump}")
+
+  distributed.by_first(report)
+
+
+def _check(options):
+  """Raises ValueError or FileNotFoundError for flags that do not go together."""
+  if bool(options.workdir) == (options.config is not None):
+    raise ValueError("give either --workdir=DIR of a run, or --config=FILE for pretrained weights alone")
+  if not options.workdir and options.stage != "pretrained":
+    raise ValueError(f"--stage={options.stage} is in a workdir; give --workdir=DIR, or --stage=pretrained")
+  if options.dump and not pathlib.Path(options.dump).absolute().parent.is_dir():
+    raise FileNotFoundError(f"--dump={options.dump}: there is no folder {pathlib.Path(options.dump).parent}")
+  if options.config is not None:
+    config_lib.check(options.config)
 
 
 if __name__ == "__main__":
@@ -61,4 +74,6 @@ if __name__ == "__main__":
   flags.DEFINE_string("stage", "2", "pretrained, 0, 1 or 2")
   flags.DEFINE_string("split", "test", "train, val or test")
   flags.DEFINE_string("dump", "", "npz file for embeddings, ids and ranks")
-  cli.run(main)
+  distributed.define_flags()
+  with distributed.ending():
+    cli.run(main)

@@ -1,29 +1,46 @@
 """What happens beside the steps: logging, validation, saving. Each hook decides by itself whether a step is its own."""
 
+import collections
 import signal
 import time
 
 import jax
 import numpy as np
 
+from tireid_jax import distributed
 from tireid_jax.progress import say
+
+# Steps after which several processes know of each other's signals, so that no step waits to hear of them.
+STOP_LAG_STEPS = 2
 
 
 class StopRequest:
-  """Notes SIGTERM while it is entered, so that the run can save before it ends."""
+  """Notes SIGTERM while it is entered, so that the run can save before it ends; all processes stop at the same step."""
 
   def __init__(self):
-    self.is_set = False
+    self._noted = False
+    self._asked: collections.deque = collections.deque()
 
   def __enter__(self):
     def note(_, __):
-      self.is_set = True
+      self._noted = True
 
     self._before = signal.signal(signal.SIGTERM, note)
     return self
 
   def __exit__(self, *_):
     signal.signal(signal.SIGTERM, self._before)
+
+  def after_step(self):
+    """Whether to stop after this step; every process asks after every step and hears the same."""
+    if jax.process_count() == 1:
+      return self._noted
+    self._asked.append(distributed.in_any(self._noted))
+    return len(self._asked) > STOP_LAG_STEPS and bool(self._asked.popleft())
+
+  def by_now(self):
+    """Whether the signal came to any process at all; all of them ask, and wait for the answer."""
+    return bool(distributed.in_any(self._noted))
 
 
 class Log:
@@ -99,7 +116,7 @@ class Save:
     self._every_steps, self._epoch_steps, self._last_step = every_steps, epoch_steps, last_step
 
   def __call__(self, step, state, metrics):
-    stopping = self._stop.is_set  # read once: the signal may come at any moment
+    stopping = self._stop.after_step()
     scored_step, score = self._evaluate.latest if self._evaluate else (0, None)
     score = score if scored_step == step else None
     if score is not None:

@@ -3,6 +3,7 @@
 python -m tireid_jax.main --config=configs/cuhk.py --stage=1 --workdir=W
 python -m tireid_jax.main --config=configs/cuhk.py --stage=2 --workdir=W
 python -m tireid_jax.main --config=configs/cuhk.py:no_stage1 --stage=all --workdir=W2 --seeds=0,1,2
+python -m tireid_jax.main --config=configs/cuhk.py --stage=all --workdir=W --multihost       on each host of a TPU pod
 """
 
 import pathlib
@@ -11,13 +12,14 @@ import numpy as np
 from absl import flags
 from ml_collections import config_flags
 
-from tireid_jax import cli, train
+from tireid_jax import cli, distributed, train
 from tireid_jax import config as config_lib
 from tireid_jax.table import format_table
 
 
 def main(_):
   options = flags.FLAGS
+  distributed.initialize(options)
   if options.config is None or not options.workdir:
     raise ValueError("give --config=FILE (as configs/cuhk.py) and --workdir=DIR")
   config = options.config
@@ -29,7 +31,8 @@ def main(_):
   for seed in config_lib.seeds(options.seeds):
     config.seed = seed
     results.append(train.run(config, numbers, pathlib.Path(options.workdir) / f"seed{seed}"))
-  print(format_table(_mean_rows(results, numbers)))
+  if distributed.is_first():
+    print(format_table(_mean_rows(results, numbers)))
 
 
 def _mean_rows(results, numbers):
@@ -51,4 +54,6 @@ if __name__ == "__main__":
   flags.DEFINE_string("stage", "all", "0, 1, 2 or all")
   flags.DEFINE_string("workdir", "", "folder of checkpoints, logs and results")
   flags.DEFINE_list("seeds", [], "repeat the run with each seed, in WORKDIR/seedN, as --seeds=0,1,2")
-  cli.run(main)
+  distributed.define_flags()
+  with distributed.ending():
+    cli.run(main)

@@ -12,19 +12,28 @@ WAYS = {"t2i": "text to image", "i2t": "image to text"}
 
 
 class Encoders:
-  """Both encoders of a model, compiled once for each batch shape, over all devices of a mesh."""
+  """Both encoders of a model, compiled once for each batch shape, over all devices of a mesh.
+
+  Each process reads and encodes its share of a batch; all of them get all embeddings.
+  """
 
   def __init__(self, model, mesh, batch_size):
     devices = sharding.batch_devices(mesh)
     self._mesh, self._embedding_size = mesh, model.variant.embedding_size
     self._batch_size = -(-batch_size // devices) * devices
-    self._image = jax.jit(lambda variables, images: model.apply(variables, normalise(images), method="encode_image"))
-    self._text = jax.jit(lambda variables, tokens: model.apply(variables, tokens, method="encode_text"))
+    self._share = sharding.process_rows(mesh, self._batch_size)
+    self._image = self._compiled(
+      lambda variables, images: model.apply(variables, normalise(images), method="encode_image")
+    )
+    self._text = self._compiled(lambda variables, tokens: model.apply(variables, tokens, method="encode_text"))
+
+  def _compiled(self, encoder):
+    return jax.jit(encoder, out_shardings=sharding.replicated(self._mesh))
 
   def encode(self, variables, split, caption_lengths, *, show_progress=False):
     """Returns (image f32[G, E], text f32[N, E]) of every image and every caption of a split, not normalised."""
-    images = pipeline.image_batches(split, self._batch_size)
-    captions = pipeline.caption_batches(split, self._batch_size, caption_lengths)
+    images = pipeline.image_batches(split, self._batch_size, share=self._share)
+    captions = pipeline.caption_batches(split, self._batch_size, caption_lengths, share=self._share)
     return (
       self._run(self._image, variables, len(split.person_id), images, "images", show_progress),
       self._run(self._text, variables, len(split.caption_image), captions, "tokens", show_progress),

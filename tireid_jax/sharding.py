@@ -64,6 +64,11 @@ def batch_sharding(mesh):
   return NamedSharding(mesh, BATCH)
 
 
+def replicated(mesh):
+  """Returns the NamedSharding of an array that is whole on each device."""
+  return NamedSharding(mesh, PartitionSpec())
+
+
 def batch_devices(mesh):
   """Returns over how many devices the batch is split."""
   return mesh.shape["data"] * mesh.shape["fsdp"]
@@ -80,6 +85,32 @@ def check_batch(field, batch_size, mesh, captions_per_image=1):
     )
 
 
+def process_rows(mesh, batch_size):
+  """Returns i64[R], ascending: the rows of a batch that the devices of this process hold, and `put_batch` takes."""
+  held = batch_sharding(mesh).addressable_devices_indices_map((batch_size,))
+  return np.unique(np.concatenate([np.arange(batch_size)[rows] for (rows,) in held.values()]))
+
+
 def put_batch(mesh, batch):
-  """Returns the dict of arrays of a global batch, put on the devices that hold their rows."""
-  return {name: jax.make_array_from_process_local_data(batch_sharding(mesh), array) for name, array in batch.items()}
+  """Returns the dict of arrays of a global batch, of which this process gives its own rows, on their devices."""
+  devices = batch_devices(mesh)
+  num_parts = len(process_rows(mesh, devices))
+
+  def put(array):
+    shape = (len(array) // num_parts * devices, *array.shape[1:])
+    return jax.make_array_from_process_local_data(batch_sharding(mesh), array, shape)
+
+  return {name: put(array) for name, array in batch.items()}
+
+
+def put_tree(tree, shardings):
+  """Returns a tree of arrays as a tree of shardings says; they are on a mesh already, or whole in every process."""
+
+  def put(leaf, where):
+    if where.is_fully_addressable or not leaf.is_fully_addressable:
+      return jax.device_put(leaf, where)
+    # device_put would gather the whole leaf from every process, to compare.
+    whole = np.asarray(leaf)
+    return jax.make_array_from_callback(whole.shape, where, lambda index: whole[index])
+
+  return jax.tree.map(put, tree, shardings)

@@ -147,7 +147,7 @@ def initial_variables(model, source, *, mesh, key, num_identities=0, fingerprint
   rest = jax.jit(
     draw_rest, out_shardings={"prompts": shardings["prompts"], "id_head": shardings["params"].get("id_head")}
   )()
-  return jax.device_put(_adopt(shapes, rest, loaded, path, keep_head), shardings)
+  return sharding.put_tree(_adopt(shapes, rest, loaded, path, keep_head), shardings)
 
 
 def _adopt(wanted, fresh, loaded, path, keep_head):

@@ -6,7 +6,19 @@ import time
 
 import jax
 
-from tireid_jax import checkpoint, hooks, optim, preflight, program, retrieval, sharding, stages, start, workdir
+from tireid_jax import (
+  checkpoint,
+  distributed,
+  hooks,
+  optim,
+  preflight,
+  program,
+  retrieval,
+  sharding,
+  stages,
+  start,
+  workdir,
+)
 from tireid_jax import config as config_lib
 from tireid_jax.data import pipeline, prepared
 from tireid_jax.log import MetricWriter
@@ -17,30 +29,34 @@ _LIBRARIES = ("jax", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets",
 
 
 def run(config, numbers, run_folder):
-  """Runs stages one after the other and returns {number: result}.
+  """Runs stages one after the other and returns {number: result}. Every process of a run calls it alike.
 
   Args:
     config: of the run, checked here.
     numbers: stages, ascending.
     run_folder: workdir, made if need be.
   """
-  preflight.check(config, numbers, run_folder)
+  asked = [config_lib.to_json(config), list(numbers), str(run_folder)]
+  distributed.check_same(asked, "the processes were started with different flags or config files")
+  distributed.together(lambda: preflight.check(config, numbers, run_folder))
   return {number: run_stage(config, number, run_folder) for number in numbers}
 
 
 def run_stage(config, number, run_folder):
   """Runs one stage and returns its result, which is also in WORKDIR/stageN/result.json; a finished one is not rerun."""
   result = workdir.read_result(run_folder, number)
+  found = [result, checkpoint.chosen_step(workdir.stage_folder(run_folder, number))]
+  distributed.check_same(found, f"the processes see different files in {run_folder}; it must be on a disk they share")
   if result is not None:
     say(f"stage {number} is finished in {run_folder}: test R@1 {result['t2i']['R@1']:.2f}")
     return result
   run = _Run(config, stages.from_config(config, number), run_folder)
   # Whatever can be refused is refused before the workdir is touched.
   fresh = None if run.resumes else run.fresh_state()
-  workdir.claim(run_folder, config, number)
+  distributed.by_first(lambda: workdir.claim(run_folder, config, number))
   with checkpoint.Checkpoints(run.folder) as checkpoints, hooks.StopRequest() as stop:
     seconds = run.train(checkpoints, fresh, stop)
-  if stop.is_set:
+  if stop.by_now():
     say(f"stopped after the last step of stage {number}; run the same command to go on")
     raise SystemExit(128 + signal.SIGTERM)
   return run.finish(seconds)
@@ -55,12 +71,14 @@ class _Run:
     self.mesh = sharding.make_mesh(**config.mesh)
     self.resumes = checkpoint.chosen_step(self.folder) is not None
     self.train_split = self._open("train")
+    distributed.check_same(self.train_split.fingerprint, f"the processes have different data in {config.data_dir}")
     self.selection_split = None if config.select_on == "last" else self._open(config.select_on)
     if config.select_on == "test":
       say("warning: select_on=test picks the checkpoint on the split that is reported; its figures are optimistic")
     self.batches = pipeline.Batches(
       self.train_split, stage.batch_size, seed=config.seed, num_epochs=stage.epochs,
       caption_lengths=config.data.caption_lengths, sampler=stage.sampler,
+      share=sharding.process_rows(self.mesh, stage.batch_size),
     )  # fmt: skip
     self.steps_per_epoch = self.batches.steps_per_epoch
     self.num_steps = stage.epochs * self.steps_per_epoch
@@ -75,6 +93,8 @@ class _Run:
     return prepared.open_split(
       self.config.data_dir, self.stage.data or data.name, data.image_size, split, tokenizer=data.tokenizer,
       val_identities=0 if self.stage.data else data.val_identities, seed=self.config.seed,
+      # One of several processes reads no more than its share.
+      in_memory_bytes=prepared.IN_MEMORY_BYTES if jax.process_count() == 1 else 0,
     )  # fmt: skip
 
   def _find_variant(self):
@@ -131,7 +151,7 @@ class _Run:
     first_step, began = int(state.step), time.monotonic()
     train_step = self.program.step()
     with (
-      MetricWriter(self.folder, first_step=first_step, enabled=jax.process_index() == 0) as writer,
+      MetricWriter(self.folder, first_step=first_step, enabled=distributed.is_first()) as writer,
       self.batches,
       bar(total=self.num_steps, initial=first_step, desc=f"stage {self.stage.number}", unit="step") as progress,
     ):
@@ -204,8 +224,12 @@ class _Run:
       "seconds": round(seconds, 1),
       **self.program.parameters,
     }
-    workdir.write_npz(self.folder / workdir.RANKS_FILE, retrieval.score_arrays(scores, split))
-    workdir.write_json(self.folder / workdir.RESULT_FILE, result)
+
+    def write():
+      workdir.write_npz(self.folder / workdir.RANKS_FILE, retrieval.score_arrays(scores, split))
+      workdir.write_json(self.folder / workdir.RESULT_FILE, result)
+
+    distributed.by_first(write)
     figures = "  ".join(f"{name} {value:.2f}" for name, value in result["t2i"].items())
     say(f"stage {self.stage.number}, step {step}, {split.name} test, text to image: {figures}")
     return result

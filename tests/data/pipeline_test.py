@@ -1,4 +1,4 @@
-"""Batches: a function of seed and step, every caption once an epoch, the same whatever the number of processes."""
+"""Batches: a function of seed and step, every caption once an epoch, and any share of them the same rows."""
 
 import functools
 import threading
@@ -114,17 +114,24 @@ def test_grouped_images_come_once_for_all_their_captions():
 
 
 @pytest.mark.parametrize("kind", sampling.KINDS)
-@pytest.mark.parametrize("process_count", [2, 4])
-def test_the_rows_of_all_processes_make_the_batch_of_one(process_count, kind):
-  split = make_split(num_images=9)
-  make = functools.partial(make_batches, split, batch_size=8, sampler=sampler(kind))
-  whole = make()
-  parts = [make(process_index=index, process_count=process_count) for index in range(process_count)]
-  for step in range(6):
-    shares = [part(step) for part in parts]
-    assert_same({key: np.concatenate([share[key] for share in shares]) for key in shares[0]}, whole(step))
-  for batches in (whole, *parts):
-    batches.close()
+@pytest.mark.parametrize("rows", [[0, 1, 2, 3], [2, 3, 6, 7], [4, 5]])
+def test_a_share_of_a_batch_is_those_rows_with_their_images_and_no_others_are_read(rows, kind):
+  split, images = recorded_split(num_images=9)
+  make = functools.partial(make_batches, split, batch_size=8, sampler=sampler(kind), read_ahead=0)
+  with make() as whole, make(share=np.array(rows)) as part:
+    for step in range(6):
+      expected = whole(step)
+      per_image = 8 // len(expected["images"])
+      images.rows.clear()
+      share = part(step)
+      assert len(np.concatenate(images.rows)) == len(rows) // per_image
+      assert_same(
+        share,
+        {
+          "images": expected["images"][np.array(rows)[::per_image] // per_image],
+          **{key: expected[key][rows] for key in ("tokens", "person_id")},
+        },
+      )
 
 
 def test_captions_are_cut_to_the_least_length_that_holds_the_longest():
@@ -154,13 +161,6 @@ def test_fewer_captions_than_a_batch_is_an_error():
     make_batches(make_split(), batch_size=15)
 
 
-def test_a_batch_that_processes_cannot_share_is_an_error():
-  with pytest.raises(ValueError, match="batch_size 4 must be a multiple of the 3 processes"):
-    make_batches(make_split(), process_count=3)
-  with pytest.raises(ValueError, match="multiple of the 4 processes with 2 captions of each image"):
-    make_batches(make_split(), process_count=4, sampler=sampler("images"))
-
-
 @pytest.mark.parametrize("lengths", [(), (8, 4, 77), (4, 8), (77, 77), (0, 77)])
 def test_lengths_that_do_not_ascend_to_the_tokens_are_an_error(lengths):
   with pytest.raises(ValueError, match="caption_lengths must be ascending and end with 77"):
@@ -172,7 +172,7 @@ class Recorded:
 
   def __init__(self, images):
     self.images = images
-    self.reads = []
+    self.reads, self.rows = [], []
     self.fails = False
     self.read = threading.Condition()
 
@@ -182,6 +182,7 @@ class Recorded:
   def __getitem__(self, rows):
     with self.read:
       self.reads.append(threading.current_thread())
+      self.rows.append(rows)
       self.read.notify_all()
     if self.fails:
       raise OSError("disk is gone")
@@ -192,8 +193,8 @@ class Recorded:
       assert self.read.wait_for(lambda: len(self.reads) >= num_reads, timeout=10)
 
 
-def recorded_split():
-  split = make_split()
+def recorded_split(**sizes):
+  split = make_split(**sizes)
   images = Recorded(split.images)
   return prepared.Split(**{**vars(split), "images": images}), images
 
@@ -269,18 +270,16 @@ def test_evaluation_sees_each_caption_once_short_ones_first():
   assert set(widths) == set(LENGTHS)
 
 
-def test_the_processes_shares_of_an_evaluation_batch_make_the_whole():
+def test_a_share_of_an_evaluation_batch_is_those_rows():
   split = make_split(num_images=9)
   for make, field in (
     (lambda **kw: pipeline.image_batches(split, 4, **kw), "images"),
     (lambda **kw: pipeline.caption_batches(split, 4, LENGTHS, **kw), "tokens"),
   ):
-    one, other = (list(make(process_index=index, process_count=2)) for index in range(2))
-    for whole, *shares in zip(make(), one, other, strict=True):
-      np.testing.assert_array_equal(np.concatenate([share[field] for share in shares]), whole[field])
-      for share in shares:
-        np.testing.assert_array_equal(share["rows"], whole["rows"])
-        np.testing.assert_array_equal(share["is_valid"], whole["is_valid"])
+    for whole, share in zip(make(), make(share=np.array([1, 3])), strict=True):
+      np.testing.assert_array_equal(share[field], whole[field][[1, 3]])
+      np.testing.assert_array_equal(share["rows"], whole["rows"])
+      np.testing.assert_array_equal(share["is_valid"], whole["is_valid"])
 
 
 def test_leaving_evaluation_half_way_ends_its_thread():

@@ -24,8 +24,8 @@ class Batches:
     caption_lengths: ascending, the last at least every caption's; a batch is padded to the least that holds it.
     sampler: as stageN.sampler; shuffled captions if not given.
     num_epochs: ends after so many; None for no end.
-    process_index, process_count: this process gets rows index * B / count and on of each batch. The captions' length is
-      that of the whole batch, so that all processes agree on the shape.
+    share: slice or i64[R], ascending: the rows of each batch that are read, whole images; all if not given. The
+      captions' length is that of the whole batch, so that processes with different shares agree on the shape.
     read_ahead: batches prepared before they are asked for; 0 for none.
   """
 
@@ -38,14 +38,13 @@ class Batches:
     caption_lengths,
     sampler=sampling.CAPTIONS,
     num_epochs=None,
-    process_index=0,
-    process_count=1,
+    share=slice(None),
     read_ahead=READ_AHEAD,
   ):
     self._split = split
     self._captions = sampling.make_sampler(split, batch_size, seed, **sampler)
     self._captions_per_image = self._captions.captions_per_image
-    self._rows = _process_rows(batch_size, process_index, process_count, self._captions_per_image)
+    self._share = share
     self._buckets = _Buckets(split.tokens, caption_lengths)
     self.steps_per_epoch = self._captions.steps_per_epoch
     self.num_steps = None if num_epochs is None else num_epochs * self.steps_per_epoch
@@ -54,7 +53,7 @@ class Batches:
   def __call__(self, step):
     """Returns {"images": u8[B, h, w, 3], "tokens": i32[B, L], "person_id": i32[B] labels} of one step, from 0.
 
-    B counts this process' rows only. Where the sampler groups by image, `images` are fewer: one for each
+    B counts the share alone. Where the sampler groups by image, `images` are fewer: one for each
     `captions_per_image` rows on end of the others.
     """
     if step < 0 or (self.num_steps is not None and step >= self.num_steps):
@@ -74,7 +73,7 @@ class Batches:
   def _load(self, step):
     captions = self._captions(step)
     length = self._buckets.length(captions)
-    captions = captions[self._rows]
+    captions = captions[self._share]
     images = self._split.caption_image[captions]
     return {
       "images": self._split.images[images[:: self._captions_per_image]],
@@ -83,34 +82,32 @@ class Batches:
     }
 
 
-def image_batches(split, batch_size, *, process_index=0, process_count=1, read_ahead=READ_AHEAD):
+def image_batches(split, batch_size, *, share=slice(None), read_ahead=READ_AHEAD):
   """Yields every image of a split once, in the order of rows.
 
   The last batch is filled up by repeating the last row, so `result[batch["rows"]] = encoded` is right for all of them.
 
   Yields:
-    {"images": u8[B, h, w, 3], "rows": i64[B], "is_valid": bool[B], false in the filling}. With several processes,
-    `images` are this one's share, `rows` and `is_valid` are of the whole batch.
+    {"images": u8[B, h, w, 3], "rows": i64[B], "is_valid": bool[B], false in the filling}. With a `share`, a slice or
+    i64[R] of each batch, `images` are those alone; `rows` and `is_valid` are of the whole batch.
   """
-  mine = _process_rows(batch_size, process_index, process_count)
   for rows, is_valid, images in _evaluation_batches(
-    np.arange(len(split.images)), batch_size, lambda rows: split.images[rows[mine]], read_ahead
+    np.arange(len(split.images)), batch_size, lambda rows: split.images[rows[share]], read_ahead
   ):
     yield {"images": images, "rows": rows, "is_valid": is_valid}
 
 
-def caption_batches(split, batch_size, caption_lengths, *, process_index=0, process_count=1, read_ahead=READ_AHEAD):
+def caption_batches(split, batch_size, caption_lengths, *, share=slice(None), read_ahead=READ_AHEAD):
   """Yields every caption of a split once, short ones first; `rows` says which they are.
 
   Yields:
     {"tokens": i32[B, L], "rows": i64[B], "is_valid": bool[B]}, as `image_batches`; L is the least of `caption_lengths`
     that holds the batch.
   """
-  mine = _process_rows(batch_size, process_index, process_count)
   buckets = _Buckets(split.tokens, caption_lengths)
   order = np.argsort(buckets.lengths, kind="stable")
   for rows, is_valid, tokens in _evaluation_batches(
-    order, batch_size, lambda rows: split.tokens[rows[mine], : buckets.length(rows)], read_ahead
+    order, batch_size, lambda rows: split.tokens[rows[share], : buckets.length(rows)], read_ahead
   ):
     yield {"tokens": tokens, "rows": rows, "is_valid": is_valid}
 
@@ -183,12 +180,3 @@ class _ReadAhead:
     for future in self._waiting.values():
       future.cancel()
     self._waiting.clear()
-
-
-def _process_rows(batch_size, process_index, process_count, captions_per_image=1):
-  """Returns the slice of a batch that one of several processes reads, whole images."""
-  if batch_size < 1 or batch_size % (process_count * captions_per_image):
-    with_captions = f" with {captions_per_image} captions of each image" if captions_per_image > 1 else ""
-    raise ValueError(f"batch_size {batch_size} must be a multiple of the {process_count} processes{with_captions}")
-  share = batch_size // process_count
-  return slice(process_index * share, (process_index + 1) * share)

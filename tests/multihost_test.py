@@ -1,0 +1,152 @@
+"""Runs of several processes, by the commands: equal to those of one, and none hangs when another ends."""
+
+import json
+import os
+import signal
+
+import chex
+import numpy as np
+import pytest
+
+from tests.commands import SMALL, command, run, succeed
+from tests.data.trees import make_tree
+from tests.models.trees import write_hf_clip
+from tests.processes import Processes, by_hand, devices, free_port, logged_step
+from tireid_jax import checkpoint, sharding
+from tireid_jax.log import read_metrics
+from tireid_jax.models.variants import VARIANTS
+
+LEARNING_RATE = 3.5e-4
+
+
+@pytest.fixture(scope="module")
+def flags(tmp_path_factory):
+  folder = tmp_path_factory.mktemp("multihost")
+  make_tree(folder / "raw", "rstp_reid", num_ids={"train": 8, "val": 3, "test": 3})
+  write_hf_clip(folder / "clip", VARIANTS["tiny"], image_size=48)
+  flags = (
+    "--config=configs/rstp.py", *SMALL, f"--config.data_dir={folder}/data", f"--config.pretrained={folder}/clip",
+    "--config.stage1.epochs=8", "--config.stage1.evaluate_every_epochs=8", "--config.checkpoint_every_steps=3",
+    f"--config.stage1.learning_rate={LEARNING_RATE}",
+  )  # fmt: skip
+  succeed("data.prepare", *flags, f"--raw={folder}/raw")
+  return (*flags, "--stage=1")
+
+
+@pytest.fixture(scope="module")
+def alone(flags, tmp_path_factory):
+  """The workdir of a run of one process with one device that nothing stopped."""
+  folder = tmp_path_factory.mktemp("alone")
+  done = run("main", *flags, f"--workdir={folder}", XLA_FLAGS=devices(1))
+  assert done.returncode == 0, done.stderr[-3000:]
+  return folder
+
+
+def mesh(data, fsdp, model):
+  return (f"--config.mesh.data={data}", f"--config.mesh.fsdp={fsdp}", f"--config.mesh.model={model}")
+
+
+def assert_ended_equal(workdir, alone):
+  """The same loss at every step, to 1e-5 of it, the same weights, to 0.2 of a learning rate, and the same result."""
+  losses, expected = (
+    {record["step"]: record["loss/total"] for record in read_metrics(folder / "stage1") if "loss/total" in record}
+    for folder in (workdir, alone)
+  )
+  assert list(losses) == list(expected)
+  np.testing.assert_allclose(list(losses.values()), list(expected.values()), rtol=1e-5)
+  weights, expected = (
+    checkpoint.restore_variables(folder / "stage1", logged_step(folder / "stage1"), sharding.make_mesh(-1, 1, 1))[0]
+    for folder in (workdir, alone)
+  )
+  chex.assert_trees_all_equal(weights["params"], expected["params"])
+  chex.assert_trees_all_close(weights["prompts"], expected["prompts"], atol=0.2 * LEARNING_RATE, rtol=0)
+  result, expected = (json.loads((folder / "stage1/result.json").read_text()) for folder in (workdir, alone))
+  result.pop("seconds"), expected.pop("seconds")
+  assert result == expected
+
+
+def test_two_processes_train_as_one_and_only_the_first_tells(flags, alone, tmp_path):
+  with Processes(by_hand(command("main", *flags, *mesh(2, 2, 2), f"--workdir={tmp_path}")), num_devices=4) as both:
+    both.succeed()
+    assert "8 cpu device(s) (data 2, fsdp 2, model 2)" in both.errors(0)
+    assert (both.output(0), both.output(1)) == ("", "")
+    assert not any(word in both.errors(1) for word in ("stage 1", "step", "encoding"))
+  assert_ended_equal(tmp_path, alone)
+
+
+def test_a_run_that_moves_between_processes_and_meshes_ends_as_one_that_stays(flags, alone, tmp_path):
+  """One process with one device; two with two each, one of which is killed; one with eight; two; one."""
+  stage_folder = tmp_path / "stage1"
+  main = command("main", *flags, f"--workdir={tmp_path}")
+
+  with Processes([main]) as one:
+    one.wait_for_step(stage_folder, 4)
+    one.processes[0].send_signal(signal.SIGTERM)
+    assert one.wait() == [128 + signal.SIGTERM]
+  saved = logged_step(stage_folder)
+
+  with Processes(by_hand([*main, *mesh(1, 4, 1)]), num_devices=2) as both:
+    both.wait_for_step(stage_folder, saved + 8)
+    both.processes[1].kill()
+    assert both.processes[0].wait(timeout=60) != 0
+  saved = logged_step(stage_folder)
+
+  with Processes([[*main, *mesh(2, 2, 2)]], num_devices=8) as one:
+    one.wait_for_step(stage_folder, saved + 4)
+    one.processes[0].send_signal(signal.SIGTERM)
+    assert one.wait() == [128 + signal.SIGTERM]
+  saved = logged_step(stage_folder)
+
+  with Processes(by_hand(main)) as both:
+    both.wait_for_step(stage_folder, saved + 4)
+    both.processes[1].send_signal(signal.SIGTERM)
+    assert both.wait() == [128 + signal.SIGTERM] * 2
+    assert f"stopped and saved at step {logged_step(stage_folder)};" in both.errors(0)
+    assert f"resumed at step {saved}" in both.errors(0)
+
+  assert logged_step(stage_folder) < logged_step(alone / "stage1")
+  with Processes([main]) as one:
+    one.succeed()
+  assert_ended_equal(tmp_path, alone)
+
+
+def test_when_the_first_process_dies_the_others_end(flags, tmp_path):
+  with Processes(by_hand(command("main", *flags, f"--workdir={tmp_path}"))) as both:
+    both.wait_for_step(tmp_path / "stage1", 2)
+    both.processes[0].kill()
+    assert both.processes[1].wait(timeout=60) != 0
+
+
+def test_evaluation_of_two_processes_counts_each_query_once(alone, tmp_path):
+  """Told of each other as SLURM does."""
+  arguments = ("evaluate", f"--workdir={alone}", "--stage=1", "--split=train")
+  step = {
+    "SLURM_JOB_ID": "1", "SLURM_STEP_NODELIST": "127.0.0.1", "SLURM_NTASKS": "2",
+    "JAX_COORDINATOR_PORT": str(free_port()),
+  }  # fmt: skip
+  tasks = [{**step, "SLURM_PROCID": str(task), "SLURM_LOCALID": str(task)} for task in range(2)]
+  many = [command(*arguments, "--multihost", f"--dump={tmp_path}/{task}.npz") for task in range(2)]
+  with Processes(many, num_devices=2, variables=tasks) as both:
+    both.succeed()
+    assert both.output(0) == succeed(*arguments, f"--dump={tmp_path}/one.npz")
+    assert both.output(1) == ""
+    assert "encoding" not in both.errors(1)
+  assert sorted(os.listdir(tmp_path)) == ["0.npz", "one.npz"]
+  dump, expected = (np.load(tmp_path / name) for name in ("0.npz", "one.npz"))
+  assert sorted(dump) == sorted(expected)
+  for name in dump:
+    if dump[name].dtype == np.float32:
+      np.testing.assert_allclose(dump[name], expected[name], atol=1e-5)
+    else:
+      np.testing.assert_array_equal(dump[name], expected[name])
+
+
+def test_what_one_process_was_given_wrong_ends_all_before_anything_is_written(flags, tmp_path):
+  both = by_hand(command("main", *flags, f"--workdir={tmp_path}/run"))
+  both[1].append("--config.stage1.batch_size=7")
+  with Processes(both) as two:
+    assert two.wait(60) == [2, 2]
+    for process in range(2):
+      (line,) = [line for line in two.errors(process).splitlines() if line.startswith("error: ")]
+      assert line == "error: the processes were started with different flags or config files"
+  assert not (tmp_path / "run").exists()
