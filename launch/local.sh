@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# Trains in N processes on this machine, as a pod of N machines would. One process takes all accelerators of a machine,
+# so this is for trying: it runs on the CPU unless JAX_PLATFORMS says otherwise.
+#
+#   launch/local.sh N [FLAGS]   FLAGS are more flags of the trainer
+#
+# Ends with the status of the first process that fails, once it has stopped the others. Ctrl-C or SIGTERM asks all to
+# save and stop; a second one kills them.
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+num_processes=${1:-}
+[[ $num_processes =~ ^[1-9][0-9]*$ ]] || fail "usage: launch/local.sh N [FLAGS]"
+read_settings CONFIG STAGE WORKDIR DATA_DIR GRACE_SECONDS PORT
+trainer_command "${@:2}"
+export JAX_PLATFORMS=${JAX_PLATFORMS:-cpu}
+
+process_command() { # I: sets `command` to the command line of process I
+  command=("${trainer[@]}" --multihost "--coordinator=127.0.0.1:$PORT" "--num_processes=$num_processes" "--process_id=$1")
+}
+
+if ((DRY_RUN)); then
+  for ((i = 0; i < num_processes; i++)); do
+    process_command "$i"
+    echo "$(quote env "JAX_PLATFORMS=$JAX_PLATFORMS" "${command[@]}") &"
+  done
+  echo wait
+  exit
+fi
+
+stop() { # SIGNAL: sends it to every process that is left
+  if ((${#left[@]})); then kill "-$1" "${!left[@]}" 2>/dev/null || true; fi
+}
+
+# shellcheck disable=SC2329  # the traps call it
+interrupt() { # STATUS
+  if ((interrupted)); then stop KILL; fi
+  interrupted=$1
+  stop TERM
+}
+
+declare -A left=() # by process id
+interrupted=0
+failed=0
+trap 'interrupt 130' INT
+trap 'interrupt 143' TERM
+trap 'stop KILL' EXIT
+for ((i = 0; i < num_processes; i++)); do
+  process_command "$i"
+  "${command[@]}" </dev/null &
+  left[$!]=$i
+done
+while ((${#left[@]} && !failed)); do
+  status=0
+  wait -n -p ended "${!left[@]}" || status=$?
+  if [[ -z ${ended:-} ]]; then continue; fi # a signal ended the wait
+  if ((status)); then say "process ${left[$ended]} ended with status $status"; fi
+  unset "left[$ended]"
+  failed=$status
+done
+stop TERM
+deadline=$((SECONDS + GRACE_SECONDS))
+for id in "${!left[@]}"; do
+  while kill -0 "$id" 2>/dev/null && ((SECONDS < deadline)); do sleep 0.1; done
+done
+stop KILL
+wait
+if ((failed && interrupted)); then exit "$interrupted"; fi
+exit "$failed"

@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Trains by SkyPilot (pip install "skypilot[gcp]", sky check): it finds machines, sets them up as sky.yaml says, replaces
+# those that are taken away and gives them back at the end.
+#
+#   launch/sky.sh [FLAGS]   FLAGS are more flags of the trainer
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+read_settings NAME CONFIG STAGE WORKDIR DATA_DIR PORT SHARED MOUNT_POINT SKY_ACCELERATORS SKY_NODES SPOT
+[[ $SHARED == *://* ]] || fail "SHARED is $SHARED; SkyPilot mounts buckets: set it to gs://BUCKET"
+trainer_command "$@"
+hardware=cuda12
+if [[ $SKY_ACCELERATORS == tpu-* ]]; then hardware=tpu; fi
+spot=--no-use-spot
+if ((SPOT)); then spot=--use-spot; fi
+run sky jobs launch --yes --detach-run "--name=$NAME" "--gpus=$SKY_ACCELERATORS" "--num-nodes=$SKY_NODES" "$spot" \
+  --env "HARDWARE=$hardware" --env "COMMAND=$(quote "${trainer[@]}")" --env "PORT=$PORT" --env "SHARED=$SHARED" \
+  --env "MOUNT_POINT=$MOUNT_POINT" "${SKY_FLAGS[@]}" launch/sky.yaml

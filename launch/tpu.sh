@@ -1,0 +1,168 @@
+#!/usr/bin/env bash
+# TPU pods as queued resources: one slice or several, spot or on demand.
+#
+#   launch/tpu.sh create        request the slices and wait until they are there
+#   launch/tpu.sh setup         code, environment and shared folder on every worker; again after the code changed
+#   launch/tpu.sh run [FLAGS]   train to the end. Starts on every worker, or follows what runs there; slices that are
+#                               not there or were taken away are requested and set up, and the same command goes on
+#                               from the last checkpoint. FLAGS are more flags of the trainer
+#   launch/tpu.sh log           what process 0 prints
+#   launch/tpu.sh stop          save and stop on every worker
+#   launch/tpu.sh delete        give the slices back
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+ARCHIVE=tireid_jax.tar.gz
+NOT_SET_UP=3         # status of a start on a worker that has to be set up first
+MAX_UNREACHABLE=3    # unanswered calls in a row after which workers are replaced, though their slices are said to be there
+MAX_UNKNOWN=30       # unanswered questions in a row for the slices' state
+state=UNKNOWN        # of the queued resource, as last asked
+unreachable=0
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+
+queued_resources() { # VERB ARGUMENTS...
+  run gcloud compute tpus queued-resources "$1" "--project=$PROJECT" "--zone=$ZONE" "${@:2}"
+}
+
+# Runs a command line in the home folder of every worker of every slice.
+on_workers() {
+  local status=0
+  queued_resources ssh "$NAME" "${SSH_FLAGS[@]}" --node=all --worker=all "--command=$1" || status=$?
+  case $status in
+    0 | "$MISTAKE" | "$NOT_SET_UP") unreachable=0 ;;
+    *) unreachable=$((unreachable + 1)) ;;
+  esac
+  return "$status"
+}
+
+# Runs launch/worker.sh on every worker.
+worker() { on_workers "cd tireid_jax && $(quote bash launch/worker.sh "$@")"; }
+
+ask_state() {
+  if ((DRY_RUN)); then
+    queued_resources describe "$NAME" '--format=value(state.state)'
+    state=ACTIVE # what is printed is how it goes when all goes well
+  elif ! state=$(queued_resources describe "$NAME" '--format=value(state.state)' 2>"$scratch/error"); then
+    state=UNKNOWN
+    if grep -q NOT_FOUND "$scratch/error"; then state=NONE; else cat "$scratch/error" >&2; fi
+  fi
+}
+
+# Waits while the state is on its way; succeeds if the slices are there.
+await_slices() {
+  local before='' unknown=0
+  while :; do
+    ask_state
+    [[ $state == "$before" ]] || say "$NAME is $state"
+    before=$state
+    case $state in
+      ACTIVE) return 0 ;;
+      NONE | FAILED | SUSPENDED) return 1 ;;
+      UNKNOWN)
+        unknown=$((unknown + 1))
+        if ((unknown == MAX_UNKNOWN)); then say "error: the state of $NAME cannot be had"; exit 1; fi
+        ;;
+      *) unknown=0 ;;
+    esac
+    sleep "$POLL_SECONDS"
+  done
+}
+
+create() {
+  local flags=("--accelerator-type=$ACCELERATOR_TYPE" "--runtime-version=$RUNTIME_VERSION")
+  if ((NUM_SLICES > 1)); then
+    flags+=("--node-count=$NUM_SLICES" "--node-prefix=$NAME")
+  else
+    flags+=("--node-id=$NAME")
+  fi
+  if ((SPOT)); then flags+=(--spot); fi
+  # Over NFS a user must have the same number on every worker, which OS Login sees to.
+  if [[ $SHARED == *:/* && $SHARED != gs://* ]]; then flags+=(--metadata=enable-oslogin=TRUE); fi
+  queued_resources create "$NAME" "${flags[@]}" "${CREATE_FLAGS[@]}" && await_slices
+}
+
+setup() {
+  run tar -czf "$ARCHIVE" --exclude=__pycache__ --exclude=settings.env configs launch tireid_jax requirements.txt &&
+    queued_resources scp "$ARCHIVE" "$NAME:" "${SSH_FLAGS[@]}" --node=all --worker=all &&
+    on_workers "mkdir -p tireid_jax && tar -xzf $ARCHIVE -C tireid_jax && cd tireid_jax && $(quote env \
+      "SHARED=$SHARED" "MOUNT_POINT=$MOUNT_POINT" "WORKDIR=$WORKDIR" "DATA_DIR=$DATA_DIR" \
+      "COPY_DATA_FROM=$COPY_DATA_FROM" bash launch/worker.sh setup)"
+}
+
+delete() { queued_resources delete "$NAME" --force --quiet; }
+
+# Succeeds once slices are there; new ones are set up.
+have_slices() {
+  if await_slices && ((unreachable < MAX_UNREACHABLE)); then return 0; fi
+  if [[ $state != NONE ]]; then
+    say "$NAME is replaced"
+    delete || return 1
+  fi
+  unreachable=0
+  create && setup
+}
+
+# Starts training on every worker where it does not run.
+start() {
+  local line status=0
+  line="[ -e tireid_jax/.set_up ] || exit $NOT_SET_UP; cd tireid_jax && "
+  line+=$(quote bash launch/worker.sh start "${trainer[@]}" --multihost)
+  on_workers "$line" || status=$?
+  if ((status == NOT_SET_UP)); then setup && on_workers "$line"; else return "$status"; fi
+}
+
+# Waits for the end of training: status 0 if every process ended well, MISTAKE for a user's, 1 for anything else.
+follow() {
+  : >"$scratch/seen"
+  while :; do
+    if worker state >"$scratch/reply" 2>"$scratch/error"; then
+      if ((DRY_RUN)); then
+        cat "$scratch/reply"
+        return 0
+      fi
+      grep '^worker ' "$scratch/reply" | sort >"$scratch/states"
+      if ! cmp --quiet "$scratch/states" "$scratch/seen"; then tee "$scratch/seen" <"$scratch/states"; fi
+      if [[ -s $scratch/states ]] && ! grep --quiet --invert-match ' exited 0$' "$scratch/states"; then return 0; fi
+      if grep --quiet " exited $MISTAKE$" "$scratch/states"; then return "$MISTAKE"; fi
+      if grep --quiet --invert-match --extended-regexp ' (exited 0|running)$' "$scratch/states"; then return 1; fi
+    else
+      cat "$scratch/error" >&2
+    fi
+    sleep "$POLL_SECONDS"
+    ask_state
+    if [[ $state != ACTIVE && $state != UNKNOWN ]]; then return 1; fi
+    if [[ $state == ACTIVE ]] && ((unreachable >= MAX_UNREACHABLE)); then return 1; fi
+  done
+}
+
+# Starts until training has reached its end, as often as the settings allow.
+train() {
+  local try status
+  trainer_command "$@"
+  exec 3>&2 # the signal may come while standard error goes elsewhere
+  trap 'say "training goes on; launch/tpu.sh run follows it again, launch/tpu.sh stop stops it" 2>&3; exit 130' INT
+  for ((try = 1; try <= MAX_TRIES; try++)); do
+    if ((try > 1)); then
+      say "start $try of $MAX_TRIES"
+      sleep "$POLL_SECONDS"
+    fi
+    status=0
+    { have_slices && start && follow; } || status=$?
+    if ((status == 0)); then return 0; fi
+    # Where some ended, others may hang; where slices are gone, nothing is left to stop.
+    if [[ $state == ACTIVE ]]; then worker log >&2 && worker stop "$GRACE_SECONDS" >&2 || true; fi
+    if ((status == MISTAKE)); then return "$MISTAKE"; fi
+  done
+  say "error: not at the end after $MAX_TRIES starts"
+  return 1
+}
+
+read_settings NAME PROJECT ZONE ACCELERATOR_TYPE RUNTIME_VERSION NUM_SLICES SPOT CONFIG STAGE WORKDIR DATA_DIR \
+  MAX_TRIES POLL_SECONDS GRACE_SECONDS
+case ${1:-} in
+  create | setup | delete) "$1" ;;
+  run) train "${@:2}" ;;
+  log) queued_resources ssh "$NAME" "${SSH_FLAGS[@]}" --node=0 --worker=0 '--command=tail -n 50 -F tireid_jax_run/log' ;;
+  stop) worker stop "$GRACE_SECONDS" ;;
+  *) fail "usage: launch/tpu.sh create|setup|run|log|stop|delete" ;;
+esac

@@ -1,0 +1,153 @@
+"""A copy of what the launch scripts need of this repository, with settings and stand-ins of its own."""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import time
+
+from tests.commands import ROOT, environment
+from tests.launch import standins
+
+SETTINGS = {  # besides WORKDIR, DATA_DIR and MOUNT_POINT, which lie beside the copy
+  "CONFIG": "configs/synth.py",
+  "STAGE": "all",
+  "FLAGS": [],
+  "MAX_TRIES": 3,
+  "POLL_SECONDS": 0,
+  "GRACE_SECONDS": 5,
+  "PORT": 8476,
+  "SHARED": "",
+  "COPY_DATA_FROM": "",
+  "NAME": "tireid",
+  "PROJECT": "my-project",
+  "ZONE": "us-west4-a",
+  "ACCELERATOR_TYPE": "v5litepod-16",
+  "RUNTIME_VERSION": "v2-alpha-tpuv5-lite",
+  "NUM_SLICES": 1,
+  "SPOT": 1,
+  "CREATE_FLAGS": [],
+  "SSH_FLAGS": [],
+  "NODES": 2,
+  "GPUS_PER_NODE": 8,
+  "CPUS_PER_GPU": 4,
+  "TIME": "24:00:00",
+  "SBATCH_FLAGS": [],
+  "SKY_ACCELERATORS": "tpu-v5litepod-16",
+  "SKY_NODES": 1,
+  "SKY_FLAGS": [],
+}
+# Only for what hangs.
+TIMEOUT_S = 600
+# That of the tests.
+ENVIRONMENT = pathlib.Path(sys.prefix)
+# Flags that a shell would take apart, if it came to see them.
+OVERRIDES = ["--config.data.image_size=(384, 128)", '--config.x=it\'s "$HOME" * and  two spaces']
+PROGRAMS = (
+  "gcloud", "sbatch", "scontrol", "srun", "sky", "uv", "sudo", "mountpoint", "curl", "rsync", "lsb_release",
+)  # fmt: skip
+
+
+class Checkout:
+  """The copy, in `folder`. The programs that the scripts call are stand-ins.
+
+  Args:
+    folder: where it is made.
+    trains: whether there is a trainer, of this repository, and an environment to run it in; else it is a stand-in.
+    settings: {NAME: text, number or list} of launch/settings.env, over SETTINGS.
+  """
+
+  def __init__(self, folder, *, trains=False, **settings):
+    self.folder, self.standins = pathlib.Path(folder) / "checkout", pathlib.Path(folder) / "standins"
+    shutil.copytree(ROOT / "launch", self.folder / "launch", ignore=shutil.ignore_patterns("settings.env"))
+    shutil.copy(ROOT / "requirements.txt", self.folder)
+    standins.install(self.standins, *PROGRAMS)
+    for name in ("configs", "tireid_jax"):
+      if trains:
+        shutil.copytree(ROOT / name, self.folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+      else:
+        (self.folder / name).mkdir()
+    if trains:
+      (self.folder / ".venv").symlink_to(ENVIRONMENT)
+    else:
+      (self.folder / ".venv/bin").mkdir(parents=True)
+      standins.write_program(self.folder / ".venv/bin/python", "trainer")
+    self._more = {"ENVIRONMENT": str(ENVIRONMENT)} if trains else {}
+    self.write_settings(**settings)
+
+  def write_settings(self, **settings):
+    """Writes launch/settings.env; a setting that is None is left out."""
+    shared = self.folder.parent / "shared"
+    folders = {"MOUNT_POINT": shared, "WORKDIR": shared / "run", "DATA_DIR": shared / "data"}
+    settings = {**SETTINGS, **folders, **settings}
+    lines = [f"{name}={_bash(value)}\n" for name, value in settings.items() if value is not None]
+    (self.folder / "launch/settings.env").write_text("".join(lines))
+
+  def plan(self, *, slices=None, training=None):
+    """Says what the stand-ins shall do: see `standins`."""
+    for name, data in (("slices", slices), ("training", training)):
+      if data is not None:
+        (self.standins / f"{name}.json").write_text(json.dumps(data))
+
+  def environment(self, **changes):
+    path = f"{self.standins}/bin:{os.environ['PATH']}"
+    usual = {**environment(), "PATH": path, "STANDINS": str(self.standins), **self._more}
+    return {name: value for name, value in {**usual, **changes}.items() if value is not None}
+
+  def start(self, script, *arguments, **changes):
+    """Starts a launch script and returns its Popen, in a process group of its own."""
+    return subprocess.Popen(
+      ["bash", f"launch/{script}", *map(str, arguments)], cwd=self.folder, env=self.environment(**changes), text=True,
+      stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+
+  def run(self, script, *arguments, **changes):
+    """Runs a launch script to its end and returns the CompletedProcess."""
+    process = self.start(script, *arguments, **changes)
+    output, errors = process.communicate(timeout=TIMEOUT_S)
+    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+
+  def paste(self, lines):
+    """Runs lines as if they were pasted into a shell."""
+    return subprocess.run(
+      ["bash"], input=lines, cwd=self.folder, env=self.environment(), text=True, capture_output=True, timeout=TIMEOUT_S
+    )
+
+  def records(self, *programs):
+    """Returns what was recorded of the calls so far, of these programs or all."""
+    path = self.standins / standins.CALLS
+    records = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return [call for call in records if not programs or call["program"] in programs]
+
+  def calls(self, *programs):
+    """Returns the argument lists of these calls."""
+    return [call["args"] for call in self.records(*programs)]
+
+  def forget(self):
+    """Starts the record of calls anew."""
+    (self.standins / standins.CALLS).unlink(missing_ok=True)
+
+
+def ended(checkout):
+  """Waits until no process of the trainer is left."""
+  ids = ",".join(str(call["id"]) for call in checkout.records("trainer"))
+  ps = ["ps", "-o", "stat=", "-p", ids]
+  # Where nobody waits for a process that has ended, it stays as a zombie.
+  wait_for(lambda: all(state[0] == "Z" for state in subprocess.run(ps, capture_output=True, text=True).stdout.split()))
+
+
+def wait_for(is_reached, timeout_s=120):
+  """Polls until a condition holds."""
+  deadline = time.monotonic() + timeout_s
+  while not is_reached():
+    assert time.monotonic() < deadline
+    time.sleep(0.05)
+
+
+def _bash(value):
+  """Returns a value as bash reads it."""
+  if isinstance(value, list):
+    return "(" + " ".join(map(_bash, value)) + ")"
+  return "'" + str(value).replace("'", "'\\''") + "'"

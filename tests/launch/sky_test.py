@@ -1,0 +1,59 @@
+"""SkyPilot: what is launched, and what the task runs on TPU hosts and GPU nodes."""
+
+import subprocess
+
+import pytest
+import yaml
+
+from tests.launch.checkout import OVERRIDES, Checkout
+
+TPU, GPU = "tpu-v5litepod-16", "H100:8"
+
+
+def launch(tmp_path, **settings):
+  """Runs sky.sh and returns (the checkout, flags of sky, environment that it gives the task)."""
+  checkout = Checkout(tmp_path, SHARED="gs://bucket", FLAGS=OVERRIDES, **settings)
+  assert checkout.run("sky.sh").returncode == 0
+  (arguments,) = checkout.calls("sky")
+  given = [arguments[place + 1] for place, argument in enumerate(arguments) if argument == "--env"]
+  flags = [argument for argument in arguments if argument not in ("--env", *given)]
+  return checkout, flags, dict(pair.split("=", 1) for pair in given)
+
+
+def test_a_managed_job_is_launched(tmp_path):
+  _, flags, given = launch(tmp_path, SKY_ACCELERATORS=GPU, SKY_NODES=4, SKY_FLAGS=["--infra=gcp"])
+  assert flags == [
+    "jobs", "launch", "--yes", "--detach-run", "--name=tireid", "--gpus=H100:8", "--num-nodes=4", "--use-spot",
+    "--infra=gcp", "launch/sky.yaml",
+  ]  # fmt: skip
+  task = yaml.safe_load((tmp_path / "checkout/launch/sky.yaml").read_text())
+  assert sorted(given) == sorted(task["envs"])
+  assert task["file_mounts"] == {"${MOUNT_POINT}": {"source": "${SHARED}", "mode": "MOUNT"}}
+  assert (given["SHARED"], given["MOUNT_POINT"]) == ("gs://bucket", f"{tmp_path}/shared")
+
+
+@pytest.mark.parametrize(
+  ("accelerators", "hardware", "who"),
+  [
+    (TPU, "tpu", []),
+    (GPU, "cuda12", ["--coordinator=10.0.0.7:8476", "--num_processes=2", "--process_id=1"]),
+  ],
+)
+def test_the_task_trains_with_the_overrides_as_they_are(tmp_path, accelerators, hardware, who):
+  checkout, _, given = launch(tmp_path, SKY_ACCELERATORS=accelerators)
+  task = yaml.safe_load((checkout.folder / "launch/sky.yaml").read_text())
+  of_node = {"SKYPILOT_NODE_IPS": "10.0.0.7\n10.0.0.8", "SKYPILOT_NUM_NODES": "2", "SKYPILOT_NODE_RANK": "1"}
+  environment = checkout.environment(**given, **of_node, SLURM_PROCID="0")
+  for script in (task["setup"], task["run"]):
+    subprocess.run(["bash", "-c", script], cwd=checkout.folder, env=environment, check=True, timeout=60)
+  assert given["HARDWARE"] == hardware
+  assert checkout.calls("uv")[-1][-1].startswith(f"jax[{hardware}]==")
+  (arguments,) = checkout.calls("trainer")
+  assert arguments[-len([*OVERRIDES, "--multihost", *who]) :] == [*OVERRIDES, "--multihost", *who]
+
+
+def test_what_skypilot_cannot_mount_is_refused(tmp_path):
+  done = Checkout(tmp_path, SHARED="10.0.0.2:/share").run("sky.sh")
+  assert (done.returncode, done.stderr) == (
+    2, "error: SHARED is 10.0.0.2:/share; SkyPilot mounts buckets: set it to gs://BUCKET\n",
+  )  # fmt: skip

@@ -1,0 +1,115 @@
+"""TPU pods: which gcloud calls are made when all goes well, and when it does not."""
+
+import os
+import signal
+
+from tests.commands import ROOT
+from tests.launch import transcript
+from tests.launch.checkout import OVERRIDES, Checkout, ended, wait_for
+
+
+def verbs(checkout):
+  """Returns what was asked of gcloud."""
+  return [call[3] for call in checkout.calls("gcloud")]
+
+
+def starts(checkout):
+  """Returns how often training was started on each of the two workers."""
+  return len(checkout.calls("trainer")) / 2
+
+
+def test_the_transcript_of_a_run_with_a_preemption_is_the_one_in_docs(tmp_path):
+  assert transcript.write(tmp_path) == (ROOT / transcript.PAGE).read_text(), f"write it anew: {transcript.COMMAND}"
+
+
+def test_several_slices_on_demand_over_nfs(tmp_path):
+  checkout = Checkout(tmp_path, NUM_SLICES=4, SPOT=0, SHARED="10.0.0.2:/share", CREATE_FLAGS=["--reserved"])
+  assert checkout.run("tpu.sh", "create").returncode == 0
+  assert checkout.calls()[0][6:] == [
+    "tireid", "--accelerator-type=v5litepod-16", "--runtime-version=v2-alpha-tpuv5-lite", "--node-count=4",
+    "--node-prefix=tireid", "--metadata=enable-oslogin=TRUE", "--reserved",
+  ]  # fmt: skip
+
+
+def test_overrides_reach_the_trainer_on_every_worker_as_they_are(tmp_path):
+  checkout = Checkout(tmp_path, FLAGS=OVERRIDES)
+  assert checkout.run("tpu.sh", "run", "--config.names=('a','b')").returncode == 0
+  for call in checkout.calls("trainer"):
+    assert call[-4:] == [*OVERRIDES, "--config.names=('a','b')", "--multihost"]
+  assert starts(checkout) == 1
+
+
+def test_run_alone_requests_and_sets_up_what_is_not_there(tmp_path):
+  checkout = Checkout(tmp_path)
+  assert checkout.run("tpu.sh", "run").returncode == 0
+  assert verbs(checkout)[:5] == ["describe", "create", "describe", "scp", "ssh"]
+  checkout.forget()
+  (checkout.standins / "worker-1/tireid_jax/.set_up").unlink()
+  assert checkout.run("tpu.sh", "run").returncode == 0
+  assert verbs(checkout)[:5] == ["describe", "ssh", "scp", "ssh", "ssh"]
+
+
+def test_a_users_mistake_is_not_repeated(tmp_path):
+  checkout = Checkout(tmp_path)
+  checkout.plan(training=[[2, "hang"]])  # the other process still waits for the one that refused
+  done = checkout.run("tpu.sh", "run")
+  assert (done.returncode, starts(checkout)) == (2, 1)
+  assert "tireid_jax_run/log ends with" in done.stderr
+  ended(checkout)
+
+
+def test_a_crash_is_repeated_on_the_same_slices_until_the_tries_are_used_up(tmp_path):
+  checkout = Checkout(tmp_path, MAX_TRIES=3)
+  checkout.plan(training=[[1, "hang"]])
+  done = checkout.run("tpu.sh", "run")
+  assert (done.returncode, starts(checkout)) == (1, 3)
+  assert done.stderr.endswith("error: not at the end after 3 starts\n")
+  assert verbs(checkout).count("create") == 1
+  ended(checkout)
+
+
+def test_slices_that_cannot_be_had_are_requested_again(tmp_path):
+  checkout = Checkout(tmp_path)
+  checkout.plan(slices=[["WAITING_FOR_RESOURCES", "FAILED"], ["PROVISIONING", "ACTIVE"]])
+  done = checkout.run("tpu.sh", "run")
+  assert (done.returncode, starts(checkout)) == (0, 1)
+  assert verbs(checkout)[:8] == [
+    "describe", "create", "describe", "describe", "describe", "delete", "create", "describe",
+  ]  # fmt: skip
+
+
+def test_a_state_that_cannot_be_had_is_asked_again_and_nothing_is_replaced(tmp_path):
+  checkout = Checkout(tmp_path)
+  checkout.plan(slices=[["ACTIVE", "UNAVAILABLE", "UNAVAILABLE", "ACTIVE"]])
+  checkout.run("tpu.sh", "create")
+  assert checkout.run("tpu.sh", "run").returncode == 0
+  assert (verbs(checkout).count("create"), verbs(checkout).count("delete")) == (1, 0)
+
+
+def test_workers_that_do_not_answer_are_replaced_though_said_to_be_there(tmp_path):
+  checkout = Checkout(tmp_path)
+  checkout.plan(training=["hang", 0])
+  process = checkout.start("tpu.sh", "run")
+  wait_for(lambda: starts(checkout) == 1)
+  (checkout.standins / "unreachable").touch()  # until there are new ones
+  process.communicate(timeout=100)
+  assert (process.returncode, starts(checkout)) == (0, 2)
+  assert verbs(checkout).count("create") == verbs(checkout).count("delete") + 1 == 2
+
+
+def test_watching_can_be_interrupted_and_taken_up_again(tmp_path):
+  checkout = Checkout(tmp_path, POLL_SECONDS=1)
+  checkout.plan(training=["hang"])
+  process = checkout.start("tpu.sh", "run")
+  wait_for(lambda: starts(checkout) == 1)
+  os.killpg(process.pid, signal.SIGINT)
+  _, errors = process.communicate(timeout=60)
+  assert process.returncode == 130
+  assert "training goes on" in errors
+  process = checkout.start("tpu.sh", "run")
+  assert "training runs already" in process.stdout.readline()
+  assert starts(checkout) == 1
+  os.killpg(process.pid, signal.SIGINT)
+  process.communicate(timeout=60)
+  assert checkout.run("tpu.sh", "stop").returncode == 0
+  ended(checkout)

@@ -1,0 +1,76 @@
+"""Writes the calls of a whole run on TPUs, with a preemption, as docs/launch_transcript.md shows them.
+
+python -m tests.launch.transcript > docs/launch_transcript.md
+"""
+
+import pathlib
+import shlex
+import tempfile
+
+from tests.launch.checkout import Checkout
+
+PAGE = "docs/launch_transcript.md"
+COMMAND = __doc__.splitlines()[-1]
+HEAD = f"""# A run on TPUs, call by call
+
+What `launch/tpu.sh` called, as stand-ins for `gcloud` and for two workers recorded it: two slices are requested, set up
+and start to train, are taken away, are requested again, and training goes on to its end. `#` shows what `describe`
+answered. A test holds that it still goes so; written by `{COMMAND}`.
+
+"""
+SETTINGS = {
+  "ACCELERATOR_TYPE": "v5litepod-8",
+  "NUM_SLICES": 2,
+  "SHARED": "10.0.0.2:/share",
+  "FLAGS": ["--config.data.image_size=(384,128)"],
+}
+# The first slices go while training runs, the second ones stay.
+SLICES = [["WAITING_FOR_RESOURCES", "ACTIVE", "ACTIVE", "SUSPENDING", "SUSPENDED"], ["PROVISIONING", "ACTIVE"]]
+TRAINING = ["hang", 0]
+
+
+def write(folder):
+  """Makes the run in `folder` and returns the page."""
+  checkout = Checkout(folder, **SETTINGS)
+  checkout.plan(slices=SLICES, training=TRAINING)
+  page = HEAD
+  for verb in ("create", "setup", "run", "delete"):
+    checkout.forget()
+    done = checkout.run("tpu.sh", verb)
+    assert done.returncode == 0, done.stderr
+    calls = _with_one_look(checkout.records("gcloud"))
+    lines = "\n".join(_lines(calls, checkout.records("trainer")))
+    page += f"```\n$ launch/tpu.sh {verb}\n{lines}\n```\n\n"
+  return page.rstrip("\n").replace(str(folder), "/mnt") + "\n"
+
+
+def _with_one_look(calls):
+  """Leaves out looks at training that runs, if another follows: how many there are is a matter of time."""
+  is_look = ["worker.sh state" in call["args"][-1] for call in calls] + [False, False]
+  is_early = [is_look[place] and is_look[place + 2] for place in range(len(calls))]
+  return [call for place, call in enumerate(calls) if not (is_early[place] or (place and is_early[place - 1]))]
+
+
+def _lines(calls, trainers):
+  """Returns a line a call, and below each start one a worker."""
+  lines, of_workers = [], [f"  worker {call['process']}: .venv/bin/python {_quote(call['args'])}" for call in trainers]
+  for call in calls:
+    answer = f"  # {call['answer']}" if "answer" in call else ""
+    lines.append(f"gcloud {_quote(call['args'])}{answer}")
+    if "worker.sh start" in call["args"][-1]:
+      lines += sorted(of_workers[:2])
+      of_workers = of_workers[2:]
+  return lines + of_workers
+
+
+def _quote(arguments):
+  """As shlex.join, but what holds single quotes stands in double ones, where that is enough."""
+  return " ".join(
+    f'"{argument}"' if "'" in argument and not set('"$`\\!') & set(argument) else shlex.quote(argument)
+    for argument in arguments
+  )
+
+
+if __name__ == "__main__":
+  with tempfile.TemporaryDirectory() as folder:
+    print(write(pathlib.Path(folder)), end="")

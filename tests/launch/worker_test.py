@@ -1,0 +1,100 @@
+"""What runs on a TPU worker: mounts, environment and data; training that is started once, asked for, and stopped."""
+
+import pytest
+
+from tests.launch.checkout import Checkout, ended, wait_for
+
+
+@pytest.fixture
+def checkout(tmp_path):
+  return Checkout(tmp_path, GRACE_SECONDS=1)
+
+
+def worker(checkout, *arguments, **changes):
+  """Runs worker.sh as ssh does and returns its output."""
+  home = checkout.folder.parent
+  done = checkout.run("worker.sh", *arguments, HOME=str(home), SLURM_PROCID="0", **changes)
+  assert done.returncode == 0, done.stderr
+  return done.stdout.strip().partition(": ")[2]
+
+
+def log(checkout):
+  return checkout.folder.parent / "tireid_jax_run/log"
+
+
+def setup(checkout, **changes):
+  home = checkout.folder.parent
+  usual = {"SHARED": "", "COPY_DATA_FROM": "", "MOUNT_POINT": f"{home}/shared"}
+  worker(checkout, "setup", WORKDIR=f"{home}/shared/run", DATA_DIR=f"{home}/shared/data", **{**usual, **changes})
+  return [[call["program"], *call["args"]] for call in checkout.records()]
+
+
+def test_set_up_without_a_shared_file_system_makes_environment_and_folders(checkout, tmp_path):
+  jax = next(
+    line for line in (checkout.folder / "requirements.txt").read_text().splitlines() if line.startswith("jax==")
+  )
+  assert setup(checkout) == [
+    ["uv", "pip", "install", "--quiet", "--python", ".venv/bin/python", "-r", "requirements.txt",
+     jax.replace("jax", "jax[tpu]")],
+  ]  # fmt: skip
+  assert (tmp_path / "shared/run").is_dir()
+  assert (tmp_path / "shared/data").is_dir()
+  assert (checkout.folder / ".set_up").exists()
+
+
+def test_an_nfs_export_is_mounted(checkout, tmp_path):
+  calls = setup(checkout, SHARED="10.0.0.2:/share")
+  assert ["sudo", "mount", "-t", "nfs", "-o", "hard", "10.0.0.2:/share", f"{tmp_path}/shared"] in calls
+  assert any(call[-1] == "nfs-common" for call in calls)
+
+
+def test_a_bucket_is_mounted_by_gcsfuse_which_is_installed(checkout, tmp_path):
+  calls = setup(checkout, SHARED="gs://my-bucket")
+  assert ["gcsfuse", "--implicit-dirs", "my-bucket", f"{tmp_path}/shared"] in calls
+  assert ["sudo", "tee", "/etc/apt/sources.list.d/gcsfuse.list"] in calls
+
+
+@pytest.mark.parametrize(
+  ("source", "copy"),
+  [
+    ("gs://b/data", ["gcloud", "storage", "rsync", "--recursive", "gs://b/data"]),
+    ("/nfs/data", ["rsync", "--archive", "/nfs/data/"]),
+  ],
+)
+def test_data_are_copied_to_the_worker(checkout, tmp_path, source, copy):
+  last = setup(checkout, COPY_DATA_FROM=source)[-1]
+  assert (last[:-1], last[-1].rstrip("/")) == (copy, f"{tmp_path}/shared/data")
+
+
+def test_training_is_started_once_and_its_end_is_kept(checkout):
+  checkout.plan(training=["hang"])
+  assert worker(checkout, "state") == "gone"
+  assert worker(checkout, "start", ".venv/bin/python", "-m", "x") == "training started"
+  assert worker(checkout, "start", ".venv/bin/python", "-m", "x") == "training runs already"
+  assert worker(checkout, "state") == "running"
+  assert "left as it is" in worker(checkout, "setup")
+  wait_for(log(checkout).read_text)
+  assert worker(checkout, "stop", "60") == "training stopped"
+  assert worker(checkout, "state") == "exited 143"
+  assert checkout.calls("trainer") == [["-m", "x"]]
+  worker(checkout, "start", "sh", "-c", "echo what is wrong; exit 2")
+  wait_for(lambda: worker(checkout, "state") == "exited 2")
+  assert "what is wrong" in checkout.run("worker.sh", "log", HOME=str(checkout.folder.parent)).stdout
+
+
+def test_training_that_does_not_stop_is_killed(checkout):
+  checkout.plan(training=["deaf"])
+  worker(checkout, "start", ".venv/bin/python")
+  wait_for(log(checkout).read_text)  # it is not deaf from the start
+  worker(checkout, "stop", "1")
+  assert worker(checkout, "state") == "gone"
+  ended(checkout)
+
+
+def test_an_environment_is_made_for_known_hardware_only(checkout):
+  for hardware in ("cuda12", "cuda13", "cpu"):
+    assert checkout.run("environment.sh", hardware).returncode == 0
+  extras = [call[-1].partition("==")[0] for call in checkout.calls("uv")]
+  assert extras == ["jax[cuda12]", "jax[cuda13]", "jax"]
+  done = checkout.run("environment.sh", "gpu")
+  assert (done.returncode, done.stderr) == (2, "error: usage: launch/environment.sh tpu|cuda12|cuda13|cpu\n")
