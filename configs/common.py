@@ -55,8 +55,8 @@ def base_config():
         "init_std": 0.02,
         "dropout": 0.0,  # share of prompt elements
       },
-      # Devices along each axis; -1 for all the rest. A batch is split over data and fsdp; weights and their moments over
-      # fsdp, to be gathered where a block needs them, and over model, by heads and channels.
+      # Devices along each axis; -1 for all the rest. A batch is split over data and fsdp; weights and their moments
+      # over fsdp, to be gathered where a block needs them, and over model, by heads and channels.
       "mesh": {"data": -1, "fsdp": 1, "model": 1},
       "evaluation": {"batch_size": 128},  # images or captions at a time
       "log_every_steps": 50,

@@ -104,11 +104,6 @@ def platform(mesh):
   return mesh.devices.flat[0].platform
 
 
-def replicated(mesh):
-  """Returns the NamedSharding of an array that is whole on each device."""
-  return NamedSharding(mesh, PartitionSpec())
-
-
 def batch_devices(mesh):
   """Returns over how many devices the batch is split."""
   return mesh.shape["data"] * mesh.shape["fsdp"]

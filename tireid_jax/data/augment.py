@@ -127,11 +127,11 @@ def augment(key, images, rows=None, *, mean=MEAN, std=STD, **settings):
       image = _sometimes(grey_key, chosen.grey_probability, lambda _: colour.grey(image), image)
     if chosen.blur_probability:
       image = _sometimes(blur_key, chosen.blur_probability, lambda key: _blur(key, image, chosen.blur_sigma), image)
-    rows = _standardise(image, mean, std)
+    pixels = _standardise(image, mean, std)
     if chosen.erase_probability:
       erased = _rectangle(erase_key, image.shape[:2], chosen.erase_probability, chosen.erase_area, chosen.erase_aspect)
-      rows = jnp.where(jnp.repeat(erased, image.shape[2], axis=1), _row(mean, rows), rows)
-    return rows.reshape(image.shape)
+      pixels = jnp.where(jnp.repeat(erased, image.shape[2], axis=1), _row(mean, pixels), pixels)
+    return pixels.reshape(image.shape)
 
   return jax.vmap(one)(jnp.arange(len(images)) if rows is None else rows, images)
 

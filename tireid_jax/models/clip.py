@@ -1,5 +1,7 @@
 """CLIP with learnable prompts in both encoders."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -38,7 +40,7 @@ class CLIP(nn.Module):
     patch_grid(self.image_size, variant.patch_size, self.stride)
     if variant.activation not in ACTIVATIONS:
       raise ValueError(f"activation is {variant.activation!r}; it must be one of {', '.join(ACTIVATIONS)}")
-    common = {
+    common: dict[str, Any] = {
       "embedding_size": variant.embedding_size,
       "activation": variant.activation,
       "eps": variant.layer_norm_eps,

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -42,7 +42,7 @@ class Execution:
   dtype: Any = jnp.float32
   scan_blocks: bool = True
   remat: str = "none"
-  attention: str = "xla"
+  attention: Literal["xla", "cudnn"] = "xla"
   place: Callable = anywhere
 
   def __post_init__(self):
