@@ -177,7 +177,7 @@ def trainer(arguments):
   if does == "save":
     signal.signal(signal.SIGTERM, lambda *_: (time.sleep(1), record("saved", []), sys.exit(128 + signal.SIGTERM)))
   if does in ("hang", "save", "deaf"):
-    print("training", flush=True)
+    os.write(1, b"training\n")  # in one piece, for several write there
     time.sleep(600)
   return does
 
