@@ -10,6 +10,24 @@ from tests.commands import run
 from tests.processes import Processes, by_hand, free_port
 from tireid_jax import distributed
 
+# Process 1 fails where process 0 waits for it.
+FAILS_ALONE = """
+import jax
+from absl import flags
+from tireid_jax import cli, distributed
+
+def main(_):
+  distributed.initialize(flags.FLAGS)
+  distributed.together(lambda: None)
+  if jax.process_index() == 1:
+    raise RuntimeError("nobody else does")
+  distributed.together(lambda: None)
+
+distributed.define_flags()
+with distributed.ending():
+  cli.run(main)
+"""
+
 
 def options(*, multihost=False, coordinator="", num_processes=None, process_id=None):
   return types.SimpleNamespace(**locals())
@@ -76,3 +94,10 @@ def test_rows_reach_their_devices_and_processes_agree():
     [*common, "together done ValueError: process 1 was refused; what it says tells why", "by_first [0]"],
     [*common, "together done FileNotFoundError: there is no such file here", "by_first []"],
   ]
+
+
+def test_a_process_that_fails_alone_ends_at_once_and_the_other_with_it():
+  """Not by the abort that follows where one waits for the other to end, which shows no cause of its own."""
+  with Processes(by_hand([sys.executable, "-c", FAILS_ALONE])) as both:
+    assert both.wait() == [1, 1]
+    assert "RuntimeError: nobody else does" in both.errors(1)

@@ -11,7 +11,7 @@ import pytest
 from tests.commands import SMALL, command, run, succeed
 from tests.data.trees import make_tree
 from tests.models.trees import write_hf_clip
-from tests.processes import Processes, by_hand, devices, free_port, logged_step
+from tests.processes import Processes, by_hand, devices, free_port, logged_step, saved_step
 from tireid_jax import checkpoint, sharding
 from tireid_jax.log import read_metrics
 from tireid_jax.models.variants import VARIANTS
@@ -22,11 +22,11 @@ LEARNING_RATE = 3.5e-4
 @pytest.fixture(scope="module")
 def flags(tmp_path_factory):
   folder = tmp_path_factory.mktemp("multihost")
-  make_tree(folder / "raw", "rstp_reid", num_ids={"train": 8, "val": 3, "test": 3})
+  make_tree(folder / "raw", "rstp_reid", num_ids={"train": 16, "val": 3, "test": 3})
   write_hf_clip(folder / "clip", VARIANTS["tiny"], image_size=48)
   flags = (
     "--config=configs/rstp.py", *SMALL, f"--config.data_dir={folder}/data", f"--config.pretrained={folder}/clip",
-    "--config.stage1.epochs=8", "--config.stage1.evaluate_every_epochs=8", "--config.checkpoint_every_steps=3",
+    "--config.stage1.epochs=6", "--config.stage1.evaluate_every_epochs=6",
     f"--config.stage1.learning_rate={LEARNING_RATE}",
   )  # fmt: skip
   succeed("data.prepare", *flags, f"--raw={folder}/raw")
@@ -70,49 +70,56 @@ def test_two_processes_train_as_one_and_only_the_first_tells(flags, alone, tmp_p
     both.succeed()
     assert "8 cpu device(s) (data 2, fsdp 2, model 2)" in both.errors(0)
     assert (both.output(0), both.output(1)) == ("", "")
+    # Each wrote its part of the checkpoint.
+    parts = tmp_path.glob("stage1/checkpoints/*/variables/ocdbt.process_*")
+    assert sorted(part.name for part in parts) == ["ocdbt.process_0", "ocdbt.process_1"]
     assert not any(word in both.errors(1) for word in ("stage 1", "step", "encoding"))
   assert_ended_equal(tmp_path, alone)
 
 
 def test_a_run_that_moves_between_processes_and_meshes_ends_as_one_that_stays(flags, alone, tmp_path):
-  """One process with one device; two with two each, one of which is killed; one with eight; two; one."""
+  """Of one process with one device, of two with two, one of which is killed, of one with eight, of two, of one."""
   stage_folder = tmp_path / "stage1"
   main = command("main", *flags, f"--workdir={tmp_path}")
 
   with Processes([main]) as one:
-    one.wait_for_step(stage_folder, 4)
+    one.wait_until(lambda: logged_step(stage_folder) > 0)
     one.processes[0].send_signal(signal.SIGTERM)
     assert one.wait() == [128 + signal.SIGTERM]
-  saved = logged_step(stage_folder)
+  first = saved_step(stage_folder)
 
   with Processes(by_hand([*main, *mesh(1, 4, 1)]), num_devices=2) as both:
-    both.wait_for_step(stage_folder, saved + 8)
+    both.wait_until(lambda: saved_step(stage_folder) > first)
     both.processes[1].kill()
     assert both.processes[0].wait(timeout=60) != 0
-  saved = logged_step(stage_folder)
+    assert f"resumed at step {first}" in both.errors(0)
+  second, logged = saved_step(stage_folder), logged_step(stage_folder)
 
   with Processes([[*main, *mesh(2, 2, 2)]], num_devices=8) as one:
-    one.wait_for_step(stage_folder, saved + 4)
+    one.wait_until(lambda: logged_step(stage_folder) > logged)
     one.processes[0].send_signal(signal.SIGTERM)
     assert one.wait() == [128 + signal.SIGTERM]
-  saved = logged_step(stage_folder)
+    assert f"resumed at step {second}" in one.errors(0)
+  third = saved_step(stage_folder)
 
   with Processes(by_hand(main)) as both:
-    both.wait_for_step(stage_folder, saved + 4)
+    both.wait_until(lambda: logged_step(stage_folder) > third)
     both.processes[1].send_signal(signal.SIGTERM)
     assert both.wait() == [128 + signal.SIGTERM] * 2
-    assert f"stopped and saved at step {logged_step(stage_folder)};" in both.errors(0)
-    assert f"resumed at step {saved}" in both.errors(0)
+    assert f"resumed at step {third}" in both.errors(0)
+    fourth = saved_step(stage_folder)
+    assert f"stopped and saved at step {fourth};" in both.errors(0)
 
-  assert logged_step(stage_folder) < logged_step(alone / "stage1")
   with Processes([main]) as one:
     one.succeed()
+    assert f"resumed at step {fourth}" in one.errors(0)
+  assert first < second < third < fourth < logged_step(stage_folder)
   assert_ended_equal(tmp_path, alone)
 
 
 def test_when_the_first_process_dies_the_others_end(flags, tmp_path):
   with Processes(by_hand(command("main", *flags, f"--workdir={tmp_path}"))) as both:
-    both.wait_for_step(tmp_path / "stage1", 2)
+    both.wait_until(lambda: logged_step(tmp_path / "stage1") > 0)
     both.processes[0].kill()
     assert both.processes[1].wait(timeout=60) != 0
 

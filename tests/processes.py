@@ -90,10 +90,10 @@ class Processes:
     assert self.wait() == [0] * len(self.processes), self._told()
     return self
 
-  def wait_for_step(self, stage_folder, step):
-    """Waits until a step of training is logged; all processes must still be running then."""
+  def wait_until(self, is_reached):
+    """Waits until a condition holds; all processes must still be running then."""
     deadline = time.monotonic() + TIMEOUT_S
-    while logged_step(stage_folder) < step:
+    while not is_reached():
       assert all(process.poll() is None for process in self.processes), self._told()
       assert time.monotonic() < deadline, self._told()
       time.sleep(0.005)
@@ -103,3 +103,8 @@ def logged_step(stage_folder):
   """Returns the last step in a run's log, or 0."""
   records = read_metrics(stage_folder)
   return records[-1]["step"] if records else 0
+
+
+def saved_step(stage_folder):
+  """Returns the step of a run's newest checkpoint that is complete, or 0."""
+  return max((int(path.name) for path in stage_folder.glob("checkpoints/*") if path.name.isdigit()), default=0)

@@ -15,6 +15,11 @@ FOLDER = "checkpoints"
 NO_SCORE = -1.0
 
 
+# How all processes of a run end alike. Where one has died, its part of a save that is under way will never come, and to
+# wait for it would hide what has happened.
+_COMMON_ENDS = (None, SystemExit, FloatingPointError)
+
+
 class Checkpoints:
   """The checkpoints of a stage, in STAGE_FOLDER/checkpoints/STEP. A context manager: leaving it ends pending saves."""
 
@@ -36,8 +41,7 @@ class Checkpoints:
     return self
 
   def __exit__(self, kind, *_):
-    # If another process has died, its part of a save that is under way will never come.
-    if jax.process_count() == 1 or kind is not jax.errors.JaxRuntimeError:
+    if jax.process_count() == 1 or kind in _COMMON_ENDS:
       self._manager.close()
 
   def latest_step(self):

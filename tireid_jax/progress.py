@@ -12,8 +12,7 @@ LOG_INTERVAL_S = 15.0
 def bar(iterable=None, *, total=None, desc="", unit="it", initial=0, disable=False):
   """Returns a tqdm over `iterable` (or to be advanced by `update`), with rate and time left.
 
-  On a terminal it redraws in place. Elsewhere it writes a whole line every LOG_INTERVAL_S seconds. Process 0 alone
-  shows any.
+  On a terminal it redraws in place. Elsewhere it writes a whole line every LOG_INTERVAL_S seconds.
   """
   live = sys.stderr.isatty()
   return tqdm(
@@ -22,7 +21,7 @@ def bar(iterable=None, *, total=None, desc="", unit="it", initial=0, disable=Fal
     desc=desc,
     unit=unit,
     initial=initial,
-    disable=disable or jax.process_index() > 0,
+    disable=disable,
     file=sys.stderr if live else _LineWriter(),
     mininterval=0.1 if live else LOG_INTERVAL_S,
     maxinterval=10.0 if live else LOG_INTERVAL_S,

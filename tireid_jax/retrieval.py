@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from tireid_jax import metrics, sharding
+from tireid_jax import distributed, metrics, sharding
 from tireid_jax.data import pipeline
 from tireid_jax.data.augment import normalise
 from tireid_jax.progress import bar
@@ -51,7 +51,8 @@ class Encoders:
 
   def _run(self, encoder, variables, total, batches, field, show_progress):
     embeddings = np.empty((total, self._embedding_size), np.float32)
-    with bar(total=total, desc=f"encoding {field}", unit="row", disable=not show_progress) as progress:
+    hidden = not (show_progress and distributed.is_first())
+    with bar(total=total, desc=f"encoding {field}", unit="row", disable=hidden) as progress:
       # A batch is fetched while the next one is computed.
       pending = None
       for batch in batches:

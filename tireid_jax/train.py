@@ -153,7 +153,7 @@ class _Run:
     with (
       MetricWriter(self.folder, first_step=first_step, enabled=distributed.is_first()) as writer,
       self.batches,
-      bar(total=self.num_steps, initial=first_step, desc=f"stage {self.stage.number}", unit="step") as progress,
+      self._bar(first_step) as progress,
     ):
       log = hooks.Log(
         writer, progress, every_steps=self.config.log_every_steps, batch_size=self.stage.batch_size,
@@ -180,6 +180,10 @@ class _Run:
           hook(step + 1, state, metrics)
       log.flush()
     return metadata["seconds"] + time.monotonic() - began
+
+  def _bar(self, first_step):
+    name, hidden = f"stage {self.stage.number}", not distributed.is_first()
+    return bar(total=self.num_steps, initial=first_step, desc=name, unit="step", disable=hidden)
 
   def _learning_rates(self):
     present = set(jax.tree.leaves(self.program.labels))
