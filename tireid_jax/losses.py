@@ -47,10 +47,11 @@ def itc_loss(image, text, *, temperature, person_id=None):
   Source: Radford et al., ICML 2021 (CLIP), arXiv 2103.00020.
   """
   logits = _similarity(text, image) / temperature  # [B, B]
+  is_pair = jnp.eye(len(logits), dtype=bool)
   if person_id is not None:
-    left_out = _same(person_id) & ~jnp.eye(len(person_id), dtype=bool)
-    logits = jnp.where(left_out, -jnp.inf, logits)
-  right = jnp.diagonal(logits)
+    logits = jnp.where(_same(person_id) & ~is_pair, -jnp.inf, logits)
+  # Not jnp.diagonal, of which XLA makes a branch that gathers from all devices; on a CPU's it may block forever.
+  right = jnp.sum(jnp.where(is_pair, logits, 0.0), axis=1)
   both = jax.nn.logsumexp(logits, axis=1) + jax.nn.logsumexp(logits, axis=0)
   return jnp.mean(both - 2 * right) / 2
 
