@@ -1,0 +1,167 @@
+"""What some steps of a stage compute on a mesh: losses, first gradients, weights; the same on any mesh, if all is well.
+
+python -m tests.agreement --to=FOLDER --run=stage2:1,8,1 --run=stage2:2,2,2
+
+With the flags of tireid_jax.distributed it is one of several processes.
+"""
+
+import jax
+import numpy as np
+from absl import flags
+from orbax.checkpoint import multihost
+
+from configs import synth
+from tireid_jax import cli, distributed, sharding, stages
+from tireid_jax.models.variants import Tower, Variant
+from tireid_jax.program import Program
+
+VARIANT = Variant(
+  Tower(64, 2, 2), Tower(32, 2, 2), patch_size=8, embedding_size=16, native_image_size=(32, 16), vocabulary_size=64,
+  text_length=12, end_token=63,
+)  # fmt: skip
+SIZE = (32, 16)
+NUM_IDENTITIES = 24
+BATCH_SIZE = 32
+NUM_STEPS = 20
+
+# How long one process waits for another that compiles on a busy machine.
+COMPILE_TIMEOUT_MS = 600_000
+
+# Two captions of each image, so that a batch has fewer images than captions.
+STAGE_2 = {
+  "losses": {"sdm": 1.0, "itc": 0.0, "identity": 1.0},
+  "sampler": {"kind": "images", "captions_per_image": 2},
+}
+# Name: (number of the stage, what differs from configs/synth.py).
+CASES = {
+  "stage1": (1, {}),
+  "stage2": (2, STAGE_2),
+  "stage2_chunks": (2, {**STAGE_2, "microbatch_size": 16}),
+}
+
+
+def build(case, sizes):
+  """Returns (Stage, Mesh, Program) of a case, on a mesh of these sizes over all devices of all processes."""
+  number, changes = CASES[case]
+  config = synth.get_config()
+  config.data.image_size = SIZE
+  config.model.scan_blocks = True
+  config.prompts.update(image_length=2, text_length=2, depth=2, dropout=0.2)
+  fields = config[f"stage{number}"]
+  fields.update({"batch_size": BATCH_SIZE, "warmup_epochs": 0.0, **changes})
+  fields.augment.erase_probability = 0.5
+  stage = stages.from_config(config, number)
+  mesh = sharding.make_mesh(*sizes)
+  program = Program(config, stage, VARIANT, mesh, num_identities=NUM_IDENTITIES, steps_per_epoch=NUM_STEPS)
+  return stage, mesh, program
+
+
+def draw_batch(step, captions_per_image):
+  """Returns the whole batch of a step, as `pipeline.Batches` does."""
+  draw = np.random.default_rng(step)
+  num_images = BATCH_SIZE // captions_per_image
+  tokens = draw.integers(1, VARIANT.end_token - 1, (BATCH_SIZE, VARIANT.text_length), np.int32)
+  ends = draw.integers(3, VARIANT.text_length, (BATCH_SIZE, 1))
+  places = np.arange(VARIANT.text_length)
+  tokens[places == ends] = VARIANT.end_token
+  tokens[places > ends] = 0
+  return {
+    "images": draw.integers(0, 256, (num_images, *SIZE, 3), np.uint8),
+    "tokens": tokens,
+    "person_id": draw.integers(0, NUM_IDENTITIES, num_images, np.int32).repeat(captions_per_image),
+  }
+
+
+def draw_variables(shapes):
+  """Returns random variables of these shapes; no bias is zero, which would hide a mistake."""
+  draw = np.random.default_rng(1)
+
+  def values(path, leaf):
+    return (0.1 * draw.standard_normal(leaf.shape) + (path[-1].key == "scale")).astype(np.float32)
+
+  return jax.tree_util.tree_map_with_path(values, shapes)
+
+
+def compute(case, sizes):
+  """Returns {name: array} of NUM_STEPS steps.
+
+  "loss": f32[NUM_STEPS]. "gradient/PATH": of step 0, as Adam's first moment has it: times 1 - beta, with the decay of
+  weights. "weight/PATH": what is trained, after the last step. "learning_rate": of the weights or prompts, the highest.
+  "bytes/KIND": of each device: what the compiled step takes ("arguments"), what of it is given back in place
+  ("aliased"), "temporaries"; and by the table of sharding, "state" and "batch". "is_in_place": whether state and
+  metrics lie where the table says after a step, and the state before it is gone.
+  """
+  stage, mesh, program = build(case, sizes)
+
+  def put(step):
+    batch = draw_batch(step, stage.captions_per_image)
+    return sharding.put_batch(
+      mesh, {name: array[sharding.process_rows(mesh, len(array))] for name, array in batch.items()}
+    )
+
+  variables = sharding.put_tree(draw_variables(program.shapes.variables), program.shardings.variables)
+  state, losses = program.first_state(variables), []
+  step = program.step().lower(state, put(0)).compile()
+  # A process that waits for another within a program gives up after 30 s.
+  multihost.get_barrier_sync_fn()(key=f"compiled {case} {sizes}", timeout_ms=COMPILE_TIMEOUT_MS)
+  results = {"learning_rate": stage.learning_rate, **count_bytes(step, state, put(0))}
+  for number in range(NUM_STEPS):
+    before = state
+    state, metrics = step(before, put(number))
+    losses.append(metrics["loss/total"])
+    if number == 0:
+      results |= named("gradient", moments(state.optimizer), mesh)
+      results["is_in_place"] = (
+        jax.tree.all(jax.tree.map(lambda leaf, where: leaf.sharding == where, state, program.shardings))
+        and all(metric.is_fully_replicated for metric in metrics.values())
+        and all(leaf.is_deleted() for leaf in jax.tree.leaves(before))
+      )
+  trained, _ = stages.partition(state.variables, program.labels)
+  return results | named("weight", trained, mesh) | {"loss": np.array(losses)}
+
+
+def count_bytes(step, state, batch):
+  memory = step.memory_analysis()
+  return {
+    "bytes/arguments": memory.argument_size_in_bytes,
+    "bytes/aliased": memory.alias_size_in_bytes,
+    "bytes/temporaries": memory.temp_size_in_bytes,
+    **{f"bytes/{name}": bytes_per_device(tree) for name, tree in (("state", state), ("batch", batch))},
+  }
+
+
+def bytes_per_device(tree):
+  return sum(
+    leaf.dtype.itemsize * np.prod(leaf.sharding.shard_shape(leaf.shape), dtype=int) for leaf in jax.tree.leaves(tree)
+  )
+
+
+def moments(optimizer):
+  """Returns {path of the weight: first moment} of a state of `optim.make_optimizer`."""
+  paths = {stages.path_string(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(optimizer)}
+  return {path.partition("/mu/")[2]: leaf for path, leaf in paths.items() if "/mu/" in path}
+
+
+def named(kind, tree, mesh):
+  """Returns {"KIND/PATH": array} of a tree that is spread over a mesh."""
+  whole = jax.jit(lambda tree: tree, out_shardings=sharding.replicated(mesh))(tree)
+  return {
+    f"{kind}/{stages.path_string(path)}": np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(whole)
+  }
+
+
+def main(_):
+  distributed.initialize(flags.FLAGS)
+  for run in flags.FLAGS.run:
+    case, sizes = run.split(":")
+    results = compute(case, [int(size) for size in sizes.split(",")])
+    if distributed.is_first():
+      np.savez(f"{flags.FLAGS.to}/{run}.npz", **results)
+
+
+if __name__ == "__main__":
+  flags.DEFINE_string("to", "", "folder for RUN.npz")
+  flags.DEFINE_multi_string("run", [], "CASE:DATA,FSDP,MODEL")
+  distributed.define_flags()
+  with distributed.ending():
+    cli.run(main)
