@@ -6,6 +6,7 @@ With the flags of tireid_jax.distributed it is one of several processes.
 """
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from absl import flags
 from orbax.checkpoint import multihost
@@ -77,7 +78,7 @@ def draw_variables(shapes):
   draw = np.random.default_rng(1)
 
   def values(path, leaf):
-    return (0.1 * draw.standard_normal(leaf.shape) + (path[-1].key == "scale")).astype(np.float32)
+    return jnp.asarray(0.1 * draw.standard_normal(leaf.shape) + (path[-1].key == "scale"), jnp.float32)
 
   return jax.tree_util.tree_map_with_path(values, shapes)
 

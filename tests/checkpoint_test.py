@@ -1,3 +1,5 @@
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,6 +31,17 @@ def test_the_best_and_the_newest_stay_also_after_reopening(tmp_path):
   assert (kept(tmp_path), checkpoint.chosen_step(tmp_path)) == ([2, 5], 2)
   save(tmp_path, {6: 9.5})
   assert (kept(tmp_path), checkpoint.chosen_step(tmp_path)) == ([6], 6)
+
+
+def test_one_whose_deletion_was_cut_short_is_not_chosen_and_goes_with_the_next_save(tmp_path):
+  save(tmp_path, {2: 9.0, 3: 7.0})
+  folder = tmp_path / checkpoint.FOLDER
+  shutil.copytree(folder / "2", folder / "1")
+  shutil.rmtree(folder / "1" / "metrics")
+  (folder / "1" / "_CHECKPOINT_METADATA").unlink()
+  assert checkpoint.chosen_step(tmp_path) == 2
+  save(tmp_path, {4: 8.0})
+  assert kept(tmp_path) == [2, 4]
 
 
 def test_without_scores_the_newest_is_chosen(tmp_path):

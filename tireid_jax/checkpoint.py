@@ -14,7 +14,6 @@ FOLDER = "checkpoints"
 # Stands for "not validated at this step", below every score; Orbax warns of checkpoints without any.
 NO_SCORE = -1.0
 
-
 # How all processes of a run end alike. Where one has died, its part of a save that is under way will never come, and to
 # wait for it would hide what has happened.
 _COMMON_ENDS = (None, SystemExit, FloatingPointError)
@@ -109,7 +108,9 @@ def chosen_step(stage_folder):
   if not folder.is_dir():
     return None
   with _reader(folder) as manager:
-    scores = {step: manager.metrics(step)["score"] for step in manager.all_steps()}
+    metrics = {step: manager.metrics(step) for step in manager.all_steps()}
+  # One without was being deleted when its run was killed.
+  scores = {step: found["score"] for step, found in metrics.items() if found}
   # The later of two equal scores, as the policy that keeps checkpoints has it; the newest where none has a score.
   return max(scores, key=lambda step: (scores[step], step), default=None)
 
