@@ -1,18 +1,20 @@
 # make demo   the main job on the embedded data, end to end
 # make test   the tests
 # make parity comparison with transformers' CLIP, in an environment of its own, with torch
+# make tpu    the tests of the plan with the TPU's compiler, in an environment of its own, with libtpu
 # make lint   linter, formatter and type check
 # One test, fast:  make .venv/dev && .venv/bin/python -m pytest tests/losses_test.py -k sdm
 PYTHON ?= python3
 VENV := .venv
 PARITY := .venv-parity
+TPU := .venv-tpu
 RUN := $(VENV)/bin/python
 DEMO ?= demo
 # Each step's temporary memory is mapped anew; in huge pages that takes a fifteenth of the page faults (glibc alone
 # reads this).
 HUGE_PAGES := GLIBC_TUNABLES=glibc.malloc.hugetlb=1
 
-.PHONY: demo test parity lint format clean
+.PHONY: demo test parity tpu lint format clean
 
 demo: $(VENV)/run
 	JAX_PLATFORMS=cpu $(HUGE_PAGES) $(RUN) -m tireid_jax.demo --to=$(DEMO)
@@ -22,6 +24,9 @@ test: $(VENV)/dev
 
 parity: $(PARITY)/run
 	JAX_PLATFORMS=cpu XLA_FLAGS= $(PARITY)/bin/python -m pytest -n 2 --dist loadfile tests/parity
+
+tpu: $(TPU)/run
+	JAX_PLATFORMS=cpu XLA_FLAGS= $(TPU)/bin/python -m pytest tests/tpu
 
 lint: $(VENV)/dev
 	$(VENV)/bin/ruff check .
@@ -46,5 +51,10 @@ $(PARITY)/run: requirements-parity.txt requirements-dev.txt requirements.txt
 	$(PARITY)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-parity.txt
 	touch $@
 
+$(TPU)/run: requirements-tpu.txt requirements-dev.txt requirements.txt
+	test -x $(TPU)/bin/python || $(PYTHON) -m venv $(TPU)
+	$(TPU)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-tpu.txt
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(PARITY) $(DEMO)
+	rm -rf $(VENV) $(PARITY) $(TPU) $(DEMO)

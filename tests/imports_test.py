@@ -10,7 +10,7 @@ PACKAGE = pathlib.Path(__file__).parent.parent / "tireid_jax"
 # Highest first. A file imports only from layers below its own; those of one layer may import each other.
 LAYERS = [
   {"demo"},
-  {"main", "evaluate", "compare", "export"},
+  {"main", "evaluate", "compare", "export", "plan"},
   {"train"},
   {"preflight", "program"},
   {"start", "retrieval", "report", "exported"},

@@ -37,10 +37,16 @@ ACTIVATIONS = {
 }
 
 
-def make_mesh(data, fsdp, model):
-  """Returns a Mesh over all devices with these sizes along `AXES`; one of them may be -1, for all the rest."""
+def make_mesh(data, fsdp, model, *, devices=None):
+  """Returns a Mesh with these sizes along `AXES`; one of them may be -1, for all the rest.
+
+  Args:
+    data, fsdp, model: sizes.
+    devices: what it is made of, which need not be there; all devices of this run if not given.
+  """
   sizes = [data, fsdp, model]
-  num_devices = jax.device_count()
+  devices = jax.devices() if devices is None else devices
+  num_devices = len(devices)
   if sizes.count(-1) > 1 or any(size < 1 and size != -1 for size in sizes):
     raise ValueError(f"mesh is data={data}, fsdp={fsdp}, model={model}; sizes are at least 1, and one may be -1")
   if -1 in sizes:
@@ -50,7 +56,7 @@ def make_mesh(data, fsdp, model):
       f"mesh is data={data}, fsdp={fsdp}, model={model}, which does not divide the {num_devices} devices; "
       f"set --config.mesh.data, .fsdp and .model so that their product is {num_devices}"
     )
-  return jax.make_mesh(sizes, AXES, axis_types=(AxisType.Auto,) * len(AXES))
+  return jax.make_mesh(sizes, AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
 
 
 def tree_shardings(mesh, tree):

@@ -1,0 +1,45 @@
+"""The table of chips, and which topologies there are."""
+
+import math
+
+import pytest
+
+from tireid_jax.plan import chips
+
+
+@pytest.mark.parametrize(
+  ("topology", "message"),
+  [
+    ("v5e", "is no topology; it must be cpu:N or a TPU (v4, v5e, v5p, v6e, tpu7x) and its shape, as v5e:4x4"),
+    ("v9:2x2", "is no topology"),
+    ("v5e:4x", "is no topology"),
+    ("cpu:0", "--topology=cpu:0 must say how many CPU devices, as cpu:8"),
+    ("cpu", "must say how many CPU devices"),
+  ],
+)
+def test_what_is_no_topology_is_refused(topology, message):
+  with pytest.raises(ValueError) as error:
+    chips.find(topology)
+  assert message in str(error.value)
+
+
+def test_without_its_compiler_a_tpu_is_refused_with_the_way_to_get_it(monkeypatch):
+  monkeypatch.setattr(chips.importlib.util, "find_spec", lambda name: None)
+  with pytest.raises(ValueError, match=r"not installed; run `make .venv-tpu/run`.*requirements-tpu.txt"):
+    chips.find("v5e:4x4")
+  assert chips.find("cpu:8") is None
+
+
+@pytest.mark.parametrize("name", chips.CHIPS)
+def test_the_clock_is_what_makes_the_peak_of_the_matrix_units(name):
+  # Multiply-adds a cycle of a device: its cores times four units of this many rows and columns.
+  side, cores = {"v4": (128, 2), "v5e": (128, 1), "v5p": (128, 2), "v6e": (256, 1), "tpu7x": (256, 1)}[name]
+  chip = chips.CHIPS[name]
+  assert math.isclose(2 * cores * 4 * side**2 * chip.clock_hz, chip.peak_flops, rel_tol=0.002)
+
+
+@pytest.mark.parametrize("name", chips.CHIPS)
+def test_the_slices_of_a_chip_grow_to_256(name):
+  sizes = [math.prod(int(side) for side in shape.split("x")) for shape in chips.CHIPS[name].slices]
+  assert sizes == sorted(set(sizes))
+  assert sizes[-1] == 256

@@ -1,0 +1,97 @@
+"""The command, for CPU devices of this machine: the real step, with neither data nor weights."""
+
+import json
+
+import pytest
+
+from tests.commands import run
+
+TINY = (
+  "--config=configs/cuhk.py",
+  "--stage=2",
+  "--config.model.variant=tiny",
+  "--config.data.image_size=(48,24)",
+  "--config.prompts.depth=2",
+  "--config.stage2.augment.pad=2",
+  "--config.stage2.batch_size=16",
+  "--config.data_dir=/nowhere",
+)
+
+
+# Of an example in the blocks, attention aside. Image: 4 of width 128 over 3 patches, class token and 4 prompts; text: 3
+# of width 64 over 77 + 4 tokens. A block has 12 D^2 weights, each used by every token, 2 operations each.
+FORWARD = 2 * (4 * 12 * 128**2 * 8 + 3 * 12 * 64**2 * 81)
+
+
+def plan(path, *flags):
+  """Returns (the plan as data, what was printed)."""
+  done = run("plan", *TINY, *flags, f"--json={path}")
+  assert done.returncode == 0, done.stderr[-3000:]
+  return json.loads(path.read_text()), done.stdout
+
+
+@pytest.fixture(scope="module")
+def by_mesh(tmp_path_factory):
+  folder = tmp_path_factory.mktemp("plans")
+  return {
+    "data": plan(folder / "data.json", "--topology=cpu:4"),
+    "fsdp": plan(folder / "fsdp.json", "--topology=cpu:4", "--config.mesh.data=1", "--config.mesh.fsdp=4"),
+  }
+
+
+def test_a_cpu_has_memory_products_and_exchanges_but_no_estimate_of_time(by_mesh):
+  found, text = by_mesh["data"]
+  assert (found["devices"], found["mesh"]) == (4, {"data": 4, "fsdp": 1, "model": 1})
+  assert (found["precision"], found["caption_length"], found["images"]) == ("float32", 77, 16)
+  assert found["steps_per_epoch"] == 68_126 // 16
+  assert found["estimate"] is None
+  assert "no estimate of time: the compiler has no model of a CPU" in text
+  # Weights, both moments of those that are trained, and a share of the batch: 4 bytes each.
+  assert 3 * 4 * 4_000_000 < found["memory"]["arguments"] < 3 * 4 * 6_000_000
+  assert all(exchange["group_size"] == 4 for exchange in found["collectives"])
+
+
+def test_products_are_those_of_the_encoders(by_mesh):
+  found, _ = by_mesh["data"]
+  blocks = 3 * FORWARD
+  per_example = found["matrix_flops"] / found["batch_size"]
+  # Attention, projections and the identity head are the rest; the backward pass is two of the three.
+  assert blocks < per_example < 1.3 * blocks
+
+
+def test_splitting_the_weights_leaves_each_device_its_part_of_them(by_mesh):
+  data, fsdp = (by_mesh[name][0]["memory"]["arguments"] for name in ("data", "fsdp"))
+  assert fsdp < 0.3 * data
+
+
+@pytest.mark.parametrize("flags", [["--config.model.remat=full"], ["--config.stage2.microbatch_size=8"]], ids=" ".join)
+def test_recomputation_is_named_and_not_counted_as_progress(tmp_path, by_mesh, flags):
+  found, text = plan(tmp_path / "plan.json", "--topology=cpu:1", *flags)
+  assert found["matrix_flops"] == by_mesh["data"][0]["matrix_flops"]
+  # The blocks' forward pass once more; under rematerialisation without the last 4 D^2 of each, which no gradient needs.
+  again = (found["matrix_flops_with_recomputation"] - found["matrix_flops"]) / found["batch_size"]
+  assert FORWARD * 8 / 12 < again < 1.3 * FORWARD
+  assert "more for what is computed twice to save memory" in text
+  assert found["collectives"] == []
+
+
+@pytest.mark.parametrize(
+  ("flags", "message"),
+  [
+    (["--topology=v5e"], "--topology=v5e is no topology"),
+    ([], "give --config=FILE (as configs/cuhk.py), --stage=N and --topology=NAME"),
+    (["--topology=cpu:2", "--stage=all"], "--stage=all is no stage with a step of its own; give 0, 1 or 2"),
+    (["--topology=cpu:2,cpu:4"], "names several; give one, or --sweep too"),
+    (["--topology=cpu:2", "--sweep"], "--sweep is over TPUs"),
+    (["--topology=cpu:2", "--plot=x.png"], "--plot shows how a step scales; give --sweep too"),
+    (["--topology=cpu:3"], "stage2.batch_size is 16, which the 3 devices along data and fsdp do not divide"),
+    (["--topology=cpu:2", "--config.mesh.data=3"], "which does not divide the 2 devices"),
+    (["--topology=cpu:1", "--caption_length=50"], "none of data.caption_lengths; give one of 32, 48, 64, 77"),
+    (["--topology=cpu:1", "--config.stage2.batch_size=100000"], "an epoch has only 68126"),
+  ],
+)
+def test_a_mistake_is_one_line(flags, message):
+  done = run("plan", *TINY, *flags)
+  assert done.returncode == 2, done.stderr[-2000:]
+  assert "Traceback" not in done.stderr
+  assert message in done.stderr.splitlines()[-1]

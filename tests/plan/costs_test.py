@@ -1,0 +1,85 @@
+"""What a program costs: cycles, bytes sent, products."""
+
+import pytest
+
+from tests.plan.hlo_test import read
+from tireid_jax.plan import costs
+
+
+def test_cycles_are_summed_by_place_and_the_insides_of_fusions_cost_nothing_more():
+  found = costs.operations(read("nested_loops_v5e.txt"))
+  # In the inner loop's 15 rounds: its slice, its product with tanh (one fusion) and a copy; outside: the other product.
+  assert [(o.source, o.runs, o.cycles) for o in found] == [
+    ("dynamic_index_in_dim/dynamic_slice", 15, 15 * 2027),
+    ("dot_general", 16, 15 * 384 + 2845),
+    ("convert.3", 1, 3208),
+    ("fusion.5", 1, 2397),
+    ("copy.6", 15, 15 * 24),
+  ]
+
+
+def test_what_the_compiler_writes_inside_of_a_fusion_is_in_the_fusion_s_own_cycles():
+  assert [(o.source, o.cycles) for o in costs.operations(read("exchanges.txt"))] == [("async-collective-start", 100)]
+
+
+def test_a_gather_in_a_loop_sends_in_every_round():
+  found = costs.collectives(read("nested_loops_v5e.txt"))
+  weights = 256 * 256 * 2
+  assert [(c.kind, c.num_bytes, c.group_size, c.runs) for c in found] == [
+    ("all-gather", weights, 4, 15),
+    ("all-gather", 512 * 256 * 2, 4, 1),
+    ("all-reduce", 256 * 4, 4, 1),
+  ]
+  assert found[0].sent_bytes == 15 * weights * 3 / 4
+
+
+def test_every_kind_of_exchange_counts_once_with_its_bytes_and_its_group():
+  found = {(c.kind, c.num_bytes, c.group_size, c.runs): c for c in costs.collectives(read("exchanges.txt"))}
+  matrix, row = 64 * 64 * 4, 32 * 2
+  assert set(found) == {
+    # Started by one kernel, carried on beside the work of another, and of a third that is in a loop.
+    ("all-gather", matrix, 4, 1),
+    # An all-reduce of which each device keeps a part; and one that is called by its name.
+    ("reduce-scatter", matrix, 4, 1),
+    # In a loop from 1 below 10 by steps of 2.
+    ("all-reduce", row, 2, 5),
+    ("collective-permute", row, 8, 1),
+    ("all-to-all", matrix, 8, 1),
+  }
+  assert len(costs.collectives(read("exchanges.txt"))) == 6
+  sent = {c.kind: c.sent_bytes for c in found.values()}
+  assert sent == {
+    "all-gather": matrix * 3 / 4,
+    "reduce-scatter": matrix * 3 / 4,
+    "all-reduce": 5 * 2 * row / 2,
+    "collective-permute": row,
+    "all-to-all": matrix * 7 / 8,
+  }
+
+
+def test_those_that_send_most_come_first():
+  sent = [c.sent_bytes for c in costs.collectives(read("exchanges.txt"))]
+  assert sent == sorted(sent, reverse=True)
+
+
+def test_products_of_all_devices_are_counted_in_every_round():
+  assert costs.matrix_flops(read("nested_loops_traced.txt")) == 15 * (2 * 512 * 256 * 256) + 2 * 512 * 256 * 512
+
+
+@pytest.mark.parametrize(
+  ("source", "short"),
+  [
+    (
+      "jit(train_step)/transpose(jvp(CLIP))/CLIP.encode_text/text_encoder/transformer/while/body/closed_call/blocks/fc/dot",
+      "backward text_encoder/transformer/blocks/fc/dot",
+    ),
+    ("jit(train_step)/jvp(vmap())/gather", "gather"),
+    ("jit(train_step)/transpose(jvp(jit(log_softmax)))/reduce_sum", "backward log_softmax/reduce_sum"),
+    ("jit(train_step)/jvp(NE,GE->NG)/dot_general", "NE,GE->NG/dot_general"),
+    ("jit(f)/(transpose(jvp(CLIP))/blocks/ln_1/reduce_sum:jvp()/add)", "backward blocks/ln_1/reduce_sum"),
+    ("fusion.12", "fusion.12"),
+    ("", ""),
+  ],
+)
+def test_a_place_loses_what_tracing_put_around_it(source, short):
+  assert costs.short_source(source) == short

@@ -1,0 +1,92 @@
+"""A plan as text."""
+
+from tireid_jax.plan import chips, show
+
+
+def plan(**changes):
+  return {
+    "topology": "v5e:2x2",
+    "chips": 4,
+    "devices": 4,
+    "mesh": {"data": 4, "fsdp": 1, "model": 1},
+    "stage": 2,
+    "model": "ViT-B/16",
+    "image_size": [384, 128],
+    "precision": "bfloat16",
+    "scan_blocks": True,
+    "remat": "none",
+    "batch_size": 1024,
+    "microbatch_size": 0,
+    "images": 512,
+    "caption_length": 64,
+    "steps_per_epoch": 33,
+    "compile_seconds": 20.0,
+    "matrix_flops": 2.048e12,
+    "matrix_flops_with_recomputation": 2.048e12,
+    "memory": {"fits": False, "needed": 32 * chips.GIB, "capacity": 8 * chips.GIB},
+    "rematerialized": [],
+    "collectives": [],
+    "estimate": None,
+    **changes,
+  }
+
+
+def exchange(kind, source, num_bytes, **changes):
+  sizes = {"num_bytes": num_bytes, "sent_bytes": num_bytes, "group_size": 4, "runs": 1}
+  return {"kind": kind, "source": source, **sizes, **changes}
+
+
+def test_what_does_not_fit_says_how_much_it_needs_and_gives_no_time():
+  text = show.describe(plan())
+  assert "batch 1,024: 512 images, captions of 64 tokens; 33 steps an epoch" in text
+  assert "v5e:2x2: 4 chip(s) (data 4, fsdp 1, model 1)" in text
+  assert "does not fit: it needs 32.00 GiB of a device, which has 8.00 GiB" in text
+  assert "matrix products: 2.05 TFLOP a step, 2.00 GFLOP an example\nno estimate of time: it does not fit" in text
+
+
+def test_a_need_that_the_compiler_does_not_name_is_more():
+  memory = {"fits": False, "needed": None, "capacity": 8 * chips.GIB}
+  assert "it needs more of a device, which has 8.00 GiB" in show.describe(plan(memory=memory))
+
+
+def test_a_batch_that_is_encoded_in_parts_says_so():
+  assert "batch 1,024, 256 at a time: 512 images" in show.describe(plan(microbatch_size=256))
+
+
+def test_a_tpu7x_is_two_devices():
+  assert "4 chip(s) of 2 devices each" in show.describe(plan(topology="tpu7x:2x2x1", devices=8))
+
+
+def test_exchanges_are_added_up_by_place_and_small_ones_together():
+  exchanges = [
+    exchange("all-gather", "blocks/fc", 2_000_000, runs=12),
+    exchange("all-gather", "blocks/fc", 2_000_000, runs=12),
+    exchange("all-reduce", "loss", 9_000_000),
+    exchange("all-reduce", "loss", 300),
+    exchange("all-to-all", "sub", 500_000),
+    exchange("all-reduce", "max", 500_000, group_size=2),
+  ]
+  lines = [line.split() for line in show.describe(plan(collectives=exchanges)).splitlines()]
+  assert ["all-reduce", "2", "9.00", "9.00", "4", "loss"] in lines
+  assert ["all-gather", "24", "48.00", "4.00", "4", "blocks/fc"] in lines
+  assert ["smaller", "ones", "2", "1.00", "1.00", "2", "places"] in lines
+  assert not any(line[:1] == ["all-to-all"] for line in lines)
+  assert any(line[:3] == ["14.0", "MB", "sent"] for line in lines)
+
+
+def test_loops_of_unknown_length_are_named():
+  estimate = {
+    "cycles": 3e6, "seconds": 0.002, "peak_share": 0.5, "link_seconds": 0.001, "examples_per_second": 512_000.0,
+    "examples_per_second_sending_after": 341_333.3, "epochs_per_hour": 54.5, "unknown_loops": ["while.7"],
+    "operations": [{"source": "blocks/fc/dot", "runs": 12, "cycles": 1.5e6}],
+  }  # fmt: skip
+  memory = {
+    "fits": True, "arguments": 2 * chips.GIB, "results": 0, "temporaries": chips.GIB, "program": chips.GIB,
+    "total": 4 * chips.GIB, "capacity": 8 * chips.GIB,
+  }  # fmt: skip
+  text = show.describe(plan(estimate=estimate, memory=memory))
+  assert "1 loop(s) of unknown length count once: while.7" in text
+  assert "fits: 50% of 8.00 GiB" in text
+  assert "2.0 ms a step (3.0 million cycles at 1.50 GHz), 50.0% of the bfloat16 peak" in text
+  assert "512,000 examples/s, 54.5 epochs/hour; 341,333 examples/s if no sending ran beside the compute" in text
+  assert ["blocks/fc/dot", "12", "1.50", "50.0%"] in [line.split() for line in text.splitlines()]

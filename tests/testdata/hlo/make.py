@@ -1,0 +1,51 @@
+"""Makes the HLO texts of a small program: as traced, and as the TPU's compiler leaves it for v5e:2x2.
+
+  JAX_PLATFORMS=cpu .venv-tpu/bin/python -m tests.testdata.hlo.make
+
+A loop of three rounds has a loop of five in it, each a product of x f32[512,256], divided by rows, with its own of five
+f32[256,256], whose rows are divided too. What the tests do not read is taken out: layouts of memory, lines of source.
+"""
+
+import pathlib
+import re
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from tireid_jax.plan import chips
+
+FOLDER = pathlib.Path(__file__).parent
+
+
+def program(x, weights):
+  """Returns (f32[256], f32[512,512])."""
+
+  def once(x, weight):
+    return jnp.tanh(x @ weight), None
+
+  x, _ = jax.lax.scan(lambda x, _: (jax.lax.scan(once, x, weights)[0], None), x, None, length=3)
+  return x.sum(0), x @ x.T
+
+
+def main():
+  mesh = jax.make_mesh((4,), ("d",), axis_types=(AxisType.Auto,), devices=chips.devices("v5e:2x2"))
+
+  def array(shape, *axes):
+    return jax.ShapeDtypeStruct(shape, jnp.float32, sharding=NamedSharding(mesh, PartitionSpec(*axes)))
+
+  results = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("d"))
+  lowered = jax.jit(program, out_shardings=results).lower(array((512, 256), "d"), array((5, 256, 256), None, "d"))
+  (FOLDER / "nested_loops_traced.txt").write_text(lowered.as_text(dialect="hlo").rstrip() + "\n")
+  text = lowered.compile().as_text()
+  partitions = re.search(r"num_partitions=\d+", text)[0]
+  text = text[text.index("\n\n\n") + 3 :]
+  text = re.sub(r'backend_config=\{"flag.*?("estimated_cycles":"\d+").*', r"backend_config={\1}", text)
+  text = re.sub(r', backend_config=\{"flag.*', "", text)
+  text = re.sub(r', metadata=\{op_name=("[^"]*")[^}]*\}', r", metadata={op_name=\1}", text)
+  text = re.sub(r", frontend_attributes=\{[^}]*\}", "", text)
+  (FOLDER / "nested_loops_v5e.txt").write_text(f"HloModule jit_program, {partitions}\n\n{text.strip()}\n")
+
+
+if __name__ == "__main__":
+  main()

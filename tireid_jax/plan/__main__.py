@@ -1,0 +1,65 @@
+"""Compiles a stage's training step for a TPU slice, on any machine, and says what it takes and how fast it would run.
+
+python -m tireid_jax.plan --config=configs/cuhk.py --stage=2 --topology=v5e:4x4
+python -m tireid_jax.plan --config=configs/cuhk.py --stage=2 --topology=v5e --sweep --json=FILE --plot=FILE.png
+python -m tireid_jax.plan --config=configs/cuhk.py --stage=2 --topology=cpu:8
+
+Nothing is run: neither data, weights nor a TPU need be there. For a TPU, its compiler must be installed
+(requirements-tpu.txt).
+"""
+
+import json
+import pathlib
+
+from absl import flags
+from ml_collections import config_flags
+
+from tireid_jax import cli
+from tireid_jax.plan import plot, show, sweep
+from tireid_jax.plan.estimate import make_plan
+from tireid_jax.progress import say
+
+
+def main(_):
+  options = flags.FLAGS
+  if options.config is None or not options.topology:
+    raise ValueError("give --config=FILE (as configs/cuhk.py), --stage=N and --topology=NAME (as v5e:4x4 or cpu:8)")
+  if options.stage not in ("0", "1", "2"):
+    raise ValueError(f"--stage={options.stage} is no stage with a step of its own; give 0, 1 or 2")
+  if options.plot and not options.sweep:
+    raise ValueError("--plot shows how a step scales; give --sweep too")
+  if len(options.topology) > 1 and not options.sweep:
+    raise ValueError(f"--topology={','.join(options.topology)} names several; give one, or --sweep too")
+  number = int(options.stage)
+  if options.sweep:
+    found = _sweep(options.config, number, options.topology, options.caption_length, options.plot)
+  else:
+    found = make_plan(options.config, number, options.topology[0], caption_length=options.caption_length)
+    print(show.describe(found))
+  if options.json:
+    pathlib.Path(options.json).write_text(json.dumps(found, indent=2) + "\n")
+
+
+def _sweep(config, number, names, caption_length, picture):
+  plans = sweep.sweep(config, number, sweep.topologies_of(names), caption_length=caption_length, say=say)
+  print(sweep.format_sweep(plans))
+  points = sweep.scaling_points(plans)
+  if picture and points:
+    title = (
+      f"{config.model.variant}, stage {number}, the largest batch that fits: examples/s, as the compiler estimates"
+    )
+    plot.scaling_plot(points, title).save(picture)
+  return plans
+
+
+if __name__ == "__main__":
+  config_flags.DEFINE_config_file("config", None, "config file, as configs/cuhk.py[:ABLATION]")
+  flags.DEFINE_string("stage", "", "0, 1 or 2")
+  flags.DEFINE_list(
+    "topology", [], "a TPU and its shape, as v5e:4x4, or cpu:N; with --sweep several, v5e for all of v5e's"
+  )
+  flags.DEFINE_bool("sweep", False, "find the largest batch that fits each topology")
+  flags.DEFINE_integer("caption_length", 0, "one of data.caption_lengths, tokens; 0 for the longest")
+  flags.DEFINE_string("json", "", "also write the figures to this file")
+  flags.DEFINE_string("plot", "", "with --sweep: also draw examples/s over chips into this PNG")
+  cli.run(main)

@@ -1,0 +1,137 @@
+"""A plan as text."""
+
+import collections
+import itertools
+
+import jax
+
+from tireid_jax.plan import chips
+from tireid_jax.table import format_table
+
+# Places that send fewer bytes in a step are added up in one line.
+SMALL_BYTES = 1e6
+
+
+def describe(plan):
+  """Returns a plan of `make_plan` as lines of text."""
+  parts = [_head(plan), _memory(plan), _compute(plan)]
+  if plan["collectives"]:
+    parts.append(_communication(plan))
+  if plan["estimate"]:
+    parts.append(_operations(plan["estimate"]))
+  return "\n\n".join(parts)
+
+
+def _chip(plan):
+  """Returns the Chip that a plan is for; None of CPUs."""
+  return chips.CHIPS.get(plan["topology"].partition(":")[0])
+
+
+def _head(plan):
+  mesh = ", ".join(f"{axis} {size}" for axis, size in plan["mesh"].items())
+  blocks = "as a loop" if plan["scan_blocks"] else "unrolled"
+  height, width = plan["image_size"]
+  kind = "chip" if _chip(plan) else "device"
+  split = f" of {plan['devices'] // plan['chips']} devices each" if plan["devices"] != plan["chips"] else ""
+  chunks = f", {plan['microbatch_size']:,} at a time" if plan["microbatch_size"] else ""
+  return (
+    f"stage {plan['stage']}, {plan['model']} at {height}x{width} in {plan['precision']}, blocks {blocks}, "
+    f"rematerialisation {plan['remat']}\n"
+    f"batch {plan['batch_size']:,}{chunks}: {plan['images']:,} images, captions of {plan['caption_length']} tokens; "
+    f"{plan['steps_per_epoch']:,} steps an epoch\n"
+    f"{plan['topology']}: {plan['chips']} {kind}(s){split} ({mesh}), compiled in {plan['compile_seconds']:.0f} s by "
+    f"jax {jax.__version__}"
+  )
+
+
+def _memory(plan):
+  memory = plan["memory"]
+  if memory["fits"] is False:
+    needed = f"{memory['needed'] / chips.GIB:.2f} GiB" if memory["needed"] else "more"
+    return f"does not fit: it needs {needed} of a device, which has {memory['capacity'] / chips.GIB:.2f} GiB"
+  rows = [
+    {"memory of a device": name, "GiB": memory[key] / chips.GIB}
+    for name, key in (
+      ("arguments: state and batch", "arguments"),
+      ("results beside the state", "results"),
+      ("temporaries", "temporaries"),
+      ("program", "program"),
+      ("in all", "total"),
+    )
+  ]
+  verdict = "how much there is, is for the machine to say"
+  if memory["capacity"]:
+    verdict = f"fits: {memory['total'] / memory['capacity']:.0%} of {memory['capacity'] / chips.GIB:.2f} GiB"
+  copies = len(plan["rematerialized"])
+  return (
+    f"{format_table(rows)}\n{verdict}\n"
+    f"arrays that the partitioner had to make whole on each device to divide them anew: {copies}"
+  )
+
+
+def _compute(plan):
+  flops, again = plan["matrix_flops"], plan["matrix_flops_with_recomputation"]
+  extra = f", and {again / flops - 1:.0%} more for what is computed twice to save memory" if again != flops else ""
+  each = flops / plan["batch_size"]
+  text = f"matrix products: {flops / 1e12:,.2f} TFLOP a step, {each / 1e9:,.2f} GFLOP an example{extra}"
+  estimate = plan["estimate"]
+  if estimate is None:
+    reason = "it does not fit" if plan["memory"]["fits"] is False else "the compiler has no model of a CPU"
+    return f"{text}\nno estimate of time: {reason}"
+  chip = _chip(plan)
+  unknown = estimate["unknown_loops"]
+  warning = f"\n{len(unknown)} loop(s) of unknown length count once: {', '.join(unknown)}" if unknown else ""
+  return (
+    f"{text}\n"
+    f"estimate by the compiler, sending left out: {estimate['seconds'] * 1e3:,.1f} ms a step "
+    f"({estimate['cycles'] / 1e6:,.1f} million cycles at {chip.clock_hz / 1e9:.2f} GHz), "
+    f"{estimate['peak_share']:.1%} of the bfloat16 peak\n"
+    f"estimate: {estimate['examples_per_second']:,.0f} examples/s, {estimate['epochs_per_hour']:,.1f} epochs/hour; "
+    f"{estimate['examples_per_second_sending_after']:,.0f} examples/s if no sending ran beside the compute{warning}"
+  )
+
+
+def _communication(plan):
+  places = collections.defaultdict(list)
+  for exchange in plan["collectives"]:
+    places[exchange["kind"], str(exchange["group_size"]), exchange["source"]].append(exchange)
+  by_bytes = sorted(places.items(), key=lambda place: -_sent(place[1]))
+  small = [exchanges for _, exchanges in by_bytes if _sent(exchanges) < SMALL_BYTES]
+  rows = [_row(*place, exchanges) for place, exchanges in by_bytes if _sent(exchanges) >= SMALL_BYTES]
+  if small:
+    rows.append(_row("smaller ones", "", f"{len(small)} places", list(itertools.chain(*small))))
+  text = format_table(rows)
+  sent = _sent(plan["collectives"])
+  text += f"\n{sent / 1e6:,.1f} MB sent by each device in a step"
+  if plan["estimate"]:
+    link = _chip(plan).link_bytes
+    text += f", at least {plan['estimate']['link_seconds'] * 1e3:,.1f} ms over its links of {link / 1e9:.0f} GB/s"
+  return text
+
+
+def _sent(exchanges):
+  return sum(exchange["sent_bytes"] for exchange in exchanges)
+
+
+def _row(kind, group, source, exchanges):
+  return {
+    "collective": kind,
+    "a step": sum(exchange["runs"] for exchange in exchanges),
+    "MB": sum(exchange["num_bytes"] * exchange["runs"] for exchange in exchanges) / 1e6,
+    "MB sent": _sent(exchanges) / 1e6,
+    "devices": group,
+    "where": source,
+  }
+
+
+def _operations(estimate):
+  rows = [
+    {
+      "dearest operations": operation["source"],
+      "kernels": operation["runs"],
+      "million cycles": operation["cycles"] / 1e6,
+      "share": f"{operation['cycles'] / estimate['cycles']:.1%}",
+    }
+    for operation in estimate["operations"]
+  ]
+  return format_table(rows)

@@ -1,0 +1,206 @@
+"""Compiles the training step of a stage for devices that need not be there."""
+
+import contextlib
+import copy
+import dataclasses
+import math
+import os
+import re
+import sys
+import tempfile
+import time
+import typing
+
+import jax
+import jax.numpy as jnp
+
+from tireid_jax import config as config_lib
+from tireid_jax import sharding, stages, start
+from tireid_jax.data import prepared, sampling, schema
+from tireid_jax.program import Program
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Step:
+  """A training step, traced and compiled.
+
+  Attributes:
+    stage: Stage.
+    mesh: Mesh.
+    model: CLIP module.
+    batch: {name: ShapeDtypeStruct} of what a step takes.
+    steps_per_epoch: how many there are.
+    traced: HLO text before the compiler saw it, of all devices together.
+    plain: likewise, without what memory-saving options compute again; the same where there are none.
+    compiled: jax.stages.Compiled, or None where it does not fit the memory of a device.
+    needed_bytes: of a device's memory, where it does not fit and the compiler says it.
+    seconds: that compiling took.
+    rematerialized: warnings of the partitioner that an array had to be made whole on each device.
+  """
+
+  stage: stages.Stage
+  mesh: jax.sharding.Mesh
+  model: typing.Any
+  batch: dict
+  steps_per_epoch: int
+  traced: str
+  plain: str
+  compiled: typing.Any
+  needed_bytes: int | None
+  seconds: float
+  rematerialized: list[str]
+
+
+def compile_step(config, number, devices, *, caption_length=0):
+  """Returns the Step of stage `number` of a config on devices, which its mesh is laid over.
+
+  Neither data nor weights need be there: counts of a data set that is not prepared are the published ones.
+
+  Args:
+    config: of the run.
+    number: of the stage.
+    devices: to compile for.
+    caption_length: tokens that the captions of the batch are padded to; 0 for the longest of the config.
+
+  Raises:
+    ValueError: for a config that no run could use.
+  """
+  config_lib.check(config)
+  if caption_length and caption_length not in config.data.caption_lengths:
+    lengths = ", ".join(map(str, config.data.caption_lengths))
+    raise ValueError(f"--caption_length={caption_length} is none of data.caption_lengths; give one of {lengths}")
+  stage = stages.from_config(config, number)
+  mesh = sharding.make_mesh(**config.mesh, devices=devices)
+  sampling.check(stage.batch_size, **stage.sampler)
+  for field in ("batch_size", "microbatch_size"):
+    sharding.check_batch(f"{stage.name}.{field}", getattr(stage, field), mesh, stage.captions_per_image)
+  counts = training_counts(config, stage)
+  steps_per_epoch = _steps_per_epoch(stage, counts)
+  variant = start.find_variant(config, _source(config))
+  batch = _batch(config, stage, mesh, caption_length or config.data.caption_lengths[-1])
+
+  def lower(config, stage):
+    program = Program(config, stage, variant, mesh, num_identities=counts.ids, steps_per_epoch=steps_per_epoch)
+    return program.model, program.step().lower(program.shapes, batch)
+
+  model, lowered = lower(config, stage)
+  traced = plain = lowered.as_text(dialect="hlo")
+  if config.model.remat != "none" or stage.num_chunks > 1:
+    plain = lower(*_without_recomputation(config, stage))[1].as_text(dialect="hlo")
+  began = time.monotonic()
+  with _native_stderr() as warnings:
+    compiled, needed_bytes = _compile(lowered)
+  return Step(
+    stage, mesh, model, batch, steps_per_epoch, traced, plain, compiled, needed_bytes,
+    time.monotonic() - began, re.findall(r"Involuntary full rematerialization.*", warnings[0]),
+  )  # fmt: skip
+
+
+def _without_recomputation(config, stage):
+  """Returns config and stage without the options that save memory by computing something again."""
+  plain = copy.deepcopy(config)
+  plain.model.remat = "none"
+  return plain, dataclasses.replace(stage, microbatch_size=0)
+
+
+def _compile(lowered):
+  """Returns (Compiled, None), or (None, bytes that it would need or None) where it does not fit."""
+  try:
+    return lowered.compile(), None
+  except jax.errors.JaxRuntimeError as error:
+    if not str(error).startswith("RESOURCE_EXHAUSTED"):
+      raise
+    return None, needed_memory(str(error))
+
+
+def needed_memory(message):
+  """Returns the bytes that the compiler's refusal says a program needs; None where it says none."""
+  found = re.search(r"Used ([\d.]+)([KMGT]) of|temporaries \(([\d.]+)([KMGT])\)", message)
+  if not found:
+    return None
+  number, unit = found[1] or found[3], found[2] or found[4]
+  return int(float(number) * 1024 ** ("KMGT".index(unit) + 1))
+
+
+@contextlib.contextmanager
+def _native_stderr():
+  """Yields a list, which holds what was written to file descriptor 2, as compilers do, once the block is left."""
+  sys.stderr.flush()
+  kept = os.dup(2)
+  written: list[str] = []
+  with tempfile.TemporaryFile() as file:
+    os.dup2(file.fileno(), 2)
+    try:
+      yield written
+    finally:
+      os.dup2(kept, 2)
+      os.close(kept)
+      file.seek(0)
+      written.append(file.read().decode(errors="replace"))
+
+
+def training_counts(config, stage):
+  """Returns the Counts of the training split: of the prepared data set, or else as published."""
+  name = stage.data or config.data.name
+  held_out = 0 if stage.data else config.data.val_identities
+  layout = schema.layout_of(name)
+  path = prepared.prepared_path(config.data_dir, name, config.data.image_size)
+  if (path / prepared.INFO_FILE).is_file():
+    info = prepared.dataset_info(config.data_dir, name, config.data.image_size, config.data.tokenizer)
+    counts = schema.Counts(**info["counts"]["train"])
+  elif layout.published:
+    counts = layout.published["train"]
+  else:
+    raise ValueError(
+      f"the size of {name} is not published and it is not prepared in {config.data_dir}; prepare it first: "
+      f"{prepared.prepare_command(config.data_dir, name, config.data.image_size, config.data.tokenizer)}"
+    )
+  # Held-out identities take their share of images and captions with them.
+  return schema.Counts(
+    counts.ids - held_out, *(round(n * (counts.ids - held_out) / counts.ids) for n in (counts.images, counts.captions))
+  )
+
+
+def batch_range(config, number, devices):
+  """Returns (least, most) batch sizes of a stage: what mesh and sampler divide, and the whole training split."""
+  stage = stages.from_config(config, number)
+  mesh = sharding.make_mesh(**config.mesh, devices=devices)
+  together = stage.sampler["captions_per_identity"] if stage.sampler["kind"] == "identities" else 1
+  least = math.lcm(sharding.batch_devices(mesh) * stage.captions_per_image, together, stage.microbatch_size or 1)
+  num, size = _epoch(stage, training_counts(config, stage))
+  return least, num * size
+
+
+def _steps_per_epoch(stage, counts):
+  num, size = _epoch(stage, counts)
+  steps = num // (stage.batch_size // size)
+  if not steps:
+    raise ValueError(f"{stage.name}.batch_size is {stage.batch_size}, but an epoch has only {num * size}")
+  return steps
+
+
+def _epoch(stage, counts):
+  """Returns (how many groups of captions an epoch goes through, how many captions it takes of each)."""
+  return {
+    "captions": (counts.captions, 1),
+    "identities": (counts.ids, stage.sampler["captions_per_identity"]),
+    "images": (counts.images, stage.sampler["captions_per_image"]),
+  }[stage.sampler["kind"]]
+
+
+def _source(config):
+  """Returns what tells the sizes of a model of `model.variant=from_weights`; None for a variant with a name."""
+  if config.model.variant != start.FROM_WEIGHTS:
+    return None
+  return start.find_source(config, "pretrained", None, 1)
+
+
+def _batch(config, stage, mesh, caption_length):
+  """Returns the abstract batch of a step."""
+  where, size = sharding.batch_sharding(mesh), stage.batch_size
+  shapes = {
+    "images": ((size // stage.captions_per_image, *config.data.image_size, 3), jnp.uint8),
+    "tokens": ((size, caption_length), jnp.int32),
+    "person_id": ((size,), jnp.int32),
+  }
+  return {name: jax.ShapeDtypeStruct(shape, kind, sharding=where) for name, (shape, kind) in shapes.items()}
