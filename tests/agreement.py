@@ -22,7 +22,8 @@ VARIANT = Variant(
 )  # fmt: skip
 SIZE = (32, 16)
 NUM_IDENTITIES = 24
-BATCH_SIZE = 32
+# No other size, so that the logits show in a program by their shape.
+BATCH_SIZE = 48
 NUM_STEPS = 20
 
 # How long one process waits for another that compiles on a busy machine.
@@ -90,7 +91,8 @@ def compute(case, sizes):
   weights. "weight/PATH": what is trained, after the last step. "learning_rate": of the weights or prompts, the highest.
   "bytes/KIND": of each device: what the compiled step takes ("arguments"), what of it is given back in place
   ("aliased"), "temporaries"; and by the table of sharding, "state" and "batch". "is_in_place": whether state and
-  metrics lie where the table says after a step, and the state before it is gone.
+  metrics lie where the table says after a step, and the state before it is gone. "has_whole_logits": whether a device
+  has the logits of all images and captions at once.
   """
   stage, mesh, program = build(case, sizes)
 
@@ -106,6 +108,7 @@ def compute(case, sizes):
   # A process that waits for another within a program gives up after 30 s.
   multihost.get_barrier_sync_fn()(key=f"compiled {case} {sizes}", timeout_ms=COMPILE_TIMEOUT_MS)
   results = {"learning_rate": stage.learning_rate, **count_bytes(step, state, put(0))}
+  results["has_whole_logits"] = f"f32[{BATCH_SIZE},{BATCH_SIZE}]" in step.as_text()
   for number in range(NUM_STEPS):
     before = state
     state, metrics = step(before, put(number))

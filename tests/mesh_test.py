@@ -41,6 +41,11 @@ def test_a_device_holds_its_share_of_the_activations_on_any_mesh(results):
     assert results["one process", f"stage2:{mesh}"]["bytes/temporaries"] < 0.25 * alone, mesh
 
 
+def test_no_device_has_all_logits(results):
+  assert results["alone", "stage2:1,1,1"]["has_whole_logits"]
+  assert not any(results[run]["has_whole_logits"] for run in RUNS)
+
+
 def test_chunks_lower_what_a_device_holds_on_a_mesh(results):
   whole, chunks = (results["one process", f"{case}:2,2,2"]["bytes/temporaries"] for case in ("stage2", "stage2_chunks"))
   assert chunks < 0.85 * whole

@@ -13,9 +13,9 @@ from tests.plan.command_test import TINY
 from tireid_jax.plan import chips, costs, hlo, step
 
 
-def plan(path, *flags):
+def plan(path, *flags, config=TINY[0]):
   """Returns (the plans as data, what was printed)."""
-  done = run("plan", *TINY, *flags, f"--json={path}")
+  done = run("plan", config, *TINY[1:], *flags, f"--json={path}")
   assert done.returncode == 0, done.stderr[-3000:]
   return json.loads(path.read_text()), done.stdout
 
@@ -47,14 +47,15 @@ def test_the_real_step_is_planned_for_a_slice(tmp_path):
 
 
 def test_a_sweep_finds_the_largest_batch_and_draws_how_it_scales(tmp_path):
-  # One caption of each identity makes an epoch of 11,003, of which 8,192 is the greatest power of two.
+  # RSTPReid, one caption of each identity an epoch: 3,701, of which 2,048 is the greatest power of two.
   sampler = ("--config.stage2.sampler.kind=identities", "--config.stage2.sampler.captions_per_identity=1")
-  flags = (*sampler, "--config.stage2.batch_size=8192", "--sweep", "--topology=v5e:1x1,v5e:2x2")
-  found, text = plan(tmp_path / "sweep.json", *flags, f"--plot={tmp_path}/sweep.png")
+  flags = (*sampler, "--config.stage2.batch_size=2048", "--sweep", "--topology=v5e:1x1,v5e:2x2")
+  path, picture = tmp_path / "sweep.json", tmp_path / "sweep.png"
+  found, text = plan(path, *flags, f"--plot={picture}", config="--config=configs/rstp.py")
   assert list(found) == ["v5e:1x1", "v5e:2x2"]
-  assert [one["batch_size"] for one in found.values()] == [8192, 8192]
+  assert [one["batch_size"] for one in found.values()] == [2048, 2048]
   assert [line.split()[0] for line in text.splitlines()] == ["topology", "v5e:1x1", "v5e:2x2"]
-  assert Image.open(tmp_path / "sweep.png").format == "PNG"
+  assert Image.open(picture).format == "PNG"
 
 
 def test_what_does_not_fit_is_said_with_what_it_needs():
@@ -84,7 +85,8 @@ def test_a_loop_costs_what_its_unrolled_rounds_cost():
     sum(o.cycles for o in costs.operations(compiled(lambda x, w, unroll=unroll: rounds(x, w, unroll), *shapes)))
     for unroll in (1, 12)
   )
-  assert 0.9 < looped / unrolled < 1.5
+  # The rounds of a loop are not merged with each other; counted once instead of twelve times it would be a sixth.
+  assert 1 < looped / unrolled < 3
 
 
 def test_a_shape_that_there_is_not_is_one_line():
