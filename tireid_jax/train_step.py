@@ -100,8 +100,10 @@ def make_train_step(loss, optimizer, labels, run_key):
     key = jax.random.fold_in(run_key, state.step)
     trained, frozen = partition(state.variables, labels)
     (total, terms), gradients = jax.value_and_grad(loss, has_aux=True)(trained, frozen, batch, key)
-    updates, optimizer_state = optimizer.update(gradients, state.optimizer, trained)
-    variables = combine(optax.apply_updates(trained, updates), frozen)
+    # By this name a profile or a plan shows what it costs.
+    with jax.named_scope("optimizer"):
+      updates, optimizer_state = optimizer.update(gradients, state.optimizer, trained)
+      variables = combine(optax.apply_updates(trained, updates), frozen)
     metrics = {"loss/total": total, **{f"loss/{name}": value for name, value in terms.items()}}
     for group in groups:
       leaves = jax.tree.map(lambda label, g, group=group: g if label == group else None, labels, gradients)
