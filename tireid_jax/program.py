@@ -38,6 +38,7 @@ class Program:
     self.model = start.build_model(
       config, variant, use_prompts=stage.use_prompts, precision=stage.precision,
       platform=sharding.platform(mesh), place=sharding.place_activations(mesh),
+      gather=sharding.gather_weights(mesh),
     )  # fmt: skip
     self.key = jax.random.fold_in(jax.random.key(config.seed), stage.number)
     self.num_identities = num_identities if stage.uses_identities else 0

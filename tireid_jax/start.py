@@ -79,7 +79,7 @@ def check_tokens(variant, info):
   )
 
 
-def build_model(config, variant, *, use_prompts, precision, platform=None, place=anywhere):
+def build_model(config, variant, *, use_prompts, precision, platform=None, place=anywhere, gather=None):
   """Returns the CLIP module of a Variant that a config describes.
 
   Args:
@@ -87,7 +87,7 @@ def build_model(config, variant, *, use_prompts, precision, platform=None, place
     variant: Variant.
     use_prompts, precision: as in the stage's config.
     platform: of the devices that are to run it; that of this process' own if not given.
-    place: as in Execution.
+    place, gather: as in Execution.
 
   Raises:
     ValueError: for prompts that do not fit it, or a choice that there is not.
@@ -101,7 +101,7 @@ def build_model(config, variant, *, use_prompts, precision, platform=None, place
   if precision == "auto":
     precision = "float32" if platform == "cpu" else "bfloat16"
   attention = choose_attention(config.model.attention, variant=variant, dtype=precision, platform=platform)
-  execution = Execution(jnp.dtype(precision), config.model.scan_blocks, config.model.remat, attention, place)
+  execution = Execution(jnp.dtype(precision), config.model.scan_blocks, config.model.remat, attention, place, gather)
   return CLIP(variant, tuple(config.data.image_size), spec, execution, config.model.stride)
 
 

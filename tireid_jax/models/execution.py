@@ -37,6 +37,8 @@ class Execution:
     place: (activations, kind) -> the same array, put where its kind belongs on a mesh. The kinds are "rows": [B, ...]
       inputs, embeddings, what goes from block to block; "lookup": tokens [B, L] for which the token table is read; and
       "looked_up": what was read, [B, L, D].
+    gather: (path below a block, as "attn/query/kernel", weight, dtype) -> the weight as a block uses it, where a mesh
+      keeps it in parts; None where none is.
   """
 
   dtype: Any = jnp.float32
@@ -44,6 +46,7 @@ class Execution:
   remat: str = "none"
   attention: Literal["xla", "cudnn"] = "xla"
   place: Callable = anywhere
+  gather: Callable | None = None
 
   def __post_init__(self):
     if self.remat not in REMAT_POLICIES:

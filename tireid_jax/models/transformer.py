@@ -1,5 +1,7 @@
 """The pre-norm transformer that both encoders share, with prompts swapped in at each block."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -89,8 +91,11 @@ class Transformer(nn.Module):
       prompts: None or f32[depth, B, P, D], depth at most the number of blocks.
     """
     block, how = Block, self.execution
+    if how.gather is not None:
+      gathered = functools.partial(_gathered, how.gather, how.dtype)
+      block = nn.map_variables(Block, "params", gathered, init=self.is_initializing(), mutable=True)
     if how.remat != "none":
-      block = nn.remat(Block, policy=REMAT_POLICIES[how.remat], prevent_cse=not how.scan_blocks)
+      block = nn.remat(block, policy=REMAT_POLICIES[how.remat], prevent_cse=not how.scan_blocks)
     stack = nn.scan(
       block,
       # The second is Flax's own, of captured outputs; it is empty unless a caller asks for them.
@@ -105,3 +110,10 @@ class Transformer(nn.Module):
       prompts = (prompts, jnp.arange(self.tower.num_blocks) < depth)
     x, _ = stack(self.tower, self.is_causal, self.activation, self.eps, how, name="blocks")(x, prompts)
     return x
+
+
+def _gathered(gather, dtype, params):
+  """Returns a block's weights as it uses them."""
+  return jax.tree_util.tree_map_with_path(
+    lambda path, weight: gather(jax.tree_util.keystr(path, simple=True, separator="/"), weight, dtype), params
+  )
