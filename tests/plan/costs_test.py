@@ -3,7 +3,7 @@
 import pytest
 
 from tests.plan.hlo_test import read
-from tireid_jax.plan import costs
+from tireid_jax.plan import costs, hlo
 
 
 def test_cycles_are_summed_by_place_and_the_insides_of_fusions_cost_nothing_more():
@@ -55,6 +55,33 @@ def test_every_kind_of_exchange_counts_once_with_its_bytes_and_its_group():
     "collective-permute": row,
     "all-to-all": matrix * 7 / 8,
   }
+
+
+@pytest.mark.parametrize(
+  ("groups", "size"),
+  [
+    ("[4,2]<=[8]", 2),
+    ("mesh['axis_0'=2,'axis_1'=4] {'axis_1'}", 4),
+    ("mesh['axis_0'=4,'axis_1'=1,'axis_2'=2], device_ids=([2,4]T(1,0)) {'axis_0'}", 4),
+    ("mesh['axis_0'=8] {'axis_0':(1)2}", 2),
+    ("{{0,1,2,3},{4,5,6,7}}", 4),
+    ("{}", 8),
+  ],
+)
+def test_groups_of_devices_are_read_in_every_spelling(groups, size):
+  assert [c.group_size for c in costs.collectives(exchange(groups))] == [size]
+
+
+def test_a_spelling_of_groups_that_is_not_known_is_refused():
+  with pytest.raises(ValueError, match="groups of devices in a way that is not known"):
+    costs.collectives(exchange("other"))
+
+
+def exchange(groups):
+  return hlo.Module(
+    "HloModule one, num_partitions=8\n\nENTRY %main (p: f32[8]) -> f32[8] {\n  %p = f32[8]{0} parameter(0)\n"
+    f"  ROOT %r = f32[8]{{0}} all-reduce(%p), channel_id=1, replica_groups={groups}, to_apply=%add\n}}\n"
+  )
 
 
 def test_those_that_send_most_come_first():

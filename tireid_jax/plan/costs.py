@@ -102,12 +102,15 @@ def _group_size(instruction, num_partitions):
     return num_partitions
   if found := re.search(r"replica_groups=\[\d+,(\d+)\]<=", text):  # [groups, devices of each]
     return int(found[1])
-  if found := re.search(r"replica_groups=mesh\[([^\]]*)\] \{([^}]*)\}", text):  # axes of a mesh, whole or in part
+  # Axes of a mesh, whole or in part; the order of its devices, where it is written, changes no size.
+  if found := re.search(r"replica_groups=mesh\[([^\]]*)\](?:, device_ids=\(\S*\))? \{([^}]*)\}", text):
     sizes = {axis: int(size) for axis, size in re.findall(r"'(\w+)'=(\d+)", found[1])}
     axes = re.findall(r"'(\w+)'(?::\(\d+\)(\d+))?", found[2])
     return math.prod(int(part) if part else sizes[axis] for axis, part in axes)
   if found := re.search(r"replica_groups=\{\{([\d,]+)\}", text):  # each device of each group
     return found[1].count(",") + 1
+  if "replica_groups=" in text and "replica_groups={}" not in text:
+    raise ValueError(f"the HLO text writes groups of devices in a way that is not known: {text[:200]!r}")
   return num_partitions
 
 
