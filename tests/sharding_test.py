@@ -101,3 +101,32 @@ def test_a_batch_that_is_not_whole_images_on_each_device_is_refused(batch_size):
     sharding.check_batch("stage1.microbatch_size", batch_size, mesh, captions_per_image=2)
   assert f"stage1.microbatch_size is {batch_size}, which the 8 devices" in str(error.value)
   assert "set --config.stage1.microbatch_size to a multiple of 16" in str(error.value)
+
+
+def constraints(function, *arrays):
+  """Returns the specs of the shardings that a function asks for inside of a program, in order."""
+  found = []
+
+  def visit(jaxpr):
+    for equation in jaxpr.eqns:
+      if equation.primitive.name == "sharding_constraint":
+        found.append(equation.params["sharding"].spec)
+      for inner in jax.core.jaxprs_in_params(equation.params):
+        visit(inner)
+
+  visit(jax.make_jaxpr(function)(*arrays).jaxpr)
+  return found
+
+
+def test_a_weight_of_a_block_is_gathered_along_fsdp_and_its_gradient_summed_into_parts():
+  gather = sharding.gather_weights(abstract_mesh(fsdp=8, model=2))
+  kernel = jnp.ones((16, 32))
+  loss = jax.grad(lambda kernel: gather("fc/kernel", kernel, jnp.bfloat16).astype(jnp.float32).sum())
+  assert constraints(loss, kernel) == [PartitionSpec(None, "model"), PartitionSpec("fsdp", "model")]
+  assert jax.eval_shape(loss, kernel).dtype == jnp.float32
+
+
+def test_what_is_not_split_along_fsdp_is_not_gathered():
+  assert sharding.gather_weights(abstract_mesh(data=8)) is None
+  gather = sharding.gather_weights(abstract_mesh(fsdp=8))
+  assert constraints(lambda bias: gather("fc/bias", bias, jnp.bfloat16), jnp.ones(32)) == []

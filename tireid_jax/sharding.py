@@ -110,7 +110,7 @@ def gather_weights(mesh):
 
   The path is that below the block, as "attn/query/kernel". Its gradient is summed straight into the parts that the
   devices keep. None where nothing is split along fsdp. Left to itself, XLA multiplies part after part while the next
-  is on its way, and a sixteenth of a weight is too thin for the units of a TPU: half of their time is lost.
+  is on its way, and a sixteenth of a weight is too thin for the units of a TPU (docs/scaling.md).
   """
   if mesh.shape["fsdp"] == 1:
     return None

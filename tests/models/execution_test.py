@@ -1,6 +1,7 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -8,6 +9,7 @@ from tireid_jax.models.clip import CLIP, init_variables
 from tireid_jax.models.execution import Execution, choose_attention
 from tireid_jax.models.transformer import Attention
 from tireid_jax.models.variants import VARIANTS, Tower, Variant
+from tireid_jax.stages import path_string
 
 SMALL = Variant(Tower(16, 2, 2), Tower(16, 2, 2), patch_size=4, embedding_size=8)
 
@@ -78,3 +80,20 @@ def test_xla_attention_is_a_softmax_of_scaled_products(is_causal):
 def test_an_unknown_choice_of_rematerialisation_is_refused():
   with pytest.raises(ValueError, match="remat is 'some'; it must be one of none, dots, full"):
     Execution(remat="some")
+
+
+def test_every_weight_of_every_block_is_gathered_by_its_path_below_it():
+  seen = set()
+
+  def gather(path, weight, dtype):
+    seen.add((path, weight.shape, dtype))
+    return weight
+
+  model = CLIP(SMALL, (8, 8), execution=Execution(jnp.bfloat16, gather=gather))
+  variables = jax.eval_shape(lambda: init_variables(model, jax.random.key(0)))
+  seen.clear()
+  jax.eval_shape(model.apply, variables, jnp.ones((1, 8, 8, 3)), jnp.ones((1, 4), jnp.int32))
+  blocks = variables["params"]["image_encoder"]["transformer"]["blocks"]
+  assert seen == {
+    (path_string(path), leaf.shape[1:], jnp.bfloat16) for path, leaf in jax.tree_util.tree_leaves_with_path(blocks)
+  }

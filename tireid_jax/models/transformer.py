@@ -112,8 +112,8 @@ class Transformer(nn.Module):
     return x
 
 
-def _gathered(gather, dtype, params):
-  """Returns a block's weights as it uses them."""
+def _gathered(gather, dtype, variables):
+  """Returns {"params": a block's weights} as it uses them."""
   return jax.tree_util.tree_map_with_path(
-    lambda path, weight: gather(jax.tree_util.keystr(path, simple=True, separator="/"), weight, dtype), params
+    lambda path, weight: gather(jax.tree_util.keystr(path[1:], simple=True, separator="/"), weight, dtype), variables
   )
