@@ -77,23 +77,14 @@ def test_a_mistake_in_the_command_is_one_line(project, tmp_path, flags, expected
   assert not (tmp_path / "w").exists()
 
 
-def test_a_batch_that_the_devices_do_not_divide_is_refused(project, tmp_path):
+@pytest.mark.parametrize(("field", "value"), [("batch_size", 6), ("microbatch_size", 2)])
+def test_a_batch_that_the_devices_do_not_divide_is_refused(project, tmp_path, field, value):
   _, flags = project
   done = run(
-    "main", *flags, "--config.stage1.batch_size=6", "--stage=1", f"--workdir={tmp_path}/w",
+    "main", *flags, f"--config.stage1.{field}={value}", "--stage=1", f"--workdir={tmp_path}/w",
     XLA_FLAGS="--xla_force_host_platform_device_count=4",
   )  # fmt: skip
-  refused(done, "stage1.batch_size is 6, which the 4 devices along data and fsdp do not divide")
-  assert not (tmp_path / "w").exists()
-
-
-def test_a_microbatch_that_the_devices_do_not_divide_is_refused(project, tmp_path):
-  _, flags = project
-  done = run(
-    "main", *flags, "--config.stage1.microbatch_size=2", "--stage=1", f"--workdir={tmp_path}/w",
-    XLA_FLAGS="--xla_force_host_platform_device_count=4",
-  )  # fmt: skip
-  refused(done, "stage1.microbatch_size is 2, which the 4 devices along data and fsdp do not divide")
+  refused(done, f"stage1.{field} is {value}, which the 4 devices along data and fsdp do not divide")
   assert not (tmp_path / "w").exists()
 
 
