@@ -245,7 +245,7 @@ def load_stage(run_folder, stage, *, config=None):
     raise ValueError(f"--stage={stage} is no stage; it must be pretrained, 0, 1 or 2")
   if run_folder:
     config = workdir.read_config(run_folder)
-    config.model.attention = "auto"  # likewise, whatever machine trained it
+    config.model.attention = "auto"  # what runs here, whatever machine trained it
   mesh = sharding.make_mesh(-1, 1, 1)  # all devices here, whatever mesh trained it
   key = jax.random.key(config.seed)
   if stage == "pretrained":

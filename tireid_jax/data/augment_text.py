@@ -44,8 +44,8 @@ def augment_text(key, tokens, rows=None, **settings):
 
   All of it happens between the start token and the end token, which stay. Deleted tokens are followed up and padded
   behind; of a caption whose tokens would all go, one stays. Swapping exchanges two tokens so many times, at least once,
-  as easy data augmentation does (Wei and Zou, EMNLP 2019, arXiv 1901.11196). Caption i draws from `key`
-  and rows[i] alone.
+  as easy data augmentation does (Wei and Zou, EMNLP 2019, arXiv 1901.11196). Caption i draws from `key` and rows[i]
+  alone.
 
   Args:
     key: key of the step.
