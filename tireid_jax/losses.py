@@ -50,7 +50,7 @@ def itc_loss(image, text, *, temperature, person_id=None):
   is_pair = jnp.eye(len(logits), dtype=bool)
   if person_id is not None:
     logits = jnp.where(_same(person_id) & ~is_pair, -jnp.inf, logits)
-  # Not jnp.diagonal, of which XLA makes a branch that gathers from all devices; on a CPU's it may block forever.
+  # Not jnp.diagonal, of which XLA makes a branch that gathers the rows of all devices.
   right = jnp.sum(jnp.where(is_pair, logits, 0.0), axis=1)
   both = jax.nn.logsumexp(logits, axis=1) + jax.nn.logsumexp(logits, axis=0)
   return jnp.mean(both - 2 * right) / 2
