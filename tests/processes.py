@@ -12,11 +12,15 @@ from tireid_jax.log import read_metrics
 
 # A test ends here where a run hangs; what may take long is compiling on a busy machine.
 TIMEOUT_S = 600
+# Of a process with virtual devices. By itself XLA ends it when one device waits for another for 40 s, which a machine
+# that stood still for a while brings about by itself, and gives it no more threads than devices.
+PATIENCE = f"--xla_cpu_collective_call_terminate_timeout_seconds={TIMEOUT_S}"
+THREADS = {"NPROC": "32"}
 
 
 def devices(number):
   """Returns the XLA_FLAGS of a process with so many virtual devices."""
-  return f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={number}"
+  return f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={number} {PATIENCE}"
 
 
 def free_port():
@@ -51,7 +55,7 @@ class Processes:
           subprocess.Popen(
             arguments,
             cwd=ROOT,
-            env=environment(XLA_FLAGS=devices(num_devices), **changes),
+            env=environment(XLA_FLAGS=devices(num_devices), **THREADS, **changes),
             stdout=output,
             stderr=errors,
           )
