@@ -55,10 +55,13 @@ def test_figures_are_the_reference_s_with_ties_by_lowest_index(case):
                                                         abs=1e-4)  # fmt: skip
 
 
-@settings(max_examples=200, deadline=None)
-@given(retrievals())
-def test_figures_are_those_of_a_loop_with_and_without_ties(retrieval):
-  assert metrics.rank_metrics(*retrieval) == pytest.approx(by_loop(*retrieval), abs=1e-9)
+@pytest.mark.parametrize("many", [0, 2, 100])
+@settings(max_examples=100, deadline=None)
+@given(retrieval=retrievals())
+def test_figures_are_those_of_a_loop_with_and_without_ties(many, retrieval):
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(metrics, "MANY_POSITIVES", many)
+    assert metrics.rank_metrics(*retrieval) == pytest.approx(by_loop(*retrieval), abs=1e-9)
 
 
 def test_one_query_by_hand():
