@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tireid_jax.models import transformer
 from tireid_jax.models.clip import CLIP, init_variables
 from tireid_jax.models.execution import Execution, choose_attention
 from tireid_jax.models.transformer import Attention
@@ -53,11 +54,12 @@ def test_cudnn_where_it_cannot_be_is_refused_in_one_line(where, message):
 def test_the_choice_reaches_every_attention(monkeypatch, attention):
   asked = []
 
-  def record(query, *_, implementation, is_causal):
+  def record(query, _, __, is_causal, implementation="xla"):
     asked.append((implementation, is_causal))
     return query
 
   monkeypatch.setattr(jax.nn, "dot_product_attention", record)
+  monkeypatch.setattr(transformer, "attend", record)
   model = CLIP(SMALL, (8, 8), execution=Execution(attention=attention))
   jax.eval_shape(lambda: init_variables(model, jax.random.key(0)))
   assert set(asked) == {(attention, False), (attention, True)}  # images, captions

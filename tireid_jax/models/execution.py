@@ -7,10 +7,15 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
+from tireid_jax.models import attention
+
 # What each rematerialisation choice keeps from the forward pass; everything else is computed again.
 REMAT_POLICIES = {
   "none": None,
-  "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+  "dots": jax.checkpoint_policies.save_from_both_policies(
+    jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    jax.checkpoint_policies.save_only_these_names(attention.NAME),
+  ),
   "full": jax.checkpoint_policies.nothing_saveable,
 }
 
