@@ -17,7 +17,7 @@ LAYERS = [
   {"train_step", "checkpoint", "hooks", "workdir", "optim", "ranked", "cli"},
   {"config", "data", "models", "log", "state"},
   {
-    "losses", "metrics", "accumulate", "stages", "sharding", "chart", "table", "progress", "export_example",
+    "losses", "metrics", "compiled", "accumulate", "stages", "sharding", "chart", "table", "progress", "export_example",
     "distributed",
   },
 ]  # fmt: skip

@@ -9,12 +9,11 @@ import pathlib
 import resource
 import time
 
-import jax
 import numpy as np
 from absl import flags
 from ml_collections import config_flags
 
-from tireid_jax import cli, log, ranked, report, retrieval, start, train, workdir
+from tireid_jax import cli, compiled, log, ranked, report, retrieval, start, train, workdir
 from tireid_jax import config as config_lib
 from tireid_jax.data import prepare, prepared
 from tireid_jax.data.synth import oracle, write
@@ -44,7 +43,7 @@ def main(_):
     raise ValueError("give --to=DIR, the folder for everything that the demo writes")
   seeds = config_lib.seeds(options.seeds)
   began, folder, config = time.monotonic(), pathlib.Path(options.to), options.config
-  _share_compiled(folder / COMPILED_FOLDER)
+  compiled.keep(folder / COMPILED_FOLDER)  # most runs have the encoders of another
   raw = _prepare_data(config, folder)
   by_seed = {seed: _run_seed(config, folder, seed) for seed in seeds}
   rows = _table(list(by_seed.values()))
@@ -61,12 +60,6 @@ def main(_):
   peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
   print(f"{time.monotonic() - began:.0f} s, at most {peak_gib:.1f} GiB of memory; report: {folder / REPORT_FILE}")
   return 1 if missed else 0
-
-
-def _share_compiled(folder):
-  """Lets the runs share what is compiled: most have the encoders of another, and a demo that goes on has them all."""
-  jax.config.update("jax_compilation_cache_dir", str(folder.absolute()))
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 
 def _prepare_data(config, folder):

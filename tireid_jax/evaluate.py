@@ -11,7 +11,7 @@ import jax
 from absl import flags
 from ml_collections import config_flags
 
-from tireid_jax import cli, distributed, retrieval, start, workdir
+from tireid_jax import cli, compiled, distributed, retrieval, start, workdir
 from tireid_jax import config as config_lib
 from tireid_jax.data import prepared
 from tireid_jax.progress import say
@@ -20,6 +20,7 @@ from tireid_jax.table import format_table
 
 def main(_):
   options = flags.FLAGS
+  compiled.keep()
   distributed.initialize(options)
   distributed.together(lambda: _check(options))
   model, variables, config, mesh, step = start.load_stage(options.workdir, options.stage, config=options.config)

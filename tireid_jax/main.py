@@ -12,13 +12,14 @@ import numpy as np
 from absl import flags
 from ml_collections import config_flags
 
-from tireid_jax import cli, distributed, train
+from tireid_jax import cli, compiled, distributed, train
 from tireid_jax import config as config_lib
 from tireid_jax.table import format_table
 
 
 def main(_):
   options = flags.FLAGS
+  compiled.keep()
   distributed.initialize(options)
   if options.config is None or not options.workdir:
     raise ValueError("give --config=FILE (as configs/cuhk.py) and --workdir=DIR")

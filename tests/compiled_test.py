@@ -1,0 +1,31 @@
+"""Compiled programs are kept where the user's caches are, unless JAX is told of another place."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.commands import ROOT, environment
+
+PROGRAM = "import jax; from tireid_jax import compiled; compiled.keep(); jax.jit(lambda x: x * 3 + 1)(2.0)"
+
+
+def programs(folder):
+  return [path.name for path in folder.rglob("*-cache")]
+
+
+@pytest.mark.parametrize("is_told", [False, True])
+def test_programs_are_kept_in_one_place(tmp_path, is_told):
+  variables = environment(XDG_CACHE_HOME=str(tmp_path / "home"), JAX_COMPILATION_CACHE_DIR=str(tmp_path / "told"))
+  if not is_told:
+    del variables["JAX_COMPILATION_CACHE_DIR"]
+  subprocess.run([sys.executable, "-c", PROGRAM], cwd=ROOT, env=variables, check=True)
+  assert bool(programs(tmp_path / "told")) == is_told
+  assert bool(programs(tmp_path / "home" / "tireid_jax")) != is_told
+
+
+def test_nothing_is_kept_where_jax_is_told_so(tmp_path):
+  variables = environment(XDG_CACHE_HOME=str(tmp_path), JAX_ENABLE_COMPILATION_CACHE="0")
+  del variables["JAX_COMPILATION_CACHE_DIR"]
+  subprocess.run([sys.executable, "-c", PROGRAM], cwd=ROOT, env=variables, check=True)
+  assert not programs(tmp_path)

@@ -1,0 +1,38 @@
+"""Where compiled programs are kept from one command to the next."""
+
+import hashlib
+import os
+import pathlib
+import platform
+
+import jax
+
+
+def keep(folder=None):
+  """Lets JAX keep what it compiles in a folder, and find it there.
+
+  Args:
+    folder: None for the user's own, below ~/.cache/tireid_jax; where JAX_COMPILATION_CACHE_DIR names another, that one
+      is used, and with JAX_ENABLE_COMPILATION_CACHE=0 none.
+  """
+  if folder is None:
+    if jax.config.jax_compilation_cache_dir is not None:
+      return
+    folder = _users_folder()
+  jax.config.update("jax_compilation_cache_dir", str(folder.absolute()))
+  # JAX's own 1 s leaves out dozens of small programs, which take a second together.
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+
+
+def _users_folder():
+  """Returns a folder of this kind of machine: homes may be shared, and CPU programs hold the CPU's own instructions."""
+  root = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
+  return root / "tireid_jax" / "compiled" / hashlib.blake2b(_cpu().encode(), digest_size=8).hexdigest()
+
+
+def _cpu():
+  """Returns what tells this machine's CPU from others: on Linux, the instructions that it has."""
+  file = pathlib.Path("/proc/cpuinfo")
+  lines = file.read_text().splitlines() if file.exists() else []
+  found = sorted({line for line in lines if line.startswith(("flags", "Features", "model name"))})
+  return "\n".join([platform.machine(), *found])
