@@ -43,7 +43,9 @@ def base_config():
         "activation": "",  # "quick_gelu" or "gelu"; "" for the variant's
         "stride": 0,  # pixels from one image patch to the next; 0 for the patch size, less for overlapping patches
         "position_resize": "bilinear",  # of the image position table: "bilinear", or "bicubic" as open_clip
-        "scan_blocks": True,  # blocks as one compiled loop, or unrolled
+        # "loop": one compiled block, run again and again; "unrolled": faster on TPUs and slower to compile; or "auto":
+        # unrolled on accelerators, a loop on CPU.
+        "blocks": "auto",
         "remat": "none",  # "none", "dots" or "full": what the backward pass computes again
         # "xla", "cudnn" (NVIDIA GPUs, bfloat16), or "auto": cudnn where it can be. Exported models have "xla".
         "attention": "auto",

@@ -47,7 +47,7 @@ def build(case, sizes):
   number, changes = CASES[case]
   config = synth.get_config()
   config.data.image_size = SIZE
-  config.model.scan_blocks = True
+  config.model.blocks = "loop"
   config.prompts.update(image_length=2, text_length=2, depth=2, dropout=0.2)
   fields = config[f"stage{number}"]
   fields.update({"batch_size": BATCH_SIZE, "warmup_epochs": 0.0, **changes})

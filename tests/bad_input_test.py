@@ -57,6 +57,7 @@ FLAGS = [
   (["--stage=2"], ["stage 2 starts from stage 1", "run --stage=1 first or set --config.stage2.init_from=pretrained"]),
   (["--config.stage1.batch_size=4000"], ["4000"]),
   (["--config.stage1.microbatch_size=3"], ["stage1.microbatch_size is 3, which does not divide stage1.batch_size=8"]),
+  (["--config.model.blocks=looped"], ["model.blocks is 'looped' (did you mean 'loop'?)"]),
   (["--config.model.attention=flash"], ["model.attention is 'flash'; it must be one of auto, xla, cudnn"]),
   (["--config.model.attention=cudnn"], ["model.attention is cudnn, which runs on NVIDIA GPUs alone, and this is cpu"]),
   (

@@ -6,20 +6,24 @@ from tireid_jax import start
 from tireid_jax.models.variants import VARIANTS
 
 
-def execution(*, precision="auto", attention="auto", **where):
+def execution(*, precision="auto", attention="auto", blocks="auto", **where):
   config = cuhk.get_config()
-  config.model.attention = attention
+  config.model.update(attention=attention, blocks=blocks)
   model = start.build_model(config, VARIANTS["ViT-B/16"], use_prompts=True, precision=precision, **where)
   return model.execution
 
 
 @pytest.mark.parametrize(
-  ("platform", "dtype", "attention"),
-  [("cpu", jnp.float32, "xla"), ("tpu", jnp.bfloat16, "xla"), ("gpu", jnp.bfloat16, "cudnn")],
+  ("platform", "dtype", "attention", "scan_blocks"),
+  [
+    ("cpu", jnp.float32, "xla", True),
+    ("tpu", jnp.bfloat16, "xla", False),
+    ("gpu", jnp.bfloat16, "cudnn", False),
+  ],
 )
-def test_auto_follows_the_platform_that_shall_run_the_model(platform, dtype, attention):
+def test_auto_follows_the_platform_that_shall_run_the_model(platform, dtype, attention, scan_blocks):
   found = execution(platform=platform)
-  assert (found.dtype, found.attention) == (dtype, attention)
+  assert (found.dtype, found.attention, found.scan_blocks) == (dtype, attention, scan_blocks)
 
 
 def test_without_a_platform_it_is_that_of_this_process():
@@ -27,5 +31,13 @@ def test_without_a_platform_it_is_that_of_this_process():
 
 
 def test_what_is_asked_for_is_taken():
-  found = execution(platform="gpu", precision="float32", attention="xla")
-  assert (found.dtype, found.attention) == (jnp.float32, "xla")
+  found = execution(platform="gpu", precision="float32", attention="xla", blocks="loop")
+  assert (found.dtype, found.attention, found.scan_blocks) == (jnp.float32, "xla", True)
+  assert not execution(platform="cpu", blocks="unrolled").scan_blocks
+
+
+def test_a_config_of_another_version_is_refused():
+  config = cuhk.get_config()
+  del config.model.blocks
+  with pytest.raises(ValueError, match="the config has no model.blocks, as configs of another version; train it anew"):
+    start.build_model(config, VARIANTS["ViT-B/16"], use_prompts=True, precision="auto")

@@ -12,7 +12,7 @@ STAGES = (0, 1, 2)
 # Sections that every stage of a workdir shares: another value would mean another model or data set.
 SHARED_FIELDS = ("data", "model", "prompts", "temperature", "seed", "select_on", "synth")
 # Within them, what changes memory and speed but not what is computed.
-FREE_FIELDS = ("model/scan_blocks", "model/remat", "model/attention", *(f"stage{n}/microbatch_size" for n in STAGES))
+FREE_FIELDS = ("model/blocks", "model/remat", "model/attention", *(f"stage{n}/microbatch_size" for n in STAGES))
 
 
 def to_json(config):
@@ -58,6 +58,9 @@ def check(config):
 
 def one_of(config, field, allowed):
   """Raises ValueError, with the nearest allowed value, if the field has none of them."""
+  section, _, name = field.rpartition(".")
+  if name not in (config[section] if section else config):
+    raise ValueError(f"the config has no {field}, as configs of another version; train it anew")
   value = config[field]
   if value not in allowed:
     raise ValueError(f"{field} is {value!r}{nearest(str(value), allowed)}; it must be one of {', '.join(allowed)}")

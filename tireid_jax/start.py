@@ -11,7 +11,15 @@ from tireid_jax import config as config_lib
 from tireid_jax.data import prepared
 from tireid_jax.models import pretrained, variants
 from tireid_jax.models.clip import CLIP, init_variables
-from tireid_jax.models.execution import ATTENTIONS, REMAT_POLICIES, Execution, anywhere, choose_attention
+from tireid_jax.models.execution import (
+  ATTENTIONS,
+  BLOCKS,
+  REMAT_POLICIES,
+  Execution,
+  anywhere,
+  choose_attention,
+  scans_blocks,
+)
 from tireid_jax.models.prompts import PromptSpec
 from tireid_jax.models.variants import VARIANTS
 from tireid_jax.models.weights import hub, positions
@@ -97,11 +105,13 @@ def build_model(config, variant, *, use_prompts, precision, platform=None, place
   config_lib.one_of(config, "model.remat", REMAT_POLICIES)
   config_lib.one_of(config, "model.position_resize", positions.METHODS)
   config_lib.one_of(config, "model.attention", ATTENTIONS)
+  config_lib.one_of(config, "model.blocks", BLOCKS)
   platform = platform or jax.default_backend()
   if precision == "auto":
     precision = "float32" if platform == "cpu" else "bfloat16"
   attention = choose_attention(config.model.attention, variant=variant, dtype=precision, platform=platform)
-  execution = Execution(jnp.dtype(precision), config.model.scan_blocks, config.model.remat, attention, place, gather)
+  scan_blocks = scans_blocks(config.model.blocks, platform=platform)
+  execution = Execution(jnp.dtype(precision), scan_blocks, config.model.remat, attention, place, gather)
   return CLIP(variant, tuple(config.data.image_size), spec, execution, config.model.stride)
 
 

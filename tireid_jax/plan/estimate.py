@@ -33,7 +33,7 @@ def make_plan(config, number, topology, *, caption_length=0):
     "model": config.model.variant,
     "image_size": list(step.model.image_size),
     "precision": step.model.execution.dtype.name,
-    "scan_blocks": config.model.scan_blocks,
+    "scan_blocks": step.model.execution.scan_blocks,
     "remat": config.model.remat,
     "batch_size": step.stage.batch_size,
     "microbatch_size": step.stage.microbatch_size,
