@@ -46,7 +46,9 @@ def base_config():
         # "loop": one compiled block, run again and again; "unrolled": faster on TPUs and slower to compile; or "auto":
         # unrolled on accelerators, a loop on CPU.
         "blocks": "auto",
-        "remat": "none",  # "none", "dots" or "full": what the backward pass computes again
+        # What the backward pass computes again: "none", "dots" (all but matrix products and what attention found),
+        # "full", or "auto": dots in a loop, where it saves time as well as memory, and none where blocks are unrolled.
+        "remat": "auto",
         # "xla", "cudnn" (NVIDIA GPUs, bfloat16), or "auto": cudnn where it can be. Exported models have "xla".
         "attention": "auto",
       },

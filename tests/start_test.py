@@ -6,9 +6,9 @@ from tireid_jax import start
 from tireid_jax.models.variants import VARIANTS
 
 
-def execution(*, precision="auto", attention="auto", blocks="auto", **where):
+def execution(*, precision="auto", attention="auto", blocks="auto", remat="auto", **where):
   config = cuhk.get_config()
-  config.model.update(attention=attention, blocks=blocks)
+  config.model.update(attention=attention, blocks=blocks, remat=remat)
   model = start.build_model(config, VARIANTS["ViT-B/16"], use_prompts=True, precision=precision, **where)
   return model.execution
 
@@ -34,6 +34,12 @@ def test_what_is_asked_for_is_taken():
   found = execution(platform="gpu", precision="float32", attention="xla", blocks="loop")
   assert (found.dtype, found.attention, found.scan_blocks) == (jnp.float32, "xla", True)
   assert not execution(platform="cpu", blocks="unrolled").scan_blocks
+
+
+def test_what_is_computed_again_follows_how_the_blocks_run_unless_it_is_named():
+  assert execution(platform="cpu").remat == "dots"
+  assert execution(platform="tpu").remat == execution(platform="cpu", blocks="unrolled").remat == "none"
+  assert execution(platform="tpu", remat="full").remat == "full"
 
 
 def test_a_config_of_another_version_is_refused():

@@ -14,10 +14,11 @@ from tireid_jax.models.clip import CLIP, init_variables
 from tireid_jax.models.execution import (
   ATTENTIONS,
   BLOCKS,
-  REMAT_POLICIES,
+  REMATS,
   Execution,
   anywhere,
   choose_attention,
+  choose_remat,
   scans_blocks,
 )
 from tireid_jax.models.prompts import PromptSpec
@@ -102,7 +103,7 @@ def build_model(config, variant, *, use_prompts, precision, platform=None, place
   """
   spec = PromptSpec(**config.prompts.to_dict()) if use_prompts else PromptSpec()
   spec.check(variant.image.num_blocks, variant.text.num_blocks)
-  config_lib.one_of(config, "model.remat", REMAT_POLICIES)
+  config_lib.one_of(config, "model.remat", REMATS)
   config_lib.one_of(config, "model.position_resize", positions.METHODS)
   config_lib.one_of(config, "model.attention", ATTENTIONS)
   config_lib.one_of(config, "model.blocks", BLOCKS)
@@ -111,7 +112,8 @@ def build_model(config, variant, *, use_prompts, precision, platform=None, place
     precision = "float32" if platform == "cpu" else "bfloat16"
   attention = choose_attention(config.model.attention, variant=variant, dtype=precision, platform=platform)
   scan_blocks = scans_blocks(config.model.blocks, platform=platform)
-  execution = Execution(jnp.dtype(precision), scan_blocks, config.model.remat, attention, place, gather)
+  remat = choose_remat(config.model.remat, scan_blocks=scan_blocks)
+  execution = Execution(jnp.dtype(precision), scan_blocks, remat, attention, place, gather)
   return CLIP(variant, tuple(config.data.image_size), spec, execution, config.model.stride)
 
 

@@ -19,6 +19,7 @@ REMAT_POLICIES = {
   "full": jax.checkpoint_policies.nothing_saveable,
 }
 
+REMATS = ("auto", *REMAT_POLICIES)
 BLOCKS = ("auto", "loop", "unrolled")
 ATTENTIONS = ("auto", "xla", "cudnn")
 # Of cuDNN's attention, on every GPU that has it.
@@ -38,7 +39,8 @@ class Execution:
   Attributes:
     dtype: type of the encoders' arithmetic. Weights, LayerNorm and the returned embeddings are float32.
     scan_blocks: run the blocks as one compiled loop (small program, least memory on CPU) or unrolled.
-    remat: what is computed again in the backward pass: "none", "dots" (all but matrix products) or "full".
+    remat: what is computed again in the backward pass: "none", "dots" (all but matrix products and what attention
+      found) or "full".
     attention: what `jax.nn.dot_product_attention` uses: "xla", or "cudnn" on NVIDIA GPUs.
     place: (activations, kind) -> the same array, put where its kind belongs on a mesh. The kinds are "rows": [B, ...]
       inputs, embeddings, what goes from block to block; "lookup": tokens [B, L] for which the token table is read; and
@@ -68,6 +70,19 @@ def scans_blocks(name, *, platform):
     platform: of the devices, "cpu", "gpu" or "tpu".
   """
   return name == "loop" or (name == "auto" and platform == "cpu")
+
+
+def choose_remat(name, *, scan_blocks):
+  """Returns one of REMAT_POLICIES.
+
+  Args:
+    name: of REMATS; "auto" is "dots" in a loop, where on CPU it takes less time to compute the rest again than to save
+      it and read it back, and "none" where blocks are unrolled.
+    scan_blocks: whether blocks run as a loop.
+  """
+  if name != "auto":
+    return name
+  return "dots" if scan_blocks else "none"
 
 
 def choose_attention(name, *, variant, dtype, platform):

@@ -34,7 +34,7 @@ def make_plan(config, number, topology, *, caption_length=0):
     "image_size": list(step.model.image_size),
     "precision": step.model.execution.dtype.name,
     "scan_blocks": step.model.execution.scan_blocks,
-    "remat": config.model.remat,
+    "remat": step.model.execution.remat,
     "batch_size": step.stage.batch_size,
     "microbatch_size": step.stage.microbatch_size,
     "images": step.batch["images"].shape[0],

@@ -85,7 +85,7 @@ def compile_step(config, number, devices, *, caption_length=0):
 
   model, lowered = lower(config, stage)
   traced = plain = lowered.as_text(dialect="hlo")
-  if config.model.remat != "none" or stage.num_chunks > 1:
+  if model.execution.remat != "none" or stage.num_chunks > 1:
     plain = lower(*_without_recomputation(config, stage))[1].as_text(dialect="hlo")
   began = time.monotonic()
   with _native_stderr() as warnings:
