@@ -6,11 +6,10 @@ IRRA_DIR=... python encode.py --batch-size 32
 import argparse
 import sys
 
-import torch
-
 import irra
 import report
 import synth
+import torch
 
 
 def timed(encode, batches, warmup):

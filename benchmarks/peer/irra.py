@@ -12,19 +12,19 @@ import torch
 from torch import nn
 
 #: the sizes of OpenAI's ViT-B/16 checkpoint, at the peer's 384x128
-VIT_B_16 = dict(
-  embed_dim=512,
-  image_resolution=(384, 128),
-  vision_layers=12,
-  vision_width=768,
-  vision_patch_size=16,
-  stride_size=16,
-  context_length=77,
-  vocab_size=49408,
-  transformer_width=512,
-  transformer_heads=8,
-  transformer_layers=12,
-)
+VIT_B_16 = {
+  "embed_dim": 512,
+  "image_resolution": (384, 128),
+  "vision_layers": 12,
+  "vision_width": 768,
+  "vision_patch_size": 16,
+  "stride_size": 16,
+  "context_length": 77,
+  "vocab_size": 49408,
+  "transformer_width": 512,
+  "transformer_heads": 8,
+  "transformer_layers": 12,
+}
 
 #: identities in CUHK-PEDES' training split
 CLASSES = 11003
@@ -162,6 +162,6 @@ def tokens(texts, length=77, keep=None):
   tokenizer = SimpleTokenizer()
   rows = torch.zeros(len(texts), length, dtype=torch.long)
   keep = keep or length
-  for row, text in zip(rows, texts):
+  for row, text in zip(rows, texts, strict=True):
     row[:keep] = tokenize(text, tokenizer, text_length=keep)
   return rows

@@ -7,12 +7,11 @@ IRRA_DIR=... python metrics.py --split icfg        (needs about 16 GiB free)
 import argparse
 import sys
 
-import torch
-import torch.nn.functional as F
-
 import irra
 import report
 import synth
+import torch
+import torch.nn.functional as F
 
 
 def main():
@@ -55,7 +54,7 @@ def main():
       )
     ranking.append(clock.seconds)
     del similarity, indices
-  whole = report.spread([a + b for a, b in zip(product, ranking)])
+  whole = report.spread([a + b for a, b in zip(product, ranking, strict=True)])
   report.emit(
     {
       "bench": "metrics",

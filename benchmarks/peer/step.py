@@ -7,11 +7,10 @@ IRRA_DIR=... python step.py --batch-size 8 --trainable image-prompts
 import argparse
 import sys
 
-import torch
-
 import irra
 import report
 import synth
+import torch
 
 
 def batch_of(size, classes, seed, keep):

@@ -1,16 +1,10 @@
-"""Synthetic inputs for the benchmarks: captions, JPEG files, retrieval embeddings.
+"""Synthetic inputs for the benchmarks: captions and retrieval embeddings.
 
-Needs numpy (and Pillow for the images) and nothing of the peer's, so the other
-system's benchmarks can import it and get the very same inputs. All draws come
+Needs numpy and nothing of the peer's, so that our own benchmarks import it and get the very same inputs. All draws come
 from numpy's RandomState, whose stream is frozen between numpy releases.
 """
 
-import json
-import os
-
 import numpy as np
-
-# ---------------------------------------------------------------- captions
 
 _WHO = [
   "man",
@@ -228,7 +222,7 @@ def captions(count, seed=0, min_words=20, max_words=60, typo_rate=0.01):
   for _ in range(count):
     draws = iter(_words(state, 256).tolist())
 
-    def pick(options):
+    def pick(options, draws=draws):
       return options[next(draws) % len(options)]
 
     target = min_words + next(draws) % (max_words - min_words + 1)
@@ -269,53 +263,6 @@ def captions(count, seed=0, min_words=20, max_words=60, typo_rate=0.01):
     out.append(" ".join(words).rstrip(",.") + ".")
   return out
 
-
-# ---------------------------------------------------------------- images
-
-
-def _texture(state, width, height):
-  """An RGB array whose spectrum falls off roughly as a photograph's does."""
-  from PIL import Image
-
-  def smooth(cell):
-    shape = (-(-height // cell) + 1, -(-width // cell) + 1)
-    grid = state.standard_normal(shape).astype(np.float32)
-    if cell == 1:
-      return grid[:height, :width]
-    return np.asarray(Image.fromarray(grid).resize((width, height), Image.BICUBIC))
-
-  luma = sum(smooth(cell) * cell**0.9 for cell in (96, 48, 24, 12, 6, 3, 1))
-  luma = (luma - luma.mean()) / (luma.std() + 1e-6) * 52 + 112
-  planes = []
-  for _ in range(3):
-    chroma = sum(smooth(cell) * cell**0.9 for cell in (96, 32, 12))
-    planes.append(luma + chroma / (chroma.std() + 1e-6) * 16 + state.standard_normal(luma.shape) * 1.5)
-  return np.clip(np.stack(planes, -1), 0, 255).astype(np.uint8)
-
-
-def make_images(folder, count=2000, seed=0, quality=90):
-  """Writes `count` JPEG files of 50x130 to 400x900 pixels; returns their paths. Kept when already there."""
-  from PIL import Image
-
-  wanted = {"count": count, "seed": seed, "quality": quality, "version": 1}
-  marker = os.path.join(folder, "made.json")
-  paths = [os.path.join(folder, f"{i:05d}.jpg") for i in range(count)]
-  if os.path.exists(marker):
-    with open(marker) as handle:
-      if json.load(handle) == wanted:
-        return paths
-  os.makedirs(folder, exist_ok=True)
-  for i, path in enumerate(paths):
-    state = np.random.RandomState(seed * 1000003 + i)
-    width = int(round(np.exp(state.uniform(np.log(50), np.log(400)))))
-    height = int(np.clip(round(width * state.uniform(2.0, 2.8)), 130, 900))
-    Image.fromarray(_texture(state, width, height)).save(path, quality=quality)
-  with open(marker, "w") as handle:
-    json.dump(wanted, handle)
-  return paths
-
-
-# ---------------------------------------------------------------- retrieval
 
 #: name: (queries, gallery images, identities), the sizes of the public test splits
 SPLITS = {"cuhk": (6156, 3074, 1000), "icfg": (19848, 19848, 1000), "rstp": (2000, 1000, 200)}
