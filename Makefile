@@ -2,19 +2,22 @@
 # make test   the tests
 # make parity comparison with transformers' CLIP, in an environment of its own, with torch
 # make tpu    the tests of the plan with the TPU's compiler, in an environment of its own, with libtpu
+# make bench  what the system costs; PEER=FOLDER, a checkout of the reference (IRRA): beside what that costs, in an
+#             environment of its own, with torch; BENCH='--rounds=3 --json=FILE': flags of benchmarks/run.py
 # make lint   linter, formatter and type check
 # One test, fast:  make .venv/dev && .venv/bin/python -m pytest tests/losses_test.py -k sdm
 PYTHON ?= python3
 VENV := .venv
 PARITY := .venv-parity
 TPU := .venv-tpu
+REFERENCE := .venv-peer
 RUN := $(VENV)/bin/python
 DEMO ?= demo
 # Each step's temporary memory is mapped anew; in huge pages that takes a fifteenth of the page faults (glibc alone
 # reads this).
 HUGE_PAGES := GLIBC_TUNABLES=glibc.malloc.hugetlb=1
 
-.PHONY: demo test parity tpu lint format clean
+.PHONY: demo test parity tpu bench lint format clean
 
 demo: $(VENV)/run
 	JAX_PLATFORMS=cpu $(HUGE_PAGES) $(RUN) -m tireid_jax.demo --to=$(DEMO)
@@ -27,6 +30,9 @@ parity: $(PARITY)/run
 
 tpu: $(TPU)/run
 	JAX_PLATFORMS=cpu XLA_FLAGS= $(TPU)/bin/python -m pytest tests/tpu
+
+bench: $(VENV)/run $(if $(PEER),$(REFERENCE)/run)
+	$(RUN) -m benchmarks.run $(if $(PEER),"--peer=$(PEER)" --peer_python=$(REFERENCE)/bin/python) $(BENCH)
 
 lint: $(VENV)/dev
 	$(VENV)/bin/ruff check .
@@ -56,5 +62,10 @@ $(TPU)/run: requirements-tpu.txt requirements-dev.txt requirements.txt
 	$(TPU)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-tpu.txt
 	touch $@
 
+$(REFERENCE)/run: benchmarks/peer/requirements.txt
+	test -x $(REFERENCE)/bin/python || $(PYTHON) -m venv $(REFERENCE)
+	$(REFERENCE)/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/peer/requirements.txt
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(PARITY) $(TPU) $(DEMO)
+	rm -rf $(VENV) $(PARITY) $(TPU) $(REFERENCE) $(DEMO)

@@ -32,12 +32,24 @@ class Encoders:
 
   def encode(self, variables, split, caption_lengths, *, show_progress=False):
     """Returns (image f32[G, E], text f32[N, E]) of every image and every caption of a split, not normalised."""
-    images = pipeline.image_batches(split, self._batch_size, share=self._share)
-    captions = pipeline.caption_batches(split, self._batch_size, caption_lengths, share=self._share)
     return (
-      self._run(self._image, variables, len(split.person_id), images, "images", show_progress),
-      self._run(self._text, variables, len(split.caption_image), captions, "tokens", show_progress),
+      self.encode_images(variables, split, show_progress=show_progress),
+      self.encode_captions(variables, split, caption_lengths, show_progress=show_progress),
     )
+
+  def encode_images(self, variables, split, *, show_progress=False):
+    """Returns f32[G, E] of every image of a split, in its order, not normalised."""
+    batches = pipeline.image_batches(split, self._batch_size, share=self._share)
+    return self._run(self._image, variables, len(split.person_id), batches, "images", show_progress)
+
+  def encode_captions(self, variables, split, caption_lengths, *, show_progress=False):
+    """Returns f32[N, E] of every caption of a split, in its order, not normalised.
+
+    Captions are encoded in the order of their lengths, each batch padded to the least of `caption_lengths` that holds
+    it.
+    """
+    batches = pipeline.caption_batches(split, self._batch_size, caption_lengths, share=self._share)
+    return self._run(self._text, variables, len(split.caption_image), batches, "tokens", show_progress)
 
   def score(self, variables, split, caption_lengths, *, show_progress=False):
     """Returns (image f32[G, E], text f32[N, E], {"t2i": QueryScores, "i2t": QueryScores}) of a split."""

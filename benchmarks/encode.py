@@ -1,0 +1,85 @@
+"""Images and captions a second of the encoders in evaluation: ViT-B/16 at 384x128 in float32, on the CPU.
+
+  python -m benchmarks.encode
+
+Counted is `retrieval.Encoders` over a split in memory until the embeddings lie there: normalising, reading ahead and
+the order of captions by length are in it. Captions are those of the reference's script and some more of their kind,
+padded to the lengths of the config. Each side ran once before, compiling included. The peak of memory is the process'.
+There are no prompts, as in the reference. Prints a line of JSON.
+"""
+
+import argparse
+import time
+
+import jax
+import numpy as np
+
+from benchmarks import measuring
+from benchmarks.peer import synth
+from configs import cuhk
+from tireid_jax import retrieval, sharding, start
+from tireid_jax.data import prepared, tokenizer
+from tireid_jax.models.variants import VARIANTS
+
+VARIANT = VARIANTS["ViT-B/16"]
+
+
+def parse():
+  """Returns the arguments."""
+  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser.add_argument("--images", type=int, default=192)
+  parser.add_argument("--captions", type=int, default=512, help="enough for a few batches of each length")
+  parser.add_argument("--batch_size", type=int, default=32, help="images or captions at a time")
+  parser.add_argument("--repeat", type=int, default=1, help="times that each side is timed; the median is printed")
+  return parser.parse_args()
+
+
+def draw_split(num_images, num_captions, image_size):
+  """Returns a Split in memory: random pixels, captions of the reference's script."""
+  captions = synth.captions(num_captions)
+  rows = np.arange(num_images, dtype=np.int32)
+  return prepared.Split(
+    name="drawn",
+    split="test",
+    images=np.random.default_rng(0).integers(0, 256, (num_images, *image_size, 3), np.uint8),
+    person_id=rows,
+    labels=rows,
+    num_identities=num_images,
+    tokens=tokenizer.load_tokenizer("")(captions),
+    caption_image=np.arange(num_captions, dtype=np.int32) % num_images,
+    captions=captions,
+    file_paths=[""] * num_images,
+    fingerprint="",
+  )
+
+
+def rate(encode, num_rows, repeat):
+  """Returns the rows a second of `encode`, which is called once more before."""
+  encode()
+  seconds = []
+  for _ in range(repeat):
+    began = time.perf_counter()
+    encode()
+    seconds.append(time.perf_counter() - began)
+  return num_rows / measuring.spread(seconds)["median_s"]
+
+
+def main():
+  args = parse()
+  measuring.forget_peak()
+  config = cuhk.get_config()
+  model = start.build_model(config, VARIANT, use_prompts=False, precision="float32")
+  variables = jax.jit(lambda: start.draw_variables(model, jax.random.key(0)))()
+  encoders = retrieval.Encoders(model, sharding.make_mesh(**config.mesh), args.batch_size)
+  split = draw_split(args.images, args.captions, config.data.image_size)
+  lengths = config.data.caption_lengths
+  images_per_s = rate(lambda: encoders.encode_images(variables, split), args.images, args.repeat)
+  captions_per_s = rate(lambda: encoders.encode_captions(variables, split, lengths), args.captions, args.repeat)
+  measuring.emit(
+    bench="encode", system="tireid_jax", **vars(args), images_per_s=images_per_s, captions_per_s=captions_per_s,
+    mean_tokens=float(tokenizer.token_lengths(split.tokens).mean()), peak_rss_mib=round(measuring.memory_mib("VmHWM")),
+  )  # fmt: skip
+
+
+if __name__ == "__main__":
+  main()

@@ -1,0 +1,38 @@
+"""Seconds and memory of the retrieval figures at the size of a public test split, similarities included.
+
+  python -m benchmarks.metrics --split=icfg
+
+Counted is `metrics.retrieval_metrics`, from embeddings that are not normalised to the five figures (percent). They are
+those of the reference's script, so the figures are to be its too. Memory is the process' peak beyond what it had before
+the first call. Prints a line of JSON.
+"""
+
+import argparse
+import time
+
+from benchmarks import measuring
+from benchmarks.peer import synth
+from tireid_jax import metrics
+
+
+def main():
+  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser.add_argument("--split", choices=sorted(synth.SPLITS), default="cuhk", help="sizes of that public test split")
+  parser.add_argument("--repeat", type=int, default=3, help="times that it is timed; the median is printed")
+  args = parser.parse_args()
+  texts, images, query_ids, gallery_ids = synth.retrieval(*synth.SPLITS[args.split])
+  measuring.forget_peak()
+  before = measuring.memory_mib("VmRSS")
+  seconds = []
+  for _ in range(args.repeat):
+    began = time.perf_counter()
+    figures = metrics.retrieval_metrics(texts, images, query_ids, gallery_ids)
+    seconds.append(time.perf_counter() - began)
+  measuring.emit(
+    bench="metrics", system="tireid_jax", split=args.split, **measuring.spread(seconds), rss_before_mib=round(before),
+    peak_beyond_mib=round(measuring.memory_mib("VmHWM") - before, 1), **figures,
+  )  # fmt: skip
+
+
+if __name__ == "__main__":
+  main()

@@ -1,0 +1,82 @@
+"""What every benchmark script needs: memory readings, medians, the JSON line."""
+
+import json
+import platform
+import resource
+import statistics
+import sys
+import time
+
+
+def _status(field):
+  with open("/proc/self/status") as handle:
+    for line in handle:
+      if line.startswith(field + ":"):
+        return int(line.split()[1]) / 1024
+  raise KeyError(field)
+
+
+def rss_mib():
+  """Resident memory now, MiB."""
+  return _status("VmRSS")
+
+
+def peak_mib():
+  """Highest resident memory of this process so far (or since forget_peak), MiB."""
+  try:
+    return _status("VmHWM")
+  except (OSError, KeyError):
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def forget_peak():
+  """Starts the peak afresh at the present level (Linux); False where that cannot be done."""
+  try:
+    with open("/proc/self/clear_refs", "w") as handle:
+      handle.write("5")
+    return True
+  except OSError:
+    return False
+
+
+def available_mib():
+  with open("/proc/meminfo") as handle:
+    for line in handle:
+      if line.startswith("MemAvailable:"):
+        return int(line.split()[1]) / 1024
+  return float("inf")
+
+
+def spread(seconds):
+  """Median, minimum and maximum of a list of seconds."""
+  return {
+    "median_s": round(statistics.median(seconds), 4),
+    "min_s": round(min(seconds), 4),
+    "max_s": round(max(seconds), 4),
+    "n": len(seconds),
+  }
+
+
+def load_average():
+  with open("/proc/loadavg") as handle:
+    return float(handle.read().split()[0])
+
+
+def machine():
+  return {"python": platform.python_version(), "load_1min": load_average()}
+
+
+def emit(figures, out=None):
+  """The one JSON line a script prints."""
+  print(json.dumps(figures), file=out or sys.stdout, flush=True)
+
+
+class Clock:
+  """with Clock() as c: ...; c.seconds"""
+
+  def __enter__(self):
+    self._start = time.perf_counter()
+    return self
+
+  def __exit__(self, *_):
+    self.seconds = time.perf_counter() - self._start

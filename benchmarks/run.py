@@ -1,0 +1,184 @@
+"""Runs the benchmarks, each in a process of its own, and prints one table.
+
+  python -m benchmarks.run
+  python -m benchmarks.run --peer=IRRA --peer_python=PYTHON --rounds=3 --json=FILE
+  python -m benchmarks.run --only=step2,step1 --baseline=benchmarks/baseline.json
+
+With a checkout of the reference (IRRA) and a Python that has its libraries (peer/requirements.txt), each round times
+both sides in turn. Figures are medians of the rounds, a ratio is the median of the rounds' own; above 1, ours is
+better. A baseline is what an earlier run wrote with --json; printed is which figures moved beyond noise since.
+"""
+
+import argparse
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+
+from benchmarks import figures
+
+ROOT = pathlib.Path(__file__).parents[1]
+PEER = pathlib.Path(__file__).parent / "peer"
+# Both sides alike. Temporary memory is mapped anew in each step; huge pages take most of the faults away.
+ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", "JAX_PLATFORMS": "cpu"}
+# {benchmark: (our module and its flags, the reference's script and its flags)}; FILE stands for one to be written.
+COMMANDS = {
+  "step2": ("step --stage=2 --batch_size=8", "step.py --batch-size 8"),
+  "step1": ("step --stage=1 --batch_size=8", "step.py --batch-size 8 --trainable image-prompts --losses sdm"),
+  "grouped": ("step --stage=2 --batch_size=8 --captions_per_image=2 --caption_length=48", ""),
+  "prompts": ("step --stage=2 --batch_size=8 --prompt_length=4 --prompt_depth=12", ""),
+  "encode": ("encode", "encode.py"),
+  "metrics_rstp": ("metrics --split=rstp", "metrics.py --split rstp --repeat 3"),
+  "metrics_cuhk": ("metrics --split=cuhk", "metrics.py --split cuhk --repeat 3"),
+  "metrics_icfg": ("metrics --split=icfg --repeat=1", "metrics.py --split icfg"),
+  "startup": ("startup", ""),
+  "loader": ("loader --rounds=1 --json=FILE", ""),
+}
+LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy")
+
+
+def parse(arguments):
+  """Returns the arguments, checked.
+
+  Raises:
+    ValueError, FileNotFoundError: something in them cannot be used.
+  """
+  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser.add_argument("--peer", type=pathlib.Path, help="checkout of the reference (github.com/anosorae/IRRA)")
+  parser.add_argument("--peer_python", type=pathlib.Path, default=ROOT / ".venv-peer/bin/python", help="to run it with")
+  parser.add_argument("--rounds", type=int, default=1)
+  parser.add_argument("--only", default="", help=f"some of {','.join(COMMANDS)}; metrics is all sizes of them")
+  parser.add_argument("--json", type=pathlib.Path, help="file for all that was measured")
+  parser.add_argument("--baseline", type=pathlib.Path, help="file that an earlier run wrote with --json")
+  args = parser.parse_args(arguments)
+  args.only = _chosen(args.only)
+  if args.rounds < 1:
+    raise ValueError(f"--rounds={args.rounds} measures nothing; give at least 1")
+  if args.peer and not (args.peer / "model" / "clip_model.py").is_file():
+    raise FileNotFoundError(
+      f"--peer={args.peer} is no checkout of the reference: it has no model/clip_model.py; give a folder with "
+      f"github.com/anosorae/IRRA"
+    )
+  if args.peer and not args.peer_python.is_file():
+    raise FileNotFoundError(
+      f"--peer_python={args.peer_python} is not there; give the Python of an environment with "
+      f"benchmarks/peer/requirements.txt, which `make bench PEER={args.peer}` makes"
+    )
+  if args.json and not args.json.absolute().parent.is_dir():
+    raise FileNotFoundError(f"--json={args.json}: there is no folder {args.json.parent}")
+  args.baseline = args.baseline and read_run(args.baseline)
+  return args
+
+
+def _chosen(only):
+  """Returns the benchmarks that --only names, in the order in which they are run."""
+  asked = set(filter(None, only.split(",")))
+  unknown = asked - set(COMMANDS) - {"metrics"}
+  if unknown:
+    raise ValueError(
+      f"--only={min(unknown)} is no benchmark; there are {', '.join(COMMANDS)}, and metrics for all such"
+    )
+  return [name for name in COMMANDS if not asked or name in asked or name.partition("_")[0] in asked]
+
+
+def read_run(file):
+  """Returns the run that `--json` wrote to a file; ValueError or FileNotFoundError where it cannot be had."""
+  if not file.is_file():
+    raise FileNotFoundError(f"--baseline={file} is not there; an earlier run writes it with --json={file}")
+  try:
+    run = json.loads(file.read_text())
+    sides = [side for results in run["rounds"] for both in results.values() for side in both.values()]
+    if sides and all(isinstance(side, dict) for side in sides):
+      return run
+  except (ValueError, TypeError, LookupError, AttributeError):
+    pass
+  raise ValueError(f"--baseline={file} is not what a run writes with --json; give such a file")
+
+
+def execute(name, side, args):
+  """Returns what a benchmark printed; RuntimeError with its last words where it failed."""
+  words = COMMANDS[name][side == "peer"].split()
+  environment = {**os.environ, **ENVIRONMENT}
+  with tempfile.TemporaryDirectory() as folder:
+    file = pathlib.Path(folder) / "figures.json"
+    if side == "peer":
+      command, cwd = [args.peer_python.absolute(), *words], PEER
+      environment["IRRA_DIR"] = str(args.peer.absolute())
+    else:
+      words = [word.replace("FILE", str(file)) for word in words]
+      command, cwd = [sys.executable, "-m", f"benchmarks.{words[0]}", *words[1:]], ROOT
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
+    if done.returncode:
+      reason = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+      raise RuntimeError(f"failed with status {done.returncode}: {reason}")
+    return json.loads(file.read_text() if file.exists() else done.stdout.splitlines()[-1])
+
+
+def sides_of(name, args):
+  """Returns which sides of a benchmark are run, the reference's first."""
+  return ["peer", "ours"] if args.peer and COMMANDS[name][1] else ["ours"]
+
+
+def measure(args):
+  """Yields a round's results as soon as it is done."""
+  for turn in range(args.rounds):
+    results = {}
+    for name in args.only:
+      results[name] = {}
+      # Who comes first changes from round to round.
+      for side in sides_of(name, args)[:: -1 if turn % 2 else 1]:
+        print(f"round {turn + 1} of {args.rounds}, {name}, {side} ...", end="", file=sys.stderr, flush=True)
+        began = time.monotonic()
+        try:
+          results[name][side] = execute(name, side, args)
+          print(f" {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+        except RuntimeError as error:
+          print(f" {error}", file=sys.stderr, flush=True)
+    yield results
+
+
+def machine(args):
+  """Returns what the figures were measured on."""
+  cpu = platform.processor()
+  if os.path.exists("/proc/cpuinfo"):
+    lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+    cpu = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), cpu)
+  versions = {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in LIBRARIES}}
+  if args.peer:
+    ask = [args.peer_python, "-c", "import torch; print(torch.__version__)"]
+    versions["torch"] = subprocess.run(ask, capture_output=True, text=True).stdout.strip()
+  return {"cores": len(os.sched_getaffinity(0)), "cpu": cpu, "versions": versions, "load_1min": os.getloadavg()[0]}
+
+
+def main(arguments=None):
+  """Runs what the arguments ask for and returns the exit status: 1 if a benchmark failed, 2 for bad input."""
+  try:
+    args = parse(arguments)
+  except (ValueError, FileNotFoundError) as error:
+    print(f"error: {error}", file=sys.stderr)
+    return 2
+  run = {"machine": machine(args), "rounds": []}
+  for results in measure(args):
+    run["rounds"].append(results)
+    if args.json:
+      args.json.write_text(json.dumps(run, indent=2) + "\n")
+  print(figures.table(run))
+  on = run["machine"]
+  versions = ", ".join(f"{name} {version}" for name, version in on["versions"].items())
+  print(f"{on['cores']} cores of {on['cpu']}, load {on['load_1min']:.1f}; {versions}")
+  if args.baseline:
+    by = "by the best matrix rate" if figures.is_scaled(run, args.baseline) else "not scaled, as a round has no step"
+    print(
+      f"since the baseline, {by}:", *(figures.moved(run, args.baseline) or ["nothing moved beyond noise"]), sep="\n"
+    )
+  complete = all(len(both) == len(sides_of(name, args)) for results in run["rounds"] for name, both in results.items())
+  return 0 if complete else 1
+
+
+if __name__ == "__main__":
+  sys.exit(main())

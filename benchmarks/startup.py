@@ -1,0 +1,111 @@
+"""Seconds until a command is at work, training stage 1 or evaluating: ViT-B/16 at 384x128 in batches of 8, on the CPU.
+
+  python -m benchmarks.startup
+
+Counted is from the start of the process until its terminal shows the bar's first advance; then it is ended. For
+`tireid_jax.main` that is the first step's dispatch, before its losses are there; for `tireid_jax.evaluate` it is the
+first batch of images, encoded. Imports, checks, reading a file of random weights, opening the prepared data (64 drawn
+photographs) and compiling are all in it.
+
+Cold starts with an empty folder for JAX's cache of compiled programs, warm is the same command once more, with what
+the first one left there; JAX_COMPILATION_CACHE_DIR names the folder, since the commands set none by themselves. Files
+are in the page cache both times. Prints a line of JSON.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import pty
+import re
+import select
+import subprocess
+import sys
+import tempfile
+import termios
+import time
+
+from benchmarks import loader, measuring, weights
+from tireid_jax.data import prepare
+
+ROOT = pathlib.Path(__file__).parents[1]
+VARIANT = "ViT-B/16"
+NUM_IMAGES = 64
+# Of so many images in a row each: four of an identity.
+SPLITS = ("train", "train", "val", "test")
+BATCH_SIZE = 8
+# A command that has not begun its work by then never will.
+PATIENCE_S = 600
+SIGNS = {"main": rb"stage 1:[^\r\n]*\| [1-9]\d*/\d", "evaluate": rb"encoding images:[^\r\n]*\| [1-9]\d*/\d"}
+
+
+def write_data(folder):
+  """Writes a prepared CUHK-PEDES of drawn photographs to `folder`/data."""
+  loader.make_raw(folder / "raw", NUM_IMAGES)
+  annotations = folder / "raw" / "CUHK-PEDES" / "reid_raw.json"
+  entries = json.loads(annotations.read_text())
+  for row, entry in enumerate(entries):
+    entry["split"] = SPLITS[row * len(SPLITS) // len(entries)]
+  annotations.write_text(json.dumps(entries))
+  prepare.prepare("cuhk_pedes", folder / "raw", folder / "data", loader.SIZE, show_progress=False)
+
+
+def commands(folder):
+  """Returns {module: its flags}; `main` lacks its workdir."""
+  common = ["--config=configs/cuhk.py", f"--config.data_dir={folder}/data", f"--config.pretrained={folder}/weights"]
+  return {
+    "main": [*common, "--stage=1", f"--config.stage1.batch_size={BATCH_SIZE}"],
+    "evaluate": [*common, "--stage=pretrained", "--split=test", f"--config.evaluation.batch_size={BATCH_SIZE}"],
+  }
+
+
+def seconds_to_sign(module, arguments, cache):
+  """Returns the seconds from a command's start until its terminal shows the sign of it being at work; ends it then."""
+  environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(cache)}
+  screen, terminal = pty.openpty()
+  termios.tcsetwinsize(terminal, (24, 120))
+  began = time.monotonic()
+  process = subprocess.Popen(
+    [sys.executable, "-m", f"tireid_jax.{module}", *arguments],
+    cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=terminal, stderr=terminal,
+  )  # fmt: skip
+  os.close(terminal)
+  try:
+    shown = b""
+    while not re.search(SIGNS[module], shown):
+      if not select.select([screen], [], [], max(0, began + PATIENCE_S - time.monotonic()))[0]:
+        raise RuntimeError(f"{module} was not at work after {PATIENCE_S} s; its terminal: {_end(shown)}")
+      try:
+        shown += os.read(screen, 2**16)
+      except OSError as error:  # as Linux says that nobody holds the terminal any more
+        raise RuntimeError(f"{module} ended before it was at work; its terminal: {_end(shown)}") from error
+    return time.monotonic() - began
+  finally:
+    process.kill()
+    process.wait()
+    os.close(screen)
+
+
+def _end(shown):
+  return shown[-2000:].decode(errors="replace").strip()
+
+
+def main():
+  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser.parse_args()
+  seconds = {}
+  with tempfile.TemporaryDirectory() as temporary:
+    folder = pathlib.Path(temporary)
+    (folder / "weights").mkdir()
+    weights.write_weights(folder / "weights", VARIANT)
+    write_data(folder)
+    for module, flags in commands(folder).items():
+      name = "start" if module == "main" else module
+      for state in ("cold", "warm"):
+        workdir = [f"--workdir={folder}/{state}"] if module == "main" else []
+        seconds[f"{name}_{state}_s"] = round(seconds_to_sign(module, flags + workdir, folder / f"{module}_cache"), 2)
+  measuring.emit(bench="startup", system="tireid_jax", **seconds)
+
+
+if __name__ == "__main__":
+  main()

@@ -1,0 +1,140 @@
+"""Seconds and memory of a training step: ViT-B/16 at 384x128 in float32, on the CPU.
+
+  python -m benchmarks.step --stage=2 --batch_size=8
+
+Counted is the project's own compiled step, augmentation included, from a batch in memory until its losses are there;
+the first steps are left out. The peak of memory is the process', imports and compiling included. The matrix rate is
+the FLOPs of the step's matrix products, as traced, over its seconds; beside it stands the best rate that a single
+product of the model's shapes reaches in the same process.
+
+The model's prompts are those of the reference's script: none in stage 2, 8 in each encoder's first block in stage 1,
+where captions give up 8 of their 77 places. Prints a line of JSON.
+"""
+
+import argparse
+import itertools
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks import measuring
+from configs import cuhk
+from tireid_jax import sharding, stages, start
+from tireid_jax.models.variants import VARIANTS
+from tireid_jax.plan import costs, hlo
+from tireid_jax.program import Program
+
+VARIANT = VARIANTS["ViT-B/16"]
+NUM_IDENTITIES = 11_003  # of CUHK-PEDES' training split
+STEPS_PER_EPOCH = 1_000
+NUM_PROMPTS = 8
+WARM_UP = 3
+
+
+def parse():
+  """Returns the arguments."""
+  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser.add_argument("--stage", type=int, default=2)
+  parser.add_argument("--batch_size", type=int, default=8, help="captions, each with its image")
+  parser.add_argument("--captions_per_image", type=int, default=1, help="more: grouped images, encoded once")
+  parser.add_argument("--caption_length", type=int, default=0, help="tokens; 0 for what fills 77 places with prompts")
+  parser.add_argument("--prompt_length", type=int, default=-1, help="prompts a block; -1 for the reference script's")
+  parser.add_argument("--prompt_depth", type=int, default=1, help="blocks with prompts")
+  parser.add_argument("--losses", default="sdm,identity", help="of equal weight; the frozen head has no identity loss")
+  parser.add_argument("--scan_blocks", default="auto")
+  parser.add_argument("--remat", default="none")
+  parser.add_argument("--steps", type=int, default=5)
+  return parser.parse_args()
+
+
+def configured(args):
+  """Returns (config, Stage)."""
+  config = cuhk.get_config()
+  length = args.prompt_length if args.prompt_length >= 0 else NUM_PROMPTS * (args.stage == 1)
+  config.prompts.update(image_length=length, text_length=length, depth=args.prompt_depth)
+  if args.scan_blocks != "auto":
+    config.model.scan_blocks = args.scan_blocks == "True"
+  config.model.remat = args.remat
+  fields = config[f"stage{args.stage}"]
+  fields.batch_size = args.batch_size
+  losses = args.losses.split(",") if args.stage == 2 else ["sdm"]
+  fields.losses.update({name: float(name in losses) for name in fields.losses})
+  if args.captions_per_image > 1:
+    fields.sampler.update(kind="images", captions_per_image=args.captions_per_image)
+  return config, stages.from_config(config, args.stage)
+
+
+def draw_batch(args, config):
+  """Returns a batch as the pipeline's: captions of realistic length, all of them padded to one."""
+  draw = np.random.default_rng(0)
+  length = args.caption_length or VARIANT.text_length - (config.prompts.text_length if args.stage == 1 else 0)
+  tokens = draw.integers(1, VARIANT.end_token - 1, (args.batch_size, length), np.int32)
+  ends = draw.integers(min(26, length - 1), length, (args.batch_size, 1))
+  places = np.arange(length)
+  tokens[places == ends] = VARIANT.end_token
+  tokens[places > ends] = 0
+  num_images = args.batch_size // args.captions_per_image
+  return {
+    "images": draw.integers(0, 256, (num_images, *config.data.image_size, 3), np.uint8),
+    "tokens": tokens,
+    "person_id": draw.integers(0, NUM_IDENTITIES, num_images, np.int32).repeat(args.captions_per_image),
+  }
+
+
+def best_rate(batch_size):
+  """Returns the highest FLOP/s of a single matrix product of the model's shapes, forward or backward."""
+  best = 0.0
+  for tower, length in ((VARIANT.image, 193), (VARIANT.text, VARIANT.text_length)):
+    sizes = {batch_size * length, tower.width, tower.mlp_width}
+    for rows, depth, columns in itertools.permutations(sizes, 3):
+      left, right = jnp.ones((rows, depth)), jnp.ones((depth, columns))
+      product = jax.jit(jnp.matmul)
+      jax.block_until_ready(product(left, right))
+      seconds = []
+      for _ in range(5):
+        began = time.perf_counter()
+        jax.block_until_ready(product(left, right))
+        seconds.append(time.perf_counter() - began)
+      best = max(best, 2 * rows * depth * columns / min(seconds))
+  return best
+
+
+def main():
+  args = parse()
+  measuring.forget_peak()
+  config, stage = configured(args)
+  mesh = sharding.make_mesh(**config.mesh)
+  program = Program(
+    config, stage, VARIANT, mesh, num_identities=NUM_IDENTITIES, steps_per_epoch=STEPS_PER_EPOCH
+  )  # fmt: skip
+  draw = jax.jit(lambda: start.draw_variables(program.model, program.key, program.num_identities))
+  state = program.first_state(draw())
+  batch = sharding.put_batch(mesh, draw_batch(args, config))
+  began = time.perf_counter()
+  lowered = program.step().lower(program.shapes, batch)
+  flops = costs.matrix_flops(hlo.Module(lowered.as_text(dialect="hlo")))
+  step = lowered.compile()
+  compile_seconds = time.perf_counter() - began
+  seconds = []
+  for _ in range(WARM_UP + args.steps):
+    began = time.perf_counter()
+    state, metrics = step(state, batch)
+    jax.block_until_ready(metrics)
+    seconds.append(time.perf_counter() - began)
+  jax.block_until_ready(state)
+  whole = measuring.spread(seconds[WARM_UP:])
+  peak = measuring.memory_mib("VmHWM")
+  rate, best = flops / whole["median_s"], best_rate(args.batch_size)
+  measuring.emit(
+    bench="step", system="tireid_jax", **vars(args), **whole,
+    examples_per_s=args.batch_size / whole["median_s"], peak_rss_mib=round(peak),
+    temporaries_mib=round(step.memory_analysis().temp_size_in_bytes / 2**20), compile_s=round(compile_seconds, 1),
+    gflop=round(flops / 1e9), gflop_per_s=round(rate / 1e9, 1), best_gflop_per_s=round(best / 1e9, 1),
+    share_of_best=round(rate / best, 3), loss=float(metrics["loss/total"]),
+  )  # fmt: skip
+
+
+if __name__ == "__main__":
+  main()
