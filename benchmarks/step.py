@@ -44,7 +44,7 @@ def parse():
   parser.add_argument("--prompt_depth", type=int, default=1, help="blocks with prompts")
   parser.add_argument("--losses", default="sdm,identity", help="of equal weight; the frozen head has no identity loss")
   parser.add_argument("--scan_blocks", default="auto")
-  parser.add_argument("--remat", default="none")
+  parser.add_argument("--remat", default="auto")
   parser.add_argument("--steps", type=int, default=5)
   return parser.parse_args()
 

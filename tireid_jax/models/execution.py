@@ -41,7 +41,7 @@ class Execution:
     scan_blocks: run the blocks as one compiled loop (small program, least memory on CPU) or unrolled.
     remat: what is computed again in the backward pass: "none", "dots" (all but matrix products and what attention
       found) or "full".
-    attention: what `jax.nn.dot_product_attention` uses: "xla", or "cudnn" on NVIDIA GPUs.
+    attention: "xla", which is our own of attention.py, or "cudnn", JAX's on NVIDIA GPUs.
     place: (activations, kind) -> the same array, put where its kind belongs on a mesh. The kinds are "rows": [B, ...]
       inputs, embeddings, what goes from block to block; "lookup": tokens [B, L] for which the token table is read; and
       "looked_up": what was read, [B, L, D].

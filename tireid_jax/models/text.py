@@ -43,9 +43,8 @@ class TextEncoder(nn.Module):
       self.vocabulary_size,
       self.tower.width,
       embedding_init=nn.initializers.normal(0.02),
-      dtype=dtype,
       name="token_embedding",
-    )(place(tokens, "lookup"))
+    )(place(tokens, "lookup")).astype(dtype)  # the rows that were read, not the whole table
     positions = self.param("position_embedding", nn.initializers.normal(0.01), (self.text_length, self.tower.width))
     x = place(place(x, "looked_up"), "rows") + positions[: tokens.shape[1]].astype(dtype)  # [B, L, D]
     end = jnp.argmax(tokens == self.end_token, axis=1)  # [B], the first one

@@ -72,9 +72,12 @@ class Block(nn.Module):
 
 def _place_prompts(x, tokens, is_prompted):
   """Returns x with its places 1..P replaced by `tokens`, or as it came beyond the prompts' depth."""
-  num_prompts = tokens.shape[1]
-  placed = jnp.where(is_prompted, tokens.astype(x.dtype), x[:, 1 : 1 + num_prompts])
-  return jnp.concatenate([x[:, :1], placed, x[:, 1 + num_prompts :]], axis=1)
+  length, num_prompts = x.shape[1], tokens.shape[1]
+  place = jnp.arange(length)[:, None]
+  is_prompt = is_prompted & (place >= 1) & (place <= num_prompts)  # [L, 1]
+  # Chosen between, not cut and joined: on a TPU, parts that start at odd places are copied.
+  placed = jnp.pad(tokens.astype(x.dtype), [(0, 0), (1, length - 1 - num_prompts), (0, 0)])
+  return jnp.where(is_prompt, placed, x)
 
 
 class Transformer(nn.Module):

@@ -1,0 +1,89 @@
+"""Whether the device waits for the host: shares of a real training run's time, read off a trace.
+
+  python -m benchmarks.overlap
+
+Traced is `train.run` on the CPU: the tiny model, 1,000 drawn photographs read from their records in batches of 32, and
+logged as a user's run is. Counted is the last epoch, from the begin of its first step's program to the end of its last
+one's, without the saves at both ends; idle is what lies between programs. On a CPU host and device share the cores, so
+that reading and logging can slow a step; what is shown is that no step waits for them. Prints a line of JSON.
+"""
+
+import argparse
+import json
+import pathlib
+import tempfile
+
+import jax
+import numpy as np
+
+from benchmarks import loader, measuring
+from configs import cuhk
+from tireid_jax import train
+from tireid_jax.data import prepare, prepared
+
+NUM_IMAGES, NUM_TEST_IMAGES = 1_000, 40
+SIZE = (96, 48)
+NUM_EPOCHS = 4
+# Of the trace's events, the one that spans a program's run.
+PROGRAM = "ThunkExecutor::Execute (wait for completion)"
+
+
+def write_data(folder):
+  """Writes a prepared CUHK-PEDES of drawn photographs to `folder`/data, a few of them for the test."""
+  loader.make_raw(folder / "raw", NUM_IMAGES)
+  annotations = folder / "raw" / "CUHK-PEDES" / "reid_raw.json"
+  entries = json.loads(annotations.read_text())
+  for entry in entries[-NUM_TEST_IMAGES:]:
+    entry["split"] = "test"
+  annotations.write_text(json.dumps(entries))
+  prepare.prepare("cuhk_pedes", folder / "raw", folder / "data", SIZE, show_progress=False)
+
+
+def configured(folder):
+  """Returns a config whose run is as short as can be and waits for nothing but its steps."""
+  config = cuhk.get_config()
+  config.data_dir, config.data.image_size = str(folder / "data"), SIZE
+  config.model.variant, config.select_on = "tiny", "last"
+  config.prompts.depth = 2
+  config.stage2.update(init_from="random", epochs=NUM_EPOCHS, batch_size=32)
+  return config
+
+
+def spans(trace):
+  """Returns f64[N, 2], ascending: begin and end of each program's run in a trace's folder, ns."""
+  (file,) = trace.rglob("*.xplane.pb")
+  events = [
+    (event.start_ns, event.start_ns + event.duration_ns)
+    for plane in jax.profiler.ProfileData.from_file(str(file)).planes
+    for line in plane.lines
+    for event in line.events
+    if event.name == PROGRAM
+  ]
+  return np.array(sorted(events))
+
+
+def main():
+  argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+  with tempfile.TemporaryDirectory() as temporary:
+    folder = pathlib.Path(temporary)
+    write_data(folder)
+    prepared.IN_MEMORY_BYTES = 0
+    options = jax.profiler.ProfileOptions()
+    options.python_tracer_level = 0  # which would slow the host itself
+    with jax.profiler.trace(folder / "trace", profiler_options=options):
+      result = train.run(configured(folder), (2,), folder / "run")[2]
+    found = spans(folder / "trace")
+  steps = found[np.argsort(found[:, 1] - found[:, 0])[-result["steps"] :]]  # the longest programs by far
+  steps = steps[np.argsort(steps[:, 0])][-len(steps) // NUM_EPOCHS :]
+  within = found[(found[:, 0] >= steps[0, 0]) & (found[:, 1] <= steps[-1, 1])]
+  span, busy = steps[-1, 1] - steps[0, 0], (within[:, 1] - within[:, 0]).sum()
+  gaps = steps[1:, 0] - steps[:-1, 1]
+  measuring.emit(
+    bench="overlap", system="tireid_jax", steps=len(steps), step_ms=round(span / len(steps) / 1e6, 2),
+    idle_share=round(1 - busy / span, 4), longest_gap_ms=round(gaps.max() / 1e6, 3),
+    median_gap_ms=round(float(np.median(gaps)) / 1e6, 3),
+  )  # fmt: skip
+
+
+if __name__ == "__main__":
+  main()
