@@ -34,7 +34,8 @@ class Execution:
     dtype: type of the encoders' arithmetic. Weights, LayerNorm and the returned embeddings are float32.
     scan_blocks: run the blocks as one compiled loop (small program, least memory on CPU) or unrolled.
     remat: what is computed again in the backward pass: "none", "dots" (all but matrix products) or "full".
-    attention: what `jax.nn.dot_product_attention` uses: "xla", or "cudnn" on NVIDIA GPUs.
+    attention: "xla", or "cudnn" on NVIDIA GPUs, of `jax.nn.dot_product_attention`; "xla" in bfloat16 is our own, in
+      `attention.py`.
     place: (activations, kind) -> the same array, put where its kind belongs on a mesh. The kinds are "rows": [B, ...]
       inputs, embeddings, what goes from block to block; "lookup": tokens [B, L] for which the token table is read; and
       "looked_up": what was read, [B, L, D].

@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from tireid_jax.models.attention import attend
 from tireid_jax.models.execution import REMAT_POLICIES, Execution
 from tireid_jax.models.norm import LayerNorm
 from tireid_jax.models.variants import Tower
@@ -30,9 +31,12 @@ class Attention(nn.Module):
     query, key, value = (
       nn.Dense(width, dtype=dtype, name=name)(x).reshape(heads) for name in ("query", "key", "value")
     )  # [B, L, H, K] each
-    mixed = jax.nn.dot_product_attention(
-      query, key, value, is_causal=self.is_causal, implementation=self.execution.attention
-    )
+    if self.execution.attention == "xla" and dtype == jnp.bfloat16:
+      mixed = attend(query, key, value, self.is_causal)
+    else:
+      mixed = jax.nn.dot_product_attention(
+        query, key, value, is_causal=self.is_causal, implementation=self.execution.attention
+      )
     return nn.Dense(width, dtype=dtype, name="out")(mixed.reshape(x.shape))
 
 
