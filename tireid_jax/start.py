@@ -272,6 +272,7 @@ def load_stage(run_folder, stage, *, config=None):
     raise FileNotFoundError(f"{folder} holds no checkpoint; run --stage={stage} in this workdir first")
   variables, metadata = checkpoint.restore_variables(folder, step, mesh)
   config = config_lib.from_json(metadata["config"])
+  config.model.attention = "auto"
   settings = stages.from_config(config, int(stage))
   variant = variants.from_json(metadata["variant"])
   model = build_model(config, variant, use_prompts=settings.use_prompts, precision=settings.precision)
