@@ -96,6 +96,7 @@ FIGURES = (
   Figure("stage 1 at work, warm, s", "startup", "start_warm_s", kind="seconds", target="< 10"),
   Figure("evaluation at work, cold, s", "startup", "evaluate_cold_s", kind="seconds"),
   Figure("evaluation at work, warm, s", "startup", "evaluate_warm_s", kind="seconds", target="< 5"),
+  Figure("training run, share of time between programs", "overlap", "idle_share", kind="memory"),
   Figure("reading, images/s", "loader", "read_images_per_s", reference="train_images_per_s", target="10"),
   Figure("reading and augmentation, images/s", "loader", "augment_images_per_s", reference="train_images_per_s",
          target="4"),

@@ -37,6 +37,7 @@ COMMANDS = {
   "metrics_cuhk": ("metrics --split=cuhk", "metrics.py --split cuhk --repeat 3"),
   "metrics_icfg": ("metrics --split=icfg --repeat=1", "metrics.py --split icfg"),
   "startup": ("startup", ""),
+  "overlap": ("overlap", ""),
   "loader": ("loader --rounds=1 --json=FILE", ""),
 }
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy")
