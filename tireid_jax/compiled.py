@@ -16,7 +16,7 @@ def keep(folder=None):
       is used, and with JAX_ENABLE_COMPILATION_CACHE=0 none.
   """
   if folder is None:
-    if jax.config.jax_compilation_cache_dir is not None:
+    if jax.config.values["jax_compilation_cache_dir"] is not None:
       return
     folder = _users_folder()
   jax.config.update("jax_compilation_cache_dir", str(folder.absolute()))

@@ -178,9 +178,9 @@ def _positive_ranks(row, positives):
   """Returns the ranks, from 1, of the gallery indices `positives` in a row of similarities."""
   if len(positives) > MANY_POSITIVES:
     by_rank = np.argsort(-row, kind="stable")
-    ranks = np.empty(len(row), np.int64)
-    ranks[by_rank] = np.arange(1, len(row) + 1)
-    return ranks[positives]
+    all_ranks = np.empty(len(row), np.int64)
+    all_ranks[by_rank] = np.arange(1, len(row) + 1)
+    return all_ranks[positives]
   before = np.empty(len(row), bool)
   ranks = []
   for index, value in zip(positives.tolist(), row[positives].tolist(), strict=True):
