@@ -12,7 +12,7 @@ from tireid_jax.log import read_metrics
 
 # A test ends here where a run hangs; what may take long is compiling on a busy machine.
 TIMEOUT_S = 600
-# Of a process with virtual devices. By itself XLA ends it when one device waits for another for 40 s, which a machine
+# Of a process with virtual devices. By itself XLA ends it when one device waits a minute for another, which a machine
 # that stood still for a while brings about by itself, and gives it no more threads than devices.
 PATIENCE = f"--xla_cpu_collective_call_terminate_timeout_seconds={TIMEOUT_S}"
 THREADS = {"NPROC": "32"}
