@@ -7,9 +7,8 @@ Counted is from the start of the process until its terminal shows the bar's firs
 first batch of images, encoded. Imports, checks, reading a file of random weights, opening the prepared data (64 drawn
 photographs) and compiling are all in it.
 
-Cold starts with an empty folder for JAX's cache of compiled programs, warm is the same command once more, with what
-the first one left there; JAX_COMPILATION_CACHE_DIR names the folder, since the commands set none by themselves. Files
-are in the page cache both times. Prints a line of JSON.
+Cold starts with an empty folder of compiled programs, warm is the same command once more, with what the first one left
+where the commands keep them by themselves. Files are in the page cache both times. Prints a line of JSON.
 """
 
 import argparse
@@ -61,7 +60,8 @@ def commands(folder):
 
 def seconds_to_sign(module, arguments, cache):
   """Returns the seconds from a command's start until its terminal shows the sign of it being at work; ends it then."""
-  environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(cache)}
+  environment = {**os.environ, "XDG_CACHE_HOME": str(cache)}
+  environment.pop("JAX_COMPILATION_CACHE_DIR", None)
   screen, terminal = pty.openpty()
   termios.tcsetwinsize(terminal, (24, 120))
   began = time.monotonic()

@@ -44,7 +44,7 @@ def parse():
   parser.add_argument("--prompt_length", type=int, default=-1, help="prompts a block; -1 for the reference script's")
   parser.add_argument("--prompt_depth", type=int, default=1, help="blocks with prompts")
   parser.add_argument("--losses", default="sdm,identity", help="of equal weight; the frozen head has no identity loss")
-  parser.add_argument("--scan_blocks", default="auto")
+  parser.add_argument("--blocks", default="auto")
   parser.add_argument("--remat", default="auto")
   parser.add_argument("--steps", type=int, default=5)
   return parser.parse_args()
@@ -55,9 +55,7 @@ def configured(args):
   config = cuhk.get_config()
   length = args.prompt_length if args.prompt_length >= 0 else NUM_PROMPTS * (args.stage == 1)
   config.prompts.update(image_length=length, text_length=length, depth=args.prompt_depth)
-  if args.scan_blocks != "auto":
-    config.model.scan_blocks = args.scan_blocks == "True"
-  config.model.remat = args.remat
+  config.model.update(blocks=args.blocks, remat=args.remat)
   fields = config[f"stage{args.stage}"]
   fields.batch_size = args.batch_size
   losses = args.losses.split(",") if args.stage == 2 else ["sdm"]
