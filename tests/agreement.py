@@ -17,13 +17,13 @@ from tireid_jax.models.variants import Tower, Variant
 from tireid_jax.program import Program
 
 VARIANT = Variant(
-  Tower(64, 2, 2), Tower(32, 2, 2), patch_size=8, embedding_size=16, native_image_size=(32, 16), vocabulary_size=64,
+  Tower(64, 3, 2), Tower(32, 3, 2), patch_size=8, embedding_size=16, native_image_size=(32, 16), vocabulary_size=64,
   text_length=12, end_token=63,
 )  # fmt: skip
 SIZE = (32, 16)
 NUM_IDENTITIES = 24
 # No other size, so that the logits show in a program by their shape.
-BATCH_SIZE = 48
+BATCH_SIZE = 80
 NUM_STEPS = 20
 
 # How long one process waits for another that compiles on a busy machine.

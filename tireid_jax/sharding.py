@@ -11,14 +11,14 @@ AXES = ("data", "fsdp", "model")
 
 # Weights. End of a leaf's path: mesh axis of each dimension. The first that matches holds; what matches none is whole
 # on each device. The moments of the optimiser have the paths of their weights at the end of their own, so they follow.
-# Stacked blocks have the block first.
+# Stacked blocks have the block first, before what is said here of one.
 RULES = (
-  (r"blocks/attn/(query|key|value)/kernel", (None, "fsdp", "model")),
-  (r"blocks/attn/(query|key|value)/bias", (None, "model")),
-  (r"blocks/attn/out/kernel", (None, "model", "fsdp")),
-  (r"blocks/fc/kernel", (None, "fsdp", "model")),
-  (r"blocks/fc/bias", (None, "model")),
-  (r"blocks/proj/kernel", (None, "model", "fsdp")),
+  (r"block/attn/(query|key|value)/kernel", ("fsdp", "model")),
+  (r"block/attn/(query|key|value)/bias", ("model",)),
+  (r"block/attn/out/kernel", ("model", "fsdp")),
+  (r"block/fc/kernel", ("fsdp", "model")),
+  (r"block/fc/bias", ("model",)),
+  (r"block/proj/kernel", ("model", "fsdp")),
   (r"token_embedding/embedding", (None, "fsdp")),
   (r"patch_embedding/kernel", (None, "fsdp")),
   (r"projection/kernel", ("fsdp", None)),
@@ -64,12 +64,16 @@ def tree_shardings(mesh, tree):
 
   def leaf_sharding(path, leaf):
     name = jax.tree_util.keystr(path, simple=True, separator="/")
-    for pattern, axes in RULES:
-      if re.search(f"{pattern}$", name) and len(axes) == len(leaf.shape):
-        return _fitting(mesh, axes, leaf.shape)
-    return replicated(mesh)
+    is_stacked = "blocks/" in name
+    axes = (None,) * is_stacked + _axes(name.replace("blocks/", "block/"))
+    return _fitting(mesh, axes, leaf.shape) if len(axes) == len(leaf.shape) else replicated(mesh)
 
   return jax.tree_util.tree_map_with_path(leaf_sharding, tree)
+
+
+def _axes(path):
+  """Returns the axes of the first of `RULES` that matches, none where none does."""
+  return next((axes for rule, axes in RULES if re.search(f"{rule}$", path)), ())
 
 
 def _fitting(mesh, axes, shape):
@@ -116,7 +120,7 @@ def gather_weights(mesh):
     return None
 
   def gather(path, weight, dtype):
-    axes = next((axes[1:] for rule, axes in RULES if re.search(f"{rule}$", f"blocks/{path}")), ())
+    axes = _axes(f"block/{path}")
     if "fsdp" not in axes:
       return weight
     kept = _fitting(mesh, axes, weight.shape)

@@ -1,5 +1,6 @@
 """Every published form of the weights that `trees` makes, made without torch, and what our params are of them."""
 
+import jax
 import numpy as np
 from flax.serialization import msgpack_serialize
 from safetensors.numpy import save_file
@@ -109,16 +110,20 @@ def own_params(tensors, variant):
   def norm(name):
     return {"scale": float32[f"{name}.weight"], "bias": float32[f"{name}.bias"]}
 
-  def blocks(tower, sizes):
-    def stack(part, kind):
-      layers = [float32[f"{tower}.encoder.layers.{block}.{part}.{kind}"] for block in range(sizes.num_blocks)]
-      return np.stack([values.T for values in layers])
+  def transformer(tower, sizes):
+    *stacked, last_block = (block(tower, number) for number in range(sizes.num_blocks))
+    blocks = {"blocks": jax.tree.map(lambda *parts: np.stack(parts), *stacked)} if stacked else {}
+    return {**blocks, "last_block": last_block}
+
+  def block(tower, number):
+    def weight(part, kind):
+      return float32[f"{tower}.encoder.layers.{number}.{part}.{kind}"].T
 
     def linear(part):
-      return {"kernel": stack(part, "weight"), "bias": stack(part, "bias")}
+      return {"kernel": weight(part, "weight"), "bias": weight(part, "bias")}
 
     def norms(part):
-      return {"scale": stack(part, "weight"), "bias": stack(part, "bias")}
+      return {"scale": weight(part, "weight"), "bias": weight(part, "bias")}
 
     attention = {"query": "q_proj", "key": "k_proj", "value": "v_proj", "out": "out_proj"}
     return {
@@ -136,14 +141,14 @@ def own_params(tensors, variant):
       "patch_embedding": {"kernel": np.stack([patch.transpose(1, 2, 0).ravel() for patch in patches], axis=1)},
       "position_embedding": float32["vision_model.embeddings.position_embedding.weight"],
       "ln_pre": norm("vision_model.pre_layrnorm"),
-      "transformer": {"blocks": blocks("vision_model", variant.image)},
+      "transformer": transformer("vision_model", variant.image),
       "ln_post": norm("vision_model.post_layernorm"),
       "projection": {"kernel": float32["visual_projection.weight"].T},
     },
     "text_encoder": {
       "token_embedding": {"embedding": float32["text_model.embeddings.token_embedding.weight"]},
       "position_embedding": float32["text_model.embeddings.position_embedding.weight"],
-      "transformer": {"blocks": blocks("text_model", variant.text)},
+      "transformer": transformer("text_model", variant.text),
       "ln_final": norm("text_model.final_layer_norm"),
       "projection": {"kernel": float32["text_projection.weight"].T},
     },

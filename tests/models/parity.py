@@ -22,7 +22,9 @@ BROKEN = 10 * BOUND
 # Of compute in bfloat16, which rounds to 1/256. Measured over seeds: 0.013 at tiny sizes, 0.016 in ViT-B/16.
 BFLOAT16_BOUND = 0.03
 
-OUTPUTS = ("image_blocks", "text_blocks", "image", "text")
+# Hidden states after each block but the last, those of the last at the place that the encoder reads, and embeddings.
+OUTPUTS = ("image_blocks", "image_last", "image", "text_blocks", "text_last", "text")
+IMAGES = frozenset({"image_blocks", "image_last", "image"})
 
 # Models whose outputs by transformers are stored in tests/testdata/parity, for each of STORED_SEEDS.
 STORED = {
@@ -104,7 +106,7 @@ def _call(next_fun, args, kwargs, context):
 
 
 def outputs(model, variables, images, tokens, interceptor=_call):
-  """Returns {name of OUTPUTS: array}: hidden states f[blocks, B, L, D] after each block, embeddings f32[B, E].
+  """Returns {name of OUTPUTS: array}: hidden states f[blocks - 1, B, L, D] and f[B, D], embeddings f32[B, E].
 
   Args:
     model, variables: as `pretrained.load` returns them.
@@ -123,8 +125,10 @@ def _all_outputs(model, variables, images, tokens, interceptor):
         variables, given, method=f"encode_{name}", mutable=["intermediates"],
         capture_intermediates=lambda module, method: isinstance(module, Block) and method == "__call__",
       )  # fmt: skip
-      captured = state["intermediates"][f"{name}_encoder"]["transformer"]["blocks"]["__call__"]
-      found[f"{name}_blocks"], _ = captured[0]
+      captured = state["intermediates"][f"{name}_encoder"]["transformer"]
+      found[f"{name}_blocks"], _ = captured["blocks"]["__call__"][0]
+      last, _ = captured["last_block"]["__call__"][0]
+      found[f"{name}_last"] = last[:, 0]
   return found
 
 
@@ -221,15 +225,16 @@ def _leave_ln_pre_out(next_fun, args, kwargs, context):
 
 
 def _pool_at_the_last_position(next_fun, args, kwargs, context):
-  """Puts the last position's output everywhere, so that wherever the encoder looks, it sees that one."""
-  x = next_fun(*args, **kwargs)
-  return jnp.broadcast_to(x[:, -1:], x.shape) if context.module.path == ("text_encoder", "transformer") else x
+  if context.module.path != ("text_encoder", "transformer"):
+    return next_fun(*args, **kwargs)
+  x, place, *rest = args
+  return next_fun(x, jnp.full_like(place, x.shape[1] - 1), *rest, **kwargs)
 
 
 MISTAKES = {
   "swapped K and V": Mistake(frozenset(OUTPUTS), params=_swap_key_and_value),
   "the other activation": Mistake(frozenset(OUTPUTS), model=_other_activation),
   "another eps": Mistake(frozenset(OUTPUTS), model=_another_eps),
-  "no ln_pre": Mistake(frozenset({"image_blocks", "image"}), interceptor=_leave_ln_pre_out),
-  "pooling at the last position": Mistake(frozenset({"text"}), interceptor=_pool_at_the_last_position),
+  "no ln_pre": Mistake(IMAGES, interceptor=_leave_ln_pre_out),
+  "pooling at the last position": Mistake(frozenset({"text_last", "text"}), interceptor=_pool_at_the_last_position),
 }

@@ -45,9 +45,13 @@ def outputs(model, images, tokens, positions=None):
     ),
     "text": model.get_text_features(input_ids=ids, output_hidden_states=True),
   }
+  end_token = model.config.text_config.eos_token_id
+  ends = ids.argmax(-1) if end_token == 2 else (ids == end_token).int().argmax(-1)
+  places = {"image": torch.zeros(len(pixels), dtype=torch.long), "text": ends}
   arrays: dict[str, np.ndarray] = {}
   for name, tower in found.items():
     arrays[name] = tower.pooler_output.numpy()
     # The first are the embeddings that enter block 0.
-    arrays[f"{name}_blocks"] = torch.stack(tower.hidden_states[1:]).numpy()
+    arrays[f"{name}_blocks"] = torch.stack(tower.hidden_states[1:-1]).numpy()
+    arrays[f"{name}_last"] = tower.hidden_states[-1][torch.arange(len(places[name])), places[name]].numpy()
   return arrays

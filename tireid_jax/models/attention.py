@@ -20,6 +20,18 @@ def attend(query, key, value, is_causal):
   return (_wide if value.dtype == jnp.float32 else _narrow)(query, key, value, is_causal)
 
 
+def attend_from(query, key, value, place):
+  """Returns f[B, 1, H, K]: as `attend`, for a single place of each row.
+
+  Args:
+    query: f[B, 1, H, K].
+    key, value: f[B, L, H, K].
+    place: i32[B], where the query stands, which sees no later one; None where it sees all.
+  """
+  mask = None if place is None else (jnp.arange(key.shape[1]) <= place[:, None])[:, None, None]  # [B, 1, 1, L]
+  return jax.nn.dot_product_attention(query, key, value, mask=mask)
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
 def _wide(query, key, value, is_causal):
   """As `attend`, in float32; keeps nothing of the size of the scores.

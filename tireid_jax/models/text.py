@@ -53,8 +53,7 @@ class TextEncoder(nn.Module):
       room = jnp.zeros((x.shape[0], prompts.shape[2], self.tower.width), x.dtype)
       x = jnp.concatenate([x[:, :1], room, x[:, 1:]], axis=1)  # [B, L + P, D]
       end = end + prompts.shape[2]
-    x = Transformer(self.tower, True, self.activation, self.eps, self.execution, name="transformer")(x, prompts)
-    x = jnp.take_along_axis(x, end[:, None, None], axis=1)[:, 0]  # [B, D]
+    x = Transformer(self.tower, True, self.activation, self.eps, self.execution, name="transformer")(x, end, prompts)
     x = LayerNorm(self.eps, name="ln_final")(x)
     x = nn.Dense(self.embedding_size, use_bias=False, dtype=dtype, name="projection")(x)
     return place(x.astype(jnp.float32), "rows")

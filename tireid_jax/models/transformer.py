@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from tireid_jax.models.attention import attend
+from tireid_jax.models.attention import attend, attend_from
 from tireid_jax.models.execution import REMAT_POLICIES, Execution
 from tireid_jax.models.norm import LayerNorm
 from tireid_jax.models.variants import Tower
@@ -25,19 +25,28 @@ class Attention(nn.Module):
   execution: Execution
 
   @nn.compact
-  def __call__(self, x):
+  def __call__(self, x, place=None):
+    """Returns f[B, L, D], or f[B, 1, D] at one place of each row.
+
+    Args:
+      x: f[B, L, D].
+      place: int or i32[B], the place at which each row's outcome is wanted; None for all of them.
+    """
     width, dtype = x.shape[-1], self.execution.dtype
-    heads = (*x.shape[:-1], self.num_heads, width // self.num_heads)
+    sources = {"query": take_place(x, place), "key": x, "value": x}
     query, key, value = (
-      nn.Dense(width, dtype=dtype, name=name)(x).reshape(heads) for name in ("query", "key", "value")
+      nn.Dense(width, dtype=dtype, name=name)(source).reshape(*source.shape[:-1], self.num_heads, -1)
+      for name, source in sources.items()
     )  # [B, L, H, K] each
-    if self.execution.attention == "xla":
+    if place is not None:
+      mixed = attend_from(query, key, value, place if self.is_causal else None)
+    elif self.execution.attention == "xla":
       mixed = attend(query, key, value, self.is_causal)
     else:
       mixed = jax.nn.dot_product_attention(
         query, key, value, is_causal=self.is_causal, implementation=self.execution.attention
       )
-    return nn.Dense(width, dtype=dtype, name="out")(mixed.reshape(x.shape))
+    return nn.Dense(width, dtype=dtype, name="out")(mixed.reshape(*mixed.shape[:2], width))
 
 
 class Block(nn.Module):
@@ -50,24 +59,31 @@ class Block(nn.Module):
   execution: Execution
 
   @nn.compact
-  def __call__(self, x, prompt):
-    """Returns (x f[B, L, D], None), the pair that `nn.scan` wants.
+  def __call__(self, x, prompt, place=None):
+    """Returns (x f[B, L, D], None), the pair that `nn.scan` wants; f[B, 1, D] at one place of each row.
 
     Args:
       x: f[B, L, D] with the prompts' places at 1..P.
       prompt: (tokens f[B, P, D], is_prompted bool[]), or None where the encoder has no prompts.
+      place: int or i32[B], the place at which each row's outcome is wanted; None for all of them.
     """
     if prompt is not None:
       x = _place_prompts(x, *prompt)
-    dtype, place = self.execution.dtype, self.execution.place
-    x = place(x, "rows")
-    x = x + Attention(self.tower.num_heads, self.is_causal, self.execution, name="attn")(
-      LayerNorm(self.eps, name="ln_1")(x)
-    )
-    x = place(x, "rows")
+    dtype, put = self.execution.dtype, self.execution.place
+    x = put(x, "rows")
+    attention = Attention(self.tower.num_heads, self.is_causal, self.execution, name="attn")
+    x = take_place(x, place) + attention(LayerNorm(self.eps, name="ln_1")(x), place)
+    x = put(x, "rows")
     hidden = nn.Dense(self.tower.mlp_width, dtype=dtype, name="fc")(LayerNorm(self.eps, name="ln_2")(x))
     x = x + nn.Dense(x.shape[-1], dtype=dtype, name="proj")(ACTIVATIONS[self.activation](hidden))
-    return place(x, "rows"), None
+    return put(x, "rows"), None
+
+
+def take_place(x, place):
+  """Returns f[B, 1, D] of f[B, L, D]: what stands at `place`, int or i32[B], of each row; x where it is None."""
+  if place is None:
+    return x
+  return x[:, place, None] if isinstance(place, int) else jnp.take_along_axis(x, place[:, None, None], axis=1)
 
 
 def _place_prompts(x, tokens, is_prompted):
@@ -81,7 +97,11 @@ def _place_prompts(x, tokens, is_prompted):
 
 
 class Transformer(nn.Module):
-  """A stack of blocks with stacked weights, run as a loop or unrolled: the same variables and results."""
+  """A stack of blocks with stacked weights, run as a loop or unrolled: the same variables and results.
+
+  One place of each row is all that is asked for. So the last block stands apart: what it does for the other places is
+  to find their keys and values.
+  """
 
   tower: Tower
   is_causal: bool
@@ -90,17 +110,19 @@ class Transformer(nn.Module):
   execution: Execution
 
   @nn.compact
-  def __call__(self, x, prompts=None):
-    """Returns f[B, L, D].
+  def __call__(self, x, place, prompts=None):
+    """Returns f[B, D], what comes out at one place of each row.
 
     Args:
       x: f[B, L, D] with room for the prompts at 1..P.
+      place: int or i32[B].
       prompts: None or f32[depth, B, P, D], depth at most the number of blocks.
     """
-    block, how = Block, self.execution
+    block, how, num_stacked = Block, self.execution, self.tower.num_blocks - 1
     if how.gather is not None:
       gathered = functools.partial(_gathered, how.gather, how.dtype)
       block = nn.map_variables(Block, "params", gathered, init=self.is_initializing(), mutable=True)
+    last_block = block
     if how.remat != "none":
       block = nn.remat(block, policy=REMAT_POLICIES[how.remat], prevent_cse=not how.scan_blocks)
     stack = nn.scan(
@@ -108,15 +130,20 @@ class Transformer(nn.Module):
       # The second is Flax's own, of captured outputs; it is empty unless a caller asks for them.
       variable_axes={"params": 0, "intermediates": 0},
       split_rngs={"params": True},
-      length=self.tower.num_blocks,
-      unroll=1 if how.scan_blocks else self.tower.num_blocks,
+      length=num_stacked,
+      unroll=1 if how.scan_blocks else num_stacked,
     )
+    last_prompt = None
     if prompts is not None:
       depth = prompts.shape[0]
       prompts = jnp.pad(prompts, [(0, self.tower.num_blocks - depth)] + [(0, 0)] * 3)
-      prompts = (prompts, jnp.arange(self.tower.num_blocks) < depth)
-    x, _ = stack(self.tower, self.is_causal, self.activation, self.eps, how, name="blocks")(x, prompts)
-    return x
+      is_prompted = jnp.arange(self.tower.num_blocks) < depth
+      prompts, last_prompt = (prompts[:-1], is_prompted[:-1]), (prompts[-1], is_prompted[-1])
+    settings = self.tower, self.is_causal, self.activation, self.eps, how
+    if num_stacked:
+      x, _ = stack(*settings, name="blocks")(x, prompts)
+    x, _ = last_block(*settings, name="last_block")(x, last_prompt, place)
+    return x[:, 0]
 
 
 def _gathered(gather, dtype, variables):

@@ -54,8 +54,8 @@ class ImageEncoder(nn.Module):
     if prompts is not None:
       room = jnp.zeros((x.shape[0], prompts.shape[2], self.tower.width), x.dtype)
       x = jnp.concatenate([x[:, :1], room, x[:, 1:]], axis=1)  # [B, 1 + P + patches, D]
-    x = Transformer(self.tower, False, self.activation, self.eps, self.execution, name="transformer")(x, prompts)
-    x = LayerNorm(self.eps, name="ln_post")(x[:, 0])  # [B, D]
+    x = Transformer(self.tower, False, self.activation, self.eps, self.execution, name="transformer")(x, 0, prompts)
+    x = LayerNorm(self.eps, name="ln_post")(x)  # [B, D]
     x = nn.Dense(self.embedding_size, use_bias=False, dtype=dtype, name="projection")(x)
     return place(x.astype(jnp.float32), "rows")
 

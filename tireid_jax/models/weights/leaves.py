@@ -69,19 +69,29 @@ class Leaf:
 
 def leaves(params):
   """Returns the tree of the Leaf of each leaf of `params`, a tree of arrays or shapes without an identity head."""
-  return jax.tree_util.tree_map_with_path(lambda path, leaf: _leaf([key.key for key in path], leaf.shape), params)
+  stacked = {
+    tower: jax.tree.leaves(params[tower]["transformer"].get("blocks", ())) for tower in _TOWERS if tower in params
+  }
+  num_stacked = {tower: weights[0].shape[0] if weights else 0 for tower, weights in stacked.items()}
+
+  def described(path, leaf):
+    keys = [key.key for key in path]
+    return _leaf(keys, leaf.shape, num_stacked.get(keys[0]))
+
+  return jax.tree_util.tree_map_with_path(described, params)
 
 
-def _leaf(keys, shape):
+def _leaf(keys, shape, num_stacked):
   if keys == ["logit_scale"]:
     return Leaf(("logit_scale",), shape, False, "same")
   tower, projection = _TOWERS[keys[0]]
   if keys[1] == "projection":
     return Leaf((f"{projection}.weight",), shape, False, "transposed")
   if keys[1] == "transformer":
-    part, kind = "/".join(keys[3:-1]), _KINDS[keys[-1]]
-    names = tuple(f"{tower}.encoder.layers.{block}.{_BLOCK[part]}.{kind}" for block in range(shape[0]))
-    return Leaf(names, shape[1:], True, "transposed" if keys[-1] == "kernel" else "same")
+    is_stacked, part, kind = keys[2] == "blocks", _BLOCK["/".join(keys[3:-1])], _KINDS[keys[-1]]
+    numbers = range(num_stacked) if is_stacked else [num_stacked]
+    names = tuple(f"{tower}.encoder.layers.{number}.{part}.{kind}" for number in numbers)
+    return Leaf(names, shape[is_stacked:], is_stacked, "transposed" if keys[-1] == "kernel" else "same")
   layout = "patches" if keys[1] == "patch_embedding" else "same"
   return Leaf((f"{tower}.{_TOP['/'.join(keys[1:])]}",), shape, False, layout)
 
