@@ -1,4 +1,4 @@
-"""Images and captions a second of the encoders in evaluation: ViT-B/16 at 384x128 in float32, on the CPU.
+"""Images and captions a second of the encoders in evaluation: ViT-B/16 at 384x128, on the CPU.
 
   python -m benchmarks.encode
 
@@ -30,6 +30,7 @@ def parse():
   parser.add_argument("--images", type=int, default=192)
   parser.add_argument("--captions", type=int, default=512, help="enough for a few batches of each length")
   parser.add_argument("--batch_size", type=int, default=32, help="images or captions at a time")
+  parser.add_argument("--precision", default="float32", help="of the arithmetic; or bfloat16")
   parser.add_argument("--repeat", type=int, default=1, help="times that each side is timed; the median is printed")
   return parser.parse_args()
 
@@ -68,7 +69,7 @@ def main():
   args = parse()
   measuring.forget_peak()
   config = cuhk.get_config()
-  model = start.build_model(config, VARIANT, use_prompts=False, precision="float32")
+  model = start.build_model(config, VARIANT, use_prompts=False, precision=args.precision)
   variables = jax.jit(lambda: start.draw_variables(model, jax.random.key(0)))()
   encoders = retrieval.Encoders(model, sharding.make_mesh(**config.mesh), args.batch_size)
   split = draw_split(args.images, args.captions, config.data.image_size)

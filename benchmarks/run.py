@@ -33,6 +33,9 @@ COMMANDS = {
   "grouped": ("step --stage=2 --batch_size=8 --captions_per_image=2 --caption_length=48", ""),
   "prompts": ("step --stage=2 --batch_size=8 --prompt_length=4 --prompt_depth=12", ""),
   "encode": ("encode", "encode.py"),
+  "bfloat16_step2": ("step --stage=2 --batch_size=8 --precision=bfloat16", ""),
+  "bfloat16_step1": ("step --stage=1 --batch_size=8 --precision=bfloat16", ""),
+  "bfloat16_encode": ("encode --precision=bfloat16", ""),
   "metrics_rstp": ("metrics --split=rstp", "metrics.py --split rstp --repeat 3"),
   "metrics_cuhk": ("metrics --split=cuhk", "metrics.py --split cuhk --repeat 3"),
   "metrics_icfg": ("metrics --split=icfg --repeat=1", "metrics.py --split icfg"),
@@ -53,7 +56,7 @@ def parse(arguments):
   parser.add_argument("--peer", type=pathlib.Path, help="checkout of the reference (github.com/anosorae/IRRA)")
   parser.add_argument("--peer_python", type=pathlib.Path, default=ROOT / ".venv-peer/bin/python", help="to run it with")
   parser.add_argument("--rounds", type=int, default=1)
-  parser.add_argument("--only", default="", help=f"some of {','.join(COMMANDS)}; metrics is all sizes of them")
+  parser.add_argument("--only", default="", help=f"some of {','.join(COMMANDS)}; metrics, bfloat16: all of those")
   parser.add_argument("--json", type=pathlib.Path, help="file for all that was measured")
   parser.add_argument("--baseline", type=pathlib.Path, help="file that an earlier run wrote with --json")
   args = parser.parse_args(arguments)
@@ -79,10 +82,10 @@ def parse(arguments):
 def _chosen(only):
   """Returns the benchmarks that --only names, in the order in which they are run."""
   asked = set(filter(None, only.split(",")))
-  unknown = asked - set(COMMANDS) - {"metrics"}
+  unknown = asked - set(COMMANDS) - {name.partition("_")[0] for name in COMMANDS}
   if unknown:
     raise ValueError(
-      f"--only={min(unknown)} is no benchmark; there are {', '.join(COMMANDS)}, and metrics for all such"
+      f"--only={min(unknown)} is no benchmark; there are {', '.join(COMMANDS)}; and metrics, bfloat16 for all such"
     )
   return [name for name in COMMANDS if not asked or name in asked or name.partition("_")[0] in asked]
 

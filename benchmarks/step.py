@@ -1,11 +1,13 @@
-"""Seconds and memory of a training step: ViT-B/16 at 384x128 in float32, on the CPU.
+"""Seconds and memory of a training step: ViT-B/16 at 384x128, on the CPU.
 
   python -m benchmarks.step --stage=2 --batch_size=8
 
 Counted is the project's own compiled step, augmentation included, from a batch in memory until its losses are there;
-the first steps are left out. The peak of memory is the process', imports and compiling included. The matrix rate is
-the FLOPs of the model's matrix products, without those computed again, over the step's seconds; beside it stands the
-best rate that a single product of the model's shapes reaches in the same process.
+the first steps are left out. The peak of memory is the process', imports and compiling included.
+
+The matrix rate is the FLOPs of the matrix products, without those computed again, over the step's seconds; the model's
+rate counts those too that the last block leaves out, for all places but the one that is read. They are compared with
+the best rate that a single float32 product of the model's shapes reaches in the same process.
 
 The model's prompts are those of the reference's script: none in stage 2, 8 in each encoder's first block in stage 1,
 where captions give up 8 of their 77 places. Prints a line of JSON.
@@ -44,6 +46,7 @@ def parse():
   parser.add_argument("--prompt_length", type=int, default=-1, help="prompts a block; -1 for the reference script's")
   parser.add_argument("--prompt_depth", type=int, default=1, help="blocks with prompts")
   parser.add_argument("--losses", default="sdm,identity", help="of equal weight; the frozen head has no identity loss")
+  parser.add_argument("--precision", default="float32", help="of the arithmetic; or bfloat16")
   parser.add_argument("--blocks", default="auto")
   parser.add_argument("--remat", default="auto")
   parser.add_argument("--steps", type=int, default=5)
@@ -57,7 +60,7 @@ def configured(args):
   config.prompts.update(image_length=length, text_length=length, depth=args.prompt_depth)
   config.model.update(blocks=args.blocks, remat=args.remat)
   fields = config[f"stage{args.stage}"]
-  fields.batch_size = args.batch_size
+  fields.update(batch_size=args.batch_size, precision=args.precision)
   losses = args.losses.split(",") if args.stage == 2 else ["sdm"]
   fields.losses.update({name: float(name in losses) for name in fields.losses})
   if args.captions_per_image > 1:
@@ -82,16 +85,37 @@ def draw_batch(args, config):
   }
 
 
-def scores_again(model, batch):
-  """Returns the FLOPs with which attention's backward pass computes its scores again, to keep nothing of their size."""
+def towers(model, batch):
+  """Yields (Tower, rows, places) of each encoder."""
   variant, prompts = model.variant, model.prompts
   num_patches = math.prod(patch_grid(model.image_size, variant.patch_size))
   num_captions, length = batch["tokens"].shape
-  towers = (
-    (variant.image, len(batch["images"]), 1 + num_patches + prompts.image_length),
-    (variant.text, num_captions, length + prompts.text_length),
+  yield variant.image, len(batch["images"]), 1 + num_patches + prompts.image_length
+  yield variant.text, num_captions, length + prompts.text_length
+
+
+def scores_again(model, batch):
+  """Returns the FLOPs with which attention's backward pass computes its scores again, to keep nothing of their size."""
+  if model.execution.dtype != jnp.float32:
+    return 0
+  return sum(
+    2 * rows * places**2 * tower.width * (tower.num_blocks - 1) for tower, rows, places in towers(model, batch)
   )
-  return sum(2 * rows * places**2 * tower.width * tower.num_blocks for tower, rows, places in towers)
+
+
+def left_out(model, batch, passes):
+  """Returns the FLOPs that the last blocks leave out.
+
+  Args:
+    model, batch: as they are.
+    passes: forward, and one or two backward, to activations and to weights.
+  """
+  total = 0
+  for tower, rows, places in towers(model, batch):
+    products = 2 * tower.width * (2 * tower.width + 2 * tower.mlp_width)  # query, out; fc, proj
+    attention = 2 * 2 * places * tower.width
+    total += rows * (places - 1) * (passes * products + (3 if passes > 1 else 1) * attention)
+  return total
 
 
 def best_rate(batch_size):
@@ -127,6 +151,7 @@ def main():
   lowered = program.step().lower(program.shapes, batch)
   flops = costs.matrix_flops(hlo.Module(lowered.as_text(dialect="hlo")))
   flops -= scores_again(program.model, batch)
+  model_flops = flops + left_out(program.model, batch, 3 if "params" in stage.trains else 2)
   step = lowered.compile()
   compile_seconds = time.perf_counter() - began
   seconds = []
@@ -144,7 +169,8 @@ def main():
     examples_per_s=args.batch_size / whole["median_s"], peak_rss_mib=round(peak),
     temporaries_mib=round(step.memory_analysis().temp_size_in_bytes / 2**20), compile_s=round(compile_seconds, 1),
     gflop=round(flops / 1e9), gflop_per_s=round(rate / 1e9, 1), best_gflop_per_s=round(best / 1e9, 1),
-    share_of_best=round(rate / best, 3), loss=float(metrics["loss/total"]),
+    share_of_best=round(rate / best, 3), model_gflop=round(model_flops / 1e9),
+    model_share_of_best=round(model_flops / whole["median_s"] / best, 3), loss=float(metrics["loss/total"]),
   )  # fmt: skip
 
 

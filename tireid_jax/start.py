@@ -18,6 +18,7 @@ from tireid_jax.models.execution import (
   Execution,
   anywhere,
   choose_attention,
+  choose_dot_general,
   choose_remat,
   scans_blocks,
 )
@@ -113,7 +114,8 @@ def build_model(config, variant, *, use_prompts, precision, platform=None, place
   attention = choose_attention(config.model.attention, variant=variant, dtype=precision, platform=platform)
   scan_blocks = scans_blocks(config.model.blocks, platform=platform)
   remat = choose_remat(config.model.remat, scan_blocks=scan_blocks)
-  execution = Execution(jnp.dtype(precision), scan_blocks, remat, attention, place, gather)
+  dot_general = choose_dot_general(dtype=precision, platform=platform)
+  execution = Execution(jnp.dtype(precision), scan_blocks, remat, attention, place, gather, dot_general)
   return CLIP(variant, tuple(config.data.image_size), spec, execution, config.model.stride)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.models import parity
-from tireid_jax.models.execution import Execution
+from tireid_jax.models.execution import Execution, choose_dot_general
 
 STORED = np.load(pathlib.Path(__file__).parents[1] / "testdata/parity/clip.npz")
 
@@ -62,7 +62,9 @@ def test_text_padded_to_77_has_the_embedding_of_shorter_text(seed):
 
 
 @every_seed
-def test_bfloat16_stays_within_its_bound_of_float32(seed):
+@pytest.mark.parametrize("platform", ["cpu", "tpu"])
+def test_bfloat16_stays_within_its_bound_of_float32(seed, platform):
   model, *inputs, reference = stored("quick_gelu", seed)
-  distances = parity.distances(parity.outputs(model.clone(execution=Execution(jnp.bfloat16)), *inputs), reference)
+  execution = Execution(jnp.bfloat16, dot_general=choose_dot_general(dtype=jnp.bfloat16, platform=platform))
+  distances = parity.distances(parity.outputs(model.clone(execution=execution), *inputs), reference)
   assert all(parity.BROKEN < distance < parity.BFLOAT16_BOUND for distance in distances.values()), distances

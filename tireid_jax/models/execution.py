@@ -1,20 +1,29 @@
 """How the encoders are computed: what memory and time they take, and no more of the result than rounding."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, Literal
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from tireid_jax.models import attention
+from tireid_jax.models import attention, products
+
+
+def _is_whole_product(primitive, *operands, **parameters):
+  """Whether a result is a product's, and not the wide one that `products` rounds before it is kept by name."""
+  is_product = jax.checkpoint_policies.dots_with_no_batch_dims_saveable(primitive, *operands, **parameters)
+  return is_product and parameters["preferred_element_type"] in (None, operands[0].dtype)
+
 
 # What each rematerialisation choice keeps from the forward pass; everything else is computed again.
 REMAT_POLICIES = {
   "none": None,
   "dots": jax.checkpoint_policies.save_from_both_policies(
-    jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
-    jax.checkpoint_policies.save_only_these_names(attention.NAME),
+    _is_whole_product,
+    jax.checkpoint_policies.save_only_these_names(attention.NAME, products.NAME),
   ),
   "full": jax.checkpoint_policies.nothing_saveable,
 }
@@ -45,6 +54,7 @@ class Execution:
     place: (activations, kind) -> the same array, put where its kind belongs on a mesh. The kinds are "rows": [B, ...]
       inputs, embeddings, what goes from block to block; "lookup": tokens [B, L] for which the token table is read; and
       "looked_up": what was read, [B, L, D].
+    dot_general: of dense layers, as `nn.Dense` takes it; None for JAX's.
     gather: (path below a block, as "attn/query/kernel", weight, dtype) -> the weight as a block uses it, where a mesh
       keeps it in parts; None where none is.
   """
@@ -55,10 +65,16 @@ class Execution:
   attention: Literal["xla", "cudnn"] = "xla"
   place: Callable = anywhere
   gather: Callable | None = None
+  dot_general: Callable | None = None
 
   def __post_init__(self):
     if self.remat not in REMAT_POLICIES:
       raise ValueError(f"remat is {self.remat!r}; it must be one of {', '.join(REMAT_POLICIES)}")
+
+  @property
+  def dense(self):
+    """`nn.Dense` of this arithmetic."""
+    return functools.partial(nn.Dense, dtype=self.dtype, dot_general=self.dot_general)
 
 
 def scans_blocks(name, *, platform):
@@ -83,6 +99,11 @@ def choose_remat(name, *, scan_blocks):
   if name != "auto":
     return name
   return "dots" if scan_blocks else "none"
+
+
+def choose_dot_general(*, dtype, platform):
+  """Returns Execution.dot_general for arithmetic of this type on devices of a platform."""
+  return products.wide_dot_general if platform == "cpu" and jnp.dtype(dtype) == jnp.bfloat16 else None
 
 
 def choose_attention(name, *, variant, dtype, platform):

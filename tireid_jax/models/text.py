@@ -55,5 +55,5 @@ class TextEncoder(nn.Module):
       end = end + prompts.shape[2]
     x = Transformer(self.tower, True, self.activation, self.eps, self.execution, name="transformer")(x, end, prompts)
     x = LayerNorm(self.eps, name="ln_final")(x)
-    x = nn.Dense(self.embedding_size, use_bias=False, dtype=dtype, name="projection")(x)
+    x = self.execution.dense(self.embedding_size, use_bias=False, name="projection")(x)
     return place(x.astype(jnp.float32), "rows")

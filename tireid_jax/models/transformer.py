@@ -32,10 +32,10 @@ class Attention(nn.Module):
       x: f[B, L, D].
       place: int or i32[B], the place at which each row's outcome is wanted; None for all of them.
     """
-    width, dtype = x.shape[-1], self.execution.dtype
+    width, dense = x.shape[-1], self.execution.dense
     sources = {"query": take_place(x, place), "key": x, "value": x}
     query, key, value = (
-      nn.Dense(width, dtype=dtype, name=name)(source).reshape(*source.shape[:-1], self.num_heads, -1)
+      dense(width, name=name)(source).reshape(*source.shape[:-1], self.num_heads, -1)
       for name, source in sources.items()
     )  # [B, L, H, K] each
     if place is not None:
@@ -46,7 +46,7 @@ class Attention(nn.Module):
       mixed = jax.nn.dot_product_attention(
         query, key, value, is_causal=self.is_causal, implementation=self.execution.attention
       )
-    return nn.Dense(width, dtype=dtype, name="out")(mixed.reshape(*mixed.shape[:2], width))
+    return dense(width, name="out")(mixed.reshape(*mixed.shape[:2], width))
 
 
 class Block(nn.Module):
@@ -69,13 +69,13 @@ class Block(nn.Module):
     """
     if prompt is not None:
       x = _place_prompts(x, *prompt)
-    dtype, put = self.execution.dtype, self.execution.place
+    dense, put = self.execution.dense, self.execution.place
     x = put(x, "rows")
     attention = Attention(self.tower.num_heads, self.is_causal, self.execution, name="attn")
     x = take_place(x, place) + attention(LayerNorm(self.eps, name="ln_1")(x), place)
     x = put(x, "rows")
-    hidden = nn.Dense(self.tower.mlp_width, dtype=dtype, name="fc")(LayerNorm(self.eps, name="ln_2")(x))
-    x = x + nn.Dense(x.shape[-1], dtype=dtype, name="proj")(ACTIVATIONS[self.activation](hidden))
+    hidden = dense(self.tower.mlp_width, name="fc")(LayerNorm(self.eps, name="ln_2")(x))
+    x = x + dense(x.shape[-1], name="proj")(ACTIVATIONS[self.activation](hidden))
     return put(x, "rows"), None
 
 

@@ -42,7 +42,7 @@ class ImageEncoder(nn.Module):
       )
     dtype, place = self.execution.dtype, self.execution.place
     scale = self.tower.width**-0.5
-    x = nn.Dense(self.tower.width, use_bias=False, dtype=dtype, name="patch_embedding")(
+    x = self.execution.dense(self.tower.width, use_bias=False, name="patch_embedding")(
       self._patches(place(images, "rows"))
     )
     class_token = self.param("class_embedding", nn.initializers.normal(scale), (self.tower.width,))
@@ -56,7 +56,7 @@ class ImageEncoder(nn.Module):
       x = jnp.concatenate([x[:, :1], room, x[:, 1:]], axis=1)  # [B, 1 + P + patches, D]
     x = Transformer(self.tower, False, self.activation, self.eps, self.execution, name="transformer")(x, 0, prompts)
     x = LayerNorm(self.eps, name="ln_post")(x)  # [B, D]
-    x = nn.Dense(self.embedding_size, use_bias=False, dtype=dtype, name="projection")(x)
+    x = self.execution.dense(self.embedding_size, use_bias=False, name="projection")(x)
     return place(x.astype(jnp.float32), "rows")
 
   def _patches(self, images):
