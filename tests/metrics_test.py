@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tireid_jax import metrics
+from tireid_jax import metrics, ranks
 
 TESTDATA = pathlib.Path(__file__).parent / "testdata"
 GOLDEN = json.loads((TESTDATA / "metrics.json").read_text())["cases"]
@@ -20,10 +20,10 @@ def by_loop(similarity, query_ids, gallery_ids):
   first, precisions, penalties = [], [], []
   for row, person in zip(similarity, query_ids, strict=True):
     order = sorted(range(len(row)), key=lambda index: (-row[index], index))
-    ranks = [rank for rank, index in enumerate(order, start=1) if gallery_ids[index] == person]
-    first.append(ranks[0])
-    precisions.append(sum(found / rank for found, rank in enumerate(ranks, start=1)) / len(ranks))
-    penalties.append(len(ranks) / ranks[-1])
+    found = [rank for rank, index in enumerate(order, start=1) if gallery_ids[index] == person]
+    first.append(found[0])
+    precisions.append(sum(number / rank for number, rank in enumerate(found, start=1)) / len(found))
+    penalties.append(len(found) / found[-1])
   figures = {f"R@{k}": [rank <= k for rank in first] for k in (1, 5, 10)} | {"mAP": precisions, "mINP": penalties}
   return {name: 100 * sum(values) / len(values) for name, values in figures.items()}
 
@@ -55,12 +55,15 @@ def test_figures_are_the_reference_s_with_ties_by_lowest_index(case):
                                                         abs=1e-4)  # fmt: skip
 
 
-@pytest.mark.parametrize("many", [0, 2, 100])
+@pytest.mark.parametrize("group_rows", [1, 3])
+@pytest.mark.parametrize("sorted_candidates", [0, 2, 100])
 @settings(max_examples=100, deadline=None)
 @given(retrieval=retrievals())
-def test_figures_are_those_of_a_loop_with_and_without_ties(many, retrieval):
+def test_figures_are_those_of_a_loop_with_and_without_ties(sorted_candidates, group_rows, retrieval):
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(metrics, "MANY_POSITIVES", many)
+    patch.setattr(ranks, "SORTED_CANDIDATES", sorted_candidates)
+    patch.setattr(ranks, "GROUP_ROWS", group_rows)
+    patch.setattr(metrics, "GROUP_ROWS", group_rows)
     assert metrics.rank_metrics(*retrieval) == pytest.approx(by_loop(*retrieval), abs=1e-9)
 
 
@@ -84,6 +87,20 @@ def test_blocks_of_queries_do_not_change_the_figures(monkeypatch, num_queries):
   assert metrics.retrieval_metrics(query, gallery, query_ids, gallery_ids) == pytest.approx(
     by_loop(similarity, query_ids, gallery_ids), abs=1e-9
   )
+
+
+@pytest.mark.parametrize("gallery_size", [255, 1024, 2500])
+def test_ranks_in_a_large_gallery_are_those_of_a_stable_sort_and_each_querys_own(gallery_size):
+  rng = np.random.default_rng(0)
+  query_ids, gallery_ids = rng.integers(9, size=80), np.arange(gallery_size) % 9
+  similarity = rng.integers(200, size=(80, gallery_size)).astype(np.float32)  # many are equal
+  similarity[::2] += 150 * (gallery_ids == query_ids[::2, None])  # what a trained model gives
+  scores = metrics.rank_scores(similarity, query_ids, gallery_ids)
+  for row, person, first, penalty in zip(
+    similarity, query_ids, scores.first_rank, scores.inverse_negative_penalty, strict=True
+  ):
+    found = 1 + np.flatnonzero(gallery_ids[np.argsort(-row, kind="stable")] == person)
+    assert (first, penalty) == (found[0], len(found) / found[-1])
 
 
 def test_length_of_the_embeddings_does_not_matter():
@@ -113,7 +130,7 @@ def test_embeddings_that_are_not_finite_are_refused(side, value):
 @pytest.mark.parametrize(
   ("call", "words"),
   [
-    (lambda: metrics.rank_metrics([[0.1, np.nan]], [1], [1, 2]), "the similarities of queries 0 to 0 hold NaN"),
+    (lambda: metrics.rank_metrics([[0.1, np.nan]], [1], [1, 2]), "the similarities of query 0 hold NaN"),
     (lambda: metrics.rank_metrics(np.zeros((2, 3)), [1, 1, 1], [1, 1]), r"is \(2, 3\), but there are ids of \(3, 2\)"),
     (lambda: metrics.rank_metrics(np.zeros((0, 3)), [], [1, 1, 1]), "there are no queries"),
     (
