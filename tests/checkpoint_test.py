@@ -71,3 +71,14 @@ def test_a_step_is_saved_once(tmp_path, step):
   save(tmp_path, {2: 5.0})
   save(tmp_path, {step: 1.0})
   assert checkpoint.chosen_step(tmp_path) == 2
+
+
+def test_variables_with_the_last_block_among_the_others_are_refused(tmp_path):
+  old = state(1).replace(variables={"params": {"blocks": {"kernel": jnp.ones((3, 2))}}, "prompts": {}})
+  with checkpoint.Checkpoints(tmp_path) as checkpoints:
+    checkpoints.save(old, {}, None)
+    checkpoints.wait()
+    with pytest.raises(ValueError, match="are of an earlier version; train this stage anew in another workdir"):
+      checkpoints.restore(old)
+  with pytest.raises(ValueError, match="are of an earlier version"):
+    checkpoint.restore_variables(tmp_path, 1, sharding.make_mesh(-1, 1, 1))

@@ -77,9 +77,14 @@ class Checkpoints:
 
     Args:
       state: abstract TrainState with the shardings it shall have.
+
+    Raises:
+      ValueError: it is of an earlier version.
     """
     step = self.latest_step()
     assert step is not None  # the caller asked latest_step
+    with _reader(self._manager.directory) as manager:
+      _check_layout(manager.item_metadata(step)["variables"], self._manager.directory)
     restored = self._manager.restore(
       step,
       args=ocp.args.Composite(
@@ -116,9 +121,14 @@ def chosen_step(stage_folder):
 
 
 def restore_variables(stage_folder, step, mesh):
-  """Returns (variables, metadata) of a checkpoint, straight onto `mesh`, whatever mesh wrote it."""
+  """Returns (variables, metadata) of a checkpoint, straight onto `mesh`, whatever mesh wrote it.
+
+  Raises:
+    ValueError: it is of an earlier version.
+  """
   with _reader(pathlib.Path(stage_folder).absolute() / FOLDER) as manager:
     stored = manager.item_metadata(step)["variables"]
+    _check_layout(stored, manager.directory)
     abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), dict(stored))
     abstract = jax.tree.map(
       lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where),
@@ -129,6 +139,13 @@ def restore_variables(stage_folder, step, mesh):
       step, args=ocp.args.Composite(variables=ocp.args.StandardRestore(abstract), metadata=ocp.args.JsonRestore())
     )
   return {"prompts": {}, **restored["variables"]}, restored["metadata"]
+
+
+def _check_layout(stored, folder):
+  """Raises ValueError for variables of the versions that kept the last block of an encoder with the others."""
+  names = {key.key for path, _ in jax.tree_util.tree_leaves_with_path(dict(stored)) for key in path}
+  if "blocks" in names and "last_block" not in names:
+    raise ValueError(f"the checkpoints in {folder} are of an earlier version; train this stage anew in another workdir")
 
 
 def read_metadata(stage_folder, step):
