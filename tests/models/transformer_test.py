@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from tireid_jax.models.execution import Execution
-from tireid_jax.models.transformer import Block, take_place
+from tireid_jax.models.transformer import Block, Transformer, take_place
 from tireid_jax.models.variants import Tower
 
 
@@ -19,3 +19,17 @@ def test_a_block_at_one_place_gives_what_it_does_there_at_all_and_the_same_gradi
   gradient = jax.random.normal(jax.random.key(3), alone.shape)
   for found, expected in zip(*(jax.tree.leaves(f(gradient)[:2]) for f in (backward, backward_of_all)), strict=True):
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_weights_are_drawn_as_those_of_one_stack():
+  x = jax.random.normal(jax.random.key(0), (3, 9, 16))
+
+  def drawn(num_blocks):
+    transformer = Transformer(Tower(16, num_blocks, 2), False, "quick_gelu", 1e-5, Execution())
+    weights = jax.jit(transformer.init, static_argnums=2)(jax.random.key(2), x, 0)["params"]
+    parts = weights["blocks"], weights["last_block"]
+    return jax.tree.map(lambda stacked, last: np.concatenate([stacked, last[None]]), *parts)
+
+  two, three = drawn(2), drawn(3)
+  jax.tree.map(np.testing.assert_array_equal, two, jax.tree.map(lambda weight: weight[:2], three))
+  assert not np.array_equal(two["fc"]["kernel"][0], two["fc"]["kernel"][1])

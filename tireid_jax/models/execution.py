@@ -11,18 +11,11 @@ import jax.numpy as jnp
 
 from tireid_jax.models import attention, products
 
-
-def _is_whole_product(primitive, *operands, **parameters):
-  """Whether a result is a product's, and not the wide one that `products` rounds before it is kept by name."""
-  is_product = jax.checkpoint_policies.dots_with_no_batch_dims_saveable(primitive, *operands, **parameters)
-  return is_product and parameters["preferred_element_type"] in (None, operands[0].dtype)
-
-
 # What each rematerialisation choice keeps from the forward pass; everything else is computed again.
 REMAT_POLICIES = {
   "none": None,
   "dots": jax.checkpoint_policies.save_from_both_policies(
-    _is_whole_product,
+    jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
     jax.checkpoint_policies.save_only_these_names(attention.NAME, products.NAME),
   ),
   "full": jax.checkpoint_policies.nothing_saveable,
@@ -48,8 +41,8 @@ class Execution:
   Attributes:
     dtype: type of the encoders' arithmetic. Weights, LayerNorm and the returned embeddings are float32.
     scan_blocks: run the blocks as one compiled loop (small program, least memory on CPU) or unrolled.
-    remat: what is computed again in the backward pass: "none", "dots" (all but matrix products and what attention
-      found) or "full".
+    remat: what is computed again in the backward pass of all blocks but the last: "none", "dots" (all but matrix
+      products and what attention found) or "full".
     attention: "xla", which is our own of attention.py, or "cudnn", JAX's on NVIDIA GPUs.
     place: (activations, kind) -> the same array, put where its kind belongs on a mesh. The kinds are "rows": [B, ...]
       inputs, embeddings, what goes from block to block; "lookup": tokens [B, L] for which the token table is read; and

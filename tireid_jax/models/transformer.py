@@ -1,6 +1,7 @@
 """The pre-norm transformer that both encoders share, with prompts swapped in at each block."""
 
 import functools
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -118,32 +119,50 @@ class Transformer(nn.Module):
       place: int or i32[B].
       prompts: None or f32[depth, B, P, D], depth at most the number of blocks.
     """
-    block, how, num_stacked = Block, self.execution, self.tower.num_blocks - 1
+    block, how, num_blocks = Block, self.execution, self.tower.num_blocks
     if how.gather is not None:
       gathered = functools.partial(_gathered, how.gather, how.dtype)
       block = nn.map_variables(Block, "params", gathered, init=self.is_initializing(), mutable=True)
-    last_block = block
-    if how.remat != "none":
-      block = nn.remat(block, policy=REMAT_POLICIES[how.remat], prevent_cse=not how.scan_blocks)
-    stack = nn.scan(
-      block,
-      # The second is Flax's own, of captured outputs; it is empty unless a caller asks for them.
-      variable_axes={"params": 0, "intermediates": 0},
-      split_rngs={"params": True},
-      length=num_stacked,
-      unroll=1 if how.scan_blocks else num_stacked,
-    )
+    settings = self.tower, self.is_causal, self.activation, self.eps, how
     last_prompt = None
     if prompts is not None:
       depth = prompts.shape[0]
-      prompts = jnp.pad(prompts, [(0, self.tower.num_blocks - depth)] + [(0, 0)] * 3)
-      is_prompted = jnp.arange(self.tower.num_blocks) < depth
-      prompts, last_prompt = (prompts[:-1], is_prompted[:-1]), (prompts[-1], is_prompted[-1])
-    settings = self.tower, self.is_causal, self.activation, self.eps, how
-    if num_stacked:
-      x, _ = stack(*settings, name="blocks")(x, prompts)
-    x, _ = last_block(*settings, name="last_block")(x, last_prompt, place)
+      prompts = jnp.pad(prompts, [(0, num_blocks - depth)] + [(0, 0)] * 3), jnp.arange(num_blocks) < depth
+    if self.is_initializing() and num_blocks > 1:
+      x, _ = _stacked(block, how, num_blocks)(*settings, name="blocks")(x, prompts)
+      self._part_from_the_last()
+      return take_place(x, place)[:, 0]
+    if prompts is not None:
+      prompts, last_prompt = (tuple(part[at] for part in prompts) for at in (slice(-1), -1))
+    if num_blocks > 1:
+      x, _ = _stacked(block, how, num_blocks - 1)(*settings, name="blocks")(x, prompts)
+    # Never computed again: it keeps little.
+    x, _ = block(*settings, name="last_block")(x, last_prompt, place)
     return x[:, 0]
+
+  def _part_from_the_last(self):
+    """Makes two of the weights drawn for a stack of all blocks, which so do not depend on how they are kept."""
+    drawn: dict[str, Any] = self.get_variable("params", "blocks")
+    parts = {
+      name: jax.tree.map(lambda leaf, at=at: leaf[at], drawn)
+      for name, at in (("blocks", slice(-1)), ("last_block", -1))
+    }
+    for name, weights in parts.items():  # both were made before, since writing one changes what was drawn
+      self.put_variable("params", name, weights)
+
+
+def _stacked(block, how, length):
+  """Returns the class of so many blocks in turn, their weights and prompts stacked, run as the Execution `how` says."""
+  if how.remat != "none":
+    block = nn.remat(block, policy=REMAT_POLICIES[how.remat], prevent_cse=not how.scan_blocks)
+  return nn.scan(
+    block,
+    # The second is Flax's own, of captured outputs; it is empty unless a caller asks for them.
+    variable_axes={"params": 0, "intermediates": 0},
+    split_rngs={"params": True},
+    length=length,
+    unroll=1 if how.scan_blocks else length,
+  )
 
 
 def _gathered(gather, dtype, variables):
