@@ -10,8 +10,9 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 AXES = ("data", "fsdp", "model")
 
 # Weights. End of a leaf's path: mesh axis of each dimension. The first that matches holds; what matches none is whole
-# on each device. The moments of the optimiser have the paths of their weights at the end of their own, so they follow.
-# Stacked blocks have the block first, before what is said here of one.
+# on each device, as the patch embedding: few weights in a large product, which XLA would compute part by part. The
+# moments of the optimiser have the paths of their weights at the end of their own, so they follow. Stacked blocks have
+# the block first, before what is said here of one.
 RULES = (
   (r"block/attn/(query|key|value)/kernel", ("fsdp", "model")),
   (r"block/attn/(query|key|value)/bias", ("model",)),
@@ -20,7 +21,6 @@ RULES = (
   (r"block/fc/bias", ("model",)),
   (r"block/proj/kernel", ("model", "fsdp")),
   (r"token_embedding/embedding", (None, "fsdp")),
-  (r"patch_embedding/kernel", (None, "fsdp")),
   (r"projection/kernel", ("fsdp", None)),
   (r"id_head/kernel", ("fsdp", "model")),
   (r"prompts/.*/tokens", (None, None, "fsdp")),
@@ -112,9 +112,9 @@ def place_activations(mesh):
 def gather_weights(mesh):
   """Returns f(path, weight of a block, dtype) -> the same in that type, whole along fsdp; for the inside of a program.
 
-  The path is that below the block, as "attn/query/kernel". Its gradient is summed straight into the parts that the
-  devices keep. None where nothing is split along fsdp. Left to itself, XLA multiplies part after part while the next
-  is on its way, and a sixteenth of a weight is too thin for the units of a TPU (docs/scaling.md).
+  The path is that below the block, as "attn/query/kernel". Its gradient, too, is made as a whole, and the devices keep
+  their parts of the sum. None where nothing is split along fsdp. Left to itself, XLA multiplies part after part while
+  the next is on its way, and a sixteenth of a weight is too thin for the units of a TPU (docs/scaling.md).
   """
   if mesh.shape["fsdp"] == 1:
     return None
@@ -132,14 +132,13 @@ def gather_weights(mesh):
 
 def _moved(kept, used):
   """Returns f(array of one sharding) -> the same array of another, whose gradient goes the way back."""
+  constrain = jax.lax.with_sharding_constraint
 
   @jax.custom_vjp
   def move(array):
-    return jax.lax.with_sharding_constraint(array, used)
+    return constrain(array, used)
 
-  move.defvjp(
-    lambda array: (move(array), None), lambda _, gradient: (jax.lax.with_sharding_constraint(gradient, kept),)
-  )
+  move.defvjp(lambda array: (move(array), None), lambda _, gradient: (constrain(constrain(gradient, used), kept),))
   return move
 
 
