@@ -45,6 +45,7 @@ def configured(folder):
   config.data_dir, config.data.image_size = str(folder / "data"), SIZE
   config.model.variant, config.select_on = "tiny", "last"
   config.prompts.depth = 2
+  config.evaluation.batch_size = 8  # each takes less time than a step, by which `main` tells steps apart
   config.stage2.update(init_from="random", epochs=NUM_EPOCHS, batch_size=32)
   return config
 
