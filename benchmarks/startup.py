@@ -4,8 +4,8 @@
 
 Counted is from the start of the process until its terminal shows the bar's first advance; then it is ended. For
 `tireid_jax.main`, in batches of 8, that is the first step's dispatch, before its losses are there. For
-`tireid_jax.evaluate` it is the first batch, encoded: of one image, so that little of it is encoding. Imports, checks, reading a file of
-random weights, opening the prepared data (64 drawn photographs) and compiling are all in it.
+`tireid_jax.evaluate` it is the first batch, encoded: of one image, so that little of it is encoding. Imports, checks,
+reading a file of random weights, opening the prepared data (64 drawn photographs) and compiling are all in it.
 
 Cold starts with an empty folder of compiled programs, warm is the same command once more, with what the first one left
 where the commands keep them by themselves. Files are in the page cache both times. Prints a line of JSON.
