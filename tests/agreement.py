@@ -12,7 +12,7 @@ from absl import flags
 from orbax.checkpoint import multihost
 
 from configs import synth
-from tireid_jax import cli, distributed, sharding, stages
+from tireid_jax import cli, compiled, distributed, sharding, stages
 from tireid_jax.models.variants import Tower, Variant
 from tireid_jax.program import Program
 
@@ -156,6 +156,7 @@ def named(kind, tree, mesh):
 
 def main(_):
   distributed.initialize(flags.FLAGS)
+  compiled.keep()
   for run in flags.FLAGS.run:
     case, sizes = run.split(":")
     results = compute(case, [int(size) for size in sizes.split(",")])

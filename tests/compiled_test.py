@@ -1,4 +1,4 @@
-"""Compiled programs are kept where the user's caches are, unless JAX is told of another place."""
+"""Compiled programs are kept where the user's caches are, unless JAX is told of another place or cannot keep them."""
 
 import subprocess
 import sys
@@ -24,8 +24,15 @@ def test_programs_are_kept_in_one_place(tmp_path, is_told):
   assert bool(programs(tmp_path / "home" / "tireid_jax")) != is_told
 
 
-def test_nothing_is_kept_where_jax_is_told_so(tmp_path):
-  variables = environment(XDG_CACHE_HOME=str(tmp_path), JAX_ENABLE_COMPILATION_CACHE="0")
-  del variables["JAX_COMPILATION_CACHE_DIR"]
+@pytest.mark.parametrize(
+  "changes",
+  [{"JAX_ENABLE_COMPILATION_CACHE": "0"}, {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}],
+  ids=["jax is told so", "there are two cpu devices"],
+)
+@pytest.mark.parametrize("is_told", [False, True])
+def test_nothing_is_kept_where(tmp_path, changes, is_told):
+  variables = environment(XDG_CACHE_HOME=str(tmp_path), JAX_COMPILATION_CACHE_DIR=str(tmp_path / "told"), **changes)
+  if not is_told:
+    del variables["JAX_COMPILATION_CACHE_DIR"]
   subprocess.run([sys.executable, "-c", PROGRAM], cwd=ROOT, env=variables, check=True)
   assert not programs(tmp_path)

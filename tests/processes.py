@@ -91,7 +91,11 @@ class Processes:
 
   def succeed(self):
     """Waits for all of them to end well."""
-    assert self.wait() == [0] * len(self.processes), self._told()
+    try:
+      ends = self.wait()
+    except subprocess.TimeoutExpired as error:
+      raise AssertionError(f"after {TIMEOUT_S} s they have not ended: {self._told()}") from error
+    assert ends == [0] * len(self.processes), self._told()
     return self
 
   def wait_until(self, is_reached):

@@ -8,7 +8,7 @@ import numpy as np
 from absl import flags
 from jax.sharding import AxisType, Mesh
 
-from tireid_jax import cli, distributed, sharding
+from tireid_jax import cli, compiled, distributed, sharding
 
 BATCH_SIZE, CAPTIONS_PER_IMAGE = 16, 2
 MESHES = ((8, 1, 1), (1, 8, 1), (2, 2, 2), (1, 1, 8))
@@ -16,6 +16,7 @@ MESHES = ((8, 1, 1), (1, 8, 1), (2, 2, 2), (1, 1, 8))
 
 def main(_):
   distributed.initialize(flags.FLAGS)
+  compiled.keep()
   for sizes in MESHES:
     print(sizes, rows_reach_their_devices(sharding.make_mesh(*sizes)))
   print("scattered", rows_reach_their_devices(scattered_mesh()))

@@ -9,12 +9,19 @@ import jax
 
 
 def keep(folder=None):
-  """Lets JAX keep what it compiles in a folder, and find it there.
+  """Lets JAX keep what it compiles in a folder, and find it there; nothing where the devices are several CPU devices.
+
+  To be called before anything is compiled, once `distributed.initialize` has been.
 
   Args:
     folder: None for the user's own, below ~/.cache/tireid_jax; where JAX_COMPILATION_CACHE_DIR names another, that one
       is used, and with JAX_ENABLE_COMPILATION_CACHE=0 none.
   """
+  if jax.default_backend() == "cpu" and jax.device_count() > 1:
+    # A CPU program that is read back has lost the order of its collectives: XLA writes down that each needs the
+    # communicator, not that it is the same one. Devices that begin with different ones wait for each other for ever.
+    jax.config.update("jax_enable_compilation_cache", False)
+    return
   if folder is None:
     if jax.config.values["jax_compilation_cache_dir"] is not None:
       return

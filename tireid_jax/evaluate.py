@@ -20,8 +20,8 @@ from tireid_jax.table import format_table
 
 def main(_):
   options = flags.FLAGS
-  compiled.keep()
   distributed.initialize(options)
+  compiled.keep()
   distributed.together(lambda: _check(options))
   model, variables, config, mesh, step = start.load_stage(options.workdir, options.stage, config=options.config)
   data = options.data if options.data is not None else config

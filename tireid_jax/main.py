@@ -19,8 +19,8 @@ from tireid_jax.table import format_table
 
 def main(_):
   options = flags.FLAGS
-  compiled.keep()
   distributed.initialize(options)
+  compiled.keep()
   if options.config is None or not options.workdir:
     raise ValueError("give --config=FILE (as configs/cuhk.py) and --workdir=DIR")
   config = options.config
