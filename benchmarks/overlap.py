@@ -74,8 +74,10 @@ def main():
     with jax.profiler.trace(folder / "trace", profiler_options=options):
       result = train.run(configured(folder), (2,), folder / "run")[2]
     found = spans(folder / "trace")
-  steps = found[np.argsort(found[:, 1] - found[:, 0])[-result["steps"] :]]  # the longest programs by far
-  steps = steps[np.argsort(steps[:, 0])][-len(steps) // NUM_EPOCHS :]
+  lengths = found[:, 1] - found[:, 0]
+  # Nothing after the steps takes half as long as one; drawing the weights before them may.
+  is_step = lengths > np.median(np.sort(lengths)[-result["steps"] :]) / 2
+  steps = found[is_step][-result["steps"] // NUM_EPOCHS :]
   within = found[(found[:, 0] >= steps[0, 0]) & (found[:, 1] <= steps[-1, 1])]
   span, busy = steps[-1, 1] - steps[0, 0], (within[:, 1] - within[:, 0]).sum()
   gaps = steps[1:, 0] - steps[:-1, 1]
