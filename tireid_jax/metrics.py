@@ -2,12 +2,11 @@
 
 import concurrent.futures
 import dataclasses
-import functools
 import hashlib
 
 import numpy as np
 
-from tireid_jax.ranks import GROUP_ROWS, Ranker
+from tireid_jax.ranks import Ranker
 
 RANKS = (1, 5, 10)
 # Rows of similarity at a time, of which two blocks are held: 1024 against ICFG's gallery of 19,848 take 81 MB.
@@ -66,7 +65,7 @@ def rank_scores(similarity, query_ids, gallery_ids):
   expected = (len(query_ids), len(gallery_ids))
   if similarity.shape != expected:
     raise ValueError(f"the similarity is {similarity.shape}, but there are ids of {expected}; give [queries, gallery]")
-  return _scores(functools.partial(_checked_blocks, similarity), query_ids, gallery_ids)
+  return _scores(_checked_blocks(similarity), query_ids, gallery_ids)
 
 
 def query_scores(query_embeddings, gallery_embeddings, query_ids, gallery_ids):
@@ -74,8 +73,7 @@ def query_scores(query_embeddings, gallery_embeddings, query_ids, gallery_ids):
   for side, embeddings, ids in (("query", query_embeddings, query_ids), ("gallery", gallery_embeddings, gallery_ids)):
     if len(embeddings) != len(ids):
       raise ValueError(f"there are {len(embeddings)} {side} embeddings and {len(ids)} ids of them; give one id each")
-  query_embeddings = np.asarray(query_embeddings)
-  return _scores(lambda order: _cosine_blocks(query_embeddings[order], gallery_embeddings), query_ids, gallery_ids)
+  return _scores(_cosine_blocks(query_embeddings, gallery_embeddings), query_ids, gallery_ids)
 
 
 def top_gallery(query_embeddings, gallery_embeddings, k):
@@ -103,13 +101,13 @@ def _blocks(num_rows):
   return [slice(start, min(start + BLOCK_ROWS, num_rows)) for start in range(0, num_rows, BLOCK_ROWS)]
 
 
-def _checked_blocks(similarity, order):
-  """Yields (slice of the order, f[rows, G])."""
-  for rows in _blocks(len(order)):
-    block = similarity[order[rows]]
+def _checked_blocks(similarity):
+  """Yields (slice of the queries, f[rows, G])."""
+  for rows in _blocks(len(similarity)):
+    block = similarity[rows]
     broken = np.isnan(block).any(axis=1)
     if broken.any():
-      raise ValueError(f"the similarities of query {order[rows][broken].min()} hold NaN; they cannot be ranked")
+      raise ValueError(f"the similarities of query {rows.start + np.argmax(broken)} hold NaN; they cannot be ranked")
     yield rows, block
 
 
@@ -141,7 +139,7 @@ def _normalised(embeddings, side):
 
 
 def _scores(blocks, query_ids, gallery_ids):
-  """Returns the QueryScores; blocks(order of the queries) yields (slice of the order, f[rows, G])."""
+  """Returns the QueryScores; the blocks are (slice of the queries, f[rows, G]), in order."""
   query_ids, gallery_ids = np.asarray(query_ids), np.asarray(gallery_ids)
   if not len(query_ids):
     raise ValueError("there are no queries to score; the split is empty")
@@ -149,36 +147,23 @@ def _scores(blocks, query_ids, gallery_ids):
   if lacking.size:
     named = ", ".join(f"query {i} (id {query_ids[i]})" for i in lacking[:3])
     raise ValueError(f"{lacking.size} queries have no image of their identity in the gallery: {named}")
-  queries = np.argsort(query_ids, kind="stable")  # those of an identity, which have the same positives, in a row
-  sorted_ids, gallery = query_ids[queries], np.argsort(gallery_ids, kind="stable")
-  begins, ends = (np.searchsorted(gallery_ids[gallery], sorted_ids, side) for side in ("left", "right"))
+  gallery = np.argsort(gallery_ids, kind="stable")
+  begins, ends = (np.searchsorted(gallery_ids[gallery], query_ids, side) for side in ("left", "right"))
   num = ends - begins
-  starts = np.cumsum(num) - num  # where each query's ranks begin
-  ranks = np.empty(num.sum(), np.int64)
-  ranker = Ranker(len(gallery_ids))
-  for rows, similarity in _ahead(blocks(queries)):
-    for group in _groups(sorted_ids, rows):
-      positives = gallery[begins[group.start] : ends[group.start]]
-      found = ranker.ranks(similarity[group.start - rows.start : group.stop - rows.start], positives)
-      ranks[starts[group.start] :][: found.size] = found.ravel()
-  precisions = (np.arange(len(ranks)) - np.repeat(starts, num) + 1) / ranks
-  back = np.argsort(queries)  # to the order in which the queries came
+  starts = np.cumsum(num) - num  # where each query's positives begin
+  number = np.arange(num.sum()) - np.repeat(starts, num)  # of a positive among its query's
+  positives = gallery[np.repeat(begins, num) + number]
+  ranks = np.empty(len(positives), np.int64)
+  with Ranker() as ranker:
+    for rows, similarity in _ahead(blocks):
+      own = slice(starts[rows.start], starts[rows.stop - 1] + num[rows.stop - 1])
+      ranks[own] = ranker.ranks(similarity, positives[own], num[rows])
   return QueryScores(
     query_ids,
-    first_rank=ranks[starts][back],
-    average_precision=(np.add.reduceat(precisions, starts) / num)[back],
-    inverse_negative_penalty=(num / ranks[starts + num - 1])[back],
+    first_rank=ranks[starts],
+    average_precision=np.add.reduceat((number + 1) / ranks, starts) / num,
+    inverse_negative_penalty=num / ranks[starts + num - 1],
   )
-
-
-def _groups(sorted_ids, rows):
-  """Yields slices of the slice `rows` within which the ids are equal, GROUP_ROWS long at most."""
-  start = rows.start
-  while start < rows.stop:
-    end = min(start + GROUP_ROWS, rows.stop)
-    stop = start + int(np.searchsorted(sorted_ids[start:end], sorted_ids[start], "right"))
-    yield slice(start, stop)
-    start = stop
 
 
 def _ahead(blocks):
