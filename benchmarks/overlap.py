@@ -24,8 +24,8 @@ from tireid_jax.data import prepare, prepared
 NUM_IMAGES, NUM_TEST_IMAGES = 1_000, 40
 SIZE = (96, 48)
 NUM_EPOCHS = 4
-# Of the trace's events, the one that spans a program's run.
-PROGRAM = "ThunkExecutor::Execute (wait for completion)"
+# Of the trace's events, the one that spans a program's run, and the one of calling a step.
+PROGRAM, CALL = "ThunkExecutor::Execute (wait for completion)", "PjitFunction(train_step)"
 
 
 def write_data(folder):
@@ -45,22 +45,21 @@ def configured(folder):
   config.data_dir, config.data.image_size = str(folder / "data"), SIZE
   config.model.variant, config.select_on = "tiny", "last"
   config.prompts.depth = 2
-  config.evaluation.batch_size = 8  # each takes less time than a step, by which `main` tells steps apart
   config.stage2.update(init_from="random", epochs=NUM_EPOCHS, batch_size=32)
   return config
 
 
 def spans(trace):
-  """Returns f64[N, 2], ascending: begin and end of each program's run in a trace's folder, ns."""
+  """Returns f64[N, 2], ascending: begin and end of each program's run since the first call of a step, ns."""
   (file,) = trace.rglob("*.xplane.pb")
-  events = [
-    (event.start_ns, event.start_ns + event.duration_ns)
-    for plane in jax.profiler.ProfileData.from_file(str(file)).planes
-    for line in plane.lines
-    for event in line.events
-    if event.name == PROGRAM
-  ]
-  return np.array(sorted(events))
+  events = {PROGRAM: [], CALL: []}
+  for plane in jax.profiler.ProfileData.from_file(str(file)).planes:
+    for line in plane.lines:
+      for event in line.events:
+        if event.name in events:
+          events[event.name].append((event.start_ns, event.start_ns + event.duration_ns))
+  programs = np.array(sorted(events[PROGRAM]))
+  return programs[programs[:, 0] > min(events[CALL])[0]]
 
 
 def main():
@@ -75,9 +74,9 @@ def main():
       result = train.run(configured(folder), (2,), folder / "run")[2]
     found = spans(folder / "trace")
   lengths = found[:, 1] - found[:, 0]
-  # Nothing after the steps takes half as long as one; drawing the weights before them may.
+  # Nothing among the steps takes half as long as one; scoring after them may.
   is_step = lengths > np.median(np.sort(lengths)[-result["steps"] :]) / 2
-  steps = found[is_step][-result["steps"] // NUM_EPOCHS :]
+  steps = found[is_step][: result["steps"]][-result["steps"] // NUM_EPOCHS :]
   within = found[(found[:, 0] >= steps[0, 0]) & (found[:, 1] <= steps[-1, 1])]
   span, busy = steps[-1, 1] - steps[0, 0], (within[:, 1] - within[:, 0]).sum()
   gaps = steps[1:, 0] - steps[:-1, 1]
