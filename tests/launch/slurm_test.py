@@ -7,10 +7,12 @@ import pytest
 
 from tests.launch.checkout import OVERRIDES, Checkout, ended
 
+SETTINGS = {"FLAGS": OVERRIDES, "MAX_TRIES": 3, "GRACE_SECONDS": 3, "SBATCH_FLAGS": ["--partition=gpu"]}
+
 
 @pytest.fixture
 def checkout(tmp_path):
-  return Checkout(tmp_path, FLAGS=OVERRIDES, MAX_TRIES=3, GRACE_SECONDS=3, SBATCH_FLAGS=["--partition=gpu"])
+  return Checkout(tmp_path, **SETTINGS)
 
 
 def submit(checkout):
@@ -28,7 +30,8 @@ def run_job(checkout, **variables):
 
 
 def start_job(checkout, training):
-  """Starts the submitted job and returns its Popen once its two tasks train."""
+  """Starts the submitted job and returns its Popen once its two tasks train; they have time to end on a busy one."""
+  checkout.write_settings(**{**SETTINGS, "GRACE_SECONDS": 60})
   checkout.plan(training=[training])
   _, (script, *arguments) = submit(checkout)
   process = checkout.start(script.removeprefix("launch/"), *arguments, SLURM_JOB_ID="7")
