@@ -30,7 +30,7 @@ def run_job(checkout, **variables):
 
 
 def start_job(checkout, training):
-  """Starts the submitted job and returns its Popen once its two tasks train; they have time to end on a busy one."""
+  """Starts the submitted job and returns its Popen once its two tasks train, which have a minute to end in."""
   checkout.write_settings(**{**SETTINGS, "GRACE_SECONDS": 60})
   checkout.plan(training=[training])
   _, (script, *arguments) = submit(checkout)
