@@ -49,18 +49,21 @@ for ((i = 0; i < num_processes; i++)); do
   "${command[@]}" </dev/null &
   left[$!]=$i
 done
+# Not by wait -n: that of bash 5.2 forgets processes that ended just before a trap ran, and they would be left for ever.
 while ((${#left[@]} && !failed)); do
-  status=0
-  wait -n -p ended "${!left[@]}" || status=$?
-  if [[ -z ${ended:-} ]]; then continue; fi # a signal ended the wait
-  if ((status)); then say "process ${left[$ended]} ended with status $status"; fi
-  unset "left[$ended]"
-  failed=$status
+  sleep 0.1 || true # Ctrl-C and SIGTERM to the whole group end it, too
+  for id in "${!left[@]}"; do
+    if kill -0 "$id" 2>/dev/null; then continue; fi
+    wait "$id" || failed=$?
+    if ((failed)); then say "process ${left[$id]} ended with status $failed"; fi
+    unset "left[$id]"
+    if ((failed)); then break; fi
+  done
 done
 stop TERM
 deadline=$((SECONDS + GRACE_SECONDS))
 for id in "${!left[@]}"; do
-  while kill -0 "$id" 2>/dev/null && ((SECONDS < deadline)); do sleep 0.1; done
+  while kill -0 "$id" 2>/dev/null && ((SECONDS < deadline)); do sleep 0.1 || true; done
 done
 stop KILL
 wait

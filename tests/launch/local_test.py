@@ -39,6 +39,15 @@ def test_a_signal_reaches_all(tmp_path, sent, status):
   ended(checkout)
 
 
+def test_processes_that_end_while_the_script_takes_the_signal_are_not_waited_for(tmp_path):
+  checkout = Checkout(tmp_path)
+  (checkout.folder / ".venv/bin/python").write_text("#!/bin/sh\necho training\nexec sleep 600\n")  # ends at once
+  for _ in range(40):  # it is a matter of milliseconds
+    process = start(checkout)
+    os.killpg(process.pid, signal.SIGTERM)
+    assert process.wait(timeout=60) == 143
+
+
 def test_a_second_signal_kills_what_the_first_did_not_end(tmp_path):
   checkout = Checkout(tmp_path, GRACE_SECONDS=600)
   checkout.plan(training=["deaf"])
