@@ -62,6 +62,29 @@ def spans(trace):
   return programs[programs[:, 0] > min(events[CALL])[0]]
 
 
+def last_epoch(programs, num_steps):
+  """Returns what the last epoch's steps took and what lay between programs, ms and a share of the time.
+
+  Args:
+    programs: f64[N, 2], ns, of a run: its steps in turn, a save and scoring among or after them (see `spans`).
+    num_steps: of the run, a multiple of NUM_EPOCHS.
+  """
+  lengths = programs[:, 1] - programs[:, 0]
+  # Nothing among the steps takes half as long as one; scoring after them may.
+  is_step = lengths > np.median(np.sort(lengths)[-num_steps:]) / 2
+  steps = programs[is_step][:num_steps][-num_steps // NUM_EPOCHS :]
+  within = programs[(programs[:, 0] >= steps[0, 0]) & (programs[:, 1] <= steps[-1, 1])]
+  span, busy = steps[-1, 1] - steps[0, 0], (within[:, 1] - within[:, 0]).sum()
+  gaps = steps[1:, 0] - steps[:-1, 1]
+  return {
+    "steps": len(steps),
+    "step_ms": round(span / len(steps) / 1e6, 2),
+    "idle_share": round(1 - busy / span, 4),
+    "longest_gap_ms": round(gaps.max() / 1e6, 3),
+    "median_gap_ms": round(float(np.median(gaps)) / 1e6, 3),
+  }
+
+
 def main():
   argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
   with tempfile.TemporaryDirectory() as temporary:
@@ -72,19 +95,8 @@ def main():
     options.python_tracer_level = 0  # which would slow the host itself
     with jax.profiler.trace(folder / "trace", profiler_options=options):
       result = train.run(configured(folder), (2,), folder / "run")[2]
-    found = spans(folder / "trace")
-  lengths = found[:, 1] - found[:, 0]
-  # Nothing among the steps takes half as long as one; scoring after them may.
-  is_step = lengths > np.median(np.sort(lengths)[-result["steps"] :]) / 2
-  steps = found[is_step][: result["steps"]][-result["steps"] // NUM_EPOCHS :]
-  within = found[(found[:, 0] >= steps[0, 0]) & (found[:, 1] <= steps[-1, 1])]
-  span, busy = steps[-1, 1] - steps[0, 0], (within[:, 1] - within[:, 0]).sum()
-  gaps = steps[1:, 0] - steps[:-1, 1]
-  measuring.emit(
-    bench="overlap", system="tireid_jax", steps=len(steps), step_ms=round(span / len(steps) / 1e6, 2),
-    idle_share=round(1 - busy / span, 4), longest_gap_ms=round(gaps.max() / 1e6, 3),
-    median_gap_ms=round(float(np.median(gaps)) / 1e6, 3),
-  )  # fmt: skip
+    figures = last_epoch(spans(folder / "trace"), result["steps"])
+  measuring.emit(bench="overlap", system="tireid_jax", **figures)
 
 
 if __name__ == "__main__":
