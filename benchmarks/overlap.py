@@ -24,8 +24,11 @@ from tireid_jax.data import prepare, prepared
 NUM_IMAGES, NUM_TEST_IMAGES = 1_000, 40
 SIZE = (96, 48)
 NUM_EPOCHS = 4
-# Of the trace's events, the one that spans a program's run, and the one of calling a step.
-PROGRAM, CALL = "ThunkExecutor::Execute (wait for completion)", "PjitFunction(train_step)"
+# Of the trace's events: what a thread does of a program, its wait for the other threads' share, and a step's call.
+EXECUTE, WAIT = "ThunkExecutor::Execute", "ThunkExecutor::Execute (wait for completion)"
+CALL = "PjitFunction(train_step)"
+# The threads that programs are begun in.
+BEGINNERS = "tf_XLAPjRtCpuClient"
 
 
 def write_data(folder):
@@ -52,14 +55,27 @@ def configured(folder):
 def spans(trace):
   """Returns f64[N, 2], ascending: begin and end of each program's run since the first call of a step, ns."""
   (file,) = trace.rglob("*.xplane.pb")
-  events = {PROGRAM: [], CALL: []}
-  for plane in jax.profiler.ProfileData.from_file(str(file)).planes:
-    for line in plane.lines:
-      for event in line.events:
-        if event.name in events:
-          events[event.name].append((event.start_ns, event.start_ns + event.duration_ns))
-  programs = np.array(sorted(events[PROGRAM]))
-  return programs[programs[:, 0] > min(events[CALL])[0]]
+  lines = [line for plane in jax.profiler.ProfileData.from_file(str(file)).planes for line in plane.lines]
+  programs = [program for line in lines if line.name.startswith(BEGINNERS) for program in programs_of(line.events)]
+  first = min(event.start_ns for line in lines for event in line.events if event.name == CALL)
+  return np.array(sorted(program for program in programs if program[0] > first))
+
+
+def programs_of(events):
+  """Returns [(begin, end)] of the programs that one thread began, ns, by its events.
+
+  A program is an EXECUTE, in which those of a loop's parts lie, and the WAIT that follows; a small one is a WAIT alone.
+  """
+  found, is_over = [], True
+  for event in sorted(events, key=lambda event: event.start_ns):
+    begin, end = event.start_ns, event.start_ns + event.duration_ns
+    if event.name == EXECUTE and (is_over or begin >= found[-1][1]):
+      found.append((begin, end))
+      is_over = False
+    elif event.name == WAIT:
+      found.append((begin, end) if is_over else (found.pop()[0], end))
+      is_over = True
+  return found
 
 
 def last_epoch(programs, num_steps):

@@ -1,11 +1,14 @@
 """What is read off a trace: programs from the first step on, and the time between those of the last epoch."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from benchmarks import overlap
+from benchmarks.overlap import EXECUTE, WAIT
 
 MS = 1e6
 
@@ -18,9 +21,9 @@ def run_of(*lengths, gap=1.0):
 
 def test_programs_count_from_the_first_step_on(tmp_path):
   def train_step(x):
-    return x @ x
+    return jnp.stack([jnp.sin(x @ (x + i)) for i in range(20)])  # enough to be run in several threads
 
-  before, train_step = jax.jit(lambda x: x @ x.T), jax.jit(train_step)
+  before, train_step = jax.jit(lambda x: x @ x), jax.jit(train_step)
   x = jnp.ones((256, 256))
   with jax.profiler.trace(tmp_path):
     for _ in range(3):
@@ -31,6 +34,22 @@ def test_programs_count_from_the_first_step_on(tmp_path):
   assert found.shape == (4, 2)
   assert (found[:, 1] > found[:, 0]).all()
   assert (found[1:, 0] >= found[:-1, 1]).all()
+
+
+EVENTS = {
+  "what other threads are not done with": ([(EXECUTE, 0, 1), (WAIT, 1.1, 30)], [(0, 30)]),
+  "the beginner's own work": ([(EXECUTE, 0, 30), (WAIT, 30.1, 30.1)], [(0, 30.1)]),
+  "a loop's parts": ([(EXECUTE, 0, 30), (EXECUTE, 3, 5), (EXECUTE, 6, 8), (WAIT, 31, 32)], [(0, 32)]),
+  "two programs": ([(EXECUTE, 0, 30), (WAIT, 30, 31), (EXECUTE, 32, 40), (WAIT, 41, 41)], [(0, 31), (32, 41)]),
+  "a small program after another": ([(EXECUTE, 0, 30), (WAIT, 30, 31), (WAIT, 45, 45)], [(0, 31), (45, 45)]),
+  "other events": ([("copy", 0, 9), (EXECUTE, 2, 3), (WAIT, 3, 8), ("copy", 5, 20)], [(2, 8)]),
+}
+
+
+@pytest.mark.parametrize(("events", "expected"), EVENTS.values(), ids=EVENTS)
+def test_a_program_ends_with_its_last_event(events, expected):
+  events = [SimpleNamespace(name=name, start_ns=begin, duration_ns=end - begin) for name, begin, end in events]
+  assert overlap.programs_of(events) == [pytest.approx(program) for program in expected]
 
 
 @pytest.mark.parametrize("scoring", [(), (25, 40), (8,)])
