@@ -154,6 +154,7 @@ class _Run:
       MetricWriter(self.folder, first_step=first_step, enabled=distributed.is_first()) as writer,
       self.batches,
       self._bar(first_step) as progress,
+      hooks.Collector() as collector,
     ):
       log = hooks.Log(
         writer, progress, every_steps=self.config.log_every_steps, batch_size=self.stage.batch_size,
@@ -173,7 +174,7 @@ class _Run:
         best_score=metadata["best_score"], epoch_steps=self.steps_per_epoch, last_step=self.num_steps,
       )  # fmt: skip
       # Validation has its place between the log, which shows the step's loss, and the save, which stores its score.
-      todo = [hook for hook in (log, validate, save) if hook]
+      todo = [hook for hook in (log, validate, save, collector) if hook]
       for step in range(first_step, self.num_steps):
         state, metrics = train_step(state, sharding.put_batch(self.mesh, self.batches(step)))
         for hook in todo:
