@@ -1,9 +1,19 @@
 """PyTorch archives put together by hand, honest and hostile ones, without torch."""
 
 import dataclasses
+import pathlib
 import pickle
 import zipfile
 from typing import Any
+
+import numpy as np
+import pytest
+
+from tireid_jax.models.weights import archive
+
+# Made by torch.
+ARCHIVES = pathlib.Path(__file__).parents[2] / "testdata" / "archives"
+SIX = np.arange(6, dtype=np.float32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,3 +107,17 @@ def named(value, kind, prefix=""):
     return {prefix.removesuffix("."): value}
   items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, (list, tuple)) else ()
   return {name: leaf for key, item in items for name, leaf in named(item, kind, f"{prefix}{key}.").items()}
+
+
+def six(size, stride, offset=0, **storage):
+  """Returns the stored form of a view of 0, 1, ..., 5."""
+  return tensor(Storage("0", 6, **storage), size, stride, offset)
+
+
+def refusal(path):
+  """Returns the one line that reading this file gives, after checking that it names the file."""
+  with pytest.raises(ValueError) as error:
+    archive.read(path)
+  assert str(path) in str(error.value)
+  assert "\n" not in str(error.value)
+  return str(error.value)
