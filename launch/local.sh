@@ -4,8 +4,8 @@
 #
 #   launch/local.sh N [FLAGS]   FLAGS are more flags of the trainer
 #
-# Ends with the status of the first process that fails, once it has stopped the others. Ctrl-C or SIGTERM asks all to
-# save and stop; a second one kills them.
+# Ends with the status of the first process that fails (of those within 0.1 s, any), once it has stopped the others.
+# Ctrl-C or SIGTERM asks all to save and stop; a second one kills them.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 num_processes=${1:-}
@@ -49,7 +49,7 @@ for ((i = 0; i < num_processes; i++)); do
   "${command[@]}" </dev/null &
   left[$!]=$i
 done
-# Not by wait -n: that of bash 5.2 forgets processes that ended just before a trap ran, and they would be left for ever.
+# Not by wait -n: that of bash 5.2 forgets processes that end just before a trap runs, and the loop would never end.
 while ((${#left[@]} && !failed)); do
   sleep 0.1 || true # Ctrl-C and SIGTERM to the whole group end it, too
   for id in "${!left[@]}"; do

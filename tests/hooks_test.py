@@ -22,8 +22,10 @@ def test_the_collector_leaves_out_what_is_there_after_the_first_step():
     assert lost() is None  # garbage is collected first
     frozen = gc.get_freeze_count()
     assert frozen > before
+    later = [Cycle() for _ in range(100)]
     collector(2, None, None)
     assert gc.get_freeze_count() == frozen
+    del later
     kept, watched = None, weakref.ref(kept)
     gc.collect()
     assert watched() is not None

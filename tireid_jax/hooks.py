@@ -1,4 +1,4 @@
-"""What happens beside the steps: logging, validation, saving. Each hook decides by itself whether a step is its own."""
+"""What happens beside the steps, as logging and saving. Each hook decides by itself whether a step is its own."""
 
 import collections
 import gc
