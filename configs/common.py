@@ -61,7 +61,14 @@ def base_config():
       },
       # Devices along each axis; -1 for all the rest. A batch is split over data and fsdp; weights and their moments
       # over fsdp, to be gathered where a block needs them, and over model, by heads and channels.
-      "mesh": {"data": -1, "fsdp": 1, "model": 1},
+      "mesh": {
+        "data": -1,
+        "fsdp": 1,
+        "model": 1,
+        # Which axis crosses the network between TPU slices or GPU nodes, "data" or "fsdp"; the others stay inside.
+        "dcn_axis": "data",
+        "num_slices": 0,  # N splits CPU devices into N slices, to compare results; 0 for what the devices report
+      },
       "evaluation": {"batch_size": 128},  # images or captions at a time
       "log_every_steps": 50,
       "checkpoint_every_steps": 1000,  # besides the end of each epoch

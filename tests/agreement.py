@@ -1,6 +1,8 @@
 """What some steps of a stage compute on a mesh: losses, first gradients, weights; the same on any mesh, if all is well.
 
-python -m tests.agreement --to=FOLDER --run=stage2:1,8,1 --run=stage2:2,2,2
+python -m tests.agreement --to=FOLDER --run=stage2:1,8,1 --run=stage2:2,4,1,fsdp,2
+
+A mesh is DATA,FSDP,MODEL, or followed by the axis that crosses slices and the number of slices.
 
 With the flags of tireid_jax.distributed it is one of several processes.
 """
@@ -42,8 +44,9 @@ CASES = {
 }
 
 
-def build(case, sizes):
-  """Returns (Stage, Mesh, Program) of a case, on a mesh of these sizes over all devices of all processes."""
+def build(case, mesh):
+  """Returns (Stage, Mesh, Program) of a case, on a mesh, described as above, over all devices of all processes."""
+  *sizes, dcn_axis, num_slices = [*mesh.split(","), "data", "0"][:5]
   number, changes = CASES[case]
   config = synth.get_config()
   config.data.image_size = SIZE
@@ -53,7 +56,7 @@ def build(case, sizes):
   fields.update({"batch_size": BATCH_SIZE, "warmup_epochs": 0.0, **changes})
   fields.augment.erase_probability = 0.5
   stage = stages.from_config(config, number)
-  mesh = sharding.make_mesh(*sizes)
+  mesh = sharding.make_mesh(*map(int, sizes), dcn_axis=dcn_axis, num_slices=int(num_slices))
   program = Program(config, stage, VARIANT, mesh, num_identities=NUM_IDENTITIES, steps_per_epoch=NUM_STEPS)
   return stage, mesh, program
 
@@ -84,7 +87,7 @@ def draw_variables(shapes):
   return jax.tree_util.tree_map_with_path(values, shapes)
 
 
-def compute(case, sizes):
+def compute(case, mesh):
   """Returns {name: array} of NUM_STEPS steps.
 
   "loss": f32[NUM_STEPS]. "gradient/PATH": of step 0, as Adam's first moment has it: times 1 - beta, with the decay of
@@ -94,7 +97,8 @@ def compute(case, sizes):
   metrics lie where the table says after a step, and the state before it is gone. "has_whole_logits": whether a device
   has the logits of all images and captions at once.
   """
-  stage, mesh, program = build(case, sizes)
+  described = mesh
+  stage, mesh, program = build(case, described)
 
   def put(step):
     batch = draw_batch(step, stage.captions_per_image)
@@ -106,7 +110,7 @@ def compute(case, sizes):
   state, losses = program.first_state(variables), []
   step = program.step().lower(state, put(0)).compile()
   # A process that waits for another within a program gives up after 30 s.
-  multihost.get_barrier_sync_fn()(key=f"compiled {case} {sizes}", timeout_ms=COMPILE_TIMEOUT_MS)
+  multihost.get_barrier_sync_fn()(key=f"compiled {case} {described}", timeout_ms=COMPILE_TIMEOUT_MS)
   results = {"learning_rate": stage.learning_rate, **count_bytes(step, state, put(0))}
   results["has_whole_logits"] = f"f32[{BATCH_SIZE},{BATCH_SIZE}]" in step.as_text()
   for number in range(NUM_STEPS):
@@ -158,15 +162,14 @@ def main(_):
   distributed.initialize(flags.FLAGS)
   compiled.keep()
   for run in flags.FLAGS.run:
-    case, sizes = run.split(":")
-    results = compute(case, [int(size) for size in sizes.split(",")])
+    results = compute(*run.split(":"))
     if distributed.is_first():
       np.savez(f"{flags.FLAGS.to}/{run}.npz", **results)
 
 
 if __name__ == "__main__":
   flags.DEFINE_string("to", "", "folder for RUN.npz")
-  flags.DEFINE_multi_string("run", [], "CASE:DATA,FSDP,MODEL")
+  flags.DEFINE_multi_string("run", [], "CASE:MESH")
   distributed.define_flags()
   with distributed.ending():
     cli.run(main)

@@ -15,9 +15,9 @@ LAYERS = [
   {"preflight", "program"},
   {"start", "retrieval", "report", "exported"},
   {"train_step", "checkpoint", "hooks", "workdir", "optim", "ranked", "cli"},
-  {"config", "data", "models", "log", "state", "metrics"},
+  {"config", "data", "models", "log", "state", "metrics", "sharding"},
   {
-    "losses", "ranks", "compiled", "accumulate", "stages", "sharding", "chart", "table", "progress", "export_example",
+    "losses", "ranks", "compiled", "accumulate", "stages", "mesh", "chart", "table", "progress", "export_example",
     "distributed",
   },
 ]  # fmt: skip

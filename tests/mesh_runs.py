@@ -14,10 +14,14 @@ from tireid_jax.table import format_table
 
 MESHES = ("8,1,1", "1,8,1", "2,2,2")
 ALONE = ("stage1:1,1,1", "stage2:1,1,1")
-# Eight devices of one process; the second of two chunks of the batch, the first of the whole.
-TOGETHER = (*(f"{stage}:{mesh}" for mesh in MESHES for stage in ("stage1", "stage2")), "stage2_chunks:2,2,2")
-# Four devices of each of two processes.
-APART = ("stage1:8,1,1", "stage2:2,2,2")
+# Eight devices of one process; the batch as a whole, and in two chunks.
+TOGETHER = (
+  *(f"{stage}:{mesh}" for mesh in MESHES for stage in ("stage1", "stage2")),
+  "stage2_chunks:2,2,2",
+)
+# Four devices of each of two processes. The hybrid mesh takes each process for a slice: split along data, the devices
+# would lie as without slices; along fsdp, each group of four has two of each slice.
+APART = ("stage1:8,1,1", "stage2:2,2,2", "stage2:2,4,1,fsdp,2")
 RUNS = (*(("one process", run) for run in TOGETHER), *(("two processes", run) for run in APART))
 
 
@@ -87,7 +91,7 @@ def main():
     {
       "processes": run[0],
       "stage": (stage := run[1].partition(":")[0]).replace("_", ", in "),
-      "data, fsdp, model": run[1].removeprefix(f"{stage}:"),
+      "data, fsdp, model (axis between slices, slices)": run[1].removeprefix(f"{stage}:"),
       "loss": f"{difference(results, run, 'loss')[0]:.1e}",
       "first gradients": f"{difference(results, run, 'gradient')[0]:.1e}",
       "weights after 20 steps": f"{difference(results, run, 'weight')[0]:.1e}",

@@ -87,6 +87,17 @@ def test_an_axis_that_does_not_divide_its_dimension_is_left_out():
   assert where["id_head"]["kernel"].spec == PartitionSpec("fsdp", None)
 
 
+def test_what_is_left_out_is_logged_once_for_a_weight_and_its_moments(caplog):
+  sharding._log_dropped.cache_clear()
+  head = {"id_head": {"kernel": jax.ShapeDtypeStruct((512, 100), jnp.float32)}}
+  with caplog.at_level("WARNING", "absl"):
+    for model in (8, 8, 4):
+      sharding.tree_shardings(abstract_mesh(fsdp=2, model=model), {"params": head, "mu": {"params": head}})
+  assert [record.getMessage() for record in caplog.records] == [
+    "sharding: id_head/kernel is not split over the 8 devices along model, which do not divide its dimension of 100"
+  ]
+
+
 def test_the_batch_is_split_over_data_and_fsdp():
   mesh = abstract_mesh(data=2, fsdp=4, model=2)
   assert sharding.batch_sharding(mesh).shard_shape((16, 5)) == (2, 5)

@@ -1,5 +1,6 @@
 """Several processes as one run: the flags that say which, and how they begin, agree and end."""
 
+import collections
 import contextlib
 import functools
 import hashlib
@@ -75,8 +76,20 @@ def initialize(options):
   else:
     join(given["coordinator"], given["num_processes"], given["process_id"], cluster_detection_method="deactivate")
   _keep_standard_output()
+  check_device_counts(jax.devices())
   if not is_first():
     logging.set_verbosity(logging.ERROR)
+
+
+def check_device_counts(devices):
+  """Raises ValueError unless every process has equally many devices, as JAX's own collectives between them assume."""
+  counts = collections.Counter(device.process_index for device in devices)
+  if len(set(counts.values())) > 1:
+    found = ", ".join(f"{count} in process {process}" for process, count in sorted(counts.items()))
+    raise ValueError(
+      f"the processes have different numbers of devices: {found}; start each with the same number "
+      f"(CUDA_VISIBLE_DEVICES hides GPUs from a process)"
+    )
 
 
 def _check_group(coordinator, num_processes, process_id):

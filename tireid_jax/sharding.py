@@ -1,13 +1,16 @@
-"""The mesh, and one table that says along which of its axes weights and activations are split."""
+"""One table that says along which axes of the mesh weights and activations are split."""
 
+import functools
 import math
 import re
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from absl import logging
+from jax.sharding import NamedSharding, PartitionSpec
 
-AXES = ("data", "fsdp", "model")
+from tireid_jax.mesh import AXES as AXES
+from tireid_jax.mesh import make_mesh as make_mesh
 
 # Weights. End of a leaf's path: mesh axis of each dimension. The first that matches holds; what matches none is whole
 # on each device, as the patch embedding: few weights in a large product, which XLA would compute part by part. The
@@ -37,43 +40,41 @@ ACTIVATIONS = {
 }
 
 
-def make_mesh(data, fsdp, model, *, devices=None):
-  """Returns a Mesh with these sizes along `AXES`; one of them may be -1, for all the rest.
-
-  Args:
-    data, fsdp, model: sizes.
-    devices: what it is made of, which need not be there; all devices of this run if not given.
-  """
-  sizes = [data, fsdp, model]
-  devices = jax.devices() if devices is None else devices
-  num_devices = len(devices)
-  if sizes.count(-1) > 1 or any(size < 1 and size != -1 for size in sizes):
-    raise ValueError(f"mesh is data={data}, fsdp={fsdp}, model={model}; sizes are at least 1, and one may be -1")
-  if -1 in sizes:
-    sizes[sizes.index(-1)] = max(1, num_devices // -int(np.prod(sizes)))
-  if np.prod(sizes) != num_devices:
-    raise ValueError(
-      f"mesh is data={data}, fsdp={fsdp}, model={model}, which does not divide the {num_devices} devices; "
-      f"set --config.mesh.data, .fsdp and .model so that their product is {num_devices}"
-    )
-  return jax.make_mesh(sizes, AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
-
-
 def tree_shardings(mesh, tree):
-  """Returns the NamedSharding of each leaf, by `RULES`; an axis that does not divide its dimension is left out."""
+  """Returns the NamedSharding of each leaf, by `RULES`; an axis that does not divide its dimension is left out.
+
+  What is left out is logged, once for each rule and size.
+  """
 
   def leaf_sharding(path, leaf):
     name = jax.tree_util.keystr(path, simple=True, separator="/")
     is_stacked = "blocks/" in name
-    axes = (None,) * is_stacked + _axes(name.replace("blocks/", "block/"))
-    return _fitting(mesh, axes, leaf.shape) if len(axes) == len(leaf.shape) else replicated(mesh)
+    rule, axes = _rule(name.replace("blocks/", "block/"))
+    axes = (None,) * is_stacked + axes
+    if len(axes) != len(leaf.shape):
+      return replicated(mesh)
+    where = _fitting(mesh, axes, leaf.shape)
+    for size, axis, kept in zip(leaf.shape, axes, where.spec, strict=True):
+      if axis != kept:
+        _log_dropped(rule, axis, mesh.shape[axis], size)
+    return where
 
   return jax.tree_util.tree_map_with_path(leaf_sharding, tree)
 
 
-def _axes(path):
-  """Returns the axes of the first of `RULES` that matches, none where none does."""
-  return next((axes for rule, axes in RULES if re.search(f"{rule}$", path)), ())
+def _rule(path):
+  """Returns (what the first of `RULES` that matches found in the path, its axes), ("", ()) where none does."""
+  found = ((re.search(f"{rule}$", path), axes) for rule, axes in RULES)
+  return next(((match[0], axes) for match, axes in found if match), ("", ()))
+
+
+@functools.cache
+def _log_dropped(weight, axis, num_devices, size):
+  """Logs, the first time in this process, that a rule does not hold for a weight and what has its path."""
+  logging.warning(
+    "sharding: %s is not split over the %d devices along %s, which do not divide its dimension of %d",
+    weight, num_devices, axis, size,
+  )  # fmt: skip
 
 
 def _fitting(mesh, axes, shape):
@@ -120,7 +121,7 @@ def gather_weights(mesh):
     return None
 
   def gather(path, weight, dtype):
-    axes = _axes(f"block/{path}")
+    _, axes = _rule(f"block/{path}")
     if "fsdp" not in axes:
       return weight
     kept = _fitting(mesh, axes, weight.shape)
@@ -163,10 +164,18 @@ def check_batch(field, batch_size, mesh, captions_per_image=1):
     )
 
 
-def process_rows(mesh, batch_size):
-  """Returns i64[R], ascending: the rows of a batch that the devices of this process hold, and `put_batch` takes."""
-  held = batch_sharding(mesh).addressable_devices_indices_map((batch_size,))
-  return np.unique(np.concatenate([np.arange(batch_size)[rows] for (rows,) in held.values()]))
+def process_rows(mesh, batch_size, *, process=None):
+  """Returns i64[R], ascending: the rows of a batch that the devices of a process hold, and `put_batch` takes.
+
+  Args:
+    mesh: Mesh.
+    batch_size: B.
+    process: its index; this process by default.
+  """
+  process = jax.process_index() if process is None else process
+  held = batch_sharding(mesh).devices_indices_map((batch_size,))
+  rows = [np.arange(batch_size)[rows] for device, (rows,) in held.items() if device.process_index == process]
+  return np.unique(np.concatenate(rows))
 
 
 def put_batch(mesh, batch):
