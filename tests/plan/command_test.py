@@ -88,6 +88,12 @@ def test_recomputation_is_named_and_not_counted_as_progress(tmp_path, by_mesh, f
     (["--topology=cpu:2,cpu:4"], "names several; give one, or --sweep too"),
     (["--topology=cpu:2", "--sweep"], "--sweep is over TPUs"),
     (["--topology=cpu:2", "--plot=x.png"], "--plot shows how a step scales; give --sweep too"),
+    (
+      ["--topology=cpu:4", "--slices=2"],
+      "--slices=2 is for TPUs; --config.mesh.num_slices splits the devices of cpu:4",
+    ),
+    (["--topology=cpu:4", "--slices=0"], "--slices=0 must be at least 1"),
+    (["--topology=cpu:4", "--dcn_gbps=-1"], "--dcn_gbps=-1.0 must be above 0"),
     (["--topology=cpu:3"], "stage2.batch_size is 16, which the 3 devices along data and fsdp do not divide"),
     (["--topology=cpu:2", "--config.mesh.data=3"], "which does not divide the 2 devices"),
     (["--topology=cpu:1", "--caption_length=50"], "none of data.caption_lengths; give one of 32, 48, 64, 77"),

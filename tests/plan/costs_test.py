@@ -84,6 +84,61 @@ def exchange(groups):
   )
 
 
+def test_exchanges_between_slices_are_counted_apart_from_those_within():
+  found = costs.collectives(read("two_slices_v5e.txt"))
+  # Three weights, each divided over eight devices, four of each of two slices. Each device sends its part to the other
+  # slice, in the forward and the backward pass, and they gather the halves, in bfloat16, within the slice.
+  weight, slices = 256 * 256 * 4, 2
+  gathers = [c for c in found if c.network == "dcn" and c.kind == "all-gather"]
+  assert sum(c.sent_bytes for c in gathers) == 2 * 3 * weight / 8
+  # The gradient is summed within the slice, of which each device then has a quarter, and that over the slices.
+  sums = [c for c in found if c.network == "dcn" and c.kind == "all-reduce"]
+  assert sum(c.sent_bytes for c in sums) == 3 * weight / 4 * 2 * (slices - 1) / slices
+  assert all(c.group_size == slices for c in gathers + sums)
+  assert {(c.kind, c.num_bytes, c.group_size, c.runs) for c in found if c.network == "ici"} == {
+    ("all-gather", weight // 2, 4, 3),
+    ("reduce-scatter", weight, 4, 3),
+    ("all-gather", weight, 4, 3),
+  }
+
+
+@pytest.mark.parametrize(
+  ("kind", "target", "slices"),
+  [
+    ("ALL_REDUCE", '"{1,2}x{0:3}"', 2),
+    ("ALL_REDUCE", '"{1:4}x{0:15}"', 4),
+    ("ALL_TO_ALL", "{{100000,100001,200000,200001,300000,300001}}", 3),
+  ],
+)
+def test_slices_that_exchange_are_counted_in_every_spelling(kind, target, slices):
+  (found,) = costs.collectives(send(kind, target))
+  assert (found.kind, found.group_size, found.num_bytes) == (kind.lower().replace("_", "-"), slices, 32)
+  assert found.source == "gradient"
+
+
+def test_an_exchange_between_slices_that_is_not_known_is_refused():
+  with pytest.raises(ValueError, match="exchange between slices that is not known: all-gather"):
+    costs.collectives(send("ALL_GATHER", "{{100000,200000}}"))
+
+
+def test_a_send_to_the_host_is_no_exchange():
+  assert costs.collectives(send("ALL_REDUCE", '"{1,2}x{0:3}"', handler="host")) == []
+
+
+def send(kind, target, handler="xla_megascale_runtime"):
+  attributes = (
+    f'_xla_host_transfer_handler_name="{handler}",_xla_host_transfer_rendezvous="all_0",'
+    f'_xla_megascale_target={target},_xla_megascale_transfer_type="{kind}"'
+  )
+  return hlo.Module(
+    "HloModule one, num_partitions=8\n\nENTRY %main (p: f32[8]) -> token[] {\n  %p = f32[8]{0} parameter(0)\n"
+    '  %g = f32[8]{0} negate(%p), metadata={op_name="gradient"}\n  %b = f32[8]{0} bitcast(%g)\n'
+    f"  %t = token[] after-all()\n"
+    f"  %s = (f32[8]{{0}}, u32[], token[]) send(%b, %t), channel_id=1, frontend_attributes={{{attributes}}}\n"
+    "  ROOT %d = token[] send-done(%s), channel_id=1\n}\n"
+  )
+
+
 def test_those_that_send_most_come_first():
   sent = [c.sent_bytes for c in costs.collectives(read("exchanges.txt"))]
   assert sent == sorted(sent, reverse=True)

@@ -6,6 +6,7 @@ from tireid_jax.plan import chips, show
 def plan(**changes):
   return {
     "topology": "v5e:2x2",
+    "slices": 1,
     "chips": 4,
     "devices": 4,
     "mesh": {"data": 4, "fsdp": 1, "model": 1},
@@ -32,8 +33,23 @@ def plan(**changes):
 
 
 def exchange(kind, source, num_bytes, **changes):
-  sizes = {"num_bytes": num_bytes, "sent_bytes": num_bytes, "group_size": 4, "runs": 1}
+  sizes = {"num_bytes": num_bytes, "sent_bytes": num_bytes, "group_size": 4, "runs": 1, "network": "ici"}
   return {"kind": kind, "source": source, **sizes, **changes}
+
+
+ESTIMATE = {
+  "cycles": 3e6,
+  "seconds": 0.002,
+  "peak_share": 0.5,
+  "link_seconds": 0.001,
+  "dcn_seconds": 0.0,
+  "dcn_bytes_per_second": None,
+  "examples_per_second": 512_000.0,
+  "examples_per_second_sending_after": 341_333.3,
+  "epochs_per_hour": 54.5,
+  "unknown_loops": ["while.7"],
+  "operations": [{"source": "blocks/fc/dot", "runs": 12, "cycles": 1.5e6}],
+}
 
 
 def test_what_does_not_fit_says_how_much_it_needs_and_gives_no_time():
@@ -74,17 +90,28 @@ def test_exchanges_are_added_up_by_place_and_small_ones_together():
   assert any(line[:3] == ["14.0", "MB", "sent"] for line in lines)
 
 
+def test_what_is_sent_between_slices_stands_apart():
+  estimate = {**ESTIMATE, "link_seconds": 0.0002, "dcn_seconds": 0.0016, "dcn_bytes_per_second": 3.125e9}
+  exchanges = [
+    exchange("all-reduce", "gradient", 5_000_000, group_size=2, network="dcn"),
+    exchange("all-gather", "gradient", 40_000_000),
+  ]
+  memory = {"fits": None, "arguments": 0, "results": 0, "temporaries": 0, "program": 0, "total": 0, "capacity": None}
+  text = show.describe(plan(slices=2, chips=8, devices=8, collectives=exchanges, estimate=estimate, memory=memory))
+  assert "v5e:2x2, 2 slices: 8 chip(s)" in text
+  assert ["all-reduce", "1", "5.00", "5.00", "2", "slices", "gradient"] in [line.split() for line in text.splitlines()]
+  assert "40.0 MB sent by each device within its slice in a step, at least 0.2 ms over its links of 200 GB/s" in text
+  assert (
+    "5.0 MB sent by each device to other slices in a step, at least 1.6 ms over the data-center network at 3.12 GB/s"
+  ) in text
+
+
 def test_loops_of_unknown_length_are_named():
-  estimate = {
-    "cycles": 3e6, "seconds": 0.002, "peak_share": 0.5, "link_seconds": 0.001, "examples_per_second": 512_000.0,
-    "examples_per_second_sending_after": 341_333.3, "epochs_per_hour": 54.5, "unknown_loops": ["while.7"],
-    "operations": [{"source": "blocks/fc/dot", "runs": 12, "cycles": 1.5e6}],
-  }  # fmt: skip
   memory = {
     "fits": True, "arguments": 2 * chips.GIB, "results": 0, "temporaries": chips.GIB, "program": chips.GIB,
     "total": 4 * chips.GIB, "capacity": 8 * chips.GIB,
   }  # fmt: skip
-  text = show.describe(plan(estimate=estimate, memory=memory))
+  text = show.describe(plan(estimate=ESTIMATE, memory=memory))
   assert "1 loop(s) of unknown length count once: while.7" in text
   assert "fits: 50% of 8.00 GiB" in text
   assert "2.0 ms a step (3.0 million cycles at 1.50 GHz), 50.0% of the bfloat16 peak" in text

@@ -16,6 +16,7 @@ def plan(topology="v5e:2x2", batch_size=64, num_chips=4, seconds=0.5, link_secon
     "estimate": {
       "seconds": seconds,
       "link_seconds": link_seconds,
+      "dcn_seconds": 0.0,
       "peak_share": 0.25,
       "examples_per_second": batch_size / seconds,
       "examples_per_second_sending_after": batch_size / (seconds + link_seconds),

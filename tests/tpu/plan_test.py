@@ -46,6 +46,32 @@ def test_the_real_step_is_planned_for_a_slice(tmp_path):
   assert "fits: " in text
 
 
+def test_two_slices_sum_the_gradients_of_each_over_the_data_center_network(tmp_path):
+  found, text = plan(tmp_path / "plan.json", "--topology=v5e:2x2", "--slices=2", "--dcn_gbps=100")
+  assert (found["slices"], found["chips"], found["mesh"]["data"]) == (2, 8, 8)
+  between = [c for c in found["collectives"] if c["network"] == "dcn"]
+  # The largest by hand: of each slice a chip holds a quarter of the gradient of the token table, f32[49408, 64] with
+  # its columns padded to the 128 lanes of a chip, and sends 2 (S - 1) / S of that.
+  table = max(between, key=lambda c: c["sent_bytes"])
+  assert (table["kind"], table["group_size"], table["runs"]) == ("all-reduce", 2, 1)
+  assert table["sent_bytes"] == 49_408 * 128 * 4 / 4 * 2 * (2 - 1) / 2
+  # Of all that is trained, at two or four bytes an element, and twice as much for the padding.
+  summed = 4 * sum(c["num_bytes"] * c["runs"] for c in between if c["kind"] == "all-reduce")
+  assert 2 * 4_000_000 < summed < 2 * 4 * 6_000_000
+  estimate = found["estimate"]
+  assert estimate["dcn_seconds"] == pytest.approx(sum(c["sent_bytes"] for c in between) / 12.5e9)
+  assert estimate["examples_per_second_sending_after"] == pytest.approx(
+    16 / (estimate["seconds"] + estimate["link_seconds"] + estimate["dcn_seconds"])
+  )
+  assert "MB sent by each device to other slices in a step" in text
+
+
+def test_a_network_of_unknown_speed_must_be_stated():
+  done = run("plan", *TINY, "--topology=v4:2x2x1", "--slices=2", "--config.model.blocks=loop")
+  assert done.returncode == 2
+  assert "no data-center bandwidth is published for v4:2x2x1; state it by --dcn_gbps=N" in done.stderr.splitlines()[-1]
+
+
 def test_a_sweep_finds_the_largest_batch_and_draws_how_it_scales(tmp_path):
   # RSTPReid, one caption of each identity an epoch: 3,701, of which 2,048 is the greatest power of two.
   sampler = ("--config.stage2.sampler.kind=identities", "--config.stage2.sampler.captions_per_identity=1")

@@ -2,6 +2,7 @@
 
 python -m tireid_jax.plan --config=configs/cuhk.py --stage=2 --topology=v5e:4x4
 python -m tireid_jax.plan --config=configs/cuhk.py --stage=2 --topology=v5e --sweep --json=FILE --plot=FILE.png
+python -m tireid_jax.plan --config=configs/cuhk.py --stage=2 --topology=v5e:4x4 --slices=2
 python -m tireid_jax.plan --config=configs/cuhk.py --stage=2 --topology=cpu:8
 
 Nothing is run: neither data, weights nor a TPU need be there. For a TPU, its compiler must be installed
@@ -19,6 +20,9 @@ from tireid_jax.plan import plot, show, sweep
 from tireid_jax.plan.estimate import make_plan
 from tireid_jax.progress import say
 
+# Arguments of `make_plan`, and the flags that give them.
+_OPTIONS = {"num_slices": "slices", "dcn_gbps": "dcn_gbps", "caption_length": "caption_length"}
+
 
 def main(_):
   options = flags.FLAGS
@@ -30,18 +34,21 @@ def main(_):
     raise ValueError("--plot shows how a step scales; give --sweep too")
   if len(options.topology) > 1 and not options.sweep:
     raise ValueError(f"--topology={','.join(options.topology)} names several; give one, or --sweep too")
+  if options.dcn_gbps < 0:
+    raise ValueError(f"--dcn_gbps={options.dcn_gbps} must be above 0, or 0 for what is published")
   number = int(options.stage)
+  asked = {name: getattr(options, flag) for name, flag in _OPTIONS.items()}
   if options.sweep:
-    found = _sweep(options.config, number, options.topology, options.caption_length, options.plot)
+    found = _sweep(options.config, number, options.topology, asked, options.plot)
   else:
-    found = make_plan(options.config, number, options.topology[0], caption_length=options.caption_length)
+    found = make_plan(options.config, number, options.topology[0], **asked)
     print(show.describe(found))
   if options.json:
     pathlib.Path(options.json).write_text(json.dumps(found, indent=2) + "\n")
 
 
-def _sweep(config, number, names, caption_length, picture):
-  plans = sweep.sweep(config, number, sweep.topologies_of(names), caption_length=caption_length, say=say)
+def _sweep(config, number, names, asked, picture):
+  plans = sweep.sweep(config, number, sweep.topologies_of(names), **asked, say=say)
   print(sweep.format_sweep(plans))
   points = sweep.scaling_points(plans)
   if picture and points:
@@ -58,6 +65,8 @@ if __name__ == "__main__":
   flags.DEFINE_list(
     "topology", [], "a TPU and its shape, as v5e:4x4, or cpu:N; with --sweep several, v5e for all of v5e's"
   )
+  flags.DEFINE_integer("slices", 1, "how many slices of this shape, joined by the data-center network (DCN)")
+  flags.DEFINE_float("dcn_gbps", 0, "Gbit/s that a chip can send to other slices; 0 for what is published")
   flags.DEFINE_bool("sweep", False, "find the largest batch that fits each topology")
   flags.DEFINE_integer("caption_length", 0, "one of data.caption_lengths, tokens; 0 for the longest")
   flags.DEFINE_string("json", "", "also write the figures to this file")

@@ -21,8 +21,10 @@ class Chip:
     hbm_bytes: memory that the compiler lets a program have.
     peak_flops: bfloat16 operations a second.
     clock_hz: cycles a second, in which the compiler's estimates are.
-    link_bytes: a second that a device can send to its neighbours, over all of its links together.
+    link_bytes: a second that a device can send to its neighbours, over all of its links together (ICI).
     slices: shapes that can be had, up to 256 chips.
+    dcn_bytes: a second that a device can send to other slices, over the data-center network; None where none is
+      published.
     devices_per_chip: as jax counts them.
     options: what libtpu must be told to lay out the chip so.
   """
@@ -32,12 +34,14 @@ class Chip:
   clock_hz: float
   link_bytes: float
   slices: tuple[str, ...]
+  dcn_bytes: float | None = None
   devices_per_chip: int = 1
   options: dict = dataclasses.field(default_factory=dict)
 
 
 # Peak, links and slices: Google's pages of each TPU (cloud.google.com/tpu/docs/v4 and so on), whose "1,600 Gbps" and
-# "400 GBps bidirectional" are both 200 GB/s to send.
+# "400 GBps bidirectional" are both 200 GB/s to send. Data-center network: the same pages, 6.4 and 25.6 Tbps per pod of
+# 256 chips for v5e and v6e, 50 Gbps per chip for v5p.
 # Memory: what libtpu 0.0.42.1 names as available when it refuses a program that is too large.
 # Clock: of v4 by Jouppi et al., ISCA 2023 (arXiv 2304.01433), of v5e by "How to Scale Your Model"
 # (jax-ml.github.io/scaling-book/tpus). These and v5p's are also what makes the published peak of the published units:
@@ -47,9 +51,9 @@ class Chip:
 # clocks the bytes that it moves a cycle make 81% of the published bandwidth in v6e, as in v5e, and 75% in tpu7x.
 CHIPS = {
   "v4": Chip(30.75 * GIB, 275e12, 1.05e9, 300e9, _SLICES_3D, options={"chip_config_name": "megacore"}),
-  "v5e": Chip(15.75 * GIB, 197e12, 1.5e9, 200e9, _SLICES_2D),
-  "v5p": Chip(95.74 * GIB, 459e12, 1.75e9, 600e9, _SLICES_3D),
-  "v6e": Chip(31.25 * GIB, 918e12, 1.75e9, 400e9, _SLICES_2D),
+  "v5e": Chip(15.75 * GIB, 197e12, 1.5e9, 200e9, _SLICES_2D, dcn_bytes=3.125e9),
+  "v5p": Chip(95.74 * GIB, 459e12, 1.75e9, 600e9, _SLICES_3D, dcn_bytes=6.25e9),
+  "v6e": Chip(31.25 * GIB, 918e12, 1.75e9, 400e9, _SLICES_2D, dcn_bytes=12.5e9),
   "tpu7x": Chip(94.75 * GIB, 2307e12 / 2, 2.2e9, 300e9, _SLICES_3D, devices_per_chip=2),
 }
 
@@ -77,13 +81,20 @@ def find(topology):
   return CHIPS[name]
 
 
-def devices(topology):
-  """Returns the devices of a topology; those of a TPU can be compiled for but not run on.
+def devices(topology, num_slices=1):
+  """Returns the devices of so many slices of a topology; those of a TPU can be compiled for but not run on.
 
   CPU devices are this process' own, whose number is set when they are first used: it cannot change later.
+
+  Raises:
+    ValueError: for a topology that there is not, or slices of CPUs.
   """
+  if num_slices < 1:
+    raise ValueError(f"--slices={num_slices} must be at least 1")
   chip = find(topology)
   name, _, shape = topology.partition(":")
+  if chip is None and num_slices > 1:
+    raise ValueError(f"--slices={num_slices} is for TPUs; --config.mesh.num_slices splits the devices of {topology}")
   if chip is None:
     jax.config.update("jax_num_cpu_devices", int(shape))
     return jax.devices("cpu")
@@ -92,7 +103,7 @@ def devices(topology):
   bounds = (*(min(2, side) for side in sides[:2]), 1)
   try:
     found = topologies.get_topology_desc(
-      platform="tpu", topology_name=topology, chips_per_host_bounds=bounds, **chip.options
+      platform="tpu", topology_name=topology, chips_per_host_bounds=bounds, num_slices=num_slices, **chip.options
     )
   except jax.errors.JaxRuntimeError as error:
     raise ValueError(

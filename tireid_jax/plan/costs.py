@@ -10,6 +10,14 @@ from tireid_jax.plan import hlo
 # Parts of the path of an operation that say nothing of the model.
 _TRACING = ("while", "body", "closed_call", "checkpoint")
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
+# Networks: the links inside a slice, and the data-center network between slices.
+ICI, DCN = "ici", "dcn"
+# In the first of the kernels that an exchange is spread over.
+_ASYNC_START = 'custom_call_target="AsyncCollectiveStart"'
+# Of a `send` to other slices; others go to the host.
+_MEGASCALE = '_xla_host_transfer_handler_name="xla_megascale_runtime"'
+# The device numbers of a slice begin at a multiple of this.
+_DEVICES_PER_SLICE = 100_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,8 +43,9 @@ class Collective:
     kind: one of COLLECTIVES.
     source: as of an Operation.
     num_bytes: of the whole array on one device: what is reduced, or what has been gathered.
-    group_size: devices that take part.
+    group_size: devices that take part; over DCN, one device of each slice.
     runs: how often a step.
+    network: ICI or DCN.
   """
 
   kind: str
@@ -44,6 +53,7 @@ class Collective:
   num_bytes: int
   group_size: int
   runs: int
+  network: str = ICI
 
   @property
   def sent_bytes(self):
@@ -69,30 +79,71 @@ def operations(module):
 def collectives(module):
   """Returns the Collectives of a compiled program, those that send most first.
 
-  An exchange that the compiler spreads over several kernels, to run beside others, has one channel and counts once; so
-  does one that is started by one instruction and ended by another.
+  An exchange that the compiler spreads over several kernels, to run beside others, has a part in each; it counts where
+  it starts. One that it repeats, as for the first round of a loop, which it takes out of the loop, counts each time.
   """
-  found: dict[str, Collective] = {}
+  unfused = module.runs(into_fusions=False)
+  found: dict[tuple, Collective] = {}
+  runs: collections.Counter = collections.Counter()
+  parts: collections.Counter = collections.Counter()
   for computation, times in module.runs(into_fusions=True).items():
     instructions = module.computations[computation]
+    starts = any(_ASYNC_START in instruction.attributes for instruction in instructions.values())
     for instruction in instructions.values():
-      kind = instruction.opcode.removesuffix("-start")
-      if kind not in COLLECTIVES:
+      if instruction.opcode == "send" and _MEGASCALE in instruction.attributes:
+        key, exchange = _between_slices(module, computation, instruction)
+      elif instruction.opcode.removesuffix("-start") in COLLECTIVES:
+        key, exchange = _within_slice(module, computation, instruction)
+      else:
         continue
-      size = _group_size(instruction, module.num_partitions)
-      taken = sum(hlo.num_bytes(instructions[name].shape) for name in instruction.operands)
-      channel = re.search(r"\bchannel_id=(\d+)", instruction.attributes)
-      # An all-reduce of which each device keeps its part is how the TPU compiler writes a reduce-scatter.
-      kept = "reduce-scatter" if kind == "all-reduce" and "all-reduce-scatter" in computation else kind
-      exchange = Collective(
-        kept, short_source(instruction.source) or instruction.name,
-        taken * size if kind == "all-gather" else taken, size, times,
-      )  # fmt: skip
-      key = channel[1] if channel else instruction.name
-      # Of one that is carried on beside a loop, only the start and the end stand outside of it.
-      if key not in found or times < found[key].runs:
-        found[key] = exchange
-  return sorted((c for c in found.values() if c.group_size > 1), key=lambda c: -c.sent_bytes)
+      found.setdefault(key, exchange)
+      (runs if starts or computation in unfused else parts)[key] += times
+  counted = [dataclasses.replace(exchange, runs=runs[key] or parts[key]) for key, exchange in found.items()]
+  return sorted((c for c in counted if c.group_size > 1), key=lambda c: -c.sent_bytes)
+
+
+def _within_slice(module, computation, instruction):
+  """Returns (what tells it from others, Collective) of a collective instruction."""
+  instructions = module.computations[computation]
+  kind = instruction.opcode.removesuffix("-start")
+  size = _group_size(instruction, module.num_partitions)
+  taken = sum(hlo.num_bytes(instructions[name].shape) for name in instruction.operands)
+  channel = re.search(r"\bchannel_id=(\d+)", instruction.attributes)
+  # An all-reduce of which each device keeps its part is how the TPU compiler writes a reduce-scatter.
+  kept = "reduce-scatter" if kind == "all-reduce" and "all-reduce-scatter" in computation else kind
+  exchange = Collective(
+    kept, short_source(instruction.source) or instruction.name,
+    taken * size if kind == "all-gather" else taken, size, runs=0,
+  )  # fmt: skip
+  # In a program for several slices, collectives of different kinds may have channels of the same number.
+  return (kind, channel[1] if channel else instruction.name, taken), exchange
+
+
+def _between_slices(module, computation, instruction):
+  """Returns (what tells it from others, Collective) of a `send` to other slices.
+
+  The compiler writes a collective between slices as a send and a receive of the part of one device, whose attributes
+  name the collective, who takes part and an identifier: ALL_REDUCE, "{1,2}x{0:3}", "all-reduce.2_0".
+  """
+  attributes = instruction.attributes
+  kind = hlo.first_group(r'_xla_megascale_transfer_type="(\w+)"', attributes).lower().replace("_", "-")
+  size = _num_slices(kind, hlo.first_group(r'_xla_megascale_target="?(.*?)"?,_xla', attributes))
+  identifier = hlo.first_group(r'_xla_host_transfer_rendezvous="([^"]*)"', attributes)
+  taken = hlo.num_bytes(module.computations[computation][instruction.operands[0]].shape)
+  source = short_source(module.source_of(computation, instruction)) or identifier
+  whole = taken * size if kind == "all-gather" else taken
+  exchange = Collective(kind, source, whole, size, runs=0, network=DCN)
+  return (DCN, identifier), exchange
+
+
+def _num_slices(kind, target):
+  """Returns how many slices exchange with each other, by the target of a `send` of this kind."""
+  if found := re.fullmatch(r"\{([\d,:]+)\}x\{[\d,:]+\}", target):  # {slices, from 1}x{devices of each}
+    return sum(int(last or first) - int(first) + 1 for first, last in re.findall(r"(\d+)(?::(\d+))?", found[1]))
+  # Each device with each of the others, of which a device of its own slice costs nothing here.
+  if kind == "all-to-all" and re.fullmatch(r"\{\{[\d,]+\}\}", target):
+    return len({int(device) // _DEVICES_PER_SLICE for device in re.findall(r"\d+", target)})
+  raise ValueError(f"the HLO text has an exchange between slices that is not known: {kind} {target[:200]}")
 
 
 def _group_size(instruction, num_partitions):

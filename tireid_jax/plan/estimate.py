@@ -6,26 +6,29 @@ from tireid_jax.plan.step import compile_step
 NUM_OPERATIONS = 10
 
 
-def make_plan(config, number, topology, *, caption_length=0):
-  """Returns the plan of a stage's training step on a topology, as JSON data.
+def make_plan(config, number, topology, *, num_slices=1, dcn_gbps=0, caption_length=0):
+  """Returns the plan of a stage's training step on slices of a topology, as JSON data.
 
   Bytes and seconds are of one device and one step. What follows from the compiler's model of the chip, which runs
   nothing, is in "estimate"; it is None where there is no such model, on CPUs, and where the step does not fit. The
-  model leaves out what devices send each other, as if all of that happened beside the compute; "link_seconds" are what
-  sending alone takes at least.
+  model leaves out what devices send each other, as if all of that happened beside the compute; "link_seconds" and
+  "dcn_seconds" are what sending alone takes at least, within a slice and between slices.
 
   Args:
     config: of the run.
     number: of the stage.
-    topology: as "v5e:4x4" or "cpu:8".
+    topology: as "v5e:4x4" or "cpu:8", of one slice.
+    num_slices: how many of them the data-center network joins.
+    dcn_gbps: Gbit/s that each chip can send to other slices; 0 for what is published of the chip.
     caption_length: tokens that the captions of the batch are padded to; 0 for the longest of the config.
   """
   chip = chips.find(topology)
-  devices = chips.devices(topology)
+  devices = chips.devices(topology, num_slices)
   step = compile_step(config, number, devices, caption_length=caption_length)
   flops = costs.matrix_flops(hlo.Module(step.plain))
   plan = {
     "topology": topology,
+    "slices": num_slices,
     "chips": len(devices) // (chip.devices_per_chip if chip else 1),
     "devices": len(devices),
     "mesh": dict(step.mesh.shape),
@@ -53,7 +56,8 @@ def make_plan(config, number, topology, *, caption_length=0):
     exchanges = costs.collectives(module)
     plan["collectives"] = [{**vars(exchange), "sent_bytes": exchange.sent_bytes} for exchange in exchanges]
     if chip:
-      plan["estimate"] = _estimate(module, chip, plan)
+      dcn_bytes = dcn_gbps * 1e9 / 8 / chip.devices_per_chip or chip.dcn_bytes
+      plan["estimate"] = _estimate(module, chip, plan, dcn_bytes)
   return plan
 
 
@@ -73,18 +77,31 @@ def _memory(step, chip):
   return {"fits": total <= capacity if chip else None, **parts, "total": total, "capacity": capacity}
 
 
-def _estimate(module, chip, plan):
+def sent_bytes(plan, network):
+  """Returns the bytes that each device sends over a network, costs.ICI or costs.DCN, in a step of a plan."""
+  return sum(exchange["sent_bytes"] for exchange in plan["collectives"] if exchange["network"] == network)
+
+
+def _estimate(module, chip, plan, dcn_bytes):
   found = costs.operations(module)
   cycles = sum(operation.cycles for operation in found)
   seconds = cycles / chip.clock_hz
-  link_seconds = sum(exchange["sent_bytes"] for exchange in plan["collectives"]) / chip.link_bytes
+  link_seconds = sent_bytes(plan, costs.ICI) / chip.link_bytes
+  between = sent_bytes(plan, costs.DCN)
+  if between and not dcn_bytes:
+    raise ValueError(
+      f"no data-center bandwidth is published for {plan['topology']}; state it by --dcn_gbps=N (Gbit/s per chip)"
+    )
+  dcn_seconds = between / dcn_bytes if between else 0.0
   return {
     "cycles": cycles,
     "seconds": seconds,
     "peak_share": plan["matrix_flops"] / (seconds * chip.peak_flops * plan["devices"]),
     "link_seconds": link_seconds,
+    "dcn_seconds": dcn_seconds,
+    "dcn_bytes_per_second": dcn_bytes if between else None,
     "examples_per_second": plan["batch_size"] / seconds,
-    "examples_per_second_sending_after": plan["batch_size"] / (seconds + link_seconds),
+    "examples_per_second_sending_after": plan["batch_size"] / (seconds + link_seconds + dcn_seconds),
     "epochs_per_hour": 3600 / (seconds * plan["steps_per_epoch"]),
     "operations": [vars(operation) for operation in found[:NUM_OPERATIONS]],
     "unknown_loops": module.unknown_loops(),

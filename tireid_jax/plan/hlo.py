@@ -131,6 +131,13 @@ class Module:
     step = int(steps[0].operands[0]) if grown.opcode == "add" and steps else 1
     return max(0, -((begin - int(limit.operands[0])) // step))
 
+  def source_of(self, computation, instruction):
+    """Returns the source of an instruction, or of what made the value it takes where it has none itself."""
+    instructions = self.computations[computation]
+    while not instruction.source and instruction.operands and instruction.operands[0] in instructions:
+      instruction = instructions[instruction.operands[0]]
+    return instruction.source
+
   def unknown_loops(self):
     """Returns the names of the loops whose trips are not known."""
     return [

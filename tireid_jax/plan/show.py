@@ -5,7 +5,8 @@ import itertools
 
 import jax
 
-from tireid_jax.plan import chips
+from tireid_jax.plan import chips, costs
+from tireid_jax.plan.estimate import sent_bytes
 from tireid_jax.table import format_table
 
 # Places that send fewer bytes in a step are added up in one line.
@@ -33,14 +34,15 @@ def _head(plan):
   height, width = plan["image_size"]
   kind = "chip" if _chip(plan) else "device"
   split = f" of {plan['devices'] // plan['chips']} devices each" if plan["devices"] != plan["chips"] else ""
+  slices = f", {plan['slices']} slices" if plan["slices"] > 1 else ""
   chunks = f", {plan['microbatch_size']:,} at a time" if plan["microbatch_size"] else ""
   return (
     f"stage {plan['stage']}, {plan['model']} at {height}x{width} in {plan['precision']}, blocks {blocks}, "
     f"rematerialisation {plan['remat']}\n"
     f"batch {plan['batch_size']:,}{chunks}: {plan['images']:,} images, captions of {plan['caption_length']} tokens; "
     f"{plan['steps_per_epoch']:,} steps an epoch\n"
-    f"{plan['topology']}: {plan['chips']} {kind}(s){split} ({mesh}), compiled in {plan['compile_seconds']:.0f} s by "
-    f"jax {jax.__version__}"
+    f"{plan['topology']}{slices}: {plan['chips']} {kind}(s){split} ({mesh}), compiled in "
+    f"{plan['compile_seconds']:.0f} s by jax {jax.__version__}"
   )
 
 
@@ -94,19 +96,32 @@ def _compute(plan):
 def _communication(plan):
   places = collections.defaultdict(list)
   for exchange in plan["collectives"]:
-    places[exchange["kind"], str(exchange["group_size"]), exchange["source"]].append(exchange)
+    group = f"{exchange['group_size']} slices" if exchange["network"] == costs.DCN else str(exchange["group_size"])
+    places[exchange["kind"], group, exchange["source"]].append(exchange)
   by_bytes = sorted(places.items(), key=lambda place: -_sent(place[1]))
   small = [exchanges for _, exchanges in by_bytes if _sent(exchanges) < SMALL_BYTES]
   rows = [_row(*place, exchanges) for place, exchanges in by_bytes if _sent(exchanges) >= SMALL_BYTES]
   if small:
     rows.append(_row("smaller ones", "", f"{len(small)} places", list(itertools.chain(*small))))
-  text = format_table(rows)
-  sent = _sent(plan["collectives"])
-  text += f"\n{sent / 1e6:,.1f} MB sent by each device in a step"
-  if plan["estimate"]:
+  return "\n".join([format_table(rows), *_sums(plan)])
+
+
+def _sums(plan):
+  """Returns a line for each network: what a device sends over it in a step, and how long that takes at least."""
+  estimate, within, between = plan["estimate"], sent_bytes(plan, costs.ICI), sent_bytes(plan, costs.DCN)
+  where = " within its slice" if plan["slices"] > 1 else ""
+  lines = [f"{within / 1e6:,.1f} MB sent by each device{where} in a step"]
+  if estimate:
     link = _chip(plan).link_bytes
-    text += f", at least {plan['estimate']['link_seconds'] * 1e3:,.1f} ms over its links of {link / 1e9:.0f} GB/s"
-  return text
+    lines[0] += f", at least {estimate['link_seconds'] * 1e3:,.1f} ms over its links of {link / 1e9:.0f} GB/s"
+  if plan["slices"] > 1:
+    lines.append(f"{between / 1e6:,.1f} MB sent by each device to other slices in a step")
+  if estimate and between:
+    lines[1] += (
+      f", at least {estimate['dcn_seconds'] * 1e3:,.1f} ms over the data-center network at "
+      f"{estimate['dcn_bytes_per_second'] / 1e9:.3g} GB/s a device"
+    )
+  return lines
 
 
 def _sent(exchanges):

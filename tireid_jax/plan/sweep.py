@@ -24,14 +24,14 @@ def topologies_of(names):
   return found
 
 
-def sweep(config, number, topologies, *, caption_length=0, say):
+def sweep(config, number, topologies, *, num_slices=1, dcn_gbps=0, caption_length=0, say):
   """Returns {topology: plan with the largest batch that fits}; None where not even the least does.
 
   Args:
     config: of the run; its batch, spread over the first topology, is where the search begins.
     number: of the stage.
     topologies: smallest first, since what one holds a device is where the search begins in the next.
-    caption_length: as for `make_plan`.
+    num_slices, dcn_gbps, caption_length: as for `make_plan`.
     say: called with a line of text for each program that was compiled.
   """
   plans, share = {}, None
@@ -40,12 +40,14 @@ def sweep(config, number, topologies, *, caption_length=0, say):
     def plan_of(batch_size, topology=topology):
       changed = copy.deepcopy(config)
       changed[f"stage{number}"].batch_size = batch_size
-      plan = make_plan(changed, number, topology, caption_length=caption_length)
+      plan = make_plan(
+        changed, number, topology, num_slices=num_slices, dcn_gbps=dcn_gbps, caption_length=caption_length
+      )
       verdict = "fits" if plan["memory"]["fits"] else "does not fit"
       say(f"{topology}, batch {batch_size:,}: {verdict}, compiled in {plan['compile_seconds']:.0f} s")
       return plan
 
-    least, most = step.batch_range(config, number, chips.devices(topology))
+    least, most = step.batch_range(config, number, chips.devices(topology, num_slices))
     first = config[f"stage{number}"].batch_size if share is None else share * least
     plans[topology] = plan = largest_batch(plan_of, least=least, most=most, first=first)
     share = plan["batch_size"] // least if plan else share
@@ -109,7 +111,7 @@ def _row(plan):
     "GiB": memory["total"] / chips.GIB,
     "memory": f"{memory['total'] / memory['capacity']:.0%}",
     "ms compute": estimated["seconds"] * 1e3,
-    "ms sending": estimated["link_seconds"] * 1e3,
+    "ms sending": (estimated["link_seconds"] + estimated["dcn_seconds"]) * 1e3,
     "peak": f"{estimated['peak_share']:.1%}",
     "examples/s": round(estimated["examples_per_second"]),
     "sending after": round(estimated["examples_per_second_sending_after"]),
