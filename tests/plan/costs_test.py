@@ -146,22 +146,3 @@ def test_those_that_send_most_come_first():
 
 def test_products_of_all_devices_are_counted_in_every_round():
   assert costs.matrix_flops(read("nested_loops_traced.txt")) == 15 * (2 * 512 * 256 * 256) + 2 * 512 * 256 * 512
-
-
-@pytest.mark.parametrize(
-  ("source", "short"),
-  [
-    (
-      "jit(train_step)/transpose(jvp(CLIP))/CLIP.encode_text/text_encoder/transformer/while/body/closed_call/blocks/fc/dot",
-      "backward text_encoder/transformer/blocks/fc/dot",
-    ),
-    ("jit(train_step)/jvp(vmap())/gather", "gather"),
-    ("jit(train_step)/transpose(jvp(jit(log_softmax)))/reduce_sum", "backward log_softmax/reduce_sum"),
-    ("jit(train_step)/jvp(NE,GE->NG)/dot_general", "NE,GE->NG/dot_general"),
-    ("jit(f)/(transpose(jvp(CLIP))/blocks/ln_1/reduce_sum:jvp()/add)", "backward blocks/ln_1/reduce_sum"),
-    ("fusion.12", "fusion.12"),
-    ("", ""),
-  ],
-)
-def test_a_place_loses_what_tracing_put_around_it(source, short):
-  assert costs.short_source(source) == short

@@ -5,10 +5,9 @@ import dataclasses
 import math
 import re
 
+from tireid_jax.op_source import short_source
 from tireid_jax.plan import hlo
 
-# Parts of the path of an operation that say nothing of the model.
-_TRACING = ("while", "body", "closed_call", "checkpoint")
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 # Networks: the links inside a slice, and the data-center network between slices.
 ICI, DCN = "ici", "dcn"
@@ -177,20 +176,3 @@ def matrix_flops(module):
         depth = math.prod(left[int(axis)] for axis in contracted.split(",") if axis)
         total += 2 * math.prod(hlo.dimensions(instruction.shape)) * depth * times
   return total
-
-
-def short_source(source):
-  """Returns a place in the traced program without what tracing put around its names.
-
-  "jit(f)/transpose(jvp(CLIP))/CLIP.encode_text/text_encoder/while/body/blocks/fc/dot_general" becomes
-  "backward text_encoder/blocks/fc/dot_general".
-  """
-  # Where operations are merged, the first of them stands for all.
-  source = re.sub(r"^\((.*?):.*", r"\1", re.sub(r"^jit\(\w+\)/", "", source))
-  names = []
-  for name in source.split("/"):
-    while wrapped := re.fullmatch(r"(?:transpose|jvp|vmap|jit)\((.*)\)", name):
-      name = wrapped[1]
-    if name and name not in _TRACING and not name.startswith("CLIP"):
-      names.append(name)
-  return ("backward " if source.startswith("transpose(") else "") + "/".join(names)
