@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks import loader, measuring
 from configs import cuhk
-from tireid_jax import train
+from tireid_jax import trace, train
 from tireid_jax.data import prepare, prepared
 
 NUM_IMAGES, NUM_TEST_IMAGES = 1_000, 40
@@ -52,10 +52,9 @@ def configured(folder):
   return config
 
 
-def spans(trace):
+def spans(folder):
   """Returns f64[N, 2], ascending: begin and end of each program's run since the first call of a step, ns."""
-  (file,) = trace.rglob("*.xplane.pb")
-  lines = [line for plane in jax.profiler.ProfileData.from_file(str(file)).planes for line in plane.lines]
+  lines = [line for _, line in trace.lines(folder)]
   programs = [program for line in lines if line.name.startswith(BEGINNERS) for program in programs_of(line.events)]
   first = min(event.start_ns for line in lines for event in line.events if event.name == CALL)
   return np.array(sorted(program for program in programs if program[0] > first))
@@ -107,9 +106,7 @@ def main():
     folder = pathlib.Path(temporary)
     write_data(folder)
     prepared.IN_MEMORY_BYTES = 0
-    options = jax.profiler.ProfileOptions()
-    options.python_tracer_level = 0  # which would slow the host itself
-    with jax.profiler.trace(folder / "trace", profiler_options=options):
+    with jax.profiler.trace(folder / "trace", profiler_options=trace.options()):
       result = train.run(configured(folder), (2,), folder / "run")[2]
     figures = last_epoch(spans(folder / "trace"), result["steps"])
   measuring.emit(bench="overlap", system="tireid_jax", **figures)

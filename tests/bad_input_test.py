@@ -65,6 +65,8 @@ FLAGS = [
     ["stage1.sampler.kind is 'image'; it must be one of captions, identities, images"],
   ),
   (["--config.select_on=tst"], ["select_on is 'tst' (did you mean 'test'?)"]),
+  (["--profile=3"], ["--profile=3 must be START:STEPS, two whole numbers from 1, as 100:5"]),
+  (["--profile=99:1"], ["--profile=99:1 starts after the end of stage 1, which has"]),
   (["--config.mesh.data=3"], ["mesh is data=3, fsdp=1, model=1, which does not divide the 1 devices"]),
 ]
 
@@ -152,6 +154,7 @@ LATE = [
   ["--config.stage2.batch_size=0"],
   ["--config.model.remat=some"],
   ["--config.select_on=val", "--config.data.val_identities=2"],
+  ["--config.stage1.epochs=90", "--profile=80:1"],
 ]
 
 

@@ -14,11 +14,11 @@ LAYERS = [
   {"train"},
   {"preflight", "program"},
   {"start", "retrieval", "report", "exported"},
-  {"train_step", "checkpoint", "hooks", "workdir", "optim", "ranked", "cli"},
-  {"config", "data", "models", "log", "state", "metrics", "sharding"},
+  {"train_step", "checkpoint", "hooks", "profiling", "workdir", "optim", "ranked", "cli"},
+  {"config", "data", "models", "log", "state", "metrics", "sharding", "trace"},
   {
     "losses", "ranks", "compiled", "accumulate", "stages", "mesh", "chart", "table", "progress", "export_example",
-    "distributed",
+    "distributed", "op_source",
   },
 ]  # fmt: skip
 # What knows nothing of ours.

@@ -12,7 +12,7 @@ import numpy as np
 from absl import flags
 from ml_collections import config_flags
 
-from tireid_jax import cli, compiled, distributed, train
+from tireid_jax import cli, compiled, distributed, profiling, train
 from tireid_jax import config as config_lib
 from tireid_jax.table import format_table
 
@@ -25,13 +25,14 @@ def main(_):
     raise ValueError("give --config=FILE (as configs/cuhk.py) and --workdir=DIR")
   config = options.config
   numbers = config_lib.stage_numbers(config, options.stage)
+  profile = profiling.parse(options.profile)
   if not options.seeds:
-    train.run(config, numbers, options.workdir)
+    train.run(config, numbers, options.workdir, profile)
     return
   results = []
   for seed in config_lib.seeds(options.seeds):
     config.seed = seed
-    results.append(train.run(config, numbers, pathlib.Path(options.workdir) / f"seed{seed}"))
+    results.append(train.run(config, numbers, pathlib.Path(options.workdir) / f"seed{seed}", profile))
   if distributed.is_first():
     print(format_table(_mean_rows(results, numbers)))
 
@@ -55,6 +56,7 @@ if __name__ == "__main__":
   flags.DEFINE_string("stage", "all", "0, 1, 2 or all")
   flags.DEFINE_string("workdir", "", "folder of checkpoints, logs and results")
   flags.DEFINE_list("seeds", [], "repeat the run with each seed, in WORKDIR/seedN, as --seeds=0,1,2")
+  flags.DEFINE_string("profile", "", "START:STEPS, steps of each stage that are traced for TensorBoard's profiler")
   distributed.define_flags()
   with distributed.ending():
     cli.run(main)

@@ -9,13 +9,14 @@ from tireid_jax import sharding, stages, start, train_step, workdir
 from tireid_jax.data import augment, augment_text, prepared, sampling
 
 
-def check(config, numbers, run_folder):
+def check(config, numbers, run_folder, profile=None):
   """Raises ValueError or FileNotFoundError for a mistake in any of the stages; reads no image and no weight.
 
   Args:
     config: of the run.
     numbers: stages to be run, ascending.
     run_folder: workdir.
+    profile: profiling.Window, None for none.
   """
   config_lib.check(config)
   mesh = sharding.make_mesh(**config.mesh)
@@ -39,6 +40,8 @@ def check(config, numbers, run_folder):
       start.check_weights(config, source, variant)
     _check_model(config, stage, variant)
     start.check_tokens(variant, info)
+    if profile and workdir.read_result(run_folder, number) is None:
+      profile.check(number, _num_steps(config, stage))
 
 
 @contextlib.contextmanager
@@ -54,6 +57,15 @@ def _check_model(config, stage, variant):
   model = start.build_model(config, variant, use_prompts=stage.use_prompts, precision=stage.precision)
   num_identities = 1 if stage.uses_identities else 0
   stage.labels(jax.eval_shape(lambda: start.draw_variables(model, jax.random.key(0), num_identities)))
+
+
+def _num_steps(config, stage):
+  data = config.data
+  split = prepared.open_split(
+    config.data_dir, stage.data or data.name, data.image_size, "train", tokenizer=data.tokenizer,
+    val_identities=0 if stage.data else data.val_identities, seed=config.seed, in_memory_bytes=0,
+  )  # fmt: skip
+  return stage.epochs * sampling.make_sampler(split, stage.batch_size, config.seed, **stage.sampler).steps_per_epoch
 
 
 def _check_data(config, stage, run_folder):

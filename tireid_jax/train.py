@@ -12,6 +12,7 @@ from tireid_jax import (
   hooks,
   optim,
   preflight,
+  profiling,
   program,
   retrieval,
   sharding,
@@ -28,21 +29,22 @@ from tireid_jax.progress import bar, say
 _LIBRARIES = ("jax", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy")
 
 
-def run(config, numbers, run_folder):
+def run(config, numbers, run_folder, profile=None):
   """Runs stages one after the other and returns {number: result}. Every process of a run calls it alike.
 
   Args:
     config: of the run, checked here.
     numbers: stages, ascending.
     run_folder: workdir, made if need be.
+    profile: profiling.Window of the steps of each stage that are traced, None for none.
   """
-  asked = [config_lib.to_json(config), list(numbers), str(run_folder)]
+  asked = [config_lib.to_json(config), list(numbers), str(run_folder), profile]
   distributed.check_same(asked, "the processes were started with different flags or config files")
-  distributed.together(lambda: preflight.check(config, numbers, run_folder))
-  return {number: run_stage(config, number, run_folder) for number in numbers}
+  distributed.together(lambda: preflight.check(config, numbers, run_folder, profile))
+  return {number: run_stage(config, number, run_folder, profile) for number in numbers}
 
 
-def run_stage(config, number, run_folder):
+def run_stage(config, number, run_folder, profile=None):
   """Runs one stage and returns its result, which is also in WORKDIR/stageN/result.json; a finished one is not rerun."""
   result = workdir.read_result(run_folder, number)
   found = [result, checkpoint.chosen_step(workdir.stage_folder(run_folder, number))]
@@ -55,7 +57,7 @@ def run_stage(config, number, run_folder):
   fresh = None if run.resumes else run.fresh_state()
   distributed.by_first(lambda: workdir.claim(run_folder, config, number))
   with checkpoint.Checkpoints(run.folder) as checkpoints, hooks.StopRequest() as stop:
-    seconds = run.train(checkpoints, fresh, stop)
+    seconds = run.train(checkpoints, fresh, stop, profile)
   if stop.by_now():
     say(f"stopped after the last step of stage {number}; run the same command to go on")
     raise SystemExit(128 + signal.SIGTERM)
@@ -134,13 +136,14 @@ class _Run:
       f"checkpoints in {self.folder / checkpoint.FOLDER}"
     )
 
-  def train(self, checkpoints, fresh, stop):
+  def train(self, checkpoints, fresh, stop, profile):
     """Trains to the last step and returns the seconds that took, earlier runs of the stage included.
 
     Args:
       checkpoints: Checkpoints of the stage.
       fresh: TrainState of step 0, or None to go on from the newest checkpoint.
       stop: StopRequest.
+      profile: profiling.Window or None.
     """
     if fresh is None:
       state, metadata = self._restored_state(checkpoints)
@@ -173,12 +176,14 @@ class _Run:
         checkpoints, log, validate, stop, describe, every_steps=self.config.checkpoint_every_steps,
         best_score=metadata["best_score"], epoch_steps=self.steps_per_epoch, last_step=self.num_steps,
       )  # fmt: skip
-      # Validation has its place between the log, which shows the step's loss, and the save, which stores its score.
-      todo = [hook for hook in (log, validate, save, collector) if hook]
-      for step in range(first_step, self.num_steps):
-        state, metrics = train_step(state, sharding.put_batch(self.mesh, self.batches(step)))
-        for hook in todo:
-          hook(step + 1, state, metrics)
+      with profiling.Profile(profile, self.folder, log, number=self.stage.number, first_step=first_step) as profiler:
+        # Validation has its place between the log, which shows the step's loss, and the save, which stores its score.
+        todo = [hook for hook in (log, validate, save, collector, profiler) if hook]
+        for step in range(first_step, self.num_steps):
+          with profiler.step(step + 1):
+            state, metrics = train_step(state, sharding.put_batch(self.mesh, self.batches(step)))
+            for hook in todo:
+              hook(step + 1, state, metrics)
       log.flush()
     return metadata["seconds"] + time.monotonic() - began
 

@@ -1,0 +1,139 @@
+"""Profiling some steps of a run: what is traced, what is reported, and that it changes nothing else."""
+
+import re
+import signal
+from types import SimpleNamespace
+
+import chex
+import jax
+import jax.numpy as jnp
+import pytest
+
+from tests.commands import SMALL, run
+from tests.data.trees import make_tree
+from tests.models.trees import write_hf_clip
+from tireid_jax import checkpoint, profiling, sharding, trace
+from tireid_jax.log import read_metrics
+from tireid_jax.models.variants import VARIANTS
+from tireid_jax.profiling import Profile, Window
+
+
+@pytest.fixture(scope="module")
+def train(tmp_path_factory):
+  """Returns train(name, flags), which runs main and returns (its workdir, what it wrote to standard error)."""
+  folder = tmp_path_factory.mktemp("profiling")
+  make_tree(folder / "raw", "rstp_reid", num_ids={"train": 8, "val": 3, "test": 3})
+  write_hf_clip(folder / "clip", VARIANTS["tiny"], image_size=48)
+  usual = (
+    "--config=configs/rstp.py", *SMALL, f"--config.data_dir={folder}/data", f"--config.pretrained={folder}/clip",
+    "--config.stage2.epochs=1",
+  )  # fmt: skip
+  assert run("data.prepare", *usual, f"--raw={folder}/raw").returncode == 0
+
+  def train(name, *flags):
+    done = run("main", *usual, *flags, f"--workdir={folder / name}")
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder / name, done.stderr
+
+  return train
+
+
+@pytest.fixture(scope="module")
+def plain(train):
+  return train("plain", "--stage=all")[0]
+
+
+def traced_steps(stage_folder):
+  """Returns the annotated steps of a stage's one trace, where TensorBoard looks for it."""
+  (file,) = stage_folder.glob("tensorboard/plugins/profile/*/*.xplane.pb")
+  lines = trace.lines(file.parent)
+  return sorted(dict(event.stats)["step_num"] for _, line in lines for event in line.events if event.name == trace.STEP)
+
+
+def test_each_stage_is_traced_and_ends_bit_equal(train, plain):
+  workdir, errors = train("profiled", "--stage=all", "--profile=2:3")
+  for number in (1, 2):
+    folder, other = workdir / f"stage{number}", plain / f"stage{number}"
+    assert traced_steps(folder) == [2, 3, 4]
+    assert f"stage {number}: 3 step(s) profiled; tensorboard --logdir={folder}/tensorboard" in errors
+    step = checkpoint.chosen_step(folder)
+    mesh = sharding.make_mesh(1, 1, 1)
+    ours, theirs = (checkpoint.restore_variables(f, step, mesh)[0] for f in (folder, other))
+    chex.assert_trees_all_equal(ours, theirs)
+    ours, theirs = ([r["loss/total"] for r in read_metrics(f) if "loss/total" in r] for f in (folder, other))
+    assert ours == theirs
+
+
+def test_the_ten_most_expensive_operations_are_reported_at_the_end_of_the_run(train):
+  """The window ends after the run; the last of its twelve steps is followed by a validation."""
+  workdir, errors = train("late", "--stage=1", "--profile=11:100")
+  assert traced_steps(workdir / "stage1") == [11, 12]
+  table = errors[errors.index("most expensive operations") :].splitlines()[1:11]
+  fractions = [float(re.search(r"([\d.]+)%$", row)[1]) for row in table]
+  assert fractions == sorted(fractions, reverse=True)
+  assert fractions[-1] > 0
+  assert sum(fractions) <= 100
+  assert any("encoder/transformer/blocks" in row for row in table)
+
+
+def test_a_finished_stage_and_done_steps_are_not_profiled(train, plain):
+  assert "profiled" not in train("plain", "--stage=all", "--profile=2:3")[1]
+  assert not list(plain.rglob("*.xplane.pb"))
+
+
+@jax.jit
+def train_step(state):
+  return state + 1
+
+
+class Run:
+  """Steps of a run, and what its log was told."""
+
+  def __init__(self, folder, window, *, first_step=0, last_step=8, stops_after=None):
+    self.seconds = 0.0
+    with Profile(window, folder, SimpleNamespace(pause=self.pause), number=1, first_step=first_step) as profile:
+      state = jnp.zeros(())
+      for number in range(first_step + 1, last_step + 1):
+        with profile.step(number):
+          state = train_step(state)
+          profile(number, state, {"loss": state})
+          if number == stops_after:
+            raise SystemExit(128 + signal.SIGTERM)
+
+  def pause(self, seconds):
+    self.seconds += seconds
+
+
+def test_a_run_that_is_stopped_writes_its_trace_and_reports_it(tmp_path, capsys):
+  with pytest.raises(SystemExit):
+    Run(tmp_path, Window(3, 5), stops_after=4)
+  assert traced_steps(tmp_path) == [3, 4]
+  assert "stage 1: 2 step(s) profiled" in capsys.readouterr().err
+
+
+def test_a_resumed_run_traces_the_steps_that_are_left(tmp_path, capsys):
+  assert Run(tmp_path / "a", Window(2, 4), first_step=3).seconds > 0
+  assert traced_steps(tmp_path / "a") == [4, 5]
+  Run(tmp_path / "b", Window(2, 2), first_step=3)
+  assert "nothing is profiled, the steps of --profile are done" in capsys.readouterr().err
+  assert not (tmp_path / "b").exists()
+
+
+def test_on_a_tpu_the_plan_is_named(tmp_path, capsys, monkeypatch):
+  monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+  Run(tmp_path, Window(1, 2))
+  errors = capsys.readouterr().err
+  assert "python -m tireid_jax.plan shows the compiler's estimate" in errors
+  assert "most expensive" not in errors
+
+
+def test_other_processes_trace_nothing(tmp_path, monkeypatch):
+  monkeypatch.setattr(profiling.distributed, "is_first", lambda: False)
+  Run(tmp_path, Window(1, 2))
+  assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("flag", ["5", "5:", ":5", "0:5", "5:0", "-1:5", "a:b", "1:2:3", "1.5:2", "٣:1"])
+def test_a_malformed_window_is_refused(flag):
+  with pytest.raises(ValueError, match=f"--profile={flag} must be START:STEPS"):
+    profiling.parse(flag)
