@@ -15,6 +15,7 @@ ARCHIVE=tireid_jax.tar.gz
 NOT_SET_UP=3         # status of a start on a worker that has to be set up first
 MAX_UNREACHABLE=3    # unanswered calls in a row after which workers are replaced, though their slices are said to be there
 MAX_UNKNOWN=30       # unanswered questions in a row for the slices' state
+early_failure=''     # how the start before failed, if that was before the first step
 state=UNKNOWN        # of the queued resource, as last asked
 unreachable=0
 scratch=$(mktemp -d)
@@ -135,9 +136,23 @@ follow() {
   done
 }
 
+# Shows the ends of the logs. Succeeds if training failed before the first step and as it did at the start before. What
+# the first worker to fail tells is compared: others may fail for want of it, sooner or later.
+is_repeated() {
+  local before=$early_failure
+  worker log >"$scratch/logs" || true
+  cat "$scratch/logs" >&2
+  early_failure=''
+  if ! grep --quiet '^worker .*: has trained$' "$scratch/logs"; then
+    early_failure=$(sed -n 's/^worker .*: failed before the first step at \([0-9.]*\): /\1 /p' "$scratch/logs" |
+      sort --numeric-sort | head -n 1 | cut -d ' ' -f 2-)
+  fi
+  [[ -n $early_failure && $early_failure == "$before" ]]
+}
+
 # Starts until training has reached its end, as often as the settings allow.
 train() {
-  local try status
+  local try status repeated
   trainer_command "$@"
   exec 3>&2 # the signal may come while standard error goes elsewhere
   trap 'say "training goes on; launch/tpu.sh run follows it again, launch/tpu.sh stop stops it" 2>&3; exit 130' INT
@@ -150,8 +165,18 @@ train() {
     { have_slices && start && follow; } || status=$?
     if ((status == 0)); then return 0; fi
     # Where some ended, others may hang; where slices are gone, nothing is left to stop.
-    if [[ $state == ACTIVE ]]; then worker log >&2 && worker stop "$GRACE_SECONDS" >&2 || true; fi
+    repeated=0
+    if [[ $state == ACTIVE ]]; then
+      if is_repeated; then repeated=1; fi
+      worker stop "$GRACE_SECONDS" >&2 || true
+    fi
     if ((status == MISTAKE)); then return "$MISTAKE"; fi
+    if ((repeated)); then
+      say "error: starts $((try - 1)) and $try failed alike before the first step: $early_failure"
+      status=${early_failure%%:*}
+      if [[ $status == killed ]]; then status=1; fi
+      return "$status"
+    fi
   done
   say "error: not at the end after $MAX_TRIES starts"
   return 1

@@ -5,6 +5,8 @@
 # connection drops, and processes that await each other must neither be held back nor started twice.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=failure.sh
+source launch/failure.sh
 
 RUN=$HOME/tireid_jax_run  # log, process group and exit status of the last start, and a lock that is held while it runs
 mkdir -p "$RUN"
@@ -109,9 +111,22 @@ stop() {
   report "training stopped"
 }
 
+# Shows the end of the log. Then, for tpu.sh, whether training got to a step, or when and how it failed before one.
 log() {
+  local status=killed ended=$RUN/log failed
   report "$RUN/log ends with"
   tail -n 20 "$RUN/log"
+  if [[ -e $RUN/status ]]; then
+    status=$(<"$RUN/status") ended=$RUN/status
+  elif is_running; then
+    status=
+  fi
+  if has_trained "$RUN/log"; then
+    report "has trained"
+  elif [[ -n $status && $status != 0 ]]; then
+    failed=$(early_failure "$status" "$RUN/log")
+    [[ -z $failed ]] || report "failed before the first step at $(date --reference="$ended" +%s.%N): $failed"
+  fi
 }
 
 "$@"

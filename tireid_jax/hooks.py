@@ -78,10 +78,16 @@ class Log:
     self._writer, self._bar, self._every_steps = writer, bar, every_steps
     self._learning_rates, self._batch_size = learning_rates, batch_size
     self._pending, self._since = [], time.monotonic()
+    self._is_first = True
 
   def __call__(self, step, state, metrics):
     self._pending.append((step, metrics))
     self._bar.update()
+    if self._is_first:
+      # Shown once it is done, not at the next interval: launch/failure.sh tells failures before it from others.
+      jax.block_until_ready(metrics)
+      self._bar.refresh()
+      self._is_first = False
     if step % self._every_steps == 0:
       self.flush()
 

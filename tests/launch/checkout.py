@@ -45,6 +45,9 @@ TIMEOUT_S = 600
 ENVIRONMENT = pathlib.Path(sys.prefix)
 # Flags that a shell would take apart, if it came to see them.
 OVERRIDES = ["--config.data.image_size=(384, 128)", '--config.x=it\'s "$HOME" * and  two spaces']
+# What the trainer writes on its way to the first step and after it.
+BEFORE = "stage 1:   0%|                              | 0/12 [00:00<?, ?step/s]"
+AFTER = f"{BEFORE}\nstage 1:   8%|##                            | 1/12 [00:22<04:07, 22.49s/step]"
 PROGRAMS = (
   "gcloud", "sbatch", "scontrol", "srun", "sky", "uv", "sudo", "mountpoint", "curl", "rsync", "lsb_release",
 )  # fmt: skip
@@ -151,3 +154,9 @@ def _bash(value):
   if isinstance(value, list):
     return "(" + " ".join(map(_bash, value)) + ")"
   return "'" + str(value).replace("'", "'\\''") + "'"
+
+
+def failing(text, *, status=1, log=BEFORE, after_s=0):
+  """Returns what a process of `training` does that fails with an error, which its log ends with."""
+  text = f"{log}\nTraceback (most recent call last):\n  File 'x.py', line 1\n{text}"
+  return {"prints": text, "status": status, "after_s": after_s}

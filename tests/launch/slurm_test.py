@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from tests.launch.checkout import OVERRIDES, Checkout, ended
+from tests.launch.checkout import AFTER, OVERRIDES, Checkout, ended, failing
 
 SETTINGS = {"FLAGS": OVERRIDES, "MAX_TRIES": 3, "GRACE_SECONDS": 3, "SBATCH_FLAGS": ["--partition=gpu"]}
 
@@ -62,13 +62,56 @@ def test_a_users_mistake_in_one_task_is_not_repeated(checkout):
 
 
 def test_what_did_not_reach_the_end_is_queued_again_until_the_tries_are_used_up(checkout):
-  checkout.plan(training=[[1, "hang"]])
+  checkout.plan(training=[[failing("ValueError: it is worn out", log=AFTER), "hang"]])
   assert run_job(checkout, SLURM_RESTART_COUNT="1").returncode == 0
   assert checkout.calls("scontrol") == [["requeue", "7"]]
   checkout.forget()
   done = run_job(checkout, SLURM_RESTART_COUNT="2")
   assert (done.returncode, done.stderr) == (137, "error: not at the end after 3 starts\n")
   assert checkout.calls("scontrol") == []
+
+
+def starts_in_turn(checkout, *training):
+  """Runs a start of the job for each of these; returns those after which it was queued again and the last's result."""
+  checkout.write_settings(**{**SETTINGS, "MAX_TRIES": 20, "GRACE_SECONDS": 1})
+  checkout.plan(training=training)
+  _, (script, *arguments) = submit(checkout)
+  requeued = []
+  for count in range(len(training)):
+    before = len(checkout.calls("scontrol"))
+    done = checkout.run(
+      script.removeprefix("launch/"), *arguments, SLURM_JOB_ID="7", SLURM_RESTART_COUNT=str(count)
+    )  # fmt: skip
+    requeued.append(len(checkout.calls("scontrol")) > before)
+  return requeued, done
+
+
+def test_the_second_equal_failure_before_the_first_step_is_the_last(checkout):
+  training = [[failing(f"error: 10.0.0.2:{port} refused", status=3), 3] for port in (40118, 40230)]
+  requeued, done = starts_in_turn(checkout, *training)
+  assert requeued == [True, False]
+  assert done.returncode == 3
+  assert done.stderr.endswith(
+    "error: 10.0.0.2:40230 refused\nerror: two starts failed alike before the first step: 3: error: N.N.N.N:N refused\n"
+  )
+  assert not list(checkout.folder.glob("slurm-*"))
+
+
+def test_failures_that_differ_follow_a_step_or_come_of_sigterm_are_queued_again(checkout):
+  one, other = failing("ValueError: one"), failing("ValueError: other")
+  requeued, _ = starts_in_turn(
+    checkout, [one, 1], [other, 1], [one, 1], [failing("ValueError: one", status=3), 1], [one, 1],
+    [failing("ValueError: one", log=AFTER), 1], [one, 1], [143, 143], [143, 143], [one, 1], [one, 1],
+  )  # fmt: skip
+  assert requeued == [True] * 10 + [False]
+
+
+def test_jobs_know_nothing_of_each_other_s_failures(checkout):
+  checkout.plan(training=[[failing("ValueError: one"), 1]])
+  _, (script, *arguments) = submit(checkout)
+  for job in ("7", "8"):
+    assert checkout.run(script.removeprefix("launch/"), *arguments, SLURM_JOB_ID=job).returncode == 0
+  assert checkout.calls("scontrol") == [["requeue", "7"], ["requeue", "8"]]
 
 
 def test_when_time_is_over_every_task_saves_and_the_job_is_queued_again(checkout):

@@ -163,7 +163,8 @@ def trainer(arguments):
   """Does what STANDINS/training.json says for this start of this process.
 
   For each start: an exit status, "hang" until a signal ends it, "save" for a while when SIGTERM comes, "deaf" that only
-  SIGKILL ends, or a list with one of these for each process; the last for all later starts.
+  SIGKILL ends, {"prints": text, "status": status, "after_s": seconds until then}, or a list with one of these for each
+  process; the last for all later starts.
   """
   record("trainer", arguments)
   process = int(os.environ.get("SLURM_PROCID") or flag(arguments, "process_id"))
@@ -172,6 +173,10 @@ def trainer(arguments):
   plan = read("training.json", [0])
   plan = plan[min(starts, len(plan) - 1)]
   does = plan[process] if isinstance(plan, list) else plan
+  if isinstance(does, dict):
+    time.sleep(does["after_s"])
+    print(does["prints"], file=sys.stderr, flush=True)
+    return does["status"]
   if does == "deaf":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
   if does == "save":

@@ -5,7 +5,7 @@ import signal
 
 from tests.commands import ROOT
 from tests.launch import transcript
-from tests.launch.checkout import OVERRIDES, Checkout, ended, wait_for
+from tests.launch.checkout import AFTER, OVERRIDES, Checkout, ended, failing, wait_for
 
 
 def verbs(checkout):
@@ -60,12 +60,53 @@ def test_a_users_mistake_is_not_repeated(tmp_path):
 
 def test_a_crash_is_repeated_on_the_same_slices_until_the_tries_are_used_up(tmp_path):
   checkout = Checkout(tmp_path, MAX_TRIES=3)
-  checkout.plan(training=[[1, "hang"]])
+  checkout.plan(training=[[failing("ValueError: it is worn out", log=AFTER), "hang"]])
   done = checkout.run("tpu.sh", "run")
   assert (done.returncode, starts(checkout)) == (1, 3)
   assert done.stderr.endswith("error: not at the end after 3 starts\n")
   assert verbs(checkout).count("create") == 1
   ended(checkout)
+
+
+def test_the_second_equal_failure_before_the_first_step_is_the_last(tmp_path):
+  checkout = Checkout(tmp_path, MAX_TRIES=5)
+  refused = [f"jax.errors.JaxRuntimeError: 10.0.0.2:{port} refused, see /tmp/t{port}/log" for port in (40118, 40230)]
+  checkout.plan(training=[[failing(text, status=134), "hang"] for text in refused])
+  done = checkout.run("tpu.sh", "run")
+  assert (done.returncode, starts(checkout)) == (134, 2)
+  assert done.stderr.endswith(
+    "error: starts 1 and 2 failed alike before the first step: "
+    "134: jax.errors.JaxRuntimeError: N.N.N.N:N refused, see /tmp/N\n"
+  )
+  assert refused[1] in done.stderr
+  ended(checkout)
+
+
+def test_failures_that_differ_or_follow_a_step_are_repeated(tmp_path):
+  checkout = Checkout(tmp_path, MAX_TRIES=6)
+  one, late = failing("ValueError: one"), failing("ValueError: late", log=AFTER)
+  differing = [one, failing("ValueError: other"), one, failing("ValueError: one", status=3), late, late]
+  checkout.plan(training=[[does, "hang"] for does in differing])
+  done = checkout.run("tpu.sh", "run")
+  assert (done.returncode, starts(checkout)) == (1, 6)
+  assert done.stderr.endswith("error: not at the end after 6 starts\n")
+  ended(checkout)
+
+
+def test_what_the_first_worker_to_fail_tells_is_compared(tmp_path):
+  checkout = Checkout(tmp_path, MAX_TRIES=5, POLL_SECONDS=3)
+  cause, other, peer = "ValueError: cause", "ValueError: other cause", "RuntimeError: a peer is lost"
+  checkout.plan(
+    training=[
+      [failing(cause), failing(peer, after_s=0.5)],
+      [failing(peer, after_s=0.5), failing(other)],
+      [failing(cause), failing(peer, after_s=0.5)],
+      [failing(cause), "hang"],
+    ]
+  )
+  done = checkout.run("tpu.sh", "run")
+  assert (done.returncode, starts(checkout)) == (1, 4)
+  assert "starts 3 and 4 failed alike before the first step: 1: ValueError: cause" in done.stderr
 
 
 def test_slices_that_cannot_be_had_are_requested_again(tmp_path):
