@@ -50,30 +50,40 @@ def traced_steps(stage_folder):
   return sorted(dict(event.stats)["step_num"] for _, line in lines for event in line.events if event.name == trace.STEP)
 
 
-def test_each_stage_is_traced_and_ends_bit_equal(train, plain):
-  workdir, errors = train("profiled", "--stage=all", "--profile=2:3")
-  for number in (1, 2):
-    folder, other = workdir / f"stage{number}", plain / f"stage{number}"
-    assert traced_steps(folder) == [2, 3, 4]
-    assert f"stage {number}: 3 step(s) profiled; tensorboard --logdir={folder}/tensorboard" in errors
-    step = checkpoint.chosen_step(folder)
-    mesh = sharding.make_mesh(1, 1, 1)
-    ours, theirs = (checkpoint.restore_variables(f, step, mesh)[0] for f in (folder, other))
-    chex.assert_trees_all_equal(ours, theirs)
-    ours, theirs = ([r["loss/total"] for r in read_metrics(f) if "loss/total" in r] for f in (folder, other))
-    assert ours == theirs
+@pytest.fixture(scope="module")
+def profiled(train):
+  """The window ends within stage 1, which has twelve steps, and after stage 2, which has six."""
+  return train("profiled", "--stage=all", "--profile=4:4")
 
 
-def test_the_ten_most_expensive_operations_are_reported_at_the_end_of_the_run(train):
-  """The window ends after the run; the last of its twelve steps is followed by a validation."""
-  workdir, errors = train("late", "--stage=1", "--profile=11:100")
-  assert traced_steps(workdir / "stage1") == [11, 12]
-  table = errors[errors.index("most expensive operations") :].splitlines()[1:11]
-  fractions = [float(re.search(r"([\d.]+)%$", row)[1]) for row in table]
-  assert fractions == sorted(fractions, reverse=True)
-  assert fractions[-1] > 0
-  assert sum(fractions) <= 100
-  assert any("encoder/transformer/blocks" in row for row in table)
+def test_the_steps_of_each_stage_are_traced(profiled):
+  workdir, errors = profiled
+  for number, steps in ((1, [4, 5, 6, 7]), (2, [4, 5, 6])):
+    folder = workdir / f"stage{number}"
+    assert traced_steps(folder) == steps
+    assert f"stage {number}: {len(steps)} step(s) profiled; tensorboard --logdir={folder}/tensorboard" in errors
+
+
+def test_a_profiled_run_ends_bit_equal(profiled, plain):
+  for stage in ("stage1", "stage2"):
+    folders = (profiled[0] / stage, plain / stage)
+    losses = [[record["loss/total"] for record in read_metrics(f) if "loss/total" in record] for f in folders]
+    assert losses[0] == losses[1]
+    (step, other_step), mesh = map(checkpoint.chosen_step, folders), sharding.make_mesh(1, 1, 1)
+    assert step == other_step
+    chex.assert_trees_all_equal(*(checkpoint.restore_variables(f, step, mesh)[0] for f in folders))
+
+
+def test_the_ten_most_expensive_operations_are_printed(profiled):
+  tables = profiled[1].split("most expensive operations")[1:]
+  assert len(tables) == 2
+  for table in tables:
+    rows = table.splitlines()[1:11]
+    fractions = [float(re.search(r" ([\d.]+)%$", row)[1]) for row in rows]
+    assert fractions == sorted(fractions, reverse=True)
+    assert fractions[-1] > 0
+    assert sum(fractions) <= 100
+    assert any("encoder/transformer/blocks" in row for row in rows)
 
 
 def test_a_finished_stage_and_done_steps_are_not_profiled(train, plain):
