@@ -97,6 +97,8 @@ def test_what_ran_is_found_under_its_own_name(tmp_path):
         train_step(x).block_until_ready()
   lines = trace.lines(tmp_path)
   assert trace.num_steps(lines) == 3
-  by_source = {o.source: o for o in trace.operations(lines, trace.compiled_programs())}
-  assert by_source["loss/dot_general"].runs == 3
-  assert 0 < by_source["loss/dot_general"].seconds < 3
+  operations = trace.operations(lines, trace.compiled_programs())
+  # How many there are, one or one of each, is up to the compiler.
+  assert {operation.source for operation in operations} <= {"loss/dot_general", "loss/sin", "loss/reduce_sum"}
+  assert [operation.runs for operation in operations] == [3] * len(operations) != []
+  assert all(operation.seconds > 0 for operation in operations)
