@@ -99,7 +99,7 @@ def train_step(state):
 class Run:
   """Steps of a run, and what its log was told."""
 
-  def __init__(self, folder, window, *, first_step=0, last_step=8, stops_after=None):
+  def __init__(self, folder, window, *, first_step=0, last_step=8, stops_after=None, error=None):
     self.seconds = 0.0
     with Profile(window, folder, SimpleNamespace(pause=self.pause), number=1, first_step=first_step) as profile:
       state = jnp.zeros(())
@@ -108,7 +108,7 @@ class Run:
           state = train_step(state)
           profile(number, state, {"loss": state})
           if number == stops_after:
-            raise SystemExit(128 + signal.SIGTERM)
+            raise error or SystemExit(128 + signal.SIGTERM)
 
   def pause(self, seconds):
     self.seconds += seconds
@@ -119,6 +119,13 @@ def test_a_run_that_is_stopped_writes_its_trace_and_reports_it(tmp_path, capsys)
     Run(tmp_path, Window(3, 5), stops_after=4)
   assert traced_steps(tmp_path) == [3, 4]
   assert "stage 1: 2 step(s) profiled" in capsys.readouterr().err
+
+
+def test_a_run_that_fails_writes_its_trace_and_no_report(tmp_path, capsys):
+  with pytest.raises(FloatingPointError, match="loss is nan"):
+    Run(tmp_path, Window(3, 5), stops_after=4, error=FloatingPointError("loss is nan"))
+  assert traced_steps(tmp_path) == [3, 4]
+  assert "profiled" not in capsys.readouterr().err
 
 
 def test_a_resumed_run_traces_the_steps_that_are_left(tmp_path, capsys):

@@ -98,7 +98,8 @@ class Profile:
     jax.profiler.start_trace(self._temporary.name, profiler_options=trace.options())
 
   def _end(self, *, reports=True):
-    jax.block_until_ready(self._latest)
+    if reports:  # after an error, waiting for the device could raise another one
+      jax.block_until_ready(self._latest)
     began = time.monotonic()
     jax.profiler.stop_trace()
     with self._temporary as temporary:
