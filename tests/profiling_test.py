@@ -97,21 +97,27 @@ def train_step(state):
 
 
 class Run:
-  """Steps of a run, and what its log was told."""
+  """Steps of a run; how long its log was told to pause, and after which step."""
 
   def __init__(self, folder, window, *, first_step=0, last_step=8, stops_after=None, error=None):
-    self.seconds = 0.0
+    self.seconds, self.paused_after = 0.0, None
     with Profile(window, folder, SimpleNamespace(pause=self.pause), number=1, first_step=first_step) as profile:
       state = jnp.zeros(())
       for number in range(first_step + 1, last_step + 1):
         with profile.step(number):
-          state = train_step(state)
+          self.number, state = number, train_step(state)
           profile(number, state, {"loss": state})
           if number == stops_after:
             raise error or SystemExit(128 + signal.SIGTERM)
 
   def pause(self, seconds):
     self.seconds += seconds
+    self.paused_after = self.number
+
+
+def test_tracing_ends_with_the_last_step_of_the_window(tmp_path):
+  assert Run(tmp_path, Window(2, 3)).paused_after == 4
+  assert traced_steps(tmp_path) == [2, 3, 4]
 
 
 def test_a_run_that_is_stopped_writes_its_trace_and_reports_it(tmp_path, capsys):
