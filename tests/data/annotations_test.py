@@ -53,6 +53,9 @@ def paths(records):
     (entry("x.jpg", captions={"0": "a man"}), "unusable entry", "x.jpg"),
     (entry("x.jpg", captions=[" \t"]), "empty caption", "x.jpg"),
     (entry("x.jpg", captions=[["a", "man"]]), "caption is no text", "x.jpg"),
+    (entry("x.jpg", captions=["['a man', 'a coat']"]), "caption is a list", "x.jpg"),
+    (entry("x.jpg", captions=["nan"]), "empty caption", "x.jpg"),
+    (entry("x.jpg", id=float("nan")), "unusable entry", "x.jpg"),
   ],
 )
 def test_a_bad_entry_is_left_out_and_named_and_the_others_stay(tmp_path, bad, kind, place):
@@ -105,8 +108,23 @@ def test_links_are_followed_to_files_and_to_nothing_else(tmp_path):
     Problem("missing image", "broken", "is a link to nothing"),
     Problem("missing image", "folder_link", "is no file"),
     Problem("missing image", "folder", "is no file"),
-    Problem("missing image", "gone.jpg", "is not there"),
+    Problem("missing image", "gone.jpg", f"is not there below {tmp_path / 'imgs'}"),
   ]
+
+
+@pytest.mark.parametrize(
+  ("annotated", "named"),
+  [
+    ("imgs\\A.JPG", "; a.jpg is: correct the annotation"),
+    ("Jose\u0301.jpg", "; Jos\u00e9.jpg is, in another Unicode form: correct the annotation"),
+    ("other.jpg", ""),
+  ],
+)
+def test_a_missing_image_names_the_folder_and_the_file_that_may_be_meant(tmp_path, annotated, named):
+  entries = [entry("a.jpg"), entry("Jos\u00e9.jpg"), entry(annotated)]
+  records, problems = read(tmp_path, entries, without=(annotated,))
+  assert len(records) == 2
+  assert [str(problem) for problem in problems] == [f"{annotated} is not there below {tmp_path / 'imgs'}{named}"]
 
 
 def test_an_image_given_twice_is_a_remark_if_they_agree_and_otherwise_the_first_holds(tmp_path):

@@ -88,6 +88,31 @@ def test_every_form_of_file_says_the_same(tmp_path, name, mark):
   assert [list(r.captions) for r in records] == [row["captions"] for row in ROWS]
 
 
+def test_a_list_written_as_text_is_its_captions_in_every_form_of_file(tmp_path):
+  for name, text in {
+    "a.csv": "image,id,captions\na/1.jpg,1,\"['A man.', 'A coat; red.']\"\n",
+    "a.jsonl": json.dumps({"image": "a/1.jpg", "id": 1, "captions": '["A man.", "A coat; red."]'}),
+  }.items():
+    write(tmp_path, text, name=name)
+    assert read(tmp_path, annotations=name)[0].captions == ("A man.", "A coat; red.")
+
+
+def test_a_caption_may_have_several_lines_and_quotation_marks(tmp_path):
+  write(tmp_path, 'image,id,captions\na/1.jpg,1,"A man, tall,\nin red, with ""hat""."\na/2.jpg,1,A 5" heel.\n')
+  assert [record.captions for record in read(tmp_path)] == [('A man, tall,\nin red, with "hat".',), ('A 5" heel.',)]
+
+
+def test_an_identity_with_and_without_a_decimal_point_is_one(tmp_path):
+  write(tmp_path, "image,id,captions\na/1.jpg,12,A man.\na/2.jpg,12.0,A man.\nb 1.jpg,13.0,A man.\n")
+  assert [(record.person_id, record.person) for record in read(tmp_path)] == [(12, ""), (12, ""), (13, "")]
+
+
+def test_a_json_object_that_is_no_list_of_images_names_its_keys(tmp_path):
+  write(tmp_path, json.dumps({"images": [], "annotations": []}, indent=2), name="a.json")
+  with pytest.raises(ValueError, match=r"is one JSON object \(keys images, annotations\), not a list of images"):
+    read(tmp_path, annotations="a.json")
+
+
 def test_a_separator_divides_the_captions_of_one_text(tmp_path):
   write(tmp_path, "image,id,captions\na/1.jpg,1,A man. | In red. | \nb 1.jpg,2,A|B\n")
   assert [r.captions for r in read(tmp_path, separator=" | ")] == [("A man.", "In red."), ("A|B",)]
@@ -186,6 +211,8 @@ def test_splits_that_are_given_hold_and_a_gap_among_them_is_named(tmp_path):
     ("a/2.jpg,1,train,A man.,more", "unusable entry", "line 3"),
     (",1,train,A man.", "unusable entry", "line 3"),
     ("a/2.jpg, ,train,A man.", "unusable entry", "a/2.jpg"),
+    ("a/2.jpg,NaN,train,A man.", "unusable entry", "a/2.jpg"),
+    ('a/2.jpg,1,train,"[A man, a hat]"', "caption is a list", "a/2.jpg"),
     ("a/2.jpg,1,train,", "no caption", "a/2.jpg"),
     ("a/2.jpg,1,trian,A man.", "unknown split", "a/2.jpg"),
     ("../a.jpg,1,train,A man.", "path leaves the folder", "../a.jpg"),
@@ -210,11 +237,22 @@ def test_a_bad_row_is_left_out_and_named_and_the_others_stay(tmp_path, row, kind
   [
     ("3", Problem("unusable entry", "line 2", "is a number, not an object")),
     ("{'image': 1}", Problem("unusable entry", "line 2", "is no JSON object; each image takes one line")),
-    ('{"image": "a/2.jpg", "id": [1]}', Problem("unusable entry", "a/2.jpg", "has no text or number under 'id'")),
-    ('{"image": "a/2.jpg", "id": true}', Problem("unusable entry", "a/2.jpg", "has no text or number under 'id'")),
+    (
+      '{"image": "a/2.jpg", "id": [1]}',
+      Problem("unusable entry", "a/2.jpg", "has no text or number under 'id', but [1]"),
+    ),
+    (
+      '{"image": "a/2.jpg", "id": true}',
+      Problem("unusable entry", "a/2.jpg", "has no text or number under 'id', but True"),
+    ),
+    (
+      '{"image": "a/2.jpg", "id": NaN}',
+      Problem("unusable entry", "a/2.jpg", "has no text or number under 'id', but nan"),
+    ),
+    ('{"image": "a/2.jpg"}', Problem("unusable entry", "a/2.jpg", "has no text or number under 'id'")),
     (
       '{"image": "a/2.jpg", "id": 1, "time": {}}',
-      Problem("unusable entry", "a/2.jpg", "has no text or number under 'time'"),
+      Problem("unusable entry", "a/2.jpg", "has no text or number under 'time', but {}"),
     ),
     (
       '{"image": "a/2.jpg", "id": 1, "captions": [5]}',
@@ -231,6 +269,10 @@ def test_a_bad_line_of_json_is_left_out_and_named(tmp_path, entry, problem):
   assert problems == [problem]
 
 
+# The mark of the second row's caption is closed by that of the third.
+SWALLOWING = 'image\tid\tcaptions\na/1.jpg\t1\tA man.\na/2.jpg\t1\t"Red coat man.\nb 1.jpg\t2\tHeels of 5"\n'
+
+
 @pytest.mark.parametrize(
   ("content", "message"),
   [
@@ -244,6 +286,24 @@ def test_a_bad_line_of_json_is_left_out_and_named(tmp_path, entry, problem):
     ("image,id,id,captions\n", "has two columns of one name"),
     ('image,id,captions\na/1.jpg,1,"A man.\n', "is no CSV file (line 2: "),
     (b"image,id,captions\na/1.jpg,1,\xff\n", "is no UTF-8 text (line 2: "),
+    (
+      SWALLOWING,
+      "is no CSV file (line 3: a quotation mark opens a cell that takes in the rows after it, as 'b 1.jpg')",
+    ),
+    ('[{"image": "/data/a.jpg", "id": 1, "captions": ["A man."]}]', "has no usable row: /data/a.jpg is absolute"),
+    (
+      '[{"image": "/data/a.jpg", "id": 1, "captions": ["A man."]}]',
+      "relative to the folder that --config.custom.images",
+    ),
+    (
+      '[{"image": "a/1.jpg", "person": 1, "text": "A man."}]',
+      "has no usable row: a/1.jpg has no text or number under 'id'",
+    ),
+    (
+      '[{"image": "a/1.jpg", "person": 1, "text": "A man."}]',
+      "the keys are image, person, text; name yours instead of --config.custom.columns.id=id, --config.custom.",
+    ),
+    ("[1, 2]", "has no usable row: entry 0 is a number, not an object; correct the file"),
   ],
 )
 def test_a_file_that_cannot_be_read_is_one_line(tmp_path, content, message):

@@ -24,7 +24,7 @@ def test_custom_data_is_found_and_read_by_its_settings(tmp_path):
   data = raw.find("custom_shop", tmp_path, settings)
   problems = []
   assert data.read(problems=problems) == custom.read(settings, tmp_path, problems=[])
-  assert [str(problem) for problem in problems] == ["9.jpg is not there"]
+  assert [str(problem) for problem in problems] == [f"9.jpg is not there below {tmp_path / 'images'}"]
   assert (data.layout.name, data.annotations, data.images) == (
     "custom_shop",
     tmp_path / "annotations.csv",

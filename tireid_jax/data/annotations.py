@@ -6,8 +6,11 @@ import os
 import posixpath
 import reprlib
 import stat
+import unicodedata
 
-from tireid_jax.data.problems import Problem
+from tireid_jax.data import cells
+from tireid_jax.data.near import near_match
+from tireid_jax.data.problems import Problem, shown
 
 _KINDS = {
   dict: "an object", list: "a list", str: "a string", int: "a number", float: "a number", bool: "true or false",
@@ -88,16 +91,26 @@ def usable_captions(captions, path, problems):
       problems.append(Problem("caption is no text", path, detail))
     elif not caption.strip():
       problems.append(Problem("empty caption", path, "has a caption that is empty"))
+    elif cells.is_missing(caption):
+      problems.append(Problem("empty caption", path, f"has a caption that is {caption.strip()!r}, as tools write none"))
+    elif cells.is_list(caption):
+      detail = f"has a caption that is a list written as text: {reprlib.repr(caption)}"
+      problems.append(Problem("caption is a list", path, detail))
     else:
       usable.append(caption)
   return tuple(usable)
 
 
-def with_files(records, problems):
+def with_files(records, images, problems):
   """Returns those ImageRecords whose file is there and theirs alone; what is wrong is added to `problems`.
 
   A file given twice with the same identity and split stays in twice; with another, only the first stays. Names that
   differ by case alone are no fault if they are different files; if they are one, it is not known whose, and none stays.
+
+  Args:
+    records: ImageRecords.
+    images: folder that their paths are relative to.
+    problems: list of Problems.
   """
   first: dict = {}  # record by path
   spellings: dict = collections.defaultdict(list)  # of a path in lower case
@@ -113,7 +126,7 @@ def with_files(records, problems):
         problems.append(Problem("conflicting entries", record.file_path, detail))
         continue
     else:
-      fault = _file_fault(record.image_file)
+      fault = _file_fault(record, images)
       if fault:
         problems.append(Problem("missing image", record.file_path, fault))
         continue
@@ -133,13 +146,23 @@ def is_unicode(text):
   return True
 
 
-def _file_fault(file):
-  """Returns what keeps a path from being a file, to be read after the path, or "" if it is one."""
+def _file_fault(record, images):
+  """Returns what keeps a record's path from being a file, to be read after the path, or "" if it is one."""
+  file = record.image_file
   try:
     mode = os.stat(file).st_mode
   except OSError:
-    return "is a link to nothing" if os.path.islink(file) else "is not there"
+    if os.path.islink(file):
+      return "is a link to nothing"
+    return f"is not there below {images}{_near(record.file_path, images)}"
   return "" if stat.S_ISREG(mode) else "is no file"
+
+
+def _near(path, images):
+  """Returns which file a path may mean, to be read after what is wrong with it, or ""."""
+  near = near_match(images, path)
+  form = ", in another Unicode form" if unicodedata.normalize("NFC", near) == unicodedata.normalize("NFC", path) else ""
+  return f"; {shown(near)} is{form}: correct the annotation" if near else ""
 
 
 def _one_file(first, spellings, problems):

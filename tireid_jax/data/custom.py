@@ -1,19 +1,14 @@
 """Your own data: a folder of images and an annotation file, CSV, JSON lines or JSON, as config.custom says."""
 
-import csv
 import dataclasses
-import functools
-import io
-import json
+import math
 import pathlib
 import posixpath
 import re
+import reprlib
 
-from tireid_jax.data import annotations, prepared, schema
+from tireid_jax.data import annotations, cells, prepared, schema, tables
 from tireid_jax.data.problems import Problem, raise_errors, shown
-
-_TABLES = (".csv", ".tsv")
-_DELIMITERS = ",;\t"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,16 +48,19 @@ def read(settings, raw_dir, *, problems=None):
 
   Raises:
     FileNotFoundError: the annotation file or the folder of images is not there, or (without `problems`) images are not.
-    ValueError: the file cannot be read, or (without `problems`) rows are unusable; the first three are named.
+    ValueError: the file cannot be read, no row of it can be used, or (without `problems`) some cannot; the first three
+      are named.
   """
   file, images = find_files(settings, raw_dir)
   found: list[Problem] = []
-  entries = _entries(file, settings["columns"], found)
+  entries = tables.read_entries(file, settings["columns"], found)
   if not entries and not found:
     raise ValueError(f"{file} lists no image")
   rows = [_row(place, entry, settings, found) for place, entry in entries]
+  if not any(rows):
+    raise ValueError(_nothing_usable(file, entries, settings["columns"], found))
   records = _records([row for row in rows if row], settings, images, found)
-  records = annotations.with_files(records, found)
+  records = annotations.with_files(records, images, found)
   if problems is None:
     raise_errors(found, file, images)
   else:
@@ -70,57 +68,20 @@ def read(settings, raw_dir, *, problems=None):
   return records
 
 
-def _entries(file, columns, problems):
-  """Returns [(place to name it by, entry)] of an annotation file of any form."""
-  text = annotations.load_text(file)
-  opening = text.lstrip()[:1]
-  if file.suffix.lower() in _TABLES or opening not in ("[", "{"):
-    return _table(text, file, columns, problems)
-  if opening == "[":
-    return [(f"entry {number}", entry) for number, entry in enumerate(annotations.parse(text, file))]
-  entries = []
-  # Not by splitlines, which also ends lines at characters that JSON strings may hold.
-  for number, line in enumerate(text.split("\n"), start=1):
-    try:
-      entries += [(f"line {number}", json.loads(line))] if line.strip() else []
-    except (ValueError, RecursionError):
-      problems.append(Problem("unusable entry", f"line {number}", "is no JSON object; each image takes one line"))
-  return entries
-
-
-def _table(text, file, columns, problems):
-  """Returns [(place, {column: text})] of CSV, its delimiter found by the header."""
-  first_line = text.split("\n", 1)[0]
-  delimiter = max(_DELIMITERS, key=first_line.count)
-  reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
-  entries: list = []
-  try:
-    header = [name.strip() for name in next(reader, [])]
-    _check_header(header, file, columns)
-    for fields in reader:
-      place = f"line {reader.line_num}"
-      if len(fields) == len(header):
-        entries.append((place, dict(zip(header, fields, strict=True))))
-      elif fields:
-        detail = f"has {len(fields)} fields, where the header has {len(header)}"
-        problems.append(Problem("unusable entry", place, detail))
-  except csv.Error as error:
-    raise ValueError(f"{file} is no CSV file (line {reader.line_num}: {error}); correct that line") from error
-  return entries
-
-
-def _check_header(header, file, columns):
-  """Raises ValueError if a table lacks a column that every image needs, or has one twice."""
-  lacking = [field for field in ("image", "id") if columns[field] not in header]
-  if not _caption_columns(columns["captions"], tuple(header)):
+def _nothing_usable(file, entries, columns, problems):
+  """Returns what to say of a file none of whose rows can be used: the first fault, the keys found, what to set."""
+  entry = next((entry for _, entry in entries if isinstance(entry, dict)), {})
+  lacking = [field for field in ("image", "id") if columns[field] not in entry]
+  if not tables.caption_columns(columns["captions"], tuple(entry)):
     lacking.append("captions")
-  known = shown(", ".join(header))
-  if lacking:
-    raise ValueError(
-      f"{file} has no column {columns[lacking[0]]!r}, only {known}; set --config.custom.columns.{lacking[0]}"
-    )
-  if len(set(header)) < len(header):
-    raise ValueError(f"{file} has two columns of one name: {known}; rename one")
+  keys = f"; the keys are {shown(', '.join(map(str, entry)))}" if entry else ""
+  remedy = "; correct the file"
+  if entry and lacking:
+    fields = ", ".join(f"--config.custom.columns.{field}={columns[field]}" for field in lacking)
+    remedy = f"; name yours instead of {fields}"
+  elif problems[0].kind == "path leaves the folder":
+    remedy = "; make paths relative to the folder that --config.custom.images names"
+  return f"{file} has no usable row: {problems[0]}{keys}{remedy}"
 
 
 def _row(place, entry, settings, problems):
@@ -134,9 +95,11 @@ def _row(place, entry, settings, problems):
     return None
   fields = {}
   for field in ("id", "split", "camera", "time"):
-    fields[field] = _text(entry.get(columns[field]))
+    value = entry.get(columns[field])
+    fields[field] = _text(value)
     if fields[field] is None or (field == "id" and not fields[field]):
-      problems.append(Problem("unusable entry", path, f"has no text or number under {columns[field]!r}"))
+      given = "" if value is None else f", but {reprlib.repr(value)}"
+      problems.append(Problem("unusable entry", path, f"has no text or number under {columns[field]!r}{given}"))
       return None
   captions = _captions(entry, columns["captions"], settings["separator"])
   return _Row(path, fields["id"], captions, fields["split"], fields["camera"], fields["time"])
@@ -199,11 +162,10 @@ def _draw_splits(persons, settings):
 def _captions(entry, column, separator):
   """Returns the captions of one entry, from lists and texts under every column of captions; empty texts are none."""
   captions: list = []
-  for name in _caption_columns(column, tuple(entry)):
+  for name in tables.caption_columns(column, tuple(entry)):
     value = entry[name]
     if isinstance(value, str):
-      parts = value.split(separator) if separator else [value]
-      captions += [part.strip() for part in parts if part.strip()]
+      captions += _captions_of(value, separator)
     elif isinstance(value, list):
       captions += value
     elif value is not None:
@@ -211,18 +173,21 @@ def _captions(entry, column, separator):
   return captions
 
 
-@functools.lru_cache(maxsize=1024)
-def _caption_columns(column, names):
-  """Returns those of some names that hold captions: `column` in the singular or plural, numbered or not."""
-  pattern = re.compile(rf"{re.escape(column.removesuffix('s'))}s?(?:_?([0-9]{{1,4}}))?")
-  matches = [(int(match[1] or 0), name) for name in names if (match := pattern.fullmatch(name))]
-  return [name for _, name in sorted(matches)]
+def _captions_of(text, separator):
+  """Returns the captions of one text, which may be a list that some tool has written as text."""
+  if cells.is_list(text):
+    try:
+      return [caption.strip() for caption in cells.strings_of(text)]
+    except ValueError:
+      return [text]  # to be named
+  parts = text.split(separator) if separator else [text]
+  return [part.strip() for part in parts if part.strip()]
 
 
 def _text(value):
-  """Returns a text or number as text, "" for none, and None for what is neither."""
-  if value is None:
-    return ""
+  """Returns a text or number as text, "" for a missing one, and None for what is neither."""
   if isinstance(value, str):
-    return value.strip() if annotations.is_unicode(value) else None
-  return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    return cells.identity(value) if annotations.is_unicode(value) else None
+  if isinstance(value, bool) or (isinstance(value, float) and math.isinf(value)):
+    return None
+  return cells.identity(value) if value is None or isinstance(value, (int, float)) else None

@@ -26,6 +26,7 @@ KINDS = {
   "no caption": Kind("an image has no caption", True),
   "empty caption": Kind("a caption is empty or white space", True),
   "caption is no text": Kind("a caption is no string, or one that is no Unicode text", True),
+  "caption is a list": Kind("a caption is a list of captions that some tool has written as text", True),
   "conflicting entries": Kind("an image is given again, with another identity or split; the first is used", True),
   "one file under two names": Kind("names that differ by case alone, on a file system that takes them for one", True),
   "missing image": Kind("an image is not there, or is no file", True),

@@ -177,7 +177,7 @@ def read_annotations(layout, raw_dir, *, problems=None):
   images = file.parent / "imgs"
   entries = annotations.load_list(file)
   records = [_record(entry, f"entry {row}", layout.path_key, images, found) for row, entry in enumerate(entries)]
-  records = annotations.with_files([record for record in records if record], found)
+  records = annotations.with_files([record for record in records if record], images, found)
   if problems is None:
     raise_errors(found, file, images)
   else:
