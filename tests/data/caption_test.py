@@ -71,6 +71,7 @@ def test_accents_and_dashes_in_english_are_plain():
   [
     ("  A Man\n\tin\xa0RED ", "a man in red"),
     ("It’s “red”", 'it\'s "red"'),
+    ("a&nbsp;man", "a man"),
     ("the man, walking to the left, says itâ€™s red and holds a very long umbrella", None),
     ("voilÃ  le travail", "voilà le travail"),
     ("<b> a &amp;amp; b &amp;amp;amp; c", "<b> a & b &amp; c"),  # "<" keeps ftfy from unescaping

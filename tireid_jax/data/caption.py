@@ -27,9 +27,11 @@ _SPACE = re.compile(r"[\t\n\f ]")
 
 def clean(caption):
   """Returns the caption with its encoding repaired, HTML unescaped, white space collapsed, in lower case."""
-  if not is_plain(caption):
+  is_printable = caption.isprintable()  # in which case " " is the only white space
+  if not (is_printable and caption.isascii() and "&" not in caption) and not is_plain(caption):
     caption = _repair(caption)
-  if "  " in caption or not caption.isprintable():  # no white space but " " is printable
+    is_printable = caption.isprintable()
+  if "  " in caption or not is_printable:
     caption = " ".join(caption.split())
   return caption.strip().lower()
 
