@@ -3,7 +3,7 @@
 import json
 import pathlib
 
-import instant_clip_tokenizer
+from tireid_jax.data import byte_pairs
 
 # Bytes by the characters that stand for them in such files: themselves if printable, else from 256 up.
 _PRINTABLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
@@ -28,7 +28,7 @@ def make_tokenizer(folder, merges=FEW_MERGES):
 
 
 def merges_of_clip():
-  """Returns CLIP's own merges, as the byte-pair library carries them inside."""
-  binary = next(pathlib.Path(instant_clip_tokenizer.__file__).parent.glob("*.so")).read_bytes()
-  lines = binary[binary.index(b"#version: 0.2\n") :].split(b"\n", 49_408 - 2 * 256 - 2 + 1)[1:-1]
-  return [line.decode() for line in lines]
+  """Returns CLIP's own merges, as lines of merges.txt."""
+  return (
+    (pathlib.Path(byte_pairs.__file__).parent / "clip" / "merges.txt").read_text(encoding="utf-8").split("\n")[1:-1]
+  )

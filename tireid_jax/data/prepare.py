@@ -27,8 +27,7 @@ from tireid_jax.data.tokenizer import MAX_LENGTH, load_tokenizer
 
 # Distributions whose versions may show in the prepared pixels and tokens.
 _LIBRARIES = (
-  "tensorflow-datasets", "array_record", "pillow", "ftfy", "instant-clip-tokenizer", "tokenizers", "transformers",
-  "numpy",
+  "tensorflow-datasets", "array_record", "pillow", "ftfy", "regex", "tokenizers", "transformers", "numpy",
 )  # fmt: skip
 
 # Of problems for which nothing is prepared, so many are named.

@@ -6,28 +6,15 @@ import hashlib
 import json
 import os
 import pathlib
-import re
-import unicodedata
 
-import instant_clip_tokenizer
 import numpy as np
 
+from tireid_jax.data import byte_pairs
+from tireid_jax.data.byte_pairs import END, ID_BYTES, START, VOCABULARY_SIZE, to_bytes
 from tireid_jax.data.caption import clean
-
-# Of CLIP's own vocabulary.
-VOCABULARY_SIZE = 49_408
-START = 49_406
-END = 49_407
 
 PADDING = 0
 MAX_LENGTH = 77
-
-# What the byte-pair library reads otherwise than the reference: the literal names of the two special tokens, the long s
-# after an apostrophe, which the reference's case-blind pattern takes for the ending 's ("'", then the two bytes of the
-# letter), and a mark whose upper case is a letter, which that pattern passes over as neither letter nor sign.
-_SPECIAL = re.compile(r"<\|startoftext\|>|<\|endoftext\|>|'ſ")
-_PASSED_OVER = "\u0345"
-_SPECIAL_IDS = {"<|startoftext|>": [START], "<|endoftext|>": [END], "'ſ": [6, 129, 379]}
 
 # Either set of files makes a tokenizer; the others say more of it.
 _SUFFICIENT_FILES = (("tokenizer.json",), ("vocab.json", "merges.txt"))
@@ -51,7 +38,7 @@ class Tokenizer:
   padding = PADDING
 
   def __init__(self, name, vocabulary_size, start_token, end_token, digest, encode):
-    """`encode` makes a list of ids, without both ends, of each of a list of cleaned captions."""
+    """`encode` returns the ids of each of a list of cleaned captions, without both ends, as the bytes of i32[L]."""
     if end_token == self.padding:
       raise ValueError(f"tokenizer {name}: the end token has id {end_token}, which is padding here; give it another id")
     self.name = name
@@ -68,34 +55,17 @@ class Tokenizer:
       length: columns of the result, at least 2.
     """
     texts = [clean(caption) for caption in _checked(captions, length)]
-    tokens = np.full((len(texts), length), self.padding, np.int32)  # [N, L]
-    for row, ids in zip(tokens, self._encode(texts), strict=True):
-      ids = [self.start_token, *ids[: length - 2], self.end_token]
-      row[: len(ids)] = ids
-    return tokens
+    start, end = to_bytes([self.start_token]), to_bytes([self.end_token])
+    ids_bytes, row_bytes = ID_BYTES * (length - 2), ID_BYTES * length
+    tokens = bytearray()
+    for ids in self._encode(texts):
+      tokens += (start + ids[:ids_bytes] + end).ljust(row_bytes, b"\0")  # padding is 0
+    return np.frombuffer(tokens, np.int32).reshape(-1, length)  # [N, L]
 
   def num_tokens(self, captions):
     """Returns i32[N] lengths of captions before they are cut, both ends included."""
     texts = [clean(caption) for caption in _checked(captions)]
-    return np.array([len(ids) + 2 for ids in self._encode(texts)], np.int32)
-
-
-class _ClipTokenizer(Tokenizer):
-  """CLIP's own, whose library fills whole arrays."""
-
-  def __init__(self):
-    super().__init__("", VOCABULARY_SIZE, START, END, "", lambda texts: [_encode(text) for text in texts])
-
-  def __call__(self, captions, length=MAX_LENGTH):
-    if length == 2:  # less than the library takes
-      return super().__call__(captions, length)
-    texts = [clean(caption) for caption in _checked(captions, length)]
-    tokens = _library().tokenize_batch(texts, context_length=length).astype(np.int32)  # [N, L]
-    # Part of what the library reads otherwise, which is found faster.
-    special = [row for row, text in enumerate(texts) if "<|" in text or "ſ" in text or _PASSED_OVER in text]
-    if special:
-      tokens[special] = super().__call__([captions[row] for row in special], length)
-    return tokens
+    return np.array([len(ids) // ID_BYTES + 2 for ids in self._encode(texts)], np.int32)
 
 
 def load_tokenizer(name):
@@ -109,7 +79,7 @@ def load_tokenizer(name):
     ValueError: what is there is no CLIP tokenizer.
   """
   if not name:
-    return _ClipTokenizer()
+    return _clip_tokenizer()
   folder = _find_folder(name)
   os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # that there is no torch
   from transformers import CLIPTokenizer  # here, since it takes seconds
@@ -119,6 +89,11 @@ def load_tokenizer(name):
     library = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
   except Exception as error:  # whatever transformers makes of a file that is not what it should be
     raise ValueError(f"{folder} holds no CLIP tokenizer ({_first_line(error)}); give another folder or id") from error
+
+  def encode(texts):
+    # Not verbose: a caption longer than the model takes is no mistake, it is cut.
+    return map(to_bytes, library(texts, add_special_tokens=False, verbose=False)["input_ids"]) if texts else []
+
   vocabulary = library.get_vocab()
   return Tokenizer(
     name,
@@ -126,8 +101,7 @@ def load_tokenizer(name):
     start_token=library.bos_token_id,
     end_token=library.eos_token_id,
     digest=_digest(folder),
-    # Not verbose: a caption longer than the model takes is no mistake, it is cut.
-    encode=lambda texts: library(texts, add_special_tokens=False, verbose=False)["input_ids"] if texts else [],
+    encode=encode,
   )
 
 
@@ -141,7 +115,7 @@ def tokenize(captions, length=MAX_LENGTH):
     captions: list of N strings.
     length: columns of the result, at least 2.
   """
-  return _ClipTokenizer()(captions, length)
+  return _clip_tokenizer()(captions, length)
 
 
 def token_lengths(tokens):
@@ -152,23 +126,10 @@ def token_lengths(tokens):
   return (tokens.shape[1] - np.argmax(tokens[:, ::-1] != PADDING, axis=1)).astype(np.int32)
 
 
-def _encode(text):
-  """Returns the list of ids in CLIP's own vocabulary of a cleaned caption, without START and END."""
-  text = text.replace(_PASSED_OVER, " ")
-  ids, start = [], 0
-  for match in _SPECIAL.finditer(text):
-    if _begins_word(text, match.start(), start):
-      ids += _library().encode(text[start : match.start()]) + _SPECIAL_IDS[match.group()]
-      start = match.end()
-  return ids + _library().encode(text[start:])
-
-
-def _begins_word(text, position, last_end):
-  """Tells whether the reference starts a new match at `position`: not inside a run of punctuation."""
-  if position == last_end:
-    return True
-  before = text[position - 1]
-  return before.isspace() or unicodedata.category(before)[0] in "LN"
+@functools.cache
+def _clip_tokenizer():
+  # The vocabulary is loaded with the first caption.
+  return Tokenizer("", VOCABULARY_SIZE, START, END, digest="", encode=lambda texts: byte_pairs.encoder().encode(texts))
 
 
 def _find_folder(name):
@@ -223,8 +184,3 @@ def _checked(captions, length=MAX_LENGTH):
   if length < 2:
     raise ValueError(f"length must be at least 2 to hold the start and the end token, got {length}")
   return captions
-
-
-@functools.cache
-def _library():
-  return instant_clip_tokenizer.Tokenizer()
