@@ -144,3 +144,8 @@ def test_a_long_word_is_encoded_and_not_cached(encoder):
     assert encode(encoder, word) == expected_ids(word)
     assert word not in encoder
   assert "red" in encoder
+
+
+@pytest.mark.parametrize("byte", [0x00, 0x21, 0x7E, 0x7F])
+def test_a_byte_of_ascii_has_the_id_of_its_character_whether_printable_or_not(encoder, byte):
+  assert encode(encoder, chr(byte)) == [ids_by_token()[CHARACTERS[byte] + "</w>"]]

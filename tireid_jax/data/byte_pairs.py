@@ -72,7 +72,9 @@ class Encoder(dict):
     special = self._special.get(part)
     if special is not None:
       return special
-    stand_ins = part.encode().decode("latin-1").translate(_STAND_INS)
+    # Printable ASCII stands for itself.
+    is_plain = part.isascii() and part.isprintable()
+    stand_ins = part if is_plain else part.encode().decode("latin-1").translate(_STAND_INS)
     # Merging turns each token that ends a word into itself, so that a part with a token of its own need not be merged.
     whole = self._model.token_to_id(stand_ins + _END_OF_WORD)
     return to_bytes([token.id for token in self._model.tokenize(stand_ins)] if whole is None else [whole])
