@@ -31,6 +31,7 @@ def base_config():
       "data": {
         "name": "",
         "image_size": (384, 128),  # (height, width), pixels
+        "use_exif": True,  # whether `prepare` turns photographs upright, as their EXIF data says
         # "" for CLIP's own, or a folder or hub id that transformers' CLIPTokenizer reads, for another vocabulary.
         "tokenizer": "",
         "caption_lengths": (32, 48, 64, 77),  # tokens; a batch is padded to the smallest that holds its longest caption

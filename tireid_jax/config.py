@@ -11,8 +11,14 @@ from ml_collections import ConfigDict
 STAGES = (0, 1, 2)
 # Sections that every stage of a workdir shares: another value would mean another model or data set.
 SHARED_FIELDS = ("data", "model", "prompts", "temperature", "seed", "select_on", "synth")
-# Within them, what changes memory and speed but not what is computed.
-FREE_FIELDS = ("model/blocks", "model/remat", "model/attention", *(f"stage{n}/microbatch_size" for n in STAGES))
+# Within them, what changes memory and speed but not what is computed, and what the data's fingerprint tells.
+FREE_FIELDS = (
+  "data/use_exif",
+  "model/blocks",
+  "model/remat",
+  "model/attention",
+  *(f"stage{n}/microbatch_size" for n in STAGES),
+)
 
 
 def to_json(config):

@@ -38,6 +38,7 @@ def main(_):
   trained_on = config.data.name
   if {trained_on, data.data.name} == {"icfg_pedes", "rstp_reid"}:
     say("warning: ICFG-PEDES and RSTPReid are drawn from the same source (MSMT17); this is no test across domains")
+  retrieval.warn_if_small(split)
   encoders = retrieval.Encoders(model, mesh, config.evaluation.batch_size)
   image, text, scores = encoders.score(variables, split, config.data.caption_lengths, show_progress=True)
   title = f"{data.data.name} {options.split}, stage {options.stage}" + (f", step {step}" if step else "")

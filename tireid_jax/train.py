@@ -218,6 +218,7 @@ class _Run:
     step = checkpoint.chosen_step(self.folder)
     variables, _ = checkpoint.restore_variables(self.folder, step, self.mesh)
     split = self._open("test")
+    retrieval.warn_if_small(split)
     _, _, scores = self.encoders.score(variables, split, self.config.data.caption_lengths, show_progress=True)
     result = {
       "stage": self.stage.number,

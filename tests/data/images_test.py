@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from tests.data import trees
 from tireid_jax.data import images
@@ -89,15 +89,40 @@ def _png(width, height, rows, *, bits, colour):
   )
 
 
-def test_the_rotation_in_exif_is_left_alone_as_in_the_reference(jpeg):
+def with_orientation(file, value):
+  """Returns a copy of a JPEG file whose EXIF data has this orientation."""
   exif = Image.Exif()
-  exif[0x0112] = 6  # orientation: turn by 90 degrees
-  segment, content = exif.tobytes(), jpeg.read_bytes()
-  turned = jpeg.with_name("turned.jpg")
-  turned.write_bytes(content[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + content[2:])
-  assert Image.open(turned).getexif()[0x0112] == 6
-  np.testing.assert_array_equal(images.decode(turned, SIZE).pixels, images.decode(jpeg, SIZE).pixels)
-  assert images.decode(turned, SIZE).size == images.decode(jpeg, SIZE).size
+  exif[0x0112] = value
+  segment, content = exif.tobytes(), file.read_bytes()
+  copy = file.with_name(f"orientation {value}.jpg")
+  copy.write_bytes(content[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + content[2:])
+  return copy
+
+
+@pytest.mark.parametrize("value", range(1, 9))
+def test_a_photograph_is_turned_upright_as_its_exif_data_says(jpeg, value):
+  file = with_orientation(jpeg, value)
+  upright = ImageOps.exif_transpose(Image.open(file))
+  decoded, height, width = images.decode(file, SIZE), *SIZE
+  np.testing.assert_array_equal(decoded.pixels, np.asarray(upright.resize((width, height), Image.Resampling.BILINEAR)))
+  assert decoded.size == (upright.height, upright.width)
+  is_turned = value != 1
+  assert (decoded.digest != images.decode(file, SIZE, use_exif=False).digest) == is_turned
+
+
+def test_exif_data_can_be_ignored_as_in_the_reference(jpeg):
+  ignored, plain = images.decode(with_orientation(jpeg, 6), SIZE, use_exif=False), images.decode(jpeg, SIZE)
+  np.testing.assert_array_equal(ignored.pixels, plain.pixels)
+  assert ignored.size == plain.size
+  (found,) = images.decode_all([with_orientation(jpeg, 6)], SIZE, use_exif=False)
+  np.testing.assert_array_equal(found.pixels, plain.pixels)
+
+
+@pytest.mark.parametrize("segment", [b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM\0*\0\0\0\x08\0\x09"])
+def test_damaged_exif_data_leaves_the_image_as_it_is(jpeg, segment):
+  content, file = jpeg.read_bytes(), jpeg.with_name("damaged.jpg")
+  file.write_bytes(content[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + content[2:])
+  np.testing.assert_array_equal(images.decode(file, SIZE).pixels, images.decode(jpeg, SIZE).pixels)
 
 
 def test_an_image_of_one_pixel_fills_the_size_with_it(tmp_path):

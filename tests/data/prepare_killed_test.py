@@ -27,11 +27,11 @@ from tireid_jax.data import images, prepare, shards
 shards.SHARD_BYTES = 4 * {SIZE[0] * SIZE[1] * 3}
 os.cpu_count = lambda: 2  # so that no more than 8 images are decoded ahead of the shards
 decode = images.decode
-def decode_and_tell(file, size):
+def decode_and_tell(file, size, **options):
   with open({str(tmp_path / log)!r}, "a+") as decoded:
     if decoded.write(f"{{file.name}}\\n") and {die_after} and decoded.seek(0) == 0 and len(list(decoded)) > {die_after}:
       os.kill(os.getpid(), signal.SIGKILL)
-  return decode(file, size)
+  return decode(file, size, **options)
 images.decode = decode_and_tell
 prepare.prepare("cuhk_pedes", {str(tmp_path / "raw")!r}, {str(tmp_path / data)!r}, {SIZE})
 """

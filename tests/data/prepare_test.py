@@ -55,6 +55,28 @@ def test_the_table_shows_published_counts_and_what_is_missing(tmp_path, capsys):
   assert "val is missing" in lines
 
 
+def test_exif_data_is_followed_or_ignored_and_a_data_set_is_one_of_both(tmp_path):
+  root = trees.make_tree(tmp_path / "raw", "cuhk_pedes")
+  entry = next(entry for entry in trees.read_entries(root, "cuhk_pedes") if entry["split"] == "test")
+  file, exif = root / "imgs" / entry["file_path"], Image.Exif()
+  exif[0x0112] = 6
+  Image.open(file).save(file, exif=exif, quality=95)
+  fingerprints, sizes = [], []
+  for data, use_exif in (("upright", True), ("as_stored", False)):
+    run_prepare("cuhk_pedes", tmp_path, data=data, use_exif=use_exif)
+    split = prepared.open_split(tmp_path / data, "cuhk_pedes", SIZE, "test")
+    fingerprints.append(split.fingerprint)
+    index = split.file_paths.index(entry["file_path"])
+    pixels, picture = split.images[index], Image.open(file).convert("RGB")
+    turned = picture.transpose(Image.Transpose.ROTATE_270) if use_exif else picture
+    np.testing.assert_array_equal(pixels, turned.resize((16, 24), Image.Resampling.BILINEAR))
+    sizes.append(turned.size)
+  assert fingerprints[0] != fingerprints[1]
+  assert sizes[0] == sizes[1][::-1]
+  with pytest.raises(ValueError, match=r"data\.use_exif; remove that folder"):
+    run_prepare("cuhk_pedes", tmp_path, data="upright", use_exif=False)
+
+
 def test_a_second_run_finds_it_done_and_decodes_nothing(tmp_path, monkeypatch, capsys):
   root = trees.make_tree(tmp_path / "raw", "cuhk_pedes")
   target = run_prepare("cuhk_pedes", tmp_path)
@@ -119,7 +141,9 @@ def test_two_tokenizers_give_two_fingerprints_and_do_not_replace_each_other(tmp_
     run_prepare("cuhk_pedes", tmp_path, data=data, tokenizer=name)
     prints.add(prepared.dataset_info(tmp_path / data, "cuhk_pedes", SIZE, tokenizer=name)["fingerprint"])
   assert len(prints) == 3
-  with pytest.raises(ValueError, match="or with another tokenizer; remove that folder to prepare it anew"):
+  with pytest.raises(
+    ValueError, match=r"or with another tokenizer or data\.use_exif; remove that folder to prepare it anew"
+  ):
     run_prepare("cuhk_pedes", tmp_path, data="b", tokenizer=names[2])
 
 

@@ -9,7 +9,7 @@ import pathlib
 import warnings
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from tireid_jax.data import annotations, prepared, problems, schema
 
@@ -181,7 +181,7 @@ def _thumbnail(file):
       warnings.simplefilter("error", Image.DecompressionBombWarning)
       with Image.open(file) as image:
         image.draft("RGB", _THUMBNAIL)
-        small = image.convert("RGB")
+        small = ImageOps.exif_transpose(image.convert("RGB"))
     small.thumbnail(_THUMBNAIL)
   # Whatever PIL's plugins raise.
   except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning):

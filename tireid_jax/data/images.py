@@ -1,8 +1,8 @@
 """Image files to pixels of one size, and what is wrong with a file that gives none.
 
-Pixels are to the bit those of PIL's `convert("RGB")` and bilinear `resize`, without regard to aspect, transparency or a
-rotation in EXIF, all as in the reference. Greys of 16 bits are the exception: there PIL clips at 255, and here the high
-byte is taken, as PIL itself does of colours of 16 bits.
+Pixels are to the bit those of PIL's `convert("RGB")` and bilinear `resize`, without regard to aspect or transparency,
+all as in the reference, with two exceptions: of greys of 16 bits, which PIL clips at 255, the high byte is taken, as
+PIL does of colours of 16 bits; and a photograph whose EXIF data says how the camera was held is turned upright.
 """
 
 import collections
@@ -19,6 +19,18 @@ import zlib
 
 import numpy as np
 from PIL import Image
+
+# EXIF tag of the orientation, and what turns an image of each value upright; 1 is upright.
+_ORIENTATION = 0x0112
+_UPRIGHT = {
+  2: Image.Transpose.FLIP_LEFT_RIGHT,
+  3: Image.Transpose.ROTATE_180,
+  4: Image.Transpose.FLIP_TOP_BOTTOM,
+  5: Image.Transpose.TRANSPOSE,
+  6: Image.Transpose.ROTATE_270,
+  7: Image.Transpose.TRANSVERSE,
+  8: Image.Transpose.ROTATE_90,
+}
 
 # Raise it when the pixels made of a file change, so that none of before are mixed with them.
 DECODER = 1
@@ -45,8 +57,8 @@ class Decoded:
 
   Attributes:
     pixels: u8[h, w, 3] at the size asked for.
-    size: (h, w) of the image in the file.
-    digest: of the file's bytes, hexadecimal.
+    size: (h, w) of the image in the file, turned upright if it was.
+    digest: of the file's bytes and of how the image was turned, hexadecimal; of the bytes alone if it was not.
   """
 
   pixels: np.ndarray
@@ -68,10 +80,17 @@ class BadImageError(ValueError):
     self.detail = detail
 
 
-def decode(image_file, image_size):
-  """Returns the Decoded content of a file at (h, w) pixels; raises BadImageError if it has none."""
+def decode(image_file, image_size, *, use_exif=True):
+  """Returns the Decoded content of a file at (h, w) pixels; raises BadImageError if it has none.
+
+  Args:
+    image_file: path.
+    image_size: (h, w).
+    use_exif: turns the image upright as its EXIF data says.
+  """
   height, width = image_size
   content = _read(image_file)
+  digest = hashlib.blake2b(content, digest_size=16)
   try:
     with Image.open(io.BytesIO(content)) as image:
       own_size = image.height, image.width
@@ -79,6 +98,11 @@ def decode(image_file, image_size):
       rgb = _rgb(image)
       if _ends_early(image, content):
         raise BadImageError(image_file, "truncated image", f"claims {_named(own_size)} pixels but holds fewer")
+      orientation = _orientation(image) if use_exif else 1
+      if orientation in _UPRIGHT:
+        rgb = rgb.transpose(_UPRIGHT[orientation])
+        own_size = rgb.height, rgb.width
+        digest.update(b"orientation %d" % orientation)
       pixels = np.asarray(rgb.resize((width, height), Image.Resampling.BILINEAR))
   except BadImageError:
     raise
@@ -87,10 +111,10 @@ def decode(image_file, image_size):
       raise BadImageError(image_file, "truncated image", f"ends early ({error})") from error
     reason = "no format that is known" if isinstance(error, Image.UnidentifiedImageError) else str(error) or repr(error)
     raise BadImageError(image_file, "unreadable image", f"does not decode as an image ({reason})") from error
-  return Decoded(pixels, own_size, hashlib.blake2b(content, digest_size=16).hexdigest())
+  return Decoded(pixels, own_size, digest.hexdigest())
 
 
-def decode_all(image_files, image_size):
+def decode_all(image_files, image_size, *, use_exif=True):
   """Yields, in order, the Decoded content of each file or the BadImageError that it raises, several decoded at once.
 
   At most IN_FLIGHT results per core wait to be taken.
@@ -98,7 +122,7 @@ def decode_all(image_files, image_size):
 
   def attempt(file):
     try:
-      return decode(file, image_size)
+      return decode(file, image_size, use_exif=use_exif)
     except BadImageError as error:
       return error
 
@@ -146,6 +170,14 @@ def _rgb(image):
     image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
   image.load()
   return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _orientation(image):
+  """Returns the orientation in an image's EXIF data, 1 (upright) where there is none that can be read."""
+  try:
+    return image.getexif().get(_ORIENTATION, 1)
+  except Exception:  # of damaged EXIF data, as of other damage, PIL raises whatever it comes to; the pixels are sound
+    return 1
 
 
 def _ends_early(image, content):

@@ -35,8 +35,9 @@ _NUM_NAMED = 10
 
 
 def prepare(
-  name, raw_dir, data_dir, image_size, *, tokenizer="", settings=None, skip_bad=False, page="", show_progress=True
-):
+  name, raw_dir, data_dir, image_size, *, tokenizer="", settings=None, use_exif=True, skip_bad=False, page="",
+  show_progress=True,
+):  # fmt: skip
   """Prepares a raw data set below `data_dir`, unless that is done already, and returns its folder.
 
   Args:
@@ -46,6 +47,7 @@ def prepare(
     image_size: (h, w) pixels to resize to.
     tokenizer: as config.data.tokenizer.
     settings: config.custom, of custom data.
+    use_exif: as config.data.use_exif.
     skip_bad: leaves out entries and images that cannot be used, and records them in the prepared data set.
     page: HTML file for the report, also of a data set that cannot be prepared as it is.
     show_progress: shows progress bars, and the report at the end.
@@ -60,7 +62,7 @@ def prepare(
   tokenizer = load_tokenizer(tokenizer)
   problems: list = []
   records = raw_data.read(problems=problems)
-  source = _source_digest(records, problems, image_size, tokenizer)
+  source = _source_digest(records, problems, image_size, tokenizer, use_exif)
   home = target.parent.parent
   home.mkdir(parents=True, exist_ok=True)
   if page:
@@ -70,7 +72,7 @@ def prepare(
     if not _is_prepared(target, source, skip_bad):
       state = "prepared"
       with _work_folder(home / f".preparing-{target.parent.name}") as work:  # beside the target, to be renamed to it
-        plan = shards.Plan(records, image_size, work / "shards")
+        plan = shards.Plan(records, image_size, work / "shards", use_exif=use_exif)
         doctor.check_space(home, plan.num_bytes)
         written, faults = plan.write(name=name, show_progress=show_progress)
         rows = [row for shard in written for row in shard.rows]
@@ -140,6 +142,7 @@ def main(argv):
     tuple(data.image_size),
     tokenizer=data.tokenizer,
     settings=config.custom if schema.is_custom(data.name) and "custom" in config else None,
+    use_exif=data.use_exif,
     skip_bad=flags.FLAGS.skip_bad,
     page=flags.FLAGS.page,
   )
@@ -222,7 +225,7 @@ def _remove(folder):
     folder.parent.rmdir()  # only if nothing else is in it
 
 
-def _source_digest(records, problems, image_size, tokenizer):
+def _source_digest(records, problems, image_size, tokenizer, use_exif):
   """Returns a digest of the annotations, what is wrong with them, the image files' bytes, and how all is prepared.
 
   It tells a repeated run from one on other data without decoding an image. It does not see a file replaced by another
@@ -231,6 +234,8 @@ def _source_digest(records, problems, image_size, tokenizer):
   states = [shards.file_state(record) for record in records]
   rows = [(*shards.annotation(record), state and state[0]) for record, state in zip(records, states, strict=True)]
   how = [schema.VERSION, images.DECODER, list(image_size), tokenizer.name, tokenizer.digest]
+  if not use_exif:  # so that data prepared before there was a choice keeps its digest
+    how.append("without EXIF")
   wrong = [dataclasses.astuple(problem) for problem in problems]
   return hashlib.sha256(json.dumps([*how, rows, wrong]).encode()).hexdigest()
 
@@ -248,8 +253,8 @@ def _is_prepared(target, source, skip_bad):
   info = json.loads(info_file.read_text())
   if info["source"] != source:
     raise ValueError(
-      f"{target} was prepared from other images or annotations, or with another tokenizer; remove that folder to "
-      f"prepare it anew"
+      f"{target} was prepared from other images or annotations, or with another tokenizer or "
+      f"data.use_exif; remove that folder to prepare it anew"
     )
   if info["left_out"] and not skip_bad:
     raise ValueError(

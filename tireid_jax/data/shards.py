@@ -56,10 +56,10 @@ class Plan:
     num_bytes: disk space that those need.
   """
 
-  def __init__(self, records, image_size, folder):
-    """Reads what is in `folder`; writes nothing."""
+  def __init__(self, records, image_size, folder, *, use_exif=True):
+    """Reads what is in `folder`; writes nothing. `use_exif` is that of `images.decode`."""
     height, width = image_size
-    self._image_size = image_size
+    self._image_size, self._use_exif = image_size, use_exif
     self._folder = pathlib.Path(folder)
     per_shard = max(1, SHARD_BYTES // (height * width * 3))
     self._parts = {}  # name: records
@@ -67,7 +67,7 @@ class Plan:
       rows = [record for record in records if record.split == split]
       for start in range(0, len(rows), per_shard):
         part = rows[start : start + per_shard]
-        self._parts[_name(part, start, image_size)] = part
+        self._parts[_name(part, start, image_size, use_exif)] = part
     self._missing = {name: part for name, part in self._parts.items() if not self._note(name).is_file()}
     self.num_images = len(records)
     self.num_missing = sum(len(part) for part in self._missing.values())
@@ -85,7 +85,7 @@ class Plan:
       if file.stem not in self._parts or file.suffix == ".part":
         file.unlink()
     files = [record.image_file for part in self._missing.values() for record in part]
-    decoded = images.decode_all(files, self._image_size)
+    decoded = images.decode_all(files, self._image_size, use_exif=self._use_exif)
     with progress.bar(
       total=self.num_images,
       initial=self.num_images - self.num_missing,
@@ -186,10 +186,10 @@ def file_state(record):
   return stat.st_size, stat.st_mtime_ns
 
 
-def _name(part, start, image_size):
+def _name(part, start, image_size, use_exif):
   """Returns a digest of some records, their files as they are now, and how they are decoded."""
   rows = [(*annotation(record), file_state(record)) for record in part]
-  how = [schema.VERSION, images.DECODER, PIL.__version__, list(image_size), start]
+  how = [schema.VERSION, images.DECODER, PIL.__version__, list(image_size), start, use_exif]
   return hashlib.sha256(json.dumps([how, rows]).encode()).hexdigest()
 
 
