@@ -24,6 +24,9 @@ def base_config():
       # Where the weights come from: a file, folder or hub id of a CLIP model; a workdir or stage folder of another
       # run; or "stage0" for stage 0 of the same workdir.
       "pretrained": "",
+      # Of a file with several CLIPs, as a model and its moving average: the prefix of the one to take, as "model_ema."
+      # ("." for the one without); "" where there is one.
+      "pretrained_prefix": "",
       "temperature": 0.02,  # of SDM and ITC, wherever the stage does not learn it
       "stages": (1, 2),  # what --stage=all runs
       # What picks the best checkpoint: "val", "last" (no selection), or "test", as most published numbers do.

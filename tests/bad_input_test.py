@@ -164,6 +164,20 @@ def test_a_mistake_of_stage_2_is_found_before_stage_1_begins(project, tmp_path, 
   assert not (tmp_path / "w").exists()
 
 
+@pytest.mark.parametrize(
+  ("flag", "difference"),
+  [
+    ("--config.model.activation=gelu", "activation is quick_gelu there, gelu here"),
+    ("--config.model.num_heads=(2,0)", "image.num_heads is 4 there, 2 here"),
+  ],
+)
+def test_a_stage_1_of_another_model_is_refused_though_its_shapes_fit(project, tmp_path, flag, difference):
+  folder, flags = project
+  init = (f"--config.stage2.init_from={folder}/done", "--stage=2", f"--workdir={tmp_path}/w")
+  refused(run("main", *flags, flag, *init), f"the checkpoint in {folder}/done/stage1 is of another model: {difference}")
+  assert not (tmp_path / "w").exists()
+
+
 def test_weights_that_do_not_fit_leave_the_workdir_alone(project, tmp_path):
   folder, usual = project
   damaged = tmp_path / "clip"

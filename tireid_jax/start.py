@@ -54,7 +54,7 @@ def find_variant(config, source):
       return variants.from_json(checkpoint.read_metadata(path, checkpoint.chosen_step(path))["variant"])
     return pretrained.open_weights(
       path, tuple(config.data.image_size), num_heads=heads, activation=config.model.activation,
-      stride=config.model.stride,
+      stride=config.model.stride, prefix=prefix_of(config),
     ).variant  # fmt: skip
   if name not in VARIANTS:
     raise ValueError(
@@ -70,16 +70,43 @@ def find_variant(config, source):
   return dataclasses.replace(variant, image=image, text=text, activation=activation)
 
 
+def prefix_of(config):
+  """Returns config.pretrained_prefix, "" of a workdir from before there was one."""
+  return config.get("pretrained_prefix", "")
+
+
 def check_weights(config, source, variant):
-  """Raises ValueError or FileNotFoundError for published weights that are missing, damaged or of another model.
+  """Raises ValueError or FileNotFoundError for weights that are missing, damaged or of another model.
 
   Args:
     config: of the run.
     source: from `find_source`.
     variant: from `find_variant`.
   """
-  if source is not None and source[0] == "pretrained":
-    pretrained.open_weights(source[1], tuple(config.data.image_size), variant=variant, stride=config.model.stride)
+  if source is None:
+    return
+  kind, path = source
+  if kind == "checkpoint":
+    _check_same_model(checkpoint.read_metadata(path, checkpoint.chosen_step(path)), variant, path)
+  else:
+    pretrained.open_weights(
+      path, tuple(config.data.image_size), variant=variant, stride=config.model.stride, prefix=prefix_of(config)
+    )
+
+
+def _check_same_model(metadata, variant, path):
+  """Raises ValueError if a checkpoint is of another model: heads, activation and the like show in no shape.
+
+  The image size that published weights were made for is no difference: the position table has been resized.
+  """
+  found = dataclasses.replace(variants.from_json(metadata["variant"]), native_image_size=variant.native_image_size)
+  wrong = variants.differences(found, variant)
+  if wrong:
+    named = "; ".join(f"{field} is {there} there, {here} here" for field, (there, here) in wrong.items())
+    raise ValueError(
+      f"the checkpoint in {path} is of another model: {named}; set --config.model.* as it was trained, or "
+      f"--config.model.variant={FROM_WEIGHTS} to take its own"
+    )
 
 
 def check_tokens(variant, info):
@@ -132,7 +159,9 @@ def draw_variables(model, key, num_identities=0):
   return variables
 
 
-def initial_variables(model, source, *, mesh, key, num_identities=0, fingerprint="", position_resize="bilinear"):
+def initial_variables(
+  model, source, *, mesh, key, num_identities=0, fingerprint="", position_resize="bilinear", prefix=""
+):
   """Returns variables on `mesh`: from the source, and freshly drawn what it does not have.
 
   Args:
@@ -143,6 +172,7 @@ def initial_variables(model, source, *, mesh, key, num_identities=0, fingerprint
     num_identities: C of the identity head; 0 for none.
     fingerprint: of the training data; a head learned on other data starts anew.
     position_resize: how a published position table gets to another grid.
+    prefix: of the tensors' names, of a published file with several CLIPs.
   """
 
   def draw():
@@ -159,10 +189,11 @@ def initial_variables(model, source, *, mesh, key, num_identities=0, fingerprint
   kind, path = source
   if kind == "checkpoint":
     loaded, metadata = checkpoint.restore_variables(path, checkpoint.chosen_step(path), mesh)
+    _check_same_model(metadata, model.variant, path)
     keep_head = metadata["fingerprint"] == fingerprint
   else:
     _, loaded = pretrained.load(
-      path, model.image_size, variant=model.variant, stride=model.stride, position_resize=position_resize
+      path, model.image_size, variant=model.variant, stride=model.stride, position_resize=position_resize, prefix=prefix
     )
     keep_head = False
   # Compiled, so that of the whole draw no more than this is made.
@@ -266,7 +297,9 @@ def load_stage(run_folder, stage, *, config=None):
     stages.from_config(config, 1)  # a workdir of another version is refused as such
     source = find_source(config, "pretrained", run_folder, 1)
     model = build_model(config, find_variant(config, source), use_prompts=False, precision="auto")
-    variables = initial_variables(model, source, mesh=mesh, key=key, position_resize=config.model.position_resize)
+    variables = initial_variables(
+      model, source, mesh=mesh, key=key, position_resize=config.model.position_resize, prefix=prefix_of(config)
+    )
     return model, variables, config, mesh, 0
   folder = workdir.stage_folder(run_folder, int(stage))
   step = checkpoint.chosen_step(folder)

@@ -112,7 +112,7 @@ class _Run:
     variables = start.initial_variables(
       self.program.model, self._source(), mesh=self.mesh, key=self.program.key,
       fingerprint=self.train_split.fingerprint, num_identities=self.program.num_identities,
-      position_resize=self.config.model.position_resize,
+      position_resize=self.config.model.position_resize, prefix=start.prefix_of(self.config),
     )  # fmt: skip
     return self.program.first_state(variables)
 

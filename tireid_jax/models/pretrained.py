@@ -51,6 +51,7 @@ def load(
   activation=None,
   stride=0,
   position_resize="bilinear",
+  prefix="",
 ):
   """Returns (CLIP module without prompts, variables {"params": f32 arrays, "prompts": {}}) of published weights.
 
@@ -63,14 +64,16 @@ def load(
     activation: "quick_gelu" or "gelu", of a bare state dict.
     stride: pixels from one patch to the next; 0 for the patch size, less for patches that overlap.
     position_resize: "bilinear", as IRRA, or "bicubic" with antialiasing, as open_clip.
+    prefix: of the tensors' names, of a file that holds several CLIPs, as a model and its moving average.
 
   Raises:
     FileNotFoundError: if there are no weights.
     ValueError: if a tensor is missing, left over or misshapen, or if the file does not tell what model it is of.
   """
   weights = open_weights(
-    path_or_hub_id, image_size, variant=variant, num_heads=num_heads, activation=activation, stride=stride
-  )
+    path_or_hub_id, image_size, variant=variant, num_heads=num_heads, activation=activation, stride=stride,
+    prefix=prefix,
+  )  # fmt: skip
   if position_resize not in METHODS:
     raise ValueError(f"position_resize is {position_resize!r}; it must be one of {', '.join(METHODS)}")
   model = CLIP(weights.variant, tuple(image_size), stride=stride)
@@ -78,7 +81,7 @@ def load(
 
 
 def open_weights(
-  path_or_hub_id, image_size=(384, 128), *, variant=None, num_heads=None, activation=None, stride=0
+  path_or_hub_id, image_size=(384, 128), *, variant=None, num_heads=None, activation=None, stride=0, prefix=""
 ) -> Weights:
   """Returns the Weights of a file, with no tensor read yet; arguments and errors as `load`."""
   path = pathlib.Path(path_or_hub_id).expanduser()
@@ -90,7 +93,7 @@ def open_weights(
     variant = VARIANTS[variant]
   file = files.open_weights(path)
   with _naming(file.path):
-    model = names.to_hugging_face(file.tensors)
+    model = names.to_hugging_face(file.tensors, prefix)
   from_shapes = functools.partial(settings.from_shapes, model.tensors, image_size=image_size)
   if file.is_torchscript:
     with _naming(file.path):

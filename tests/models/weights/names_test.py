@@ -9,8 +9,9 @@ from tireid_jax.models.weights.tensor import Tensor
 TENSORS = clip_tensors(SMALL)
 
 
-def renamed(arrays):
-  return names.to_hugging_face({name: Tensor(values.shape, lambda v=values: v) for name, values in arrays.items()})
+def renamed(arrays, prefix=""):
+  tensors = {name: Tensor(values.shape, lambda v=values: v) for name, values in arrays.items()}
+  return names.to_hugging_face(tensors, prefix)
 
 
 def assert_same(tensors, arrays):
@@ -64,6 +65,32 @@ def test_a_name_of_no_clip_is_kept(family, odd):
   found = renamed({**FAMILIES[family], odd: np.zeros(3)})
   known = odd.replace("visual.transformer.resblocks", "vision_model.encoder.layers")
   assert set(found.tensors) - set(TENSORS) == {known}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_of_several_models_none_is_taken_unless_it_is_chosen(family):
+  model = FAMILIES[family]
+  average = {name: 2 * values for name, values in model.items()}
+  below = {
+    **{f"model.{name}": v for name, v in model.items()},
+    **{f"model_ema.{name}": v for name, v in average.items()},
+  }
+  with pytest.raises(ValueError, match=r"^it holds 2 CLIPs, below model\. and model_ema\.; choose one by --config"):
+    renamed(below)
+  for prefix in ("model_ema", "model_ema."):
+    found = renamed(below, prefix)
+    assert (found.family, found.prefix, len(found.beside)) == (family, "model_ema.", len(model))
+    assert_same(found.tensors, {name: 2 * values for name, values in TENSORS.items()})
+  at_the_top = {**model, **{f"teacher.{name}": v for name, v in average.items()}}
+  with pytest.raises(ValueError, match=r"below \. and teacher\.; choose"):
+    renamed(at_the_top)
+  found = renamed(at_the_top, ".")
+  assert (found.prefix, len(found.beside)) == ("", len(model))
+  assert_same(found.tensors, TENSORS)
+  with pytest.raises(
+    ValueError, match=r"^no CLIP lies below 'student'; set --config.pretrained_prefix to one of model\."
+  ):
+    renamed(below, "student")
 
 
 def test_buffers_are_no_weights():

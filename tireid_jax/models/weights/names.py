@@ -55,16 +55,25 @@ class Renamed:
   beside: list[str]
 
 
-def to_hugging_face(tensors):
+def to_hugging_face(tensors, prefix=""):
   """Returns the Renamed tensors of {name in the file: Tensor}.
 
+  Args:
+    tensors: of the file.
+    prefix: of the CLIP that is meant, where there are several: as "model_ema.", or "." for the one at the top.
+
   Raises:
-    ValueError: if these are no tensors of a CLIP.
+    ValueError: if these are no tensors of a CLIP, or of several and `prefix` names none of them.
   """
   tensors = {name: tensor for name, tensor in tensors.items() if not _BUFFERS.search(name)}
-  family, prefix = _family(tensors)
-  inside = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-  beside = sorted(name for name in tensors if not name.startswith(prefix))
+  families = _families(tensors)
+  prefix = _choose(list(families), prefix)
+  family = families[prefix]
+  # Of a CLIP at the top, the others are no part.
+  others = tuple(other for other in families if other and other.startswith(prefix) and other != prefix)
+  names = [name for name in tensors if name.startswith(prefix) and not name.startswith(others)]
+  inside = {name.removeprefix(prefix): tensors[name] for name in names}
+  beside = sorted(tensors.keys() - set(names))
   if family == "OpenAI":
     inside = _from_openai(inside)
   elif any(name.endswith(".kernel") for name in inside):
@@ -72,14 +81,30 @@ def to_hugging_face(tensors):
   return Renamed(family, prefix, inside, beside)
 
 
-def _family(tensors):
+def _families(tensors):
+  """Returns {prefix: family} of each CLIP among some tensors."""
+  found: dict[str, str] = {}
   for family, mark in _MARKS.items():
-    found = [name for name in tensors if name == mark or name.endswith(f".{mark}")]
-    if found:
-      return family, min(found, key=len).removesuffix(mark)
+    marked = [name for name in tensors if name == mark or name.endswith(f".{mark}")]
+    found |= {name.removesuffix(mark): family for name in marked}
+  if found:
+    return found
   names = sorted(tensors)
   hint = f"its tensors are {', '.join(names[:3])}, ..." if names else "it holds no tensor"
   raise ValueError(f"these are no weights of a CLIP with an image transformer; {hint}")
+
+
+def _choose(prefixes, asked):
+  """Returns the one of the prefixes that is asked for, or the only one."""
+  wanted = asked.rstrip(".") + "." if asked.strip(".") else ""
+  if asked and wanted in prefixes:
+    return wanted
+  if not asked and len(prefixes) == 1:
+    return prefixes[0]
+  listed = " and ".join(prefix or "." for prefix in sorted(prefixes))
+  if asked:
+    raise ValueError(f"no CLIP lies below {asked!r}; set --config.pretrained_prefix to one of {listed}")
+  raise ValueError(f"it holds {len(prefixes)} CLIPs, below {listed}; choose one by --config.pretrained_prefix")
 
 
 def _from_openai(tensors):
