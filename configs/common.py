@@ -76,6 +76,7 @@ def base_config():
       "evaluation": {"batch_size": 128},  # images or captions at a time
       "log_every_steps": 50,
       "checkpoint_every_steps": 1000,  # besides the end of each epoch
+      "checkpoint_every_minutes": 0.0,  # since the last one; 0 for steps and epochs alone
       "stage0": _stage(
         trains=("params",),
         init_from="random",

@@ -87,13 +87,14 @@ def test_a_killed_run_ends_bit_equal(flags, uninterrupted, tmp_path):
   ended_equal(stage_folder, uninterrupted)
 
 
-def test_sigterm_saves_and_the_same_command_goes_on(flags, uninterrupted, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_the_same_command_goes_on(flags, uninterrupted, tmp_path, number):
   stage_folder = tmp_path / "stage1"
   process = start("main", *flags, f"--workdir={tmp_path}")
   wait_for(process, lambda: logged_step(stage_folder) >= 3)
-  process.send_signal(signal.SIGTERM)
+  process.send_signal(number)
   output, _ = process.communicate(timeout=120)
-  assert process.returncode == 128 + signal.SIGTERM
+  assert process.returncode == 128 + number
   saved, _ = state(stage_folder)
   assert f"stopped and saved at step {saved}; run the same command to go on" in output
   succeed("main", *flags, f"--workdir={tmp_path}")

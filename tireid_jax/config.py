@@ -58,6 +58,8 @@ def check(config):
   for field in ("evaluation.batch_size", "log_every_steps", "checkpoint_every_steps"):
     if config[field] < 1:
       raise ValueError(f"{field} is {config[field]}; it must be at least 1")
+  if not config.checkpoint_every_minutes >= 0:
+    raise ValueError(f"checkpoint_every_minutes is {config.checkpoint_every_minutes}; it must be 0 or more")
   if set(config.stages) - set(STAGES):
     raise ValueError(f"stages is {config.stages}; the stages are 0, 1 and 2")
 

@@ -25,8 +25,8 @@ HEARTBEAT_TIMEOUT_S = 40
 START_TIMEOUT_S = 300
 END_TIMEOUT_S = 30
 
-# Statuses with which all processes end together: well, by bad input that all were given, or told to by SIGTERM.
-_COMMON_ENDS = (None, 0, 2, 143)
+# Statuses with which all processes end together: well, by bad input that all were given, or by Ctrl-C or SIGTERM.
+_COMMON_ENDS = (None, 0, 2, 130, 143)
 
 _EXPLICIT = ("coordinator", "num_processes", "process_id")
 _BY_HAND = "--coordinator=HOST:PORT --num_processes=N --process_id=I"

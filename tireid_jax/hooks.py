@@ -2,7 +2,9 @@
 
 import collections
 import gc
+import os
 import signal
+import threading
 import time
 
 import jax
@@ -15,33 +17,61 @@ from tireid_jax.progress import say
 STOP_LAG_STEPS = 2
 
 
-class StopRequest:
-  """Notes SIGTERM while it is entered, so that the run can save before it ends; all processes stop at the same step."""
+class _Agreed:
+  """A claim that every process makes after each step, and of which all hear alike whether it held in any of them."""
 
   def __init__(self):
-    self._noted = False
     self._asked: collections.deque = collections.deque()
 
-  def __enter__(self):
-    def note(_, __):
-      self._noted = True
+  def after_step(self, claim):
+    if jax.process_count() == 1:
+      return claim
+    self._asked.append(distributed.in_any(claim))
+    return len(self._asked) > STOP_LAG_STEPS and bool(self._asked.popleft())
 
-    self._before = signal.signal(signal.SIGTERM, note)
+
+class StopRequest:
+  """Notes SIGTERM and Ctrl-C while it is entered, so that the run can save before it ends.
+
+  All processes stop at the same step and end with the same status. A second Ctrl-C ends the process at once.
+  """
+
+  def __init__(self):
+    self._noted = 0  # the signal's number
+    self._agreed = _Agreed()
+    self._before: dict = {}
+
+  def __enter__(self):
+    if threading.current_thread() is threading.main_thread():  # in another one Python allows no handler
+      # SIGINT is ignored where a shell started this in the background, so that Ctrl-C is for what runs in front.
+      heard = [number for number in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(number) != signal.SIG_IGN]
+      self._before = {number: signal.signal(number, self._note) for number in heard}
     return self
 
   def __exit__(self, *_):
-    signal.signal(signal.SIGTERM, self._before)
+    for number, handler in self._before.items():
+      signal.signal(number, handler)
+
+  def _note(self, number, _):
+    if number == signal.SIGINT:
+      if self._noted == signal.SIGINT:
+        os.write(2, b"\ninterrupted\n")
+        os._exit(128 + signal.SIGINT)
+      os.write(2, b"\nstopping after this step; Ctrl-C again ends at once, without saving\n")
+    if self._noted != signal.SIGINT:
+      self._noted = number
 
   def after_step(self):
     """Whether to stop after this step; every process asks after every step and hears the same."""
-    if jax.process_count() == 1:
-      return self._noted
-    self._asked.append(distributed.in_any(self._noted))
-    return len(self._asked) > STOP_LAG_STEPS and bool(self._asked.popleft())
+    return self._agreed.after_step(bool(self._noted))
 
   def by_now(self):
-    """Whether the signal came to any process at all; all of them ask, and wait for the answer."""
-    return bool(distributed.in_any(self._noted))
+    """Whether a signal came to any process at all; all of them ask, and wait for the answer."""
+    return bool(distributed.in_any(bool(self._noted)))
+
+  def status(self):
+    """Returns the exit status of a run that was stopped, 143, or 130 after Ctrl-C in any process; all of them ask."""
+    return 128 + (signal.SIGINT if distributed.in_any(self._noted == signal.SIGINT) else signal.SIGTERM)
 
 
 class Collector:
@@ -138,13 +168,16 @@ class Evaluate:
 
 
 class Save:
-  """Saves every so many steps, at each validation, at the end, and when the run is told to stop."""
+  """Saves every so many steps and minutes, at each validation, at the end, and when the run is to stop."""
 
-  def __init__(self, checkpoints, log, evaluate, stop, describe, *, best_score, every_steps, epoch_steps, last_step):
+  def __init__(
+    self, checkpoints, log, evaluate, stop, describe, *, best_score, every_steps, every_minutes, epoch_steps, last_step
+  ):
     self._checkpoints, self._log, self._evaluate = checkpoints, log, evaluate
     self._stop, self._describe = stop, describe
     self._best_score = best_score
     self._every_steps, self._epoch_steps, self._last_step = every_steps, epoch_steps, last_step
+    self._every_seconds, self._since, self._is_time = 60 * every_minutes, time.monotonic(), _Agreed()
 
   def __call__(self, step, state, metrics):
     stopping = self._stop.after_step()
@@ -153,10 +186,13 @@ class Save:
     if score is not None:
       self._best_score = score if self._best_score is None else max(score, self._best_score)
     is_due = step % self._every_steps == 0 or step % self._epoch_steps == 0 or step == self._last_step
+    if self._every_seconds:
+      is_due = self._is_time.after_step(time.monotonic() - self._since >= self._every_seconds) or is_due
     if is_due or score is not None or stopping:
       self._log.flush()  # a loss that is not finite raises here, before it is saved
       self._checkpoints.save(state, self._describe(step, score, self._best_score), score)
+      self._since = time.monotonic()
     if stopping and step != self._last_step:
       self._checkpoints.wait()
       say(f"stopped and saved at step {step}; run the same command to go on")
-      raise SystemExit(128 + signal.SIGTERM)
+      raise SystemExit(self._stop.status())

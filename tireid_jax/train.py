@@ -1,7 +1,6 @@
 """Assembles a stage and runs it, from wherever it was left to its result."""
 
 import importlib.metadata
-import signal
 import time
 
 import jax
@@ -60,7 +59,7 @@ def run_stage(config, number, run_folder, profile=None):
     seconds = run.train(checkpoints, fresh, stop, profile)
   if stop.by_now():
     say(f"stopped after the last step of stage {number}; run the same command to go on")
-    raise SystemExit(128 + signal.SIGTERM)
+    raise SystemExit(stop.status())
   return run.finish(seconds)
 
 
@@ -174,7 +173,8 @@ class _Run:
 
       save = hooks.Save(
         checkpoints, log, validate, stop, describe, every_steps=self.config.checkpoint_every_steps,
-        best_score=metadata["best_score"], epoch_steps=self.steps_per_epoch, last_step=self.num_steps,
+        every_minutes=self.config.checkpoint_every_minutes, best_score=metadata["best_score"],
+        epoch_steps=self.steps_per_epoch, last_step=self.num_steps,
       )  # fmt: skip
       with profiling.Profile(profile, self.folder, log, number=self.stage.number, first_step=first_step) as profiler:
         # Validation has its place between the log, which shows the step's loss, and the save, which stores its score.
