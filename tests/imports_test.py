@@ -18,7 +18,7 @@ LAYERS = [
   {"config", "data", "models", "log", "state", "metrics", "sharding", "trace"},
   {
     "losses", "ranks", "compiled", "accumulate", "stages", "mesh", "chart", "table", "progress", "export_example",
-    "distributed", "op_source",
+    "distributed", "op_source", "storage",
   },
 ]  # fmt: skip
 # What knows nothing of ours.
@@ -70,4 +70,4 @@ def test_models_know_no_data_and_data_knows_no_model():
     if own == "models":
       assert others <= {"models", "progress"}, name_of(path)
     if own == "data":
-      assert others <= {"data", "progress", "cli"}, name_of(path)
+      assert others <= {"data", "progress", "cli", "storage"}, name_of(path)

@@ -1,12 +1,10 @@
 """Orbax checkpoints: variables, optimiser and metadata as items of their own; the latest and the best are kept."""
 
-import pathlib
-
 import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
-from tireid_jax import sharding
+from tireid_jax import sharding, storage
 from tireid_jax.state import TrainState
 
 FOLDER = "checkpoints"
@@ -31,7 +29,7 @@ class Checkpoints:
       ]
     )
     self._manager = ocp.CheckpointManager(
-      pathlib.Path(stage_folder).absolute() / FOLDER,
+      _folder(stage_folder),
       options=ocp.CheckpointManagerOptions(preservation_policy=keep, best_fn=_score, cleanup_tmp_directories=True),
       item_names=("variables", "optimizer", "metadata"),
     )
@@ -98,6 +96,10 @@ class Checkpoints:
     return TrainState(count, variables, restored.optimizer), restored.metadata
 
 
+def _folder(stage_folder):
+  return storage.absolute(storage.to_path(stage_folder)) / FOLDER
+
+
 def _score(metrics):
   return metrics["score"]
 
@@ -109,7 +111,7 @@ def _without_empty(variables):
 
 def chosen_step(stage_folder):
   """Returns the step of the best checkpoint by validation, or of the newest where none was validated; None if empty."""
-  folder = pathlib.Path(stage_folder).absolute() / FOLDER
+  folder = _folder(stage_folder)
   if not folder.is_dir():
     return None
   with _reader(folder) as manager:
@@ -126,7 +128,7 @@ def restore_variables(stage_folder, step, mesh):
   Raises:
     ValueError: it is of an earlier version.
   """
-  with _reader(pathlib.Path(stage_folder).absolute() / FOLDER) as manager:
+  with _reader(_folder(stage_folder)) as manager:
     stored = manager.item_metadata(step)["variables"]
     _check_layout(stored, manager.directory)
     abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), dict(stored))
@@ -150,7 +152,7 @@ def _check_layout(stored, folder):
 
 def read_metadata(stage_folder, step):
   """Returns the metadata of a checkpoint, without its arrays."""
-  with _reader(pathlib.Path(stage_folder).absolute() / FOLDER) as manager:
+  with _reader(_folder(stage_folder)) as manager:
     return manager.restore(step, args=ocp.args.Composite(metadata=ocp.args.JsonRestore()))["metadata"]
 
 

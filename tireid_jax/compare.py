@@ -6,13 +6,13 @@ python -m tireid_jax.compare W/stage1/ranks_test.npz W/stage2/ranks_test.npz    
 """
 
 import dataclasses
-import pathlib
+import os
 import zipfile
 
 import numpy as np
 from absl import flags
 
-from tireid_jax import cli, metrics, retrieval, workdir
+from tireid_jax import cli, metrics, retrieval, storage, workdir
 from tireid_jax import config as config_lib
 from tireid_jax.table import format_table
 
@@ -31,7 +31,7 @@ class Result:
     scores: {"t2i": QueryScores, "i2t": QueryScores}.
   """
 
-  path: pathlib.Path
+  path: os.PathLike
   dataset: str
   split: str
   fingerprint: str
@@ -58,7 +58,7 @@ def find_results(first, second, *, stage=None):
     first, second: each a workdir or a file.
     stage: of the workdirs; None is the highest that is finished in all of them.
   """
-  given = [pathlib.Path(path).expanduser() for path in (first, second)]
+  given = [storage.check(storage.to_path(path)) for path in (first, second)]
   for path in given:
     if not path.exists():
       raise FileNotFoundError(f"there is no {path}; give the workdir of a run, or a file of evaluate --dump=FILE")
@@ -91,7 +91,7 @@ def _finished_stages(folder):
 def read_result(path):
   """Returns the Result in a file that holds `retrieval.score_arrays`."""
   try:
-    with np.load(path, allow_pickle=False) as arrays:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
       return Result(
         path=path,
         dataset=str(arrays["dataset"]),

@@ -5,7 +5,6 @@ python -m tireid_jax.demo --to=demo --seeds=0,1,2
 """
 
 import copy
-import pathlib
 import resource
 import time
 
@@ -13,7 +12,7 @@ import numpy as np
 from absl import flags
 from ml_collections import config_flags
 
-from tireid_jax import cli, compiled, log, ranked, report, retrieval, start, train, workdir
+from tireid_jax import cli, compiled, log, ranked, report, retrieval, start, storage, train, workdir
 from tireid_jax import config as config_lib
 from tireid_jax.data import prepare, prepared
 from tireid_jax.data.synth import oracle, write
@@ -42,7 +41,7 @@ def main(_):
   if not options.to:
     raise ValueError("give --to=DIR, the folder for everything that the demo writes")
   seeds = config_lib.seeds(options.seeds)
-  began, folder, config = time.monotonic(), pathlib.Path(options.to), options.config
+  began, folder, config = time.monotonic(), storage.local_path(options.to, "--to"), options.config
   compiled.keep(folder / COMPILED_FOLDER)  # most runs have the encoders of another
   raw = _prepare_data(config, folder)
   by_seed = {seed: _run_seed(config, folder, seed) for seed in seeds}

@@ -5,13 +5,11 @@ python -m tireid_jax.evaluate --workdir=W --stage=2 --split=test --data=configs/
 python -m tireid_jax.evaluate --config=configs/cuhk.py --config.pretrained=CLIP --stage=pretrained --split=test
 """
 
-import pathlib
-
 import jax
 from absl import flags
 from ml_collections import config_flags
 
-from tireid_jax import cli, compiled, distributed, retrieval, start, workdir
+from tireid_jax import cli, compiled, distributed, retrieval, start, storage, workdir
 from tireid_jax import config as config_lib
 from tireid_jax.data import prepared
 from tireid_jax.progress import say
@@ -51,7 +49,7 @@ def main(_):
         "image_embeddings": image, "text_embeddings": text, "image_ids": split.person_id,
         "text_ids": split.person_id[split.caption_image], **retrieval.score_arrays(scores, split),
       }  # fmt: skip
-      workdir.write_npz(options.dump, arrays)
+      workdir.write_npz(storage.to_path(options.dump, "--dump"), arrays)
       say(f"wrote {options.dump}")
 
   distributed.by_first(report)
@@ -63,8 +61,10 @@ def _check(options):
     raise ValueError("give either --workdir=DIR of a run, or --config=FILE for pretrained weights alone")
   if not options.workdir and options.stage != "pretrained":
     raise ValueError(f"--stage={options.stage} is in a workdir; give --workdir=DIR, or --stage=pretrained")
-  if options.dump and not pathlib.Path(options.dump).absolute().parent.is_dir():
-    raise FileNotFoundError(f"--dump={options.dump}: there is no folder {pathlib.Path(options.dump).parent}")
+  storage.check(storage.to_path(options.workdir, "--workdir"))
+  dump = storage.check(storage.to_path(options.dump, "--dump"))
+  if options.dump and not storage.is_remote(dump) and not dump.absolute().parent.is_dir():
+    raise FileNotFoundError(f"--dump={options.dump}: there is no folder {dump.parent}")
   if options.config is not None:
     config_lib.check(options.config)
 
@@ -72,7 +72,7 @@ def _check(options):
 if __name__ == "__main__":
   config_flags.DEFINE_config_file("config", None, "config, where there is no workdir", lock_config=True)
   config_flags.DEFINE_config_file("data", None, "config of the data set, where it is not the workdir's")
-  flags.DEFINE_string("workdir", "", "workdir of a run")
+  flags.DEFINE_string("workdir", "", "workdir of a run, also as gs://BUCKET/FOLDER")
   flags.DEFINE_string("stage", "2", "pretrained, 0, 1 or 2")
   flags.DEFINE_string("split", "test", "train, val or test")
   flags.DEFINE_string("dump", "", "npz file for embeddings, ids and ranks")

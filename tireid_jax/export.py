@@ -2,20 +2,23 @@
 
 python -m tireid_jax.export --workdir=W --stage=2 --to=DIR
 python -m tireid_jax.export --workdir=W --stage=2 --to=DIR --precision=bfloat16     the programs' arithmetic
+python -m tireid_jax.export --workdir=gs://BUCKET/W --stage=2 --to=gs://BUCKET/DIR
 """
 
+import contextlib
 import importlib.metadata
 import os
 import pathlib
 import shutil
+import tempfile
 
 from absl import flags
 from safetensors.numpy import save_file
 
-from tireid_jax import cli, exported, start, workdir
+from tireid_jax import cli, distributed, exported, start, storage, workdir
 from tireid_jax.progress import say
 
-WEIGHTS_FILE, PROMPTS_FILE = "model.safetensors", "prompts.safetensors"
+WEIGHTS_FILE, PROMPTS_FILE, README_FILE = "model.safetensors", "prompts.safetensors", "README.md"
 # The program that shows how the folder is used; it stays here as source so that the linter and the tests see it.
 EXAMPLE, EXAMPLE_FILE = pathlib.Path(__file__).parent / "export_example.py", "use.py"
 
@@ -24,11 +27,14 @@ def main(_):
   options = flags.FLAGS
   if not options.workdir or not options.to:
     raise ValueError("give --workdir=DIR of a run and --to=DIR to write")
+  distributed.initialize(options)
   export_stage(options.workdir, options.stage, options.to, precision=options.precision)
 
 
 def export_stage(run_folder, stage, to, *, precision="float32"):
-  """Writes the folder `to`, whole or not at all.
+  """Writes the folder `to`, whole or not at all. Every process of a run calls it alike; the first one writes.
+
+  In a bucket, where a folder cannot appear at once, its README.md is written last.
 
   Args:
     run_folder: workdir.
@@ -36,20 +42,54 @@ def export_stage(run_folder, stage, to, *, precision="float32"):
     to: folder that is empty or not there.
     precision: arithmetic of the StableHLO programs, "float32" or "bfloat16".
   """
-  folder = pathlib.Path(to).expanduser().absolute()
-  if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-    raise ValueError(f"--to={to} is there already and not empty; give another folder, or remove it")
+  run_folder, folder = distributed.together(lambda: _check(run_folder, to))
   model, variables, config, _, step = start.load_stage(run_folder, stage)
   title = f"{config.data.name}, stage {stage}" + (f", step {step}" if step else "")
+  create = _new_objects if storage.is_remote(folder) else _new_folder
+
+  def write_all():
+    with create(folder) as temporary:
+      write(temporary, model, variables, title=title, precision=precision)
+
+  distributed.by_first(write_all)
+  say(f"wrote {to}: {title}")
+
+
+def _check(run_folder, to):
+  """Returns both as paths; raises ValueError or FileNotFoundError if nothing can be written to `to`."""
+  run_folder = storage.check(storage.to_path(run_folder, "--workdir"))
+  folder = storage.absolute(storage.check(storage.to_path(to, "--to")))
+  if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    raise ValueError(f"--to={to} is there already and not empty; give another folder, or remove it")
+  return run_folder, folder
+
+
+@contextlib.contextmanager
+def _new_folder(folder):
+  """Yields a folder that becomes `folder`, or is removed if there is an error."""
   temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
   temporary.mkdir(parents=True)
   try:
-    write(temporary, model, variables, title=title, precision=precision)
+    yield temporary
     temporary.rename(folder)
   except BaseException:
     shutil.rmtree(temporary)
     raise
-  say(f"wrote {to}: {title}")
+
+
+@contextlib.contextmanager
+def _new_objects(folder):
+  """Yields a local folder, whose files are then copied to `folder` in a bucket, README.md last."""
+  with tempfile.TemporaryDirectory() as local:
+    yield pathlib.Path(local)
+    files = sorted(pathlib.Path(local).iterdir(), key=lambda file: (file.name == README_FILE, file.name))
+    try:
+      for file in files:
+        storage.upload(file, folder / file.name)
+    except BaseException:
+      with contextlib.suppress(Exception):  # whatever stopped the copy may stop this, too
+        folder.rmtree()
+      raise
 
 
 def write(folder, model, variables, *, title, precision="float32"):
@@ -72,7 +112,7 @@ def write(folder, model, variables, *, title, precision="float32"):
     path.write_bytes(exported.serialize_encoder(model, variables, encoder, precision))
     _tell(path)
   shutil.copyfile(EXAMPLE, folder / EXAMPLE_FILE)
-  (folder / "README.md").write_text(_readme(model, title, precision, bool(prompts)))
+  (folder / README_FILE).write_text(_readme(model, title, precision, bool(prompts)))
 
 
 def write_clip(folder, model, weights):
@@ -126,8 +166,10 @@ images [B, {height}, {width}, 3] in RGB, or int32 tokens [B, L], L at most {vari
 
 
 if __name__ == "__main__":
-  flags.DEFINE_string("workdir", "", "workdir of a run")
+  flags.DEFINE_string("workdir", "", "workdir of a run, also as gs://BUCKET/FOLDER")
   flags.DEFINE_string("stage", "2", "pretrained, 0, 1 or 2")
-  flags.DEFINE_string("to", "", "folder to write; it must be empty or not there")
+  flags.DEFINE_string("to", "", "folder to write, also as gs://BUCKET/FOLDER; it must be empty or not there")
   flags.DEFINE_enum("precision", "float32", ["float32", "bfloat16"], "arithmetic of the StableHLO programs")
-  cli.run(main)
+  distributed.define_flags()
+  with distributed.ending():
+    cli.run(main)

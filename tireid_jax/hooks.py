@@ -142,6 +142,10 @@ class Log:
     self._bar.set_postfix_str(f"loss {means['loss/total']:.3f}", refresh=False)
     self._pending, self._since = [], now
 
+  def wait(self):
+    """Returns once all that was written is stored."""
+    self._writer.wait()
+
   def pause(self, seconds):
     """Leaves so many seconds out of the next line's speed."""
     self._since += seconds
@@ -190,6 +194,7 @@ class Save:
       is_due = self._is_time.after_step(time.monotonic() - self._since >= self._every_seconds) or is_due
     if is_due or score is not None or stopping:
       self._log.flush()  # a loss that is not finite raises here, before it is saved
+      self._log.wait()  # or lines could be missing before the step that a killed run resumes from
       self._checkpoints.save(state, self._describe(step, score, self._best_score), score)
       self._since = time.monotonic()
     if stopping and step != self._last_step:

@@ -6,13 +6,11 @@ python -m tireid_jax.main --config=configs/cuhk.py:no_stage1 --stage=all --workd
 python -m tireid_jax.main --config=configs/cuhk.py --stage=all --workdir=W --multihost       on each host of a TPU pod
 """
 
-import pathlib
-
 import numpy as np
 from absl import flags
 from ml_collections import config_flags
 
-from tireid_jax import cli, compiled, distributed, profiling, train
+from tireid_jax import cli, compiled, distributed, profiling, storage, train
 from tireid_jax import config as config_lib
 from tireid_jax.table import format_table
 
@@ -24,15 +22,16 @@ def main(_):
   if options.config is None or not options.workdir:
     raise ValueError("give --config=FILE (as configs/cuhk.py) and --workdir=DIR")
   config = options.config
+  run_folder = distributed.together(lambda: storage.check(storage.to_path(options.workdir, "--workdir")))
   numbers = config_lib.stage_numbers(config, options.stage)
   profile = profiling.parse(options.profile)
   if not options.seeds:
-    train.run(config, numbers, options.workdir, profile)
+    train.run(config, numbers, run_folder, profile)
     return
   results = []
   for seed in config_lib.seeds(options.seeds):
     config.seed = seed
-    results.append(train.run(config, numbers, pathlib.Path(options.workdir) / f"seed{seed}", profile))
+    results.append(train.run(config, numbers, run_folder / f"seed{seed}", profile))
   if distributed.is_first():
     print(format_table(_mean_rows(results, numbers)))
 
@@ -54,7 +53,7 @@ def _mean_rows(results, numbers):
 if __name__ == "__main__":
   config_flags.DEFINE_config_file("config", None, "config file, as configs/cuhk.py[:ABLATION]")
   flags.DEFINE_string("stage", "all", "0, 1, 2 or all")
-  flags.DEFINE_string("workdir", "", "folder of checkpoints, logs and results")
+  flags.DEFINE_string("workdir", "", "folder of checkpoints, logs and results, or gs://BUCKET/FOLDER")
   flags.DEFINE_list("seeds", [], "repeat the run with each seed, in WORKDIR/seedN, as --seeds=0,1,2")
   flags.DEFINE_string("profile", "", "START:STEPS, steps of each stage that are traced for TensorBoard's profiler")
   distributed.define_flags()

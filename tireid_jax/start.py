@@ -1,12 +1,11 @@
 """Where a run's variables come from: random, published weights, or an earlier stage's checkpoint."""
 
 import dataclasses
-import pathlib
 
 import jax
 import jax.numpy as jnp
 
-from tireid_jax import checkpoint, sharding, stages, workdir
+from tireid_jax import checkpoint, sharding, stages, storage, workdir
 from tireid_jax import config as config_lib
 from tireid_jax.data import prepared
 from tireid_jax.models import pretrained, variants
@@ -266,10 +265,15 @@ def find_source(config, init_from, run_folder, number):
         f"--stage={before} first or set --config.stage{number}.init_from=pretrained"
       )
     return "checkpoint", folder
-  path = pathlib.Path(init_from).expanduser()
+  path = storage.check(storage.to_path(init_from, "the weights to start from"))
   for folder in (path, path / "stage1", path / "stage0"):
     if checkpoint.chosen_step(folder) is not None:
       return "checkpoint", folder
+  if storage.is_remote(path):
+    raise FileNotFoundError(
+      f"stage {number} starts from {path}, which holds no checkpoint of a run; published weights must be a local file "
+      f"or folder, or a hub id"
+    )
   if path.exists() or hub.is_hub_id(init_from):
     return "pretrained", init_from
   raise FileNotFoundError(

@@ -1,12 +1,12 @@
 """What lies where in a workdir, and whether it belongs to the run that asks for it."""
 
+import io
 import json
-import os
-import pathlib
 
 import numpy as np
 
 from tireid_jax import config as config_lib
+from tireid_jax import storage
 
 CONFIG_FILE = "config.json"
 RESULT_FILE = "result.json"
@@ -16,16 +16,12 @@ RANKS_FILE = "ranks_test.npz"
 
 def stage_folder(workdir, number):
   """Returns WORKDIR/stageN."""
-  return pathlib.Path(workdir).expanduser() / f"stage{number}"
+  return storage.to_path(workdir, "--workdir") / f"stage{number}"
 
 
 def write_json(path, data):
   """Writes JSON so that a reader sees the whole file or none."""
-  path = pathlib.Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = path.with_name(f".{path.name}.{os.getpid()}")
-  temporary.write_text(json.dumps(data, indent=2) + "\n")
-  temporary.replace(path)
+  storage.write_bytes(path, (json.dumps(data, indent=2) + "\n").encode())
 
 
 def read_result(workdir, number):
@@ -40,7 +36,7 @@ def read_config(workdir):
   Raises:
     FileNotFoundError: if there is none.
   """
-  path = pathlib.Path(workdir).expanduser() / CONFIG_FILE
+  path = storage.to_path(workdir, "--workdir") / CONFIG_FILE
   if not path.is_file():
     raise FileNotFoundError(
       f"{workdir} is no workdir of a run (it has no {CONFIG_FILE}); make one with python -m tireid_jax.main "
@@ -69,7 +65,7 @@ def claim(workdir, config, number):
   """Writes the resolved config into the workdir and the stage's folder."""
   data = config_lib.to_json(config)
   write_json(stage_folder(workdir, number) / CONFIG_FILE, data)
-  path = pathlib.Path(workdir).expanduser() / CONFIG_FILE
+  path = storage.to_path(workdir, "--workdir") / CONFIG_FILE
   # A later stage need not say again where the weights came from.
   before = json.loads(path.read_text())["pretrained"] if path.is_file() else ""
   write_json(path, {**data, "pretrained": data["pretrained"] or before})
@@ -77,7 +73,6 @@ def claim(workdir, config, number):
 
 def write_npz(path, arrays):
   """Writes a compressed npz so that a reader sees the whole file or none."""
-  path = pathlib.Path(path)
-  temporary = path.with_name(f".{path.name}.{os.getpid()}.npz")
-  np.savez_compressed(temporary, **arrays)
-  temporary.replace(path)
+  stream = io.BytesIO()
+  np.savez_compressed(stream, **arrays)
+  storage.write_bytes(path, stream.getvalue())

@@ -159,7 +159,7 @@ def prepared_sibling(data_dir, name):
   """Returns the data set drawn from the same source as `name`, if it is prepared in `data_dir`; otherwise ""."""
   others = [other for other in _ONE_SOURCE if name in _ONE_SOURCE and other != name]
   prepared_files = f"*/{schema.VERSION}/{prepared.INFO_FILE}"
-  return next((other for other in others if any((pathlib.Path(data_dir) / other).glob(prepared_files))), "")
+  return next((other for other in others if any((prepared.local_dir(data_dir) / other).glob(prepared_files))), "")
 
 
 def check_space(folder, num_bytes):

@@ -15,12 +15,12 @@ import hashlib
 import importlib.metadata
 import json
 import os
-import pathlib
 import shutil
 
 import numpy as np
 from absl import flags
 
+from tireid_jax import storage
 from tireid_jax.data import builders, doctor, doctor_page, images, prepared, raw, schema, shards
 from tireid_jax.data.problems import by_kind
 from tireid_jax.data.tokenizer import MAX_LENGTH, load_tokenizer
@@ -57,6 +57,7 @@ def prepare(
     ValueError: without `skip_bad`, entries or images cannot be used; or the target holds something else, or the disk
       is too full. Nothing is written then but `page`, and what was decoded is dropped.
   """
+  page = page and storage.local_path(page, "--page")
   raw_data = raw.find(name, raw_dir, settings)
   target = prepared.prepared_path(data_dir, name, image_size)
   tokenizer = load_tokenizer(tokenizer)
@@ -66,7 +67,7 @@ def prepare(
   home = target.parent.parent
   home.mkdir(parents=True, exist_ok=True)
   if page:
-    pathlib.Path(page).absolute().parent.mkdir(parents=True, exist_ok=True)
+    page.absolute().parent.mkdir(parents=True, exist_ok=True)
   with _alone(home):
     state = "prepared already"
     if not _is_prepared(target, source, skip_bad):

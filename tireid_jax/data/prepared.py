@@ -10,6 +10,7 @@ import shlex
 import numpy as np
 import tensorflow_datasets as tfds
 
+from tireid_jax import storage
 from tireid_jax.data import recordfile, schema
 from tireid_jax.data.tokenizer import MAX_LENGTH
 
@@ -94,9 +95,14 @@ class RecordImages:
     return images
 
 
+def local_dir(data_dir):
+  """Returns the folder that config.data_dir names; data are read from a disk, so a URL raises ValueError."""
+  return storage.local_path(data_dir, "--config.data_dir")
+
+
 def prepared_path(data_dir, name, image_size):
   """Returns the folder of a data set prepared at an image size, whether it is there or not."""
-  return pathlib.Path(data_dir) / schema.layout_of(name).name / schema.size_name(image_size) / schema.VERSION
+  return local_dir(data_dir) / schema.layout_of(name).name / schema.size_name(image_size) / schema.VERSION
 
 
 def dataset_info(data_dir, name, image_size, tokenizer=""):
@@ -117,7 +123,7 @@ def dataset_info(data_dir, name, image_size, tokenizer=""):
         f"{tokenizer or 'that of CLIP'}; remove that folder, or give another --config.data_dir, and run {command}"
       )
     return info
-  others = [found.parts[-3] for found in sorted(pathlib.Path(data_dir).glob(f"{name}/*/{schema.VERSION}/{INFO_FILE}"))]
+  others = [found.parts[-3] for found in sorted(local_dir(data_dir).glob(f"{name}/*/{schema.VERSION}/{INFO_FILE}"))]
   known = f" (it is at {', '.join(others)})" if others else ""
   raise FileNotFoundError(
     f"{name} at {schema.size_name(image_size)} is not prepared in {data_dir}{known}; run {command}"

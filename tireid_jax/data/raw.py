@@ -5,6 +5,7 @@ import functools
 import pathlib
 import typing
 
+from tireid_jax import storage
 from tireid_jax.data import custom, schema
 
 
@@ -37,6 +38,7 @@ def find(name, raw_dir, settings=None):
     FileNotFoundError: the annotation file, or for custom data the folder of images, is not there.
     ValueError: there is no data set of that name, or it is custom data without settings.
   """
+  raw_dir = storage.local_path(raw_dir, "--raw")
   layout = schema.layout_of(name)
   if not schema.is_custom(name):
     file = schema.find_annotations(layout, raw_dir)

@@ -3,7 +3,7 @@
 from absl import flags
 from ml_collections import config_flags
 
-from tireid_jax import cli
+from tireid_jax import cli, storage
 from tireid_jax.data.synth.write import write_all
 
 
@@ -11,7 +11,7 @@ def main(_):
   options = flags.FLAGS
   if options.config is None or not options.to:
     raise ValueError("give --config=configs/synth.py and --to=DIR")
-  write_all(options.to, options.config.synth)
+  write_all(storage.local_path(options.to, "--to"), options.config.synth)
 
 
 if __name__ == "__main__":
