@@ -5,6 +5,8 @@ import signal
 
 from hypothesis import HealthCheck, settings
 
+from tests.buckets import bucket  # noqa: F401
+
 # Tests compile much and run little; without LLVM's optimisation, programs compile in half the time.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
