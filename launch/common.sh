@@ -44,9 +44,8 @@ read_settings() {
   for name; do
     [[ -n ${!name} ]] || fail "$name is empty; set it in $settings"
   done
-  for name in WORKDIR DATA_DIR; do
-    [[ ${!name} != *://* ]] || fail "$name is ${!name}; it must be a path: set SHARED to mount a bucket"
-  done
+  [[ $WORKDIR != *://* || $WORKDIR == gs://* ]] || fail "WORKDIR is $WORKDIR; it must be a path or gs://BUCKET/FOLDER"
+  [[ $DATA_DIR != *://* ]] || fail "DATA_DIR is $DATA_DIR; it must be a path: set COPY_DATA_FROM to copy data there"
 }
 
 # Sets `trainer` to the command line of training, without what says which process it is; arguments are more flags.

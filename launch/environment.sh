@@ -21,4 +21,4 @@ esac
 export PATH=$HOME/.local/bin:$PATH
 command -v uv >/dev/null || python3 -m pip install --quiet --user "uv==$UV_VERSION"
 [[ -x .venv/bin/python ]] || uv venv --quiet --python "$PYTHON_VERSION" .venv
-uv pip install --quiet --python .venv/bin/python -r requirements.txt "$jax"
+uv pip install --quiet --python .venv/bin/python -r requirements.txt -r requirements-gcs.txt "$jax"

@@ -2,7 +2,7 @@
 # TPU pods as queued resources: one slice or several, spot or on demand.
 #
 #   launch/tpu.sh create        request the slices and wait until they are there
-#   launch/tpu.sh setup         code, environment and shared folder on every worker; again after the code changed
+#   launch/tpu.sh setup         code, environment, data and shared folder, if any, on every worker; again after the code changed
 #   launch/tpu.sh run [FLAGS]   train to the end. Starts on every worker, or follows what runs there; slices that are
 #                               not there or were taken away are requested and set up, and the same command goes on
 #                               from the last checkpoint. FLAGS are more flags of the trainer
@@ -83,7 +83,8 @@ create() {
 }
 
 setup() {
-  run tar -czf "$ARCHIVE" --exclude=__pycache__ --exclude=settings.env configs launch tireid_jax requirements.txt &&
+  run tar -czf "$ARCHIVE" --exclude=__pycache__ --exclude=settings.env configs launch tireid_jax requirements.txt \
+    requirements-gcs.txt &&
     queued_resources scp "$ARCHIVE" "$NAME:" "${SSH_FLAGS[@]}" --node=all --worker=all &&
     on_workers "mkdir -p tireid_jax && tar -xzf $ARCHIVE -C tireid_jax && cd tireid_jax && $(quote env \
       "SHARED=$SHARED" "MOUNT_POINT=$MOUNT_POINT" "WORKDIR=$WORKDIR" "DATA_DIR=$DATA_DIR" \

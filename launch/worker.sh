@@ -22,14 +22,19 @@ setup() {
   fi
   mount_shared
   bash launch/environment.sh tpu
-  make_folder "$WORKDIR"
-  make_folder "$DATA_DIR"
-  case $COPY_DATA_FROM in
-    '') ;;
-    gs://*) gcloud storage rsync --recursive "$COPY_DATA_FROM" "$DATA_DIR" ;;
-    *) rsync --archive "$COPY_DATA_FROM/" "$DATA_DIR/" ;;
-  esac
+  # The trainer itself writes to a bucket; nothing has to be mounted for that.
+  if [[ $WORKDIR != gs://* ]]; then make_folder "$WORKDIR"; fi
+  copy_data "$COPY_DATA_FROM" "$DATA_DIR"
   touch .set_up
+}
+
+copy_data() { # FROM TO: makes the folder and copies into it, unless FROM is empty
+  make_folder "$2"
+  case $1 in
+    '') ;;
+    gs://*) gcloud storage rsync --recursive "$1" "$2" ;;
+    *) rsync --archive "$1/" "$2/" ;;
+  esac
 }
 
 mount_shared() {

@@ -65,7 +65,8 @@ class Checkout:
   def __init__(self, folder, *, trains=False, **settings):
     self.folder, self.standins = pathlib.Path(folder) / "checkout", pathlib.Path(folder) / "standins"
     shutil.copytree(ROOT / "launch", self.folder / "launch", ignore=shutil.ignore_patterns("settings.env"))
-    shutil.copy(ROOT / "requirements.txt", self.folder)
+    for name in ("requirements.txt", "requirements-gcs.txt"):
+      shutil.copy(ROOT / name, self.folder)
     standins.install(self.standins, *PROGRAMS)
     for name in ("configs", "tireid_jax"):
       if trains:

@@ -83,10 +83,16 @@ def test_a_setting_is_left_empty_but_not_out(tmp_path, name, way):
 
 
 @pytest.mark.parametrize("way", [("tpu.sh", "setup"), ("slurm.sh",), ("local.sh", "2")], ids=" ".join)
-@pytest.mark.parametrize("name", ["WORKDIR", "DATA_DIR"])
-def test_an_address_is_no_folder(tmp_path, way, name):
-  checkout = Checkout(tmp_path, **{name: "gs://bucket/runs"})
-  refused(checkout.run(*way), f"error: {name} is gs://bucket/runs; it must be a path: set SHARED to mount a bucket\n")
+@pytest.mark.parametrize(
+  ("name", "address", "message"),
+  [
+    ("WORKDIR", "s3://bucket/runs", "it must be a path or gs://BUCKET/FOLDER"),
+    ("DATA_DIR", "gs://bucket/runs", "it must be a path: set COPY_DATA_FROM to copy data there"),
+  ],
+)
+def test_an_address_is_no_folder(tmp_path, way, name, address, message):
+  checkout = Checkout(tmp_path, **{name: address})
+  refused(checkout.run(*way), f"error: {name} is {address}; {message}\n")
   assert checkout.calls() == []
 
 

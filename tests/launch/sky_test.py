@@ -12,7 +12,7 @@ TPU, GPU = "tpu-v5litepod-16", "H100:8"
 
 def launch(tmp_path, **settings):
   """Runs sky.sh and returns (the checkout, flags of sky, environment that it gives the task)."""
-  checkout = Checkout(tmp_path, SHARED="gs://bucket", FLAGS=OVERRIDES, **settings)
+  checkout = Checkout(tmp_path, FLAGS=OVERRIDES, **{"SHARED": "gs://bucket", **settings})
   assert checkout.run("sky.sh").returncode == 0
   (arguments,) = checkout.calls("sky")
   given = [arguments[place + 1] for place, argument in enumerate(arguments) if argument == "--env"]
@@ -50,6 +50,41 @@ def test_the_task_trains_with_the_overrides_as_they_are(tmp_path, accelerators, 
   assert checkout.calls("uv")[-1][-1].startswith(f"jax[{hardware}]==")
   (arguments,) = checkout.calls("trainer")
   assert arguments[-len([*OVERRIDES, "--multihost", *who]) :] == [*OVERRIDES, "--multihost", *who]
+
+
+def test_with_a_workdir_in_a_bucket_nothing_is_mounted_and_the_data_are_copied(tmp_path):
+  settings = {"SHARED": "", "WORKDIR": "gs://bucket/run", "COPY_DATA_FROM": "gs://bucket/data"}
+  checkout, flags, given = launch(tmp_path, **settings)
+  assert flags[-1] == "launch/sky_bucket.yaml"
+  task, mounting = (
+    yaml.safe_load((checkout.folder / f"launch/{name}.yaml").read_text()) for name in ("sky_bucket", "sky")
+  )
+  assert sorted(given) == sorted(task["envs"])
+  assert "file_mounts" not in task
+  for key in ("name", "workdir", "resources", "run"):
+    assert task[key] == mounting[key]
+  environment = checkout.environment(**given, SLURM_PROCID="0", HOME=str(tmp_path))
+  for script in (task["setup"], task["run"]):
+    subprocess.run(["bash", "-c", script], cwd=checkout.folder, env=environment, check=True, timeout=60)
+  assert checkout.calls("gcloud") == [
+    ["storage", "rsync", "--recursive", "gs://bucket/data", f"{tmp_path}/shared/data"]
+  ]
+  (arguments,) = checkout.calls("trainer")
+  assert "--workdir=gs://bucket/run" in arguments
+
+
+@pytest.mark.parametrize(
+  ("settings", "message"),
+  [
+    ({"WORKDIR": "gs://bucket/run"}, "COPY_DATA_FROM is empty; set it to gs://BUCKET/FOLDER of data, or SHARED to"),
+    ({}, "SHARED is empty; SkyPilot mounts buckets: set it to gs://BUCKET"),
+  ],
+)
+def test_without_a_bucket_for_the_data_or_to_mount_nothing_is_launched(tmp_path, settings, message):
+  checkout = Checkout(tmp_path, **settings)
+  done = checkout.run("sky.sh")
+  assert (done.returncode, checkout.calls()) == (2, [])
+  assert done.stderr.startswith(f"error: {message}")
 
 
 def test_what_skypilot_cannot_mount_is_refused(tmp_path):

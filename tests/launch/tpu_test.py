@@ -39,6 +39,15 @@ def test_overrides_reach_the_trainer_on_every_worker_as_they_are(tmp_path):
   assert starts(checkout) == 1
 
 
+def test_a_workdir_in_a_bucket_reaches_the_trainer_and_nothing_is_mounted(tmp_path):
+  checkout = Checkout(tmp_path, WORKDIR="gs://bucket/runs/1")
+  assert checkout.run("tpu.sh", "run").returncode == 0
+  assert starts(checkout) == 1
+  for call in checkout.calls("trainer"):
+    assert "--workdir=gs://bucket/runs/1" in call
+  assert checkout.calls("mountpoint", "gcsfuse", "sudo") == []
+
+
 def test_run_alone_requests_and_sets_up_what_is_not_there(tmp_path):
   checkout = Checkout(tmp_path)
   assert checkout.run("tpu.sh", "run").returncode == 0

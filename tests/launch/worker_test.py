@@ -25,7 +25,8 @@ def log(checkout):
 def setup(checkout, **changes):
   home = checkout.folder.parent
   usual = {"SHARED": "", "COPY_DATA_FROM": "", "MOUNT_POINT": f"{home}/shared"}
-  worker(checkout, "setup", WORKDIR=f"{home}/shared/run", DATA_DIR=f"{home}/shared/data", **{**usual, **changes})
+  folders = {"WORKDIR": f"{home}/shared/run", "DATA_DIR": f"{home}/shared/data"}
+  worker(checkout, "setup", **{**usual, **folders, **changes})
   return [[call["program"], *call["args"]] for call in checkout.records()]
 
 
@@ -35,7 +36,7 @@ def test_set_up_without_a_shared_file_system_makes_environment_and_folders(check
   )
   assert setup(checkout) == [
     ["uv", "pip", "install", "--quiet", "--python", ".venv/bin/python", "-r", "requirements.txt",
-     jax.replace("jax", "jax[tpu]")],
+     "-r", "requirements-gcs.txt", jax.replace("jax", "jax[tpu]")],
   ]  # fmt: skip
   assert (tmp_path / "shared/run").is_dir()
   assert (tmp_path / "shared/data").is_dir()
@@ -52,6 +53,14 @@ def test_a_bucket_is_mounted_by_gcsfuse_which_is_installed(checkout, tmp_path):
   calls = setup(checkout, SHARED="gs://my-bucket")
   assert ["gcsfuse", "--implicit-dirs", "my-bucket", f"{tmp_path}/shared"] in calls
   assert ["sudo", "tee", "/etc/apt/sources.list.d/gcsfuse.list"] in calls
+
+
+def test_for_a_workdir_in_a_bucket_nothing_is_mounted_and_no_folder_made(checkout, tmp_path):
+  calls = setup(checkout, WORKDIR="gs://my-bucket/run", COPY_DATA_FROM="gs://my-bucket/data")
+  assert [call[0] for call in calls] == ["uv", "gcloud"]
+  assert (tmp_path / "shared/data").is_dir()
+  assert not (tmp_path / "shared/run").exists()
+  assert not (checkout.folder / "gs:").exists()
 
 
 @pytest.mark.parametrize(
