@@ -22,7 +22,7 @@ def base_config():
       "seed": 0,
       "data_dir": "data",  # folder of prepared data sets
       # Where the weights come from: a file, folder or hub id of a CLIP model; a workdir or stage folder of another
-      # run; or "stage0" for stage 0 of the same workdir.
+      # run, also in a bucket (gs://...); or "stage0" for stage 0 of the same workdir.
       "pretrained": "",
       # Of a file with several CLIPs, as a model and its moving average: the prefix of the one to take, as "model_ema."
       # ("." for the one without); "" where there is one.

@@ -73,7 +73,7 @@ def _configure():
   fsspec.config.conf["gcs"] = {
     "use_listings_cache": False,  # it would hide what other processes write
     # By default gcsfs carries on as an anonymous user where it finds no credentials.
-    "token": "anon" if "STORAGE_EMULATOR_HOST" in os.environ else "google_default",
+    "token": "anon" if os.environ.get("STORAGE_EMULATOR_HOST") else "google_default",
   }
 
 
