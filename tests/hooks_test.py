@@ -155,3 +155,20 @@ def test_a_save_is_due_by_steps_or_by_the_minutes_since_the_last(monkeypatch):
   assert saved_steps(monkeypatch, every_minutes=0, seconds_per_step=60) == [5, 10, 12]
   assert saved_steps(monkeypatch, every_minutes=3, seconds_per_step=60) == [3, 5, 8, 10, 12]
   assert saved_steps(monkeypatch, every_minutes=3, seconds_per_step=6) == [5, 10, 12]
+
+
+def test_a_checkpoint_is_saved_once_the_log_before_it_is_stored():
+  calls = []
+
+  class Recorder:
+    def __getattr__(self, name):
+      return lambda *_: calls.append(name)
+
+  recorder = Recorder()
+  save = hooks.Save(
+    recorder, recorder, None, Stop(), lambda *_: {}, best_score=None, every_steps=2, epoch_steps=10, last_step=10
+  )
+  save(1, None, {})
+  assert calls == []
+  save(2, None, {})
+  assert calls == ["flush", "wait", "save"]

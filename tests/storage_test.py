@@ -71,10 +71,12 @@ def test_a_listing_shows_at_once_what_another_program_wrote(bucket):
   folder = storage.to_path(f"{bucket.url}/listing")
   storage.write_bytes(folder / "b", b"2")
   assert (storage.read_objects(folder), storage.list_objects(folder / "nowhere")) == ([b"2"], [])
+  assert [path.name for path in folder.iterdir()] == ["b"]
   program = f"from tireid_jax import storage; storage.write_bytes(storage.to_path('{folder}/a'), b'1')"
   with Processes([[sys.executable, "-c", program]]) as one:
     one.succeed()
   assert storage.read_objects(folder) == [b"1", b"2"]
+  assert [path.name for path in folder.iterdir()] == ["a", "b"]
   assert (folder / "a").is_file()
 
 
