@@ -82,6 +82,8 @@ def test_a_run_in_a_bucket_is_the_run_on_a_disk(runs, bucket):
   disk, remote = runs
   for stage in ("stage1", "stage2"):
     assert_equal(remote / stage, disk / stage)
+    created = bucket.created(remote / stage)
+    assert max(created, key=created.get) == "result.json"
     kept = {checkpoint.chosen_step(remote / stage), logged_step(remote / stage)}
     assert (bucket.saved_steps(remote / stage), bucket.saving_steps(remote / stage)) == (kept, set())
   for name in ("config.json", "stage1/config.json", "stage2/config.json"):
@@ -144,6 +146,8 @@ def test_a_stage_starts_from_a_workdir_in_a_bucket_but_not_from_published_weight
     assert start.find_source(config, init_from, "elsewhere", 2) == ("checkpoint", remote / "stage1")
   config.pretrained = str(remote)
   assert start.find_source(config, "pretrained", "elsewhere", 1) == ("checkpoint", remote / "stage1")
+  with pytest.raises(ValueError, match="^--config.stage2.init_from=s3://b/run is not supported; give a local path or"):
+    start.find_source(config, "s3://b/run", "elsewhere", 2)
   with pytest.raises(FileNotFoundError, match="which holds no checkpoint of a run; published weights must be a local"):
     start.find_source(config, f"{bucket.url}/clip", "elsewhere", 1)
 

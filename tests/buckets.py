@@ -1,6 +1,7 @@
 """A server of Google Cloud Storage on this machine, fake-gcs-server, with a bucket in it."""
 
 import contextlib
+import datetime
 import json
 import pathlib
 import subprocess
@@ -43,17 +44,22 @@ class Bucket:
         time.sleep(0.05)
 
   def names(self, folder):
-    """Returns the names of all objects below a folder, which may be given with the bucket's address, without it."""
+    """Returns the names of all objects below a folder of the bucket, relative to it, in order."""
+    return sorted(self.created(folder))
+
+  def created(self, folder):
+    """Returns {name as in `names`: when it was created}."""
     prefix = f"{str(folder).removeprefix(f'{self.url}/')}/"
-    found = []
-    page = {}
+    found: dict = {}
+    page: dict = {}
     while True:
       query = urllib.parse.urlencode({"prefix": prefix, **page})
       with urllib.request.urlopen(f"{self._api}/{NAME}/o?{query}", timeout=60) as answer:
         data = json.load(answer)
-      found += [item["name"].removeprefix(prefix) for item in data.get("items", [])]
+      for item in data.get("items", []):
+        found[item["name"].removeprefix(prefix)] = datetime.datetime.fromisoformat(item["timeCreated"])
       if not data.get("nextPageToken"):
-        return sorted(found)
+        return found
       page = {"pageToken": data["nextPageToken"]}
 
   def saved_steps(self, stage_folder):

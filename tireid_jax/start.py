@@ -249,7 +249,9 @@ def find_source(config, init_from, run_folder, number):
   """
   if init_from == "random":
     return None
+  flag = f"--config.stage{number}.init_from"
   if init_from == "pretrained":
+    flag = "--config.pretrained"
     if not config.pretrained:
       raise ValueError(
         f"stage {number} starts from pretrained weights, but pretrained is empty; "
@@ -265,7 +267,7 @@ def find_source(config, init_from, run_folder, number):
         f"--stage={before} first or set --config.stage{number}.init_from=pretrained"
       )
     return "checkpoint", folder
-  path = storage.check(storage.to_path(init_from, "the weights to start from"))
+  path = storage.check(storage.to_path(init_from, flag))
   for folder in (path, path / "stage1", path / "stage0"):
     if checkpoint.chosen_step(folder) is not None:
       return "checkpoint", folder
