@@ -166,8 +166,9 @@ def test_a_checkpoint_is_saved_once_the_log_before_it_is_stored():
 
   recorder = Recorder()
   save = hooks.Save(
-    recorder, recorder, None, Stop(), lambda *_: {}, best_score=None, every_steps=2, epoch_steps=10, last_step=10
-  )
+    recorder, recorder, None, Stop(), lambda *_: {}, best_score=None, every_steps=2, every_minutes=0, epoch_steps=10,
+    last_step=10,
+  )  # fmt: skip
   save(1, None, {})
   assert calls == []
   save(2, None, {})

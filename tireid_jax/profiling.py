@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from tireid_jax import distributed, trace
+from tireid_jax import distributed, storage, trace
 from tireid_jax.progress import say
 from tireid_jax.table import format_table
 
@@ -138,6 +138,4 @@ def _copy(source, target):
   """Copies the files below a folder."""
   for file in source.rglob("*"):
     if file.is_file():
-      copy = target / file.relative_to(source)
-      copy.parent.mkdir(parents=True, exist_ok=True)
-      copy.write_bytes(file.read_bytes())
+      storage.write_bytes(target / file.relative_to(source).as_posix(), file.read_bytes())

@@ -10,12 +10,11 @@ Nothing is run: neither data, weights nor a TPU need be there. For a TPU, its co
 """
 
 import json
-import pathlib
 
 from absl import flags
 from ml_collections import config_flags
 
-from tireid_jax import cli
+from tireid_jax import cli, storage
 from tireid_jax.plan import plot, show, sweep
 from tireid_jax.plan.estimate import make_plan
 from tireid_jax.progress import say
@@ -44,7 +43,7 @@ def main(_):
     found = make_plan(options.config, number, options.topology[0], **asked)
     print(show.describe(found))
   if options.json:
-    pathlib.Path(options.json).write_text(json.dumps(found, indent=2) + "\n")
+    storage.local_path(options.json, "--json").write_text(json.dumps(found, indent=2) + "\n")
 
 
 def _sweep(config, number, names, asked, picture):
@@ -55,7 +54,7 @@ def _sweep(config, number, names, asked, picture):
     title = (
       f"{config.model.variant}, stage {number}, the largest batch that fits: examples/s, as the compiler estimates"
     )
-    plot.scaling_plot(points, title).save(picture)
+    plot.scaling_plot(points, title).save(storage.local_path(picture, "--plot"))
   return plans
 
 
