@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AbstractMesh, PartitionSpec
+from jax.extend.core import ClosedJaxpr, Jaxpr
+from jax.sharding import AbstractMesh, AxisType, PartitionSpec
 
 from configs import cuhk
 from tireid_jax import optim, sharding, stages, start
@@ -19,7 +20,7 @@ LARGE = 200_000
 
 
 def abstract_mesh(data=1, fsdp=1, model=1):
-  return AbstractMesh((data, fsdp, model), sharding.AXES)
+  return AbstractMesh((data, fsdp, model), sharding.AXES, axis_types=(AxisType.Auto,) * 3)
 
 
 @pytest.fixture(scope="module")
@@ -118,14 +119,18 @@ def constraints(function, *arrays):
   """Returns the specs of the shardings that a function asks for inside of a program, in order."""
   found = []
 
+  def is_jaxpr(value):
+    return isinstance(value, (ClosedJaxpr, Jaxpr))
+
   def visit(jaxpr):
     for equation in jaxpr.eqns:
       if equation.primitive.name == "sharding_constraint":
         found.append(equation.params["sharding"].spec)
-      for inner in jax.core.jaxprs_in_params(equation.params):
-        visit(inner)
+      for value in jax.tree.leaves(list(equation.params.values()), is_leaf=is_jaxpr):
+        if is_jaxpr(value):
+          visit(value)
 
-  visit(jax.make_jaxpr(function)(*arrays).jaxpr)
+  visit(jax.make_jaxpr(function)(*arrays))
   return found
 
 
