@@ -7,7 +7,7 @@ To compare with (IRRA's page; R@1/R@5/R@10/mAP/mINP): CLIP fine-tuned 68.19/86.4
 IRRA 73.38/89.93/93.71/66.13/50.24.
 """
 
-from configs import common
+from tireid_jax.configs import common
 
 
 def get_config(ablation=""):

@@ -15,7 +15,7 @@ Identities are any text or numbers. `split` is train, val or test; where no row 
 For a second data set of your own beside the first, give it another name: --config.data.name=custom_shop.
 """
 
-from configs import common
+from tireid_jax.configs import common
 
 
 def get_config(ablation=""):

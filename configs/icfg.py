@@ -10,7 +10,7 @@ To compare with (IRRA's page; R@1/R@5/R@10/mAP/mINP): CLIP fine-tuned 56.74/75.7
 IRRA 63.46/80.24/85.82/38.05/7.92.
 """
 
-from configs import common
+from tireid_jax.configs import common
 
 
 def get_config(ablation=""):

@@ -7,7 +7,7 @@ To compare with (IRRA's page; R@1/R@5/R@10/mAP/mINP): CLIP fine-tuned 54.05/80.7
 IRRA 60.20/81.30/88.20/47.17/25.28.
 """
 
-from configs import common
+from tireid_jax.configs import common
 
 
 def get_config(ablation=""):

@@ -26,7 +26,7 @@ stage 2 25.50 on test. Stage 2 has the contrastive loss, not SDM, since in so fe
 hardly trained this model.
 """
 
-from configs import common
+from tireid_jax.configs import common
 
 
 def get_config(ablation=""):

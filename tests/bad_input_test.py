@@ -37,7 +37,13 @@ def refused(done, *expected):
 FLAGS = [
   (["--stage=3"], ["--stage=3 is no stage; it must be 0, 1, 2 or all"]),
   (["--config=configs/rstp.py:no_stge1"], ["there is no ablation 'no_stge1'", "did you mean 'no_stage1'?"]),
-  (["--config=configs/rst.py"], ["there is no file configs/rst.py"]),
+  (
+    ["--config=configs/rst.py"],
+    [
+      "--config=configs/rst.py: there is no file 'configs/rst.py', nor has",
+      "such a config (cuhk, custom, icfg, rstp, synth); did you mean configs/rstp.py?",
+    ],
+  ),
   (["--config.stage2.learning_rte=3e-6"], ["no field 'learning_rte' (did you mean 'learning_rate'?)"]),
   (["--config.stage2.learning_rate=fast"], ["--config.stage2.learning_rate=fast"]),
   (["--stge=1"], ["stge"]),

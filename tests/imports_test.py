@@ -16,6 +16,7 @@ LAYERS = [
   {"start", "retrieval", "report", "exported"},
   {"train_step", "checkpoint", "hooks", "profiling", "workdir", "optim", "ranked", "cli"},
   {"config", "data", "models", "log", "state", "metrics", "sharding", "trace"},
+  {"config_file"},
   {
     "losses", "ranks", "compiled", "accumulate", "stages", "mesh", "chart", "table", "progress", "export_example",
     "distributed", "op_source", "storage",
@@ -70,4 +71,4 @@ def test_models_know_no_data_and_data_knows_no_model():
     if own == "models":
       assert others <= {"models", "progress"}, name_of(path)
     if own == "data":
-      assert others <= {"data", "progress", "cli", "storage"}, name_of(path)
+      assert others <= {"data", "progress", "cli", "config_file", "storage"}, name_of(path)

@@ -9,7 +9,7 @@ from absl import flags, logging
 
 from tireid_jax import config as config_lib
 
-_OURS = (pathlib.Path(__file__).parent, pathlib.Path(__file__).parent.parent / "configs")
+_OURS = pathlib.Path(__file__).parent
 
 
 def run(main, *, num_arguments=0):
@@ -55,7 +55,7 @@ def _raised_by_us(error):
   while frame.tb_next is not None:
     frame = frame.tb_next
   path = pathlib.Path(frame.tb_frame.f_code.co_filename)
-  return any(folder in path.parents for folder in _OURS)
+  return _OURS in path.parents
 
 
 def _fail(error):

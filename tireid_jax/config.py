@@ -2,11 +2,12 @@
 
 import difflib
 import json
-import pathlib
 import runpy
 
 from absl import flags
 from ml_collections import ConfigDict
+
+from tireid_jax import config_file
 
 STAGES = (0, 1, 2)
 # Sections that every stage of a workdir shares: another value would mean another model or data set.
@@ -125,10 +126,6 @@ def explain_flag_error(error, argv):
   raised = [line for line in str(error).splitlines() if line.startswith("ValueError: ")]
   if raised:
     return raised[-1].removeprefix("ValueError: ")
-  for name in flags.FLAGS:
-    given = next((arg.split("=", 1)[1] for arg in argv if arg.startswith(f"--{name}=") and ".py" in arg), None)
-    if given and not pathlib.Path(given.split(":")[0]).is_file():
-      return f"--{name}={given}: there is no file {given.split(':')[0]}"
   for arg in argv:
     flag, _, field = arg.split("=")[0].removeprefix("--").partition(".")
     missing = _missing_field(flag, field, argv) if flag in ("config", "data") and field else None
@@ -142,7 +139,10 @@ def _missing_field(flag, field, argv):
   given = next((arg.split("=", 1)[1] for arg in argv if arg.startswith(f"--{flag}=")), None)
   if given is None:
     return None
-  path, _, row = given.partition(":")
+  try:
+    path, _, row = config_file.find(given).partition(":")
+  except ValueError as error:
+    return f"--{flag}={given}: {error}"
   # Read here again: the flag has no value where one of its fields was refused.
   section = runpy.run_path(path)["get_config"](row)
   for name in field.split("."):

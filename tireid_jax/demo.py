@@ -10,9 +10,8 @@ import time
 
 import numpy as np
 from absl import flags
-from ml_collections import config_flags
 
-from tireid_jax import cli, compiled, log, ranked, report, retrieval, start, storage, train, workdir
+from tireid_jax import cli, compiled, config_file, log, ranked, report, retrieval, start, storage, train, workdir
 from tireid_jax import config as config_lib
 from tireid_jax.data import prepare, prepared
 from tireid_jax.data.synth import oracle, write
@@ -41,6 +40,7 @@ def main(_):
   if not options.to:
     raise ValueError("give --to=DIR, the folder for everything that the demo writes")
   seeds = config_lib.seeds(options.seeds)
+  config_file.print_sources()
   began, folder, config = time.monotonic(), storage.local_path(options.to, "--to"), options.config
   compiled.keep(folder / COMPILED_FOLDER)  # most runs have the encoders of another
   raw = _prepare_data(config, folder)
@@ -190,7 +190,7 @@ def _write_report(config, folder, seed, rows, ceilings):
 
 
 if __name__ == "__main__":
-  config_flags.DEFINE_config_file("config", "configs/synth.py", "config of the embedded data")
+  config_file.define_flag("config", "synth", "config of the embedded data")
   flags.DEFINE_string("to", "", "folder for data, runs and report")
   flags.DEFINE_list("seeds", ["0"], "seeds to run, as 0,1,2")
   cli.run(main)

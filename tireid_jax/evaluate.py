@@ -7,9 +7,8 @@ python -m tireid_jax.evaluate --config=configs/cuhk.py --config.pretrained=CLIP 
 
 import jax
 from absl import flags
-from ml_collections import config_flags
 
-from tireid_jax import cli, compiled, distributed, retrieval, start, storage, workdir
+from tireid_jax import cli, compiled, config_file, distributed, retrieval, start, storage, workdir
 from tireid_jax import config as config_lib
 from tireid_jax.data import prepared
 from tireid_jax.progress import say
@@ -20,6 +19,8 @@ def main(_):
   options = flags.FLAGS
   distributed.initialize(options)
   compiled.keep()
+  if distributed.is_first():
+    config_file.print_sources()
   distributed.together(lambda: _check(options))
   model, variables, config, mesh, step = start.load_stage(options.workdir, options.stage, config=options.config)
   data = options.data if options.data is not None else config
@@ -70,8 +71,8 @@ def _check(options):
 
 
 if __name__ == "__main__":
-  config_flags.DEFINE_config_file("config", None, "config, where there is no workdir", lock_config=True)
-  config_flags.DEFINE_config_file("data", None, "config of the data set, where it is not the workdir's")
+  config_file.define_flag("config", None, "config, where there is no workdir")
+  config_file.define_flag("data", None, "config of the data set, where it is not the workdir's")
   flags.DEFINE_string("workdir", "", "workdir of a run, also as gs://BUCKET/FOLDER")
   flags.DEFINE_string("stage", "2", "pretrained, 0, 1 or 2")
   flags.DEFINE_string("split", "test", "train, val or test")

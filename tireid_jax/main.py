@@ -8,9 +8,8 @@ python -m tireid_jax.main --config=configs/cuhk.py --stage=all --workdir=W --mul
 
 import numpy as np
 from absl import flags
-from ml_collections import config_flags
 
-from tireid_jax import cli, compiled, distributed, profiling, storage, train
+from tireid_jax import cli, compiled, config_file, distributed, profiling, storage, train
 from tireid_jax import config as config_lib
 from tireid_jax.table import format_table
 
@@ -21,6 +20,8 @@ def main(_):
   compiled.keep()
   if options.config is None or not options.workdir:
     raise ValueError("give --config=FILE (as configs/cuhk.py) and --workdir=DIR")
+  if distributed.is_first():
+    config_file.print_sources()
   config = options.config
   run_folder = distributed.together(lambda: storage.check(storage.to_path(options.workdir, "--workdir")))
   numbers = config_lib.stage_numbers(config, options.stage)
@@ -51,7 +52,7 @@ def _mean_rows(results, numbers):
 
 
 if __name__ == "__main__":
-  config_flags.DEFINE_config_file("config", None, "config file, as configs/cuhk.py[:ABLATION]")
+  config_file.define_flag("config", None, "config file, as configs/cuhk.py[:ABLATION]")
   flags.DEFINE_string("stage", "all", "0, 1, 2 or all")
   flags.DEFINE_string("workdir", "", "folder of checkpoints, logs and results, or gs://BUCKET/FOLDER")
   flags.DEFINE_list("seeds", [], "repeat the run with each seed, in WORKDIR/seedN, as --seeds=0,1,2")

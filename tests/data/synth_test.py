@@ -291,5 +291,6 @@ def test_the_command_writes_both_data_sets(tmp_path, pedes):
   assert len(read(tmp_path / "raw" / "SynthGeneric")) == 4
   refused = subprocess.run([*command, "--config.synth.seed=8"], capture_output=True, text=True)
   assert refused.returncode == 2
-  assert refused.stderr.count("\n") == 1
-  assert "seed 7 (now 8)" in refused.stderr
+  source, error = refused.stderr.splitlines()
+  assert source == f"--config: read {config}"
+  assert "seed 7 (now 8)" in error

@@ -20,7 +20,7 @@ import shutil
 import numpy as np
 from absl import flags
 
-from tireid_jax import storage
+from tireid_jax import config_file, storage
 from tireid_jax.data import builders, doctor, doctor_page, images, prepared, raw, schema, shards
 from tireid_jax.data.problems import by_kind
 from tireid_jax.data.tokenizer import MAX_LENGTH, load_tokenizer
@@ -135,6 +135,7 @@ def main(argv):
   if config is None or not raw:
     missing = "--config is missing; give it a file like configs/cuhk.py"
     raise ValueError(missing if config is None else "--raw is missing; give it the folder that the data set lies in")
+  config_file.print_sources()
   data = config.data
   prepare(
     data.name,
@@ -282,11 +283,9 @@ def _alone(folder):
 
 
 if __name__ == "__main__":
-  from ml_collections import config_flags
-
   from tireid_jax import cli
 
-  config_flags.DEFINE_config_file("config", None, "Config file; its data.name, data.image_size and data_dir are used.")
+  config_file.define_flag("config", None, "Config file; its data.name, data.image_size and data_dir are used.")
   flags.DEFINE_string("raw", None, "Folder of the raw data set, or the folder that holds it.")
   flags.DEFINE_string("page", "", "HTML file for the report, also of a data set that cannot be prepared as it is.")
   flags.DEFINE_bool("skip_bad", False, "Leaves out entries and images that cannot be used, and records which.")

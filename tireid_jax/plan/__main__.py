@@ -12,9 +12,8 @@ Nothing is run: neither data, weights nor a TPU need be there. For a TPU, its co
 import json
 
 from absl import flags
-from ml_collections import config_flags
 
-from tireid_jax import cli, storage
+from tireid_jax import cli, config_file, storage
 from tireid_jax.plan import plot, show, sweep
 from tireid_jax.plan.estimate import make_plan
 from tireid_jax.progress import say
@@ -35,6 +34,7 @@ def main(_):
     raise ValueError(f"--topology={','.join(options.topology)} names several; give one, or --sweep too")
   if options.dcn_gbps < 0:
     raise ValueError(f"--dcn_gbps={options.dcn_gbps} must be above 0, or 0 for what is published")
+  config_file.print_sources()
   number = int(options.stage)
   asked = {name: getattr(options, flag) for name, flag in _OPTIONS.items()}
   if options.sweep:
@@ -59,7 +59,7 @@ def _sweep(config, number, names, asked, picture):
 
 
 if __name__ == "__main__":
-  config_flags.DEFINE_config_file("config", None, "config file, as configs/cuhk.py[:ABLATION]")
+  config_file.define_flag("config", None, "config file, as configs/cuhk.py[:ABLATION]")
   flags.DEFINE_string("stage", "", "0, 1 or 2")
   flags.DEFINE_list(
     "topology", [], "a TPU and its shape, as v5e:4x4, or cpu:N; with --sweep several, v5e for all of v5e's"

@@ -1,9 +1,8 @@
 """python -m tireid_jax.data.synth --config=configs/synth.py --to=DIR: writes DIR/SynthPEDES and DIR/SynthGeneric."""
 
 from absl import flags
-from ml_collections import config_flags
 
-from tireid_jax import cli, storage
+from tireid_jax import cli, config_file, storage
 from tireid_jax.data.synth.write import write_all
 
 
@@ -11,10 +10,11 @@ def main(_):
   options = flags.FLAGS
   if options.config is None or not options.to:
     raise ValueError("give --config=configs/synth.py and --to=DIR")
+  config_file.print_sources()
   write_all(storage.local_path(options.to, "--to"), options.config.synth)
 
 
 if __name__ == "__main__":
-  config_flags.DEFINE_config_file("config", None, "config with the sizes and the seed, config.synth")
+  config_file.define_flag("config", None, "config with the sizes and the seed, config.synth")
   flags.DEFINE_string("to", "", "folder to write SynthPEDES and SynthGeneric into")
   cli.run(main)

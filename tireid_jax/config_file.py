@@ -1,0 +1,65 @@
+"""Finds the config file that a flag names: by its path, or among the configs that come with the package."""
+
+import difflib
+import pathlib
+import sys
+
+from absl import flags
+from ml_collections import config_flags
+from ml_collections.config_flags import config_flags as flag_types
+
+# In a checkout a link to the top-level folder configs/, which the wheel holds as files.
+PACKAGE_FOLDER = (pathlib.Path(__file__).parent / "configs").resolve()
+_NO_CONFIGS = ("__init__", "common")
+
+
+def define_flag(name, default, help_string):
+  """Defines a flag FILE[:ABLATION], whose value is the config and whose fields are flags too, as --config.seed=1.
+
+  FILE is a path or, where there is no such file, the name of one of the package's configs: `configs/cuhk.py` or `cuhk`.
+  """
+  config_flags.DEFINE_config_file(name, default and find(default), help_string)  # a default is read here, at once
+  flags.FLAGS[name].parser = _Parser(name)
+
+
+class _Parser(flag_types.ConfigFileFlagParser):
+  def parse(self, path):
+    return super().parse(find(path))
+
+
+def find(given):
+  """Returns FILE[:ABLATION] with the path of an existing file.
+
+  Raises:
+    ValueError: FILE is neither a file nor one of the package's configs; names the nearest.
+  """
+  path, colon, ablation = given.partition(":")
+  if pathlib.Path(path).is_file():
+    return given
+  own = package_configs()
+  name = path.removeprefix("configs/").removesuffix(".py")
+  if name not in own:
+    raise ValueError(_missing(path, own))
+  return f"{own[name]}{colon}{ablation}"
+
+
+def package_configs():
+  """Returns {name: path} of the configs that come with the package."""
+  return {file.stem: file for file in sorted(PACKAGE_FOLDER.glob("*.py")) if file.stem not in _NO_CONFIGS}
+
+
+def _missing(path, own):
+  siblings = {file.stem: str(file) for file in pathlib.Path(path).parent.glob("*.py") if file.stem not in _NO_CONFIGS}
+  meant = {name: name for name in own} | siblings  # name: what to give for it
+  near = difflib.get_close_matches(pathlib.Path(path).stem, list(meant), n=1)
+  suggestion = f"; did you mean {meant[near[0]]}?" if near else ""
+  return f"there is no file {path!r}, nor has {PACKAGE_FOLDER} such a config ({', '.join(own)}){suggestion}"
+
+
+def print_sources():
+  """Prints to stderr, for each config flag that has a value, the file it was read from."""
+  for name in flags.FLAGS:
+    flag = flags.FLAGS[name]
+    if flag_types.is_config_flag(flag) and flag.value is not None:
+      path, colon, ablation = find(config_flags.get_config_filename(flag)).partition(":")
+      print(f"--{name}: read {pathlib.Path(path).absolute()}{colon}{ablation}", file=sys.stderr)
