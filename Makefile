@@ -1,5 +1,6 @@
 # make demo   the main job on the embedded data, end to end
-# make test   the tests
+# make test   the tests; PYTHON=python3.13: of that Python, as for every command here, in an environment of its own
+# make test-all  the tests of each Python in PYTHONS that is installed
 # make parity comparison with transformers' CLIP, in an environment of its own, with torch
 # make tpu    the tests of the plan with the TPU's compiler, in an environment of its own, with libtpu
 # make bench  what the system costs; PEER=FOLDER, a checkout of the reference (IRRA): beside what that costs, in an
@@ -7,23 +8,43 @@
 # make lint   linter, formatter and type check
 # One test, fast:  make .venv/dev && .venv/bin/python -m pytest tests/losses_test.py -k sdm
 PYTHON ?= python3
-VENV := .venv
-PARITY := .venv-parity
-TPU := .venv-tpu
-REFERENCE := .venv-peer
+PYTHONS ?= 3.11 3.12 3.13
+# .venv is of the python3 that is found; a Python that is named has its own: .venv-3.13, .venv-parity-3.13, ...
+SUFFIX := $(if $(filter-out python3,$(PYTHON)),-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'))
+ifeq ($(SUFFIX),-)
+$(error PYTHON=$(PYTHON) does not run; name a Python of $(PYTHONS) that is installed)
+endif
+VENV := .venv$(SUFFIX)
+PARITY := .venv-parity$(SUFFIX)
+TPU := .venv-tpu$(SUFFIX)
+REFERENCE := .venv-peer$(SUFFIX)
 RUN := $(VENV)/bin/python
 DEMO ?= demo
 # Each step's temporary memory is mapped anew; in huge pages that takes a fifteenth of the page faults (glibc alone
 # reads this).
 HUGE_PAGES := GLIBC_TUNABLES=glibc.malloc.hugetlb=1
 
-.PHONY: demo test parity tpu bench lint format clean
+.PHONY: demo test test-all parity tpu bench lint format clean
 
 demo: $(VENV)/run
 	JAX_PLATFORMS=cpu $(HUGE_PAGES) $(RUN) -m tireid_jax.demo --to=$(DEMO)
 
 test: $(VENV)/dev
 	JAX_PLATFORMS=cpu $(RUN) -m pytest -n 2 --dist loadfile tests
+
+# pyenv keeps a Python that is not chosen out of PATH.
+test-all:
+	@tested= failed=; \
+	for version in $(PYTHONS); do \
+	  found=; \
+	  for python in python$$version "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/$$version.*/bin/python; do \
+	    if [ -z "$$found" ] && "$$python" -c '' 2>/dev/null; then found=$$python; fi; \
+	  done; \
+	  if [ -z "$$found" ]; then echo "Python $$version: not installed, not run"; continue; fi; \
+	  if $(MAKE) test PYTHON="$$found"; then tested="$$tested $$version"; else failed="$$failed $$version"; fi; \
+	done; \
+	echo "passed on Python:$${tested:- none}; failed on:$${failed:- none}"; \
+	[ -n "$$tested" ] && [ -z "$$failed" ]
 
 parity: $(PARITY)/run
 	JAX_PLATFORMS=cpu XLA_FLAGS= $(PARITY)/bin/python -m pytest -n 2 --dist loadfile tests/parity
@@ -68,4 +89,4 @@ $(REFERENCE)/run: benchmarks/peer/requirements.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(PARITY) $(TPU) $(REFERENCE) $(DEMO)
+	rm -rf .venv .venv-* $(DEMO)

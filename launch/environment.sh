@@ -6,12 +6,12 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 UV_VERSION=0.13.9  # it brings a Python of its own: images of TPUs have 3.10, which is too old
-PYTHON_VERSION=3.11
+PYTHON_VERSION=3.12  # the first that the newest jax runs on; a .venv that is there keeps its own
 
 hardware=${1:-}
-jax=$(grep '^jax==' requirements.txt)
+mapfile -t jax < <(grep '^jax==' requirements.txt)  # a line for each range of Pythons, of which pip picks
 case $hardware in
-  tpu | cuda12 | cuda13) jax=${jax/#jax/jax[$hardware]} ;;
+  tpu | cuda12 | cuda13) jax=("${jax[@]/#jax/jax[$hardware]}") ;;
   cpu) ;;
   *)
     echo "error: usage: launch/environment.sh tpu|cuda12|cuda13|cpu" >&2
@@ -21,4 +21,4 @@ esac
 export PATH=$HOME/.local/bin:$PATH
 command -v uv >/dev/null || python3 -m pip install --quiet --user "uv==$UV_VERSION"
 [[ -x .venv/bin/python ]] || uv venv --quiet --python "$PYTHON_VERSION" .venv
-uv pip install --quiet --python .venv/bin/python -r requirements.txt -r requirements-gcs.txt "$jax"
+uv pip install --quiet --python .venv/bin/python -r requirements.txt -r requirements-gcs.txt "${jax[@]}"

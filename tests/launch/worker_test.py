@@ -31,12 +31,10 @@ def setup(checkout, **changes):
 
 
 def test_set_up_without_a_shared_file_system_makes_environment_and_folders(checkout, tmp_path):
-  jax = next(
-    line for line in (checkout.folder / "requirements.txt").read_text().splitlines() if line.startswith("jax==")
-  )
+  jax = [line for line in (checkout.folder / "requirements.txt").read_text().splitlines() if line.startswith("jax==")]
   assert setup(checkout) == [
     ["uv", "pip", "install", "--quiet", "--python", ".venv/bin/python", "-r", "requirements.txt",
-     "-r", "requirements-gcs.txt", jax.replace("jax", "jax[tpu]")],
+      "-r", "requirements-gcs.txt", *(line.replace("jax", "jax[tpu]") for line in jax)],
   ]  # fmt: skip
   assert (tmp_path / "shared/run").is_dir()
   assert (tmp_path / "shared/data").is_dir()

@@ -1,0 +1,77 @@
+"""The wheel holds all that the commands need, and no top-level name but the package's."""
+
+import pathlib
+import subprocess
+import sys
+import sysconfig
+import zipfile
+
+import pytest
+
+from tests.commands import ROOT, environment
+
+# One step or a few of each stage, one length of captions, blocks in a loop: few programs, soon compiled.
+SMALLEST = (
+  "--config.model.blocks=loop", "--config.data.caption_lengths=(77,)",
+  *(f"--config.stage{n}.{field}" for n in (0, 1, 2) for field in ("epochs=1", "batch_size=16")),
+  *(f"--config.synth.num_{split}_ids={num}" for split, num in (("train", 8), ("val", 4), ("test", 8))),
+  "--config.synth.images_per_id=4", "--config.synth.generic_train_images=32", "--config.synth.generic_eval_images=4",
+)  # fmt: skip
+
+
+def call(*arguments, **options):
+  """Runs a program to its end and returns its standard output."""
+  done = subprocess.run(arguments, capture_output=True, text=True, timeout=300, **options)
+  assert done.returncode == 0, done.stderr[-3000:]
+  return done.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+  folder = tmp_path_factory.mktemp("wheel")
+  call(sys.executable, "-m", "hatchling", "build", "--target=wheel", f"--directory={folder}", cwd=ROOT)
+  (path,) = folder.glob("*.whl")
+  return path
+
+
+@pytest.fixture(scope="module")
+def python(wheel, tmp_path_factory):
+  """The Python of an environment that has the wheel, and this environment's packages for its dependencies."""
+  folder = tmp_path_factory.mktemp("installed")
+  call(sys.executable, "-m", "venv", "--without-pip", folder)
+  python = folder / "bin/python"
+  call(sys.executable, "-m", "pip", f"--python={python}", "install", "--no-deps", "--no-index", wheel)
+  site = pathlib.Path(call(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"))
+  (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+  return python
+
+
+def test_the_wheel_holds_the_package_with_the_configs_and_no_other_top_level_name(wheel):
+  with zipfile.ZipFile(wheel) as archive:
+    names = {name for name in archive.namelist() if ".dist-info/" not in name}
+  folders = {"tireid_jax": ROOT / "tireid_jax", "tireid_jax/configs": ROOT / "configs"}
+  assert names == {
+    str(pathlib.Path(inside) / file.relative_to(folder))
+    for inside, folder in folders.items()
+    for file in folder.rglob("*")
+    if file.is_file() and "__pycache__" not in file.parts
+  }
+
+
+def test_the_demo_runs_from_the_wheel_in_an_empty_folder(python, tmp_path):
+  usual, empty, demo = environment(PYTHONPATH=""), tmp_path / "empty", tmp_path / "demo"
+  empty.mkdir()
+  demo.mkdir()
+  # The demo keeps its compiled programs to itself, but here most of its time is their compilation.
+  shared = pathlib.Path(usual["JAX_COMPILATION_CACHE_DIR"])
+  shared.mkdir(exist_ok=True)
+  (demo / "compiled").symlink_to(shared)
+  done = subprocess.run(
+    [python, "-m", "tireid_jax.demo", f"--to={demo}", *SMALLEST], cwd=empty, env=usual, capture_output=True, text=True,
+    timeout=600,
+  )  # fmt: skip
+  assert done.returncode == 1, done.stderr[-2000:]  # so little training misses the demo's gates
+  assert done.stderr.startswith(f"--config: read {python.parent.parent}/lib"), done.stderr[:200]
+  assert "gates: seed 0: " in done.stdout
+  assert (demo / "report.html").exists()
+  assert not list(empty.iterdir())
