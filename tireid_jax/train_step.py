@@ -107,7 +107,7 @@ def make_train_step(loss, optimizer, labels, run_key):
     metrics = {"loss/total": total, **{f"loss/{name}": value for name, value in terms.items()}}
     for group in groups:
       leaves = jax.tree.map(lambda label, g, group=group: g if label == group else None, labels, gradients)
-      metrics[f"gradient_norm/{group}"] = optax.global_norm(leaves)
+      metrics[f"gradient_norm/{group}"] = optax.tree.norm(leaves)
     return TrainState(state.step + 1, variables, optimizer_state), metrics
 
   return train_step
