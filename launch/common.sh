@@ -9,6 +9,9 @@ cd "$ROOT"
 
 # Status of a user's mistake, here as in the trainer: trying again does not help.
 MISTAKE=2
+# Status of a process that Ctrl-C stopped: a person wants it to end.
+# shellcheck disable=SC2034 # read by tpu.sh
+INTERRUPTED=130
 
 say() { printf '%s\n' "$*" >&2; }
 

@@ -113,7 +113,8 @@ start() {
   if ((status == NOT_SET_UP)); then setup && on_workers "$line"; else return "$status"; fi
 }
 
-# Waits for the end of training: status 0 if every process ended well, MISTAKE for a user's, 1 for anything else.
+# Waits for the end of training: status 0 if every process ended well, MISTAKE for a user's, INTERRUPTED where a person
+# stopped it, 1 for anything else.
 follow() {
   : >"$scratch/seen"
   while :; do
@@ -126,6 +127,7 @@ follow() {
       if ! cmp --quiet "$scratch/states" "$scratch/seen"; then tee "$scratch/seen" <"$scratch/states"; fi
       if [[ -s $scratch/states ]] && ! grep --quiet --invert-match ' exited 0$' "$scratch/states"; then return 0; fi
       if grep --quiet " exited $MISTAKE$" "$scratch/states"; then return "$MISTAKE"; fi
+      if grep --quiet " exited $INTERRUPTED$" "$scratch/states"; then return "$INTERRUPTED"; fi
       if grep --quiet --invert-match --extended-regexp ' (exited 0|running)$' "$scratch/states"; then return 1; fi
     else
       cat "$scratch/error" >&2
@@ -171,7 +173,7 @@ train() {
       if is_repeated; then repeated=1; fi
       worker stop "$GRACE_SECONDS" >&2 || true
     fi
-    if ((status == MISTAKE)); then return "$MISTAKE"; fi
+    if ((status == MISTAKE || status == INTERRUPTED)); then return "$status"; fi
     if ((repeated)); then
       say "error: starts $((try - 1)) and $try failed alike before the first step: $early_failure"
       status=${early_failure%%:*}

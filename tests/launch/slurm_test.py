@@ -61,6 +61,12 @@ def test_a_users_mistake_in_one_task_is_not_repeated(checkout):
   ended(checkout)
 
 
+def test_what_ctrl_c_stopped_is_not_queued_again(checkout):
+  checkout.plan(training=[[130, 130]])
+  assert run_job(checkout).returncode == 130
+  assert checkout.calls("scontrol") == []
+
+
 def test_what_did_not_reach_the_end_is_queued_again_until_the_tries_are_used_up(checkout):
   checkout.plan(training=[[failing("ValueError: it is worn out", log=AFTER), "hang"]])
   assert run_job(checkout, SLURM_RESTART_COUNT="1").returncode == 0

@@ -67,6 +67,12 @@ def test_a_users_mistake_is_not_repeated(tmp_path):
   ended(checkout)
 
 
+def test_what_ctrl_c_stopped_is_not_repeated(tmp_path):
+  checkout = Checkout(tmp_path)
+  checkout.plan(training=[[130, 130]])
+  assert (checkout.run("tpu.sh", "run").returncode, starts(checkout)) == (130, 1)
+
+
 def test_a_crash_is_repeated_on_the_same_slices_until_the_tries_are_used_up(tmp_path):
   checkout = Checkout(tmp_path, MAX_TRIES=3)
   checkout.plan(training=[[failing("ValueError: it is worn out", log=AFTER), "hang"]])
