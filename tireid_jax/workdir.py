@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 
 import numpy as np
 
@@ -46,7 +47,15 @@ def read_config(workdir):
 
 
 def check(workdir, config, number):
-  """Raises ValueError, showing the difference, if the workdir holds another model, data set or config of a stage."""
+  """Raises ValueError, showing the difference, if the workdir holds another model, data set or config of a stage.
+
+  So does a name in which Orbax would look for a pattern: it would commit checkpoints without their arrays.
+  """
+  if set("*?[") & set(os.fspath(workdir)):
+    raise ValueError(
+      f"--workdir={workdir}: the characters * ? [ are patterns to Orbax, which would lose the checkpoints; choose a "
+      f"name without them"
+    )
   asked = config_lib.to_json(config)
   made = [n for n in config_lib.STAGES if (stage_folder(workdir, n) / CONFIG_FILE).is_file()]
   for other in made:
