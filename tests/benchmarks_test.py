@@ -1,6 +1,7 @@
 """What `benchmarks/run.py` makes of the benchmarks' figures; nothing is timed here."""
 
 import json
+import sys
 
 import pytest
 
@@ -93,6 +94,16 @@ def test_without_the_reference_the_table_has_ours_alone():
 
 def test_metrics_names_every_size_and_the_order_is_the_programs():
   assert run.parse(["--only=metrics,step2"]).only == ["step2", "metrics_rstp", "metrics_cuhk", "metrics_icfg"]
+
+
+@pytest.mark.parametrize("is_fast", [True, False])
+def test_the_reference_runs_in_bfloat16_where_the_cpu_multiplies_it(checkout, monkeypatch, is_fast):
+  monkeypatch.setattr(run, "multiplies_bfloat16", lambda: is_fast)
+  args = run.parse([f"--peer={checkout}", f"--peer_python={sys.executable}"])
+  both, ours = ["peer", "ours"], ["ours"]
+  assert run.sides_of("bfloat16_step2", args) == (both if is_fast else ours)
+  assert run.sides_of("step2", args) == both
+  assert run.sides_of("bfloat16_step2", run.parse([])) == ours
 
 
 @pytest.fixture

@@ -37,6 +37,7 @@ def main():
   parser.add_argument("--train-classifier", action="store_true", help="image-prompts: keep the ID classifier trained")
   parser.add_argument("--losses", default="sdm+id", help="the peer's loss names: sdm, id, itc, cmpm joined by +")
   parser.add_argument("--classes", type=int, default=irra.CLASSES)
+  parser.add_argument("--autocast", action="store_true", help="forward pass under torch.autocast in bfloat16")
   parser.add_argument("--threads", type=int, default=2)
   parser.add_argument(
     "--warmup", type=int, default=3, help="steps left out of the figures; the first three are slow at every size"
@@ -63,7 +64,8 @@ def main():
   for turn in range(args.warmup + args.steps):
     with report.Clock() as step:
       with report.Clock() as forward:
-        returned = net(batch)
+        with torch.autocast("cpu", torch.bfloat16, enabled=args.autocast):
+          returned = net(batch)
         loss = sum(value for name, value in returned.items() if "loss" in name)
         value = loss.item()
       with report.Clock() as backward:
@@ -86,6 +88,7 @@ def main():
       "batch_size": args.batch_size,
       "threads": args.threads,
       "losses": args.losses,
+      "autocast": args.autocast,
       "classes": args.classes,
       "warmup": args.warmup,
       **whole,
