@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tireid_jax import checkpoint, sharding
+from tireid_jax import checkpoint, digests, sharding
 from tireid_jax.state import TrainState
 
 
@@ -24,13 +24,14 @@ def kept(folder):
   return sorted(int(path.name) for path in (folder / checkpoint.FOLDER).iterdir() if path.name.isdigit())
 
 
-def test_the_best_and_the_newest_stay_also_after_reopening(tmp_path):
-  save(tmp_path, {1: 5.0, 2: 9.0, 3: 7.0})
-  assert (kept(tmp_path), checkpoint.chosen_step(tmp_path)) == ([2, 3], 2)
-  save(tmp_path, {4: None, 5: 6.0})
-  assert (kept(tmp_path), checkpoint.chosen_step(tmp_path)) == ([2, 5], 2)
-  save(tmp_path, {6: 9.5})
-  assert (kept(tmp_path), checkpoint.chosen_step(tmp_path)) == ([6], 6)
+def test_the_best_and_the_newest_two_stay_also_after_reopening(tmp_path):
+  save(tmp_path, {1: 5.0, 2: 9.0, 3: 7.0, 4: 6.0})
+  assert (kept(tmp_path), checkpoint.chosen_step(tmp_path)) == ([2, 3, 4], 2)
+  save(tmp_path, {5: None, 6: 6.0})
+  assert (kept(tmp_path), checkpoint.chosen_step(tmp_path)) == ([2, 5, 6], 2)
+  save(tmp_path, {7: 9.5})
+  assert (kept(tmp_path), checkpoint.chosen_step(tmp_path)) == ([6, 7], 7)
+  assert digests.known_steps(tmp_path) == [6, 7]
 
 
 def test_one_whose_deletion_was_cut_short_is_not_chosen_and_goes_with_the_next_save(tmp_path):
@@ -41,13 +42,88 @@ def test_one_whose_deletion_was_cut_short_is_not_chosen_and_goes_with_the_next_s
   (folder / "1" / "_CHECKPOINT_METADATA").unlink()
   assert checkpoint.chosen_step(tmp_path) == 2
   save(tmp_path, {4: 8.0})
-  assert kept(tmp_path) == [2, 4]
+  assert kept(tmp_path) == [2, 3, 4]
 
 
 def test_without_scores_the_newest_is_chosen(tmp_path):
   save(tmp_path, {1: None, 2: None})
   assert checkpoint.chosen_step(tmp_path) == 2
   assert checkpoint.chosen_step(tmp_path / "nothing") is None
+
+
+def flip(file):
+  """Changes a byte in the middle of a file, and not its size."""
+  content = bytearray(file.read_bytes())
+  content[len(content) // 2] ^= 0xFF
+  file.write_bytes(content)
+
+
+def array_file(folder, step):
+  """Returns the largest file of a checkpoint's variables, which holds their values."""
+  files = (folder / checkpoint.FOLDER / str(step) / "variables").rglob("*")
+  return max((file for file in files if file.is_file()), key=lambda file: file.stat().st_size)
+
+
+DAMAGE = {
+  "the content of": flip,
+  "bytes, not": lambda file: file.write_bytes(file.read_bytes()[:-1]),
+  "is missing": lambda file: file.unlink(),
+}
+
+
+def restore(folder):
+  mesh = sharding.make_mesh(-1, 1, 1)
+  shapes = jax.tree.map(
+    lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding.tree_shardings(mesh, {"a": leaf})["a"]),
+    state(0),
+  )
+  with checkpoint.Checkpoints(folder) as checkpoints:
+    return checkpoints.restore(shapes)[0]
+
+
+@pytest.mark.parametrize("said", DAMAGE)
+def test_a_damaged_newest_one_gives_way_to_the_one_before_and_is_written_again(tmp_path, capsys, said):
+  save(tmp_path, {1: 5.0, 2: 4.0, 3: 3.0})
+  DAMAGE[said](array_file(tmp_path, 3))
+  assert int(restore(tmp_path).step) == 2
+  printed = "".join(capsys.readouterr())
+  assert f"checkpoint 3 in {tmp_path / checkpoint.FOLDER} is damaged (" in printed
+  assert said in printed
+  assert kept(tmp_path) == [1, 2]
+  save(tmp_path, {3: 3.0})
+  assert int(restore(tmp_path).step) == 3
+  assert "".join(capsys.readouterr()) == ""
+
+
+def test_without_a_sound_checkpoint_a_run_does_not_resume(tmp_path):
+  save(tmp_path, {1: 5.0})
+  flip(array_file(tmp_path, 1))
+  with pytest.raises(ValueError, match="all checkpoints in .* are damaged; choose another --workdir"):
+    restore(tmp_path)
+
+
+@pytest.mark.parametrize("said", DAMAGE)
+def test_a_damaged_one_is_never_read_in_place_of_the_best(tmp_path, said):
+  save(tmp_path, {1: 9.0, 2: 4.0, 3: 3.0})
+  DAMAGE[said](array_file(tmp_path, 1))
+  mesh = sharding.make_mesh(-1, 1, 1)
+  with pytest.raises(ValueError, match=rf"checkpoints/1 is damaged: .*{said}.*; put back a copy of it, or remove that"):
+    checkpoint.restore_variables(tmp_path, checkpoint.chosen_step(tmp_path), mesh)
+  assert kept(tmp_path) == [1, 2, 3]
+
+
+def test_one_without_digests_is_taken_as_it_is_with_a_line(tmp_path, capsys):
+  save(tmp_path, {1: 5.0})
+  shutil.rmtree(tmp_path / digests.FOLDER)
+  assert int(restore(tmp_path).step) == 1
+  assert "checkpoint 1 in" in (printed := "".join(capsys.readouterr()))
+  assert "has no digests to compare with; it is taken as it is" in printed
+
+
+def test_damaged_digests_are_told_from_damaged_arrays(tmp_path):
+  save(tmp_path, {1: 5.0})
+  (tmp_path / digests.FOLDER / "1.json").write_text("{")
+  assert "1.json is damaged itself" in digests.fault(tmp_path, 1, tmp_path / checkpoint.FOLDER / "1")
 
 
 def test_restored_state_and_variables_are_the_saved_ones(tmp_path):

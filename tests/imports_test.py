@@ -15,7 +15,7 @@ LAYERS = [
   {"preflight", "program"},
   {"start", "retrieval", "report", "exported"},
   {"train_step", "checkpoint", "hooks", "profiling", "workdir", "optim", "ranked", "cli"},
-  {"config", "data", "models", "log", "state", "metrics", "sharding", "trace"},
+  {"config", "data", "models", "log", "state", "metrics", "sharding", "trace", "digests"},
   {"config_file"},
   {
     "losses", "ranks", "compiled", "accumulate", "stages", "mesh", "chart", "table", "progress", "export_example",

@@ -7,7 +7,7 @@ import chex
 import numpy as np
 import pytest
 
-from tests.commands import SMALL, start, succeed
+from tests.commands import SMALL, run, start, succeed
 from tests.data.trees import make_tree
 from tests.models.trees import write_hf_clip
 from tireid_jax import checkpoint, sharding
@@ -98,4 +98,26 @@ def test_a_signal_saves_and_the_same_command_goes_on(flags, uninterrupted, tmp_p
   saved, _ = state(stage_folder)
   assert f"stopped and saved at step {saved}; run the same command to go on" in output
   succeed("main", *flags, f"--workdir={tmp_path}")
+  ended_equal(stage_folder, uninterrupted)
+
+
+def test_a_run_whose_newest_checkpoint_is_damaged_goes_on_from_the_one_before(flags, uninterrupted, tmp_path):
+  stage_folder = tmp_path / "stage1"
+  process = start("main", *flags, f"--workdir={tmp_path}")
+  wait_for(process, lambda: logged_step(stage_folder) >= 5)
+  process.send_signal(signal.SIGTERM)
+  process.communicate(timeout=120)
+  steps = (int(path.name) for path in (stage_folder / checkpoint.FOLDER).iterdir())
+  newest, before = sorted(steps, reverse=True)[:2]
+  files = (stage_folder / "checkpoints" / str(newest)).rglob("*")
+  file = max((file for file in files if file.is_file()), key=lambda file: file.stat().st_size)
+  content = bytearray(file.read_bytes())
+  places = np.random.default_rng(0).integers(0, len(content), 200)
+  for place in places:
+    content[place] ^= 0xFF
+  file.write_bytes(content)
+  done = run("main", *flags, f"--workdir={tmp_path}")
+  assert done.returncode == 0, done.stderr[-2000:]
+  assert f"checkpoint {newest} in {stage_folder}/checkpoints is damaged (" in done.stderr
+  assert f"resumed at step {before}" in done.stderr
   ended_equal(stage_folder, uninterrupted)

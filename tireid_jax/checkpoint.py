@@ -1,16 +1,28 @@
-"""Orbax checkpoints: variables, optimiser and metadata as items of their own; the latest and the best are kept."""
+"""Orbax checkpoints: variables, optimiser and metadata as items of their own; the newest two and the best are kept.
+
+A checkpoint is compared with the digests of its files before it is read.
+"""
+
+import concurrent.futures
+import threading
+from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
-from tireid_jax import sharding, storage
+from tireid_jax import digests, distributed, sharding, storage
+from tireid_jax.progress import say
 from tireid_jax.state import TrainState
 
 FOLDER = "checkpoints"
 
 # Stands for "not validated at this step", below every score; Orbax warns of checkpoints without any.
 NO_SCORE = -1.0
+
+# What Orbax writes into a checkpoint last, and how often it is looked for.
+_COMMITTED = "commit_success.txt"
+_POLL_S = 0.1
 
 # How all processes of a run end alike. Where one has died, its part of a save that is under way will never come, and to
 # wait for it would hide what has happened.
@@ -21,13 +33,16 @@ class Checkpoints:
   """The checkpoints of a stage, in STAGE_FOLDER/checkpoints/STEP. A context manager: leaving it ends pending saves."""
 
   def __init__(self, stage_folder):
-    # What stays: the newest, to resume from, and the best by validation. Without `best_fn` Orbax would write no scores.
+    # What stays: the newest, to resume from, the one before, should that be damaged, and the best by validation.
+    # Without `best_fn` Orbax would write no scores.
     keep = checkpoint_managers.AnyPreservationPolicy(
       [
-        checkpoint_managers.LatestN(1),
+        checkpoint_managers.LatestN(2),
         checkpoint_managers.BestN(get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False),
       ]
     )
+    self._stage_folder = stage_folder
+    self._digester = _Digester(stage_folder)
     self._manager = ocp.CheckpointManager(
       _folder(stage_folder),
       options=ocp.CheckpointManagerOptions(preservation_policy=keep, best_fn=_score, cleanup_tmp_directories=True),
@@ -38,8 +53,12 @@ class Checkpoints:
     return self
 
   def __exit__(self, kind, *_):
-    if jax.process_count() == 1 or kind in _COMMON_ENDS:
-      self._manager.close()
+    try:
+      if jax.process_count() == 1 or kind in _COMMON_ENDS:
+        self._manager.close()
+        self._digester.wait()
+    finally:
+      self._digester.close()
 
   def latest_step(self):
     """Returns the newest complete checkpoint's step, or None."""
@@ -56,6 +75,7 @@ class Checkpoints:
     step = int(state.step)
     if step in self._manager.all_steps():
       return
+    self.wait()  # the one before is verified before an older one goes
     self._manager.save(
       step,
       args=ocp.args.Composite(
@@ -65,22 +85,25 @@ class Checkpoints:
       ),
       metrics={"score": NO_SCORE if score is None else score},
     )
+    self._digester.start(step, self._manager.all_steps())
 
   def wait(self):
-    """Returns once everything is on disk."""
+    """Returns once everything is on disk, digests included."""
     self._manager.wait_until_finished()
+    self._digester.wait()
 
   def restore(self, state):
-    """Returns (TrainState of the newest checkpoint, its metadata).
+    """Returns (TrainState of the newest checkpoint that is not damaged, its metadata).
+
+    One that is damaged is deleted, so that the run, which goes on from the one before, writes it again.
 
     Args:
       state: abstract TrainState with the shardings it shall have.
 
     Raises:
-      ValueError: it is of an earlier version.
+      ValueError: it is of an earlier version, or there is none that is not damaged.
     """
-    step = self.latest_step()
-    assert step is not None  # the caller asked latest_step
+    step = self._find_sound()
     with _reader(self._manager.directory) as manager:
       _check_layout(manager.item_metadata(step)["variables"], self._manager.directory)
     restored = self._manager.restore(
@@ -94,6 +117,64 @@ class Checkpoints:
     variables = {**state.variables, **restored.variables}
     count = sharding.put_tree(jax.numpy.int32(step), state.step.sharding)
     return TrainState(count, variables, restored.optimizer), restored.metadata
+
+  def _find_sound(self):
+    """Returns the newest step that is not damaged; deletes those after it."""
+    for step in sorted(self._manager.all_steps(), reverse=True):
+      fault = _fault(self._stage_folder, step)
+      if not fault:
+        return step
+      say(f"checkpoint {step} in {self._manager.directory} is damaged ({fault}); the one before is taken")
+      damaged = step
+      if distributed.is_first():
+        digests.forget(self._stage_folder, [damaged])
+      self._manager.delete(damaged)
+    raise ValueError(f"all checkpoints in {self._manager.directory} are damaged; choose another --workdir")
+
+
+class _Digester:
+  """Writes the digests of a checkpoint in a thread of its own, once it is committed."""
+
+  def __init__(self, stage_folder):
+    self._stage_folder = stage_folder
+    self._thread = concurrent.futures.ThreadPoolExecutor(1)
+    self._is_committed, self._is_closed = threading.Event(), False
+    self._pending: Any = None
+
+  def start(self, step, kept):
+    """Begins with a step; digests of others than `kept` are dropped."""
+    if distributed.is_first():
+      digests.forget(self._stage_folder, [step, *(set(digests.known_steps(self._stage_folder)) - set(kept))])
+      self._is_committed.clear()
+      self._pending = self._thread.submit(self._write, step)
+
+  def _write(self, step):
+    folder = _folder(self._stage_folder) / str(step)
+    while not (folder / _COMMITTED).is_file() and not self._is_committed.wait(_POLL_S):
+      pass
+    if not self._is_closed:
+      digests.write(self._stage_folder, step, folder)
+
+  def wait(self):
+    """Returns once they are written; called when the checkpoint is committed."""
+    self._is_committed.set()
+    pending, self._pending = self._pending, None
+    if pending:
+      pending.result()
+
+  def close(self):
+    """Ends the thread; what is not committed by now gets no digests."""
+    self._is_closed = True
+    self._is_committed.set()
+    self._thread.shutdown()
+
+
+def _fault(stage_folder, step):
+  """Returns what is wrong with a checkpoint, "" where nothing is known to be; every process asks."""
+  found = distributed.from_first(lambda: digests.fault(stage_folder, step, _folder(stage_folder) / str(step)))
+  if found is digests.UNKNOWN:
+    say(f"checkpoint {step} in {_folder(stage_folder)} has no digests to compare with; it is taken as it is")
+  return found or ""
 
 
 def _folder(stage_folder):
@@ -126,8 +207,14 @@ def restore_variables(stage_folder, step, mesh):
   """Returns (variables, metadata) of a checkpoint, straight onto `mesh`, whatever mesh wrote it.
 
   Raises:
-    ValueError: it is of an earlier version.
+    ValueError: it is damaged, or of an earlier version.
   """
+  fault = _fault(stage_folder, step)
+  if fault:
+    folder = _folder(stage_folder) / str(step)
+    raise ValueError(
+      f"the checkpoint {folder} is damaged: {fault}; put back a copy of it, or remove that folder to use the next best"
+    )
   with _reader(_folder(stage_folder)) as manager:
     stored = manager.item_metadata(step)["variables"]
     _check_layout(stored, manager.directory)

@@ -162,6 +162,17 @@ def by_first(action):
   together(lambda: action() if is_first() else None)
 
 
+def from_first(action):
+  """Returns the JSON data that action() returns in process 0, where alone it is done, in every process."""
+  data = together(lambda: action() if is_first() else None)
+  if jax.process_count() == 1:
+    return data
+  text = json.dumps(data).encode() if is_first() else b""
+  size = int(multihost_utils.broadcast_one_to_all(np.array(len(text), np.int32)))
+  padded = np.frombuffer(text.ljust(size, b" "), np.uint8)[:size]
+  return json.loads(np.asarray(multihost_utils.broadcast_one_to_all(padded)).tobytes())
+
+
 def check_same(data, complaint):
   """Raises ValueError in every process if this JSON data is not the same in all of them."""
   digest = np.frombuffer(hashlib.sha256(json.dumps(data, sort_keys=True).encode()).digest(), np.uint8)

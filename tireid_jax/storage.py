@@ -199,5 +199,12 @@ def read_objects(folder):
   return [contents[path.removeprefix(GS)] for path in paths]
 
 
+def object_digests(folder):
+  """Returns {path below a folder in a bucket: [bytes, the crc32c that the bucket keeps]} of its objects."""
+  top = os.fspath(folder).removeprefix(GS).rstrip("/") + "/"
+  found = _files().find(os.fspath(folder), detail=True)
+  return {path.removeprefix(top): [info["size"], info["crc32c"]] for path, info in sorted(found.items())}
+
+
 def _files():
   return fsspec.filesystem("gcs")
