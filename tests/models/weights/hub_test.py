@@ -1,19 +1,22 @@
 """Weights by hub id, with a hub that the tests play, and without a network."""
 
+import importlib
 import os
 import subprocess
 import sys
 import time
 
-import httpx2
 import huggingface_hub
 import pytest
-from huggingface_hub.errors import OfflineModeIsEnabled
+from huggingface_hub.errors import HTTPError, OfflineModeIsEnabled
 
 from tests.commands import ROOT
 from tests.models.trees import SMALL, write_hf_clip
 from tireid_jax.models import pretrained
 from tireid_jax.models.weights import hub
+
+# The HTTP library of the installed hub client: httpx, or httpx2 from version 2.
+httpx = importlib.import_module(HTTPError.__module__.partition(".")[0])
 
 
 class Siblings:
@@ -81,7 +84,7 @@ def test_what_looks_like_a_hub_id_and_is_none_is_refused_in_one_line(name):
 
 def test_a_download_that_fails_is_one_line(play_hub, monkeypatch):
   def fail(name, allow_patterns):
-    raise httpx2.ReadTimeout("no more bytes\nof it")
+    raise httpx.ReadTimeout("no more bytes\nof it")
 
   play_hub(["model.safetensors"])
   monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
@@ -98,7 +101,7 @@ def test_a_model_without_weights_is_refused_with_what_it_holds(play_hub):
 
 
 @pytest.mark.parametrize(
-  "error", [httpx2.ConnectError("refused"), OfflineModeIsEnabled("offline"), OSError("no route")]
+  "error", [httpx.ConnectError("refused"), OfflineModeIsEnabled("offline"), OSError("no route")]
 )
 def test_out_of_reach_the_cached_copy_is_used(monkeypatch, tmp_path, error):
   def unreachable(self, name, timeout):

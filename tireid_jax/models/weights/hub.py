@@ -3,11 +3,11 @@
 import pathlib
 import re
 
-import httpx2
 import huggingface_hub
 from huggingface_hub.errors import (
   HfHubHTTPError,
   HFValidationError,
+  HTTPError,  # of the HTTP library that this version uses, httpx or httpx2
   LocalEntryNotFoundError,
   OfflineModeIsEnabled,
   RepositoryNotFoundError,
@@ -47,7 +47,7 @@ def fetch(hub_id):
     files = [file.rfilename for file in huggingface_hub.HfApi().model_info(hub_id, timeout=_TIMEOUT_S).siblings or []]
   except (RepositoryNotFoundError, HFValidationError) as error:
     raise FileNotFoundError(f"there is no folder {hub_id}, and the hub has no model of that name") from error
-  except (HfHubHTTPError, OfflineModeIsEnabled, httpx2.HTTPError, OSError) as error:
+  except (HfHubHTTPError, OfflineModeIsEnabled, HTTPError, OSError) as error:
     return _cached(hub_id, error)
   patterns = next((patterns for mark, patterns in _WEIGHTS if mark in files), None)
   if patterns is None:
@@ -55,7 +55,7 @@ def fetch(hub_id):
   say(f"fetching {hub_id} from the hub: {patterns[0]}")
   try:
     return pathlib.Path(huggingface_hub.snapshot_download(hub_id, allow_patterns=_CONFIGS + patterns))
-  except (HfHubHTTPError, httpx2.HTTPError, OSError) as error:
+  except (HfHubHTTPError, HTTPError, OSError) as error:
     raise FileNotFoundError(
       f"the hub's {hub_id} cannot be downloaded ({type(error).__name__}: {str(error).splitlines()[0][:80]}); try "
       f"again, or download it elsewhere and give its folder"
