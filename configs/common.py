@@ -27,6 +27,9 @@ def base_config():
       # Of a file with several CLIPs, as a model and its moving average: the prefix of the one to take, as "model_ema."
       # ("." for the one without); "" where there is one.
       "pretrained_prefix": "",
+      # On GPUs, only operations whose results repeat to the bit, and no autotuning: a resumed run then ends bit-equal to
+      # one that was not stopped, as it does on CPUs anyway. Slower.
+      "deterministic": False,
       "temperature": 0.02,  # of SDM and ITC, wherever the stage does not learn it
       "stages": (1, 2),  # what --stage=all runs
       # What picks the best checkpoint: "val", "last" (no selection), or "test", as most published numbers do.
@@ -53,7 +56,7 @@ def base_config():
         # What the backward pass computes again: "none", "dots" (all but matrix products and what attention found),
         # "full", or "auto": dots in a loop, where it saves time as well as memory, and none where blocks are unrolled.
         "remat": "auto",
-        # "xla", "cudnn" (NVIDIA GPUs, bfloat16), or "auto": cudnn where it can be. Exported models have "xla".
+        # "xla", "cudnn" (NVIDIA GPUs, bfloat16), or "auto": cudnn where a probe runs. Exported models have "xla".
         "attention": "auto",
       },
       "prompts": {

@@ -1,3 +1,5 @@
+import functools
+
 import jax.numpy as jnp
 import pytest
 
@@ -21,9 +23,17 @@ def execution(*, precision="auto", attention="auto", blocks="auto", remat="auto"
     ("gpu", jnp.bfloat16, "cudnn", False),
   ],
 )
-def test_auto_follows_the_platform_that_shall_run_the_model(platform, dtype, attention, scan_blocks):
+def test_auto_follows_the_platform_that_shall_run_the_model(monkeypatch, platform, dtype, attention, scan_blocks):
+  monkeypatch.setattr(start, "choose_attention", functools.partial(start.choose_attention, probe=lambda *_: ""))
   found = execution(platform=platform)
   assert (found.dtype, found.attention, found.scan_blocks) == (dtype, attention, scan_blocks)
+
+
+def test_that_cudnn_does_not_run_is_said_once(capsys):
+  start._say_once.cache_clear()
+  assert [execution(platform="gpu").attention for _ in range(2)] == ["xla", "xla"]
+  (line,) = capsys.readouterr().err.splitlines()
+  assert line.startswith("model.attention=auto is xla")
 
 
 def test_without_a_platform_it_is_that_of_this_process():

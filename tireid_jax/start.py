@@ -1,6 +1,7 @@
 """Where a run's variables come from: random, published weights, or an earlier stage's checkpoint."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +30,8 @@ from tireid_jax.stages import path_string
 
 # As config.model.variant: sizes and numerics as the weights have them.
 FROM_WEIGHTS = "from_weights"
+
+_say_once = functools.cache(say)
 
 # Deviation of the identity head's initial weights (IRRA).
 ID_HEAD_STD = 0.001
@@ -137,7 +140,10 @@ def build_model(config, variant, *, use_prompts, precision, platform=None, place
   platform = platform or jax.default_backend()
   if precision == "auto":
     precision = "float32" if platform == "cpu" else "bfloat16"
-  attention = choose_attention(config.model.attention, variant=variant, dtype=precision, platform=platform)
+  attention = choose_attention(
+    config.model.attention, variant=variant, dtype=precision, platform=platform,
+    lengths=variants.sequence_lengths(variant, config.data.image_size, config.model.stride, spec), log=_say_once,
+  )  # fmt: skip
   scan_blocks = scans_blocks(config.model.blocks, platform=platform)
   remat = choose_remat(config.model.remat, scan_blocks=scan_blocks)
   dot_general = choose_dot_general(dtype=precision, platform=platform)

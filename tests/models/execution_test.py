@@ -15,8 +15,10 @@ from tireid_jax.stages import path_string
 SMALL = Variant(Tower(16, 2, 2), Tower(16, 2, 2), patch_size=4, embedding_size=8)
 
 
-def chosen(name, variant=VARIANTS["ViT-B/16"], dtype="bfloat16", platform="gpu"):
-  return choose_attention(name, variant=variant, dtype=dtype, platform=platform)
+def chosen(name, variant=VARIANTS["ViT-B/16"], dtype="bfloat16", platform="gpu", probe=lambda *_: "", **others):
+  return choose_attention(
+    name, variant=variant, dtype=dtype, platform=platform, lengths=(197, 81), probe=probe, **others
+  )
 
 
 def test_auto_is_cudnn_on_a_gpu_in_half_precision_and_xla_elsewhere():
@@ -48,6 +50,33 @@ def test_cudnn_where_it_cannot_be_is_refused_in_one_line(where, message):
     chosen("cudnn", **where)
   assert message in str(error.value)
   assert str(error.value).endswith("set --config.model.attention=auto")
+
+
+def test_the_probe_has_the_head_size_length_mask_and_type_of_each_encoder():
+  asked = []
+  wide = dataclasses.replace(VARIANTS["ViT-B/16"], text=Tower(width=512, num_blocks=12, num_heads=4))
+  assert chosen("auto", variant=wide, probe=lambda *call: asked.append(call)) == "cudnn"
+  assert asked == [(64, 197, False, "bfloat16"), (128, 81, True, "bfloat16")]
+
+
+@pytest.mark.parametrize("failing_mask", [False, True])
+def test_where_the_probe_fails_auto_is_xla_with_one_line_and_cudnn_is_refused(failing_mask):
+  def probe(head_size, length, is_causal, dtype):
+    return "no kernel for it" if is_causal == failing_mask else ""
+
+  lines = []
+  assert chosen("auto", probe=probe, log=lines.append) == "xla"
+  assert lines == ["model.attention=auto is xla: cuDNN's attention does not run on this GPU (no kernel for it)"]
+  with pytest.raises(ValueError, match="cudnn, which does not run on this GPU .no kernel for it.; set .*=auto"):
+    chosen("cudnn", probe=probe, log=lines.append)
+  assert len(lines) == 1
+
+
+def test_nothing_is_probed_where_the_answer_is_known():
+  def probe(*_):
+    raise AssertionError
+
+  assert chosen("xla", probe=probe) == chosen("auto", platform="cpu", probe=probe) == "xla"
 
 
 @pytest.mark.parametrize("attention", ["xla", "cudnn"])

@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from tireid_jax.models import attention, products
+from tireid_jax.models import attention, cudnn, products
 
 # What each rematerialisation choice keeps from the forward pass; everything else is computed again.
 REMAT_POLICIES = {
@@ -24,9 +24,6 @@ REMAT_POLICIES = {
 REMATS = ("auto", *REMAT_POLICIES)
 BLOCKS = ("auto", "loop", "unrolled")
 ATTENTIONS = ("auto", "xla", "cudnn")
-# Of cuDNN's attention, on every GPU that has it.
-_CUDNN_TYPES = ("bfloat16", "float16")
-_CUDNN_HEAD_SIZE, _CUDNN_HEAD_MULTIPLE = 128, 8
 
 
 def anywhere(x, kind):
@@ -99,32 +96,30 @@ def choose_dot_general(*, dtype, platform):
   return products.wide_dot_general if platform == "cpu" and jnp.dtype(dtype) == jnp.bfloat16 else None
 
 
-def choose_attention(name, *, variant, dtype, platform):
+def choose_attention(name, *, variant, dtype, platform, lengths, probe=cudnn.probe, log=lambda line: None):
   """Returns "xla" or "cudnn".
 
   Args:
-    name: of ATTENTIONS; "auto" is cuDNN where it can be.
+    name: of ATTENTIONS; "auto" is cuDNN where it runs.
     variant: Variant of the model.
     dtype: of the arithmetic.
     platform: of the devices, "cpu", "gpu" or "tpu".
+    lengths: (image, text) tokens of the longest sequences, prompts included.
+    probe: as `cudnn.probe`; called where cuDNN's documented limits leave it open.
+    log: takes the line that says that a probe failed and "auto" is XLA's attention.
 
   Raises:
-    ValueError: for cuDNN where it cannot be.
+    ValueError: for cuDNN where it cannot run.
   """
-  obstacle = _why_no_cudnn(variant, jnp.dtype(dtype).name, platform)
+  if name == "xla":
+    return "xla"
+  obstacle = cudnn.rules_out(variant, jnp.dtype(dtype).name, platform)
+  if not obstacle:
+    failure = cudnn.probe_encoders(variant, jnp.dtype(dtype).name, lengths, probe)
+    if failure:
+      obstacle = f"does not run on this GPU ({failure})"
+      if name == "auto":
+        log(f"model.attention=auto is xla: cuDNN's attention {obstacle}")
   if name == "cudnn" and obstacle:
     raise ValueError(f"model.attention is cudnn, which {obstacle}; set --config.model.attention=auto")
-  return "cudnn" if name != "xla" and not obstacle else "xla"
-
-
-def _why_no_cudnn(variant, dtype, platform):
-  """Returns what cuDNN's attention has against it, "" for nothing."""
-  if platform != "gpu":
-    return f"runs on NVIDIA GPUs alone, and this is {platform}"
-  if dtype not in _CUDNN_TYPES:
-    return f"computes in {' or '.join(_CUDNN_TYPES)}, and the stage's precision is {dtype}"
-  for tower in (variant.image, variant.text):
-    size = tower.width // tower.num_heads
-    if size > _CUDNN_HEAD_SIZE or size % _CUDNN_HEAD_MULTIPLE:
-      return f"takes heads of {_CUDNN_HEAD_MULTIPLE}, 16, ... {_CUDNN_HEAD_SIZE} channels, and the model has {size}"
-  return ""
+  return "xla" if obstacle else "cudnn"

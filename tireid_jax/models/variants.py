@@ -1,6 +1,7 @@
 """Sizes of the CLIP models by name, as published, and `tiny` for the demo and the tests."""
 
 import dataclasses
+import math
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,3 +119,16 @@ def patch_grid(image_size, patch_size, stride=0):
   if rows < 1 or columns < 1:
     raise ValueError(f"image_size {tuple(image_size)} holds no patch of {patch_size}x{patch_size} pixels")
   return rows, columns
+
+
+def sequence_lengths(variant, image_size, stride, prompts):
+  """Returns (image, text) tokens of the longest sequences that the encoders of a Variant see.
+
+  Args:
+    variant: Variant.
+    image_size: (h, w), pixels.
+    stride: as of `patch_grid`.
+    prompts: PromptSpec.
+  """
+  num_patches = math.prod(patch_grid(image_size, variant.patch_size, stride))
+  return 1 + num_patches + prompts.image_length, variant.text_length + prompts.text_length

@@ -100,9 +100,7 @@ def test_a_model_without_weights_is_refused_with_what_it_holds(play_hub):
     pretrained.load("some/clip")
 
 
-@pytest.mark.parametrize(
-  "error", [httpx.ConnectError("refused"), OfflineModeIsEnabled("offline"), OSError("no route")]
-)
+@pytest.mark.parametrize("error", [httpx.ConnectError("refused"), OfflineModeIsEnabled("offline"), OSError("no route")])
 def test_out_of_reach_the_cached_copy_is_used(monkeypatch, tmp_path, error):
   def unreachable(self, name, timeout):
     raise error
