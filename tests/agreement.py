@@ -44,9 +44,8 @@ CASES = {
 }
 
 
-def build(case, mesh):
-  """Returns (Stage, Mesh, Program) of a case, on a mesh, described as above, over all devices of all processes."""
-  *sizes, dcn_axis, num_slices = [*mesh.split(","), "data", "0"][:5]
+def configured(case):
+  """Returns the config of a case."""
   number, changes = CASES[case]
   config = synth.get_config()
   config.data.image_size = SIZE
@@ -55,6 +54,20 @@ def build(case, mesh):
   fields = config[f"stage{number}"]
   fields.update({"batch_size": BATCH_SIZE, "warmup_epochs": 0.0, **changes})
   fields.augment.erase_probability = 0.5
+  return config
+
+
+def build(case, mesh, **fields):
+  """Returns (Stage, Mesh, Program) of a case over all devices of all processes.
+
+  Args:
+    case: of CASES.
+    mesh: as in a flag --run.
+    fields: of the config, changed.
+  """
+  *sizes, dcn_axis, num_slices = [*mesh.split(","), "data", "0"][:5]
+  config, number = configured(case), CASES[case][0]
+  config.update(fields)
   stage = stages.from_config(config, number)
   mesh = sharding.make_mesh(*map(int, sizes), dcn_axis=dcn_axis, num_slices=int(num_slices))
   program = Program(config, stage, VARIANT, mesh, num_identities=NUM_IDENTITIES, steps_per_epoch=NUM_STEPS)

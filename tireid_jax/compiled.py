@@ -1,4 +1,4 @@
-"""Where compiled programs are kept from one command to the next."""
+"""How programs are compiled, and where they are kept from one command to the next."""
 
 import hashlib
 import os
@@ -29,6 +29,17 @@ def keep(folder=None):
   jax.config.update("jax_compilation_cache_dir", str(folder.absolute()))
   # JAX's own 1 s leaves out dozens of small programs, which take a second together.
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+
+
+def options(*, deterministic, platform):
+  """Returns the `compiler_options` of `jax.jit` for a program of a run.
+
+  Args:
+    deterministic: whether a GPU shall compute the same bits each time.
+    platform: of the devices, "cpu", "gpu" or "tpu".
+  """
+  # A TPU's compiler does not know the options of others, and computes the same bits anyway.
+  return {"xla_gpu_deterministic_ops": True} if deterministic and platform != "tpu" else None
 
 
 def _users_folder():

@@ -5,7 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from tireid_jax import accumulate, optim, sharding, stages, start
+from tireid_jax import accumulate, compiled, optim, sharding, stages, start
 from tireid_jax.data import augment, augment_text
 from tireid_jax.state import TrainState
 from tireid_jax.train_step import make_loss, make_train_step
@@ -20,6 +20,7 @@ class Program:
     labels: of the variables, by `Stage.labels`.
     shapes: abstract TrainState, with the shardings below.
     shardings: TrainState of NamedSharding.
+    compiler_options: of `jax.jit`, for whatever the run computes.
     parameters: {"trainable_parameters", "total_parameters"}, counts of elements.
   """
 
@@ -40,6 +41,7 @@ class Program:
       platform=sharding.platform(mesh), place=sharding.place_activations(mesh),
       gather=sharding.gather_weights(mesh),
     )  # fmt: skip
+    self.compiler_options = compiled.options(deterministic=config.deterministic, platform=sharding.platform(mesh))
     self.key = jax.random.fold_in(jax.random.key(config.seed), stage.number)
     self.num_identities = num_identities if stage.uses_identities else 0
     variables = jax.eval_shape(lambda: start.draw_variables(self.model, self.key, self.num_identities))
@@ -77,4 +79,5 @@ class Program:
       in_shardings=(self.shardings, sharding.batch_sharding(self._mesh)),
       out_shardings=(self.shardings, sharding.replicated(self._mesh)),
       donate_argnums=0,
+      compiler_options=self.compiler_options,
     )

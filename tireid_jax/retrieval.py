@@ -20,10 +20,11 @@ class Encoders:
   Each process reads and encodes its share of a batch; all of them get all embeddings.
   """
 
-  def __init__(self, model, mesh, batch_size):
+  def __init__(self, model, mesh, batch_size, *, compiler_options=None):
     devices = sharding.batch_devices(mesh)
     self._mesh, self._embedding_size = mesh, model.variant.embedding_size
     self._batch_size = -(-batch_size // devices) * devices
+    self._compiler_options = compiler_options
     self._share = sharding.process_rows(mesh, self._batch_size)
     self._image = self._compiled(
       lambda variables, images: model.apply(variables, normalise(images), method="encode_image")
@@ -31,7 +32,7 @@ class Encoders:
     self._text = self._compiled(lambda variables, tokens: model.apply(variables, tokens, method="encode_text"))
 
   def _compiled(self, encoder):
-    return jax.jit(encoder, out_shardings=sharding.replicated(self._mesh))
+    return jax.jit(encoder, out_shardings=sharding.replicated(self._mesh), compiler_options=self._compiler_options)
 
   def encode(self, variables, split, caption_lengths, *, show_progress=False):
     """Returns (image f32[G, E], text f32[N, E]) of every image and every caption of a split, not normalised."""

@@ -87,7 +87,9 @@ class _Run:
       config, stage, self._find_variant(), self.mesh,
       num_identities=self.train_split.num_identities, steps_per_epoch=self.steps_per_epoch,
     )  # fmt: skip
-    self.encoders = retrieval.Encoders(self.program.model, self.mesh, config.evaluation.batch_size)
+    self.encoders = retrieval.Encoders(
+      self.program.model, self.mesh, config.evaluation.batch_size, compiler_options=self.program.compiler_options
+    )
 
   def _open(self, split):
     data = self.config.data
