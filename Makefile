@@ -5,6 +5,8 @@
 # make tpu    the tests of the plan with the TPU's compiler, in an environment of its own, with libtpu
 # make bench  what the system costs; PEER=FOLDER, a checkout of the reference (IRRA): beside what that costs, in an
 #             environment of its own, with torch; BENCH='--rounds=3 --json=FILE': flags of benchmarks/run.py
+# make gpu    what a GPU computes and how fast, in 8 minutes; GPU='--to=FOLDER --peer=IRRA': flags of benchmarks/gpu
+# make gpu-wheels   what a GPU machine without a network lacks, into WHEELS=wheels
 # make lint   linter, formatter and type check
 # One test, fast:  make .venv/dev && .venv/bin/python -m pytest tests/losses_test.py -k sdm
 PYTHON ?= python3
@@ -20,11 +22,13 @@ TPU := .venv-tpu$(SUFFIX)
 REFERENCE := .venv-peer$(SUFFIX)
 RUN := $(VENV)/bin/python
 DEMO ?= demo
+GPU ?= --to=gpu_results
+WHEELS ?= wheels
 # Each step's temporary memory is mapped anew; in huge pages that takes a fifteenth of the page faults (glibc alone
 # reads this).
 HUGE_PAGES := GLIBC_TUNABLES=glibc.malloc.hugetlb=1
 
-.PHONY: demo test test-all parity tpu bench lint format clean
+.PHONY: demo test test-all parity tpu bench gpu gpu-wheels lint format clean
 
 demo: $(VENV)/run
 	JAX_PLATFORMS=cpu $(HUGE_PAGES) $(RUN) -m tireid_jax.demo --to=$(DEMO)
@@ -54,6 +58,12 @@ tpu: $(TPU)/run
 
 bench: $(VENV)/run $(if $(PEER),$(REFERENCE)/run)
 	$(RUN) -m benchmarks.run $(if $(PEER),"--peer=$(PEER)" --peer_python=$(REFERENCE)/bin/python) $(BENCH)
+
+gpu: $(VENV)/run
+	$(RUN) -m benchmarks.gpu $(GPU)
+
+gpu-wheels: $(VENV)/run
+	$(RUN) -m benchmarks.gpu.wheels --to=$(WHEELS)
 
 lint: $(VENV)/dev
 	$(VENV)/bin/ruff check .

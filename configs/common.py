@@ -27,8 +27,8 @@ def base_config():
       # Of a file with several CLIPs, as a model and its moving average: the prefix of the one to take, as "model_ema."
       # ("." for the one without); "" where there is one.
       "pretrained_prefix": "",
-      # On GPUs, only operations whose results repeat to the bit, and no autotuning: a resumed run then ends bit-equal to
-      # one that was not stopped, as it does on CPUs anyway. Slower.
+      # On GPUs, only operations whose results repeat to the bit, and no autotuning: slower, but a resumed run ends
+      # bit-equal to one that was not stopped, as it does on CPUs anyway.
       "deterministic": False,
       "temperature": 0.02,  # of SDM and ITC, wherever the stage does not learn it
       "stages": (1, 2),  # what --stage=all runs

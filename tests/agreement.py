@@ -52,7 +52,7 @@ def configured(case):
   config.model.blocks = "loop"
   config.prompts.update(image_length=2, text_length=2, depth=2, dropout=0.2)
   fields = config[f"stage{number}"]
-  fields.update({"batch_size": BATCH_SIZE, "warmup_epochs": 0.0, **changes})
+  fields.update({"batch_size": BATCH_SIZE, "warmup_epochs": 0.0, "precision": "float32", **changes})
   fields.augment.erase_probability = 0.5
   return config
 

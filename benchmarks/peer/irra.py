@@ -26,6 +26,31 @@ VIT_B_16 = {
   "transformer_layers": 12,
 }
 
+VIT_L_14 = {
+  **VIT_B_16,
+  "embed_dim": 768,
+  "vision_layers": 24,
+  "vision_width": 1024,
+  "vision_patch_size": 14,
+  "stride_size": 14,
+  "transformer_width": 768,
+  "transformer_heads": 12,
+}
+
+#: small enough for a test on a CPU
+TINY = {
+  **VIT_B_16,
+  "embed_dim": 64,
+  "image_resolution": (96, 48),
+  "vision_layers": 2,
+  "vision_width": 128,
+  "transformer_width": 64,
+  "transformer_heads": 1,
+  "transformer_layers": 2,
+}
+
+VARIANTS = {"ViT-B/16": VIT_B_16, "ViT-L/14": VIT_L_14, "tiny": TINY}
+
 #: identities in CUHK-PEDES' training split
 CLASSES = 11003
 
@@ -84,10 +109,10 @@ def clip(config=VIT_B_16, seed=0):
   return CLIP(**config)
 
 
-def build(losses="sdm+id", classes=CLASSES, config=VIT_B_16, seed=0):
-  """The peer's IRRA model in fp32 with random weights; returns it with its options.
+def build(losses="sdm+id", classes=CLASSES, config=VIT_B_16, seed=0, published=False):
+  """The peer's IRRA model with random weights, in fp32 or, as published, in half precision; with its options.
 
-  Its builder would download OpenAI's file, so that one function is replaced
+  Its CLIP builder would download OpenAI's file, so that one function is replaced
   by one that builds the same CLIP class from the sizes.
   """
   args = options(loss_names=losses, img_size=config["image_resolution"])
@@ -97,9 +122,11 @@ def build(losses="sdm+id", classes=CLASSES, config=VIT_B_16, seed=0):
   peer_build.build_CLIP_from_openai_pretrained = lambda *_: (clip(config, seed), dict(config))
   try:
     with quiet():
-      net = peer_build.IRRA(args, classes)
+      net = (peer_build.build_model if published else peer_build.IRRA)(args, classes)
   finally:
     peer_build.build_CLIP_from_openai_pretrained = original
+  if published:
+    return net, args
   if "id" in losses.split("+"):
     wide = FloatLinear(net.embed_dim, classes)
     wide.load_state_dict(net.classifier.state_dict())

@@ -13,12 +13,12 @@ import synth
 import torch
 
 
-def batch_of(size, classes, seed, keep):
+def batch_of(size, classes, seed, keep, resolution=irra.VIT_B_16["image_resolution"]):
   """Random pixels, captions of realistic length, random ids: what a shuffled batch of the peer's looks like."""
   torch.manual_seed(seed)
   ids = torch.randint(0, classes, (size,))
   return {
-    "images": torch.randn(size, 3, *irra.VIT_B_16["image_resolution"]),
+    "images": torch.randn(size, 3, *resolution),
     "caption_ids": irra.tokens(synth.captions(size, seed), keep=keep),
     "pids": ids,
   }

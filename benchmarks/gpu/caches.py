@@ -1,0 +1,69 @@
+"""Compiled programs and autotuning results, in one folder, and in archives that are carried from one visit to the next.
+
+JAX keeps XLA's autotuning results in the folder of its persistent compilation cache, below
+`xla_gpu_per_fusion_autotune_cache_dir`; torch's compiler is pointed to a folder beside. An archive is a plain tar file,
+since what is in it is compressed already.
+"""
+
+import pathlib
+import tarfile
+
+import jax
+
+ARCHIVE = "cache-{}.tar"
+
+
+def use(folder):
+  """Lets JAX keep what it compiles, and what XLA autotunes, in FOLDER/jax, and find it there."""
+  folder = pathlib.Path(folder).absolute() / "jax"
+  folder.mkdir(parents=True, exist_ok=True)
+  jax.config.update("jax_compilation_cache_dir", str(folder))
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+
+
+def environment(folder):
+  """Returns the environment variables by which torch's compiler keeps its programs in FOLDER."""
+  folder = pathlib.Path(folder).absolute()
+  return {"TORCHINDUCTOR_CACHE_DIR": str(folder / "inductor"), "TRITON_CACHE_DIR": str(folder / "triton")}
+
+
+def save(folder, to, *, num_archives, archive_mib):
+  """Writes the files of a folder to TO/cache-0.tar, ..., and returns (bytes written, bytes left out).
+
+  Args:
+    folder: from which they are restored elsewhere.
+    to: folder that is there.
+    num_archives: at most so many.
+    archive_mib: size that none exceeds. Small files come first: autotuning results are small, and save most.
+  """
+  folder, limit = pathlib.Path(folder), archive_mib * 2**20
+  files = sorted((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+  archives: list[list[pathlib.Path]] = [[]]
+  # A tar file pads each member to 512 bytes behind a header of as many (more for long names), and ends with two blocks.
+  used, left_out, written = 10_240, 0, 0
+  for path in files:
+    size = path.stat().st_size
+    padded = 2_048 + -(-size // 512) * 512
+    if used + padded > limit and len(archives) < num_archives:
+      archives.append([])
+      used = 10_240
+    if used + padded > limit:
+      left_out += size
+      continue
+    archives[-1].append(path)
+    used, written = used + padded, written + size
+  for number, members in enumerate(archives):
+    if members:
+      with tarfile.open(pathlib.Path(to) / ARCHIVE.format(number), "w") as archive:
+        for path in members:
+          archive.add(path, path.relative_to(folder))
+  return written, left_out
+
+
+def restore(source, folder):
+  """Unpacks the archives that `save` wrote to `source` into a folder; returns how many there were."""
+  archives = sorted(pathlib.Path(source).glob(ARCHIVE.format("*")))
+  for path in archives:
+    with tarfile.open(path) as archive:
+      archive.extractall(folder, filter="data")
+  return len(archives)

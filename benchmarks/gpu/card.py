@@ -1,0 +1,40 @@
+"""The card itself: what its matrix units reach, and what memory it has."""
+
+import functools
+import time
+
+import jax
+import jax.numpy as jnp
+
+REPEATS = 10
+
+
+@functools.cache
+def matrix_rate(side, dtype):
+  """Returns FLOP/s of products of two random square matrices: the best of three means, since clocks rise with work."""
+  left, right = (jax.random.normal(jax.random.key(seed), (side, side), dtype) for seed in (0, 1))
+  product = jax.jit(jnp.matmul)
+  jax.block_until_ready(product(left, right))
+  seconds = []
+  for _ in range(3):
+    began = time.perf_counter()
+    for _ in range(REPEATS):
+      out = product(left, right)
+    jax.block_until_ready(out)
+    seconds.append((time.perf_counter() - began) / REPEATS)
+  return 2 * side**3 / min(seconds)
+
+
+def describe(side=8192):
+  """Returns the matrix rates of a card and its memory.
+
+  Args:
+    side: of the matrices. Zeros would let a card run faster than data do, so they are random.
+  """
+  memory = jax.devices()[0].memory_stats() or {}
+  return {
+    "side": side,
+    "bfloat16_tflop_per_s": round(matrix_rate(side, "bfloat16") / 1e12, 3),
+    "float32_tflop_per_s": round(matrix_rate(side // 2, "float32") / 1e12, 3),
+    "memory_limit_gib": round(memory.get("bytes_limit", 0) / 2**30, 1),
+  }

@@ -1,0 +1,92 @@
+"""What the host adds: reading batches, encoding a data set, and starting."""
+
+import os
+import pathlib
+import tempfile
+import time
+
+import jax
+import numpy as np
+
+from benchmarks import encode as encode_benchmark
+from benchmarks import startup as startup_benchmark
+from benchmarks import step as step_benchmark
+from benchmarks.gpu import speed
+from configs import cuhk
+from tireid_jax import retrieval, sharding, start
+from tireid_jax.data import pipeline
+from tireid_jax.models.variants import VARIANTS
+
+NUM_STEPS = 20
+
+
+def loader(variant, batch_size, num_images=2048):
+  """Returns a step's time with batches of the training loader, and what of it the host waits for a batch.
+
+  Images are read from memory, as a data set of this size is by default, and captions padded to 77 tokens, as those of
+  the step that it is compared with. No step may wait: "ok" is that reading takes the loop under 2% longer.
+  """
+  prepared = speed.Prepared(variant, 2, batch_size, 1, {})
+  state = prepared.state()
+  split = encode_benchmark.draw_split(num_images, 2 * num_images, prepared.config.data.image_size)
+  split.labels %= step_benchmark.NUM_IDENTITIES
+  fixed = sharding.put_batch(prepared.mesh, prepared.batch)
+  seconds, state, _ = speed.timed(prepared.step, state, fixed)
+  with pipeline.Batches(split, batch_size, seed=0, caption_lengths=(77,)) as batches:
+    waited, windows, number = 0.0, [], 0
+    for window in range(speed.WINDOWS + 1):
+      began = time.perf_counter()
+      for _ in range(NUM_STEPS):
+        asked = time.perf_counter()
+        batch = sharding.put_batch(prepared.mesh, batches(number))
+        waited += (time.perf_counter() - asked) * (window > 0)
+        state, metrics = prepared.step(state, batch)
+        number += 1
+      jax.block_until_ready((state, metrics))
+      windows.append((time.perf_counter() - began) / NUM_STEPS)
+  alone, together = float(np.median(seconds)), float(np.median(windows[1:]))  # the first fills the queue
+  return {
+    "ok": together < 1.02 * alone,
+    "step_ms": round(1e3 * alone, 3),
+    "step_with_loader_ms": round(1e3 * together, 3),
+    "host_in_loader_ms": round(1e3 * waited / NUM_STEPS / speed.WINDOWS, 3),
+    "cores": len(os.sched_getaffinity(0)),
+  }
+
+
+def encoding(variant, batch_size, num_images=4096, num_captions=16384):
+  """Returns images/s and captions/s of evaluation, from a split in memory to embeddings in memory."""
+  config = cuhk.get_config()
+  config.model.variant = variant
+  config.data.image_size = speed.IMAGE_SIZES.get(variant, config.data.image_size)
+  model = start.build_model(config, VARIANTS[variant], use_prompts=True, precision="auto")
+  variables = jax.jit(lambda: start.draw_variables(model, jax.random.key(0)))()
+  encoders = retrieval.Encoders(model, sharding.make_mesh(1, 1, 1, devices=jax.devices()[:1]), batch_size)
+  split = encode_benchmark.draw_split(num_images, num_captions, config.data.image_size)
+  lengths = config.data.caption_lengths
+  return {
+    "images_per_s": round(encode_benchmark.rate(lambda: encoders.encode_images(variables, split), num_images, 3), 1),
+    "captions_per_s": round(
+      encode_benchmark.rate(lambda: encoders.encode_captions(variables, split, lengths), num_captions, 3), 1
+    ),
+  }
+
+
+def startup():
+  """Returns the seconds from the command that trains stage 1 to its first step, cold and with what that left behind."""
+  from benchmarks import weights
+
+  seconds = {}
+  with tempfile.TemporaryDirectory() as temporary:
+    folder = pathlib.Path(temporary)
+    (folder / "weights").mkdir()
+    weights.write_weights(folder / "weights", startup_benchmark.VARIANT)
+    startup_benchmark.write_data(folder)
+    flags = startup_benchmark.commands(folder)["main"]
+    # Beside this process, which has most of the card's memory.
+    os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
+    for state in ("cold", "warm"):
+      seconds[f"{state}_s"] = round(
+        startup_benchmark.seconds_to_sign("main", [*flags, f"--workdir={folder}/{state}"], folder / "cache"), 2
+      )
+  return seconds

@@ -1,0 +1,32 @@
+"""Which slice_index JAX gives the devices of a pretended cluster around the real GPU."""
+
+import collections
+import json
+import os
+import subprocess
+import sys
+
+# In a process of its own: the topology is read when JAX starts.
+PROGRAM = """
+import json, jax
+print(json.dumps([(d.id, d.process_index, getattr(d, "slice_index", None), d.platform) for d in jax.devices()]))
+"""
+
+
+def slices(topology, timeout_s=60):
+  """Returns how many devices each slice_index has, and the processes they are of.
+
+  Args:
+    topology: as --jax_mock_gpu_topology: slices x hosts of each x GPUs of each host.
+    timeout_s: after which it is given up.
+  """
+  environment = {**os.environ, "JAX_MOCK_GPU_TOPOLOGY": topology, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+  done = subprocess.run(
+    [sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, timeout=timeout_s
+  )
+  if done.returncode:
+    raise RuntimeError((done.stderr.strip().splitlines() or ["it said nothing"])[-1])
+  devices = json.loads(done.stdout.splitlines()[-1])
+  by_slice = collections.Counter(str(slice_index) for _, _, slice_index, _ in devices)
+  processes = {str(index): sorted({p for _, p, s, _ in devices if s == index}) for index in {d[2] for d in devices}}
+  return {"num_devices": len(devices), "devices_by_slice_index": dict(by_slice), "processes_by_slice_index": processes}

@@ -1,0 +1,293 @@
+"""`benchmarks/gpu`: its bookkeeping, and its short form, which runs everything once on a CPU."""
+
+import argparse
+import json
+import pathlib
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from benchmarks.gpu import __main__ as command
+from benchmarks.gpu import caches, correct, measuring, profiling, results, rows, table, wheels, worker
+from tests.commands import ROOT
+
+ROW = rows.Row("speed", "a row", "card.describe")
+MACHINE = {"device": "NVIDIA H200", "python": "3.12.3", "versions": {"jax": "0.11.2"}, "platform": "gpu", "runtime": ""}
+
+
+def found(tmp_path, run="now", **kept):
+  """Returns Results of these rows."""
+  return results.Results(tmp_path / "results.json", run, {run: MACHINE}, dict(kept))
+
+
+def test_every_row_has_a_name_of_its_own_and_something_that_computes_it():
+  for every in (rows.FULL, rows.SHORT):
+    assert len({row.key for row in every}) == len(every)
+    assert {row.part for row in every} <= set(rows.PARTS)
+    assert all(callable(worker.resolve(row.call)) for row in every if row.part != "peer")
+  assert {row.part for row in rows.FULL} == set(rows.PARTS)
+
+
+def test_our_step_and_the_references_come_before_anything_else_but_the_card():
+  groups = rows.groups(rows.FULL)
+  assert [row.name for _, group in groups[:2] for row in group] == [
+    "card", rows.BASE, f"{rows.BASE}, strongest", f"{rows.BASE}, published"
+  ]  # fmt: skip
+  assert sorted(row.key for _, group in groups for row in group) == sorted(row.key for row in rows.FULL)
+
+
+def test_a_choice_differs_from_the_base_in_what_its_name_says():
+  (base,) = [row for row in rows.SPEED if row.name == rows.BASE]
+  for choice in rows.CHOICES:
+    row = rows.step(**choice)
+    assert row in rows.SPEED
+    assert row.settings == {**base.settings, **choice}
+
+
+def stand_in(monkeypatch, program):
+  """Has `measuring` run this Python program in place of the worker or the reference."""
+  popen = measuring.subprocess.Popen
+  monkeypatch.setattr(
+    measuring.subprocess, "Popen", lambda _, **options: popen([sys.executable, "-c", program], **options)
+  )
+
+
+SAY = "import json, sys, time\nsay = lambda **line: print(json.dumps(line), flush=True)\n"
+ARGS = command.parse(["--to=unused", "--short"])
+
+
+def measured(tmp_path, monkeypatch, text, seconds=20.0, group=(ROW,)):
+  """Returns {name: row} of what `measuring.ours` makes of a worker that is this program."""
+  stand_in(monkeypatch, SAY + text)
+  into = found(tmp_path)
+  measuring.ours(ARGS, list(group), into, tmp_path, time.monotonic() + seconds)
+  assert results.read(into.file).rows == into.rows
+  return {key.removeprefix("speed/"): row for key, row in into.rows.items()}
+
+
+def test_a_row_is_in_the_file_as_soon_as_it_is_measured(tmp_path, monkeypatch):
+  text = "say(begin='speed/a row'); say(row='speed/a row', result={'status': 'done', 'x': 1}); time.sleep(60)"
+  assert measured(tmp_path, monkeypatch, text, seconds=3)["a row"] == {"status": "done", "x": 1, "run": "now"}
+
+
+def test_what_is_not_done_when_the_time_is_over_is_not_run_and_its_process_is_gone(tmp_path, monkeypatch):
+  began = time.monotonic()
+  rows_left = measured(tmp_path, monkeypatch, "say(begin='speed/a row'); time.sleep(60)", seconds=1)
+  assert rows_left["a row"]["status"] == "not run"
+  assert time.monotonic() - began < 20
+
+
+def test_a_row_that_takes_its_process_down_costs_no_other(tmp_path, monkeypatch):
+  text = """
+if "speed/first" in STATE.read_text():
+  say(begin="speed/second"); say(row="speed/second", result={"status": "done"})
+else:
+  STATE.write_text("speed/first"); say(begin="speed/first"); sys.exit("the driver is gone")
+"""
+  (tmp_path / "state").touch()
+  text = f"import pathlib\nSTATE = pathlib.Path({str(tmp_path / 'state')!r})\n{text}"
+  first, second = (rows.Row("speed", name, "card.describe") for name in ("first", "second"))
+  kept = measured(tmp_path, monkeypatch, text, group=(first, second))
+  assert kept["first"]["status"] == "failed"
+  assert kept["first"]["reason"].endswith("the driver is gone")
+  assert kept["second"]["status"] == "done"
+
+
+def test_the_references_last_line_is_its_row_and_without_a_checkout_it_is_not_run(tmp_path, monkeypatch):
+  row = rows.peer("strongest")
+  into = found(tmp_path)
+  measuring.peer(ARGS, [row], into, tmp_path, time.monotonic() + 20)
+  assert into.rows[row.key]["reason"] == "no --peer was given"
+  stand_in(monkeypatch, "print('some words'); print('{\"pairs_per_s\": 7.0}')")
+  given = argparse.Namespace(**{**vars(ARGS), "peer": tmp_path})
+  measuring.peer(given, [row], into, tmp_path, time.monotonic() + 20)
+  assert into.rows[row.key] == {"status": "done", "pairs_per_s": 7.0, "settings": row.settings, "run": "now"}
+
+
+def test_a_machine_without_a_gpu_is_refused_unless_the_short_form_is_asked_for(tmp_path, capsys, monkeypatch):
+  stand_in(monkeypatch, SAY + f"say(machine={ {**MACHINE, 'platform': 'cpu'}!r})")
+  assert command.main([f"--to={tmp_path}"]) == 2
+  (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
+  assert line.startswith("error: there is no GPU here: JAX computes on cpu")
+
+
+def test_a_later_run_measures_what_is_missing_alone(tmp_path):
+  former = found(
+    tmp_path, "before", a={"status": "done", "run": "before"}, b={"status": "not run"}, c={"status": "failed"}
+  )
+  former.write()
+  now = results.Results(tmp_path / "now.json", "now")
+  now.plan(["a", "b", "c", "d"], results.read(former.file))
+  assert now.missing(["a", "b", "c", "d"]) == ["b", "c", "d"]
+  now.add("a", {"status": "failed"})  # and no later failure takes a measured row away
+  assert now.rows["a"] == {"status": "done", "run": "before"}
+
+
+def test_rows_of_another_card_are_refused(tmp_path):
+  kept = found(tmp_path)
+  with pytest.raises(ValueError, match="were measured on 'NVIDIA H200', and this is 'NVIDIA L4'; leave --skip out"):
+    kept.add_machine({**MACHINE, "device": "NVIDIA L4"})
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"rows": {}}', '{"machines": {}, "rows": {"a": {"status": "odd"}}}'])
+def test_a_file_that_is_not_of_a_run_is_refused(tmp_path, capsys, text):
+  (tmp_path / "results.json").write_text(text)
+  for refuse in (command.main, lambda flags: table.main(flags[1:])):
+    flags = [f"--to={tmp_path}", f"--skip={tmp_path}/results.json"]
+    assert refuse(flags if refuse is command.main else ["", str(tmp_path / "results.json")]) == 2
+    assert "results.json is not the results.json of a run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+  "flag", ["--only=spead", "--seconds=0", "--peer=/nowhere", "--skip=/nowhere", "--bring=/nowhere"]
+)
+def test_flags_that_cannot_be_used_are_refused_in_one_line(tmp_path, capsys, flag):
+  assert command.main([f"--to={tmp_path}", flag]) == 2
+  (line,) = capsys.readouterr().err.splitlines()
+  assert line.startswith("error: ")
+
+
+def test_seconds_are_divided_as_the_budgets_are():
+  both = command.budgets(command.parse(["--to=x", "--only=speed,peer", "--seconds=100"]))
+  assert both == {"speed": 60.0, "peer": 40.0}
+  assert command.budgets(command.parse(["--to=x"])) == rows.BUDGETS
+
+
+def test_caches_survive_the_way_through_archives_of_limited_size(tmp_path):
+  source = tmp_path / "source"
+  (source / "jax/autotune").mkdir(parents=True)
+  files = {"jax/a": 700_000, "jax/b": 700_000, "jax/autotune/c": 10, "jax/large": 3_000_000}
+  for name, size in files.items():
+    (source / name).write_bytes(bytes([size % 251]) * size)
+  written, left_out = caches.save(source, tmp_path, num_archives=2, archive_mib=1)
+  assert (written, left_out) == (1_400_010, 3_000_000)
+  archives = list(tmp_path.glob("cache-*.tar"))
+  assert len(archives) == 2
+  assert max(path.stat().st_size for path in archives) <= 2**20
+  assert caches.restore(tmp_path, tmp_path / "back") == 2
+  restored = {str(path.relative_to(tmp_path / "back")) for path in (tmp_path / "back").rglob("*") if path.is_file()}
+  assert restored == {"jax/a", "jax/b", "jax/autotune/c"}
+  assert (tmp_path / "back/jax/a").read_bytes() == (source / "jax/a").read_bytes()
+
+
+def test_behind_a_batch_that_does_not_fit_no_larger_one_of_its_series_is_tried(monkeypatch):
+  tried = []
+
+  def resolve(_):
+    class Step:
+      def __init__(self, batch_size, **_):
+        self.batch_size = batch_size
+
+      def measure(self):
+        tried.append(self.batch_size)
+        if self.batch_size > 128:
+          raise RuntimeError("RESOURCE_EXHAUSTED: out of memory")
+        return {}
+
+    return Step
+
+  monkeypatch.setattr(worker, "resolve", resolve)
+  said = []
+  worker.run([rows.step(batch_size=size) for size in (64, 256, 128, 512)], said.append)
+  assert tried == [64, 256, 128]
+  assert [line["result"].get("fits", True) for line in said if "row" in line] == [True, False, True]
+
+
+def test_an_unmeasured_run_has_no_number():
+  text = table.tables(results.Results(pathlib.Path(), ""))
+  assert "not run yet" in text
+  assert "| ViT-B/16, stage 2, batch 64, strongest | not run yet | not run yet | not run yet | 1.3 |" in text
+
+
+def test_a_ratio_is_of_rows_of_one_run(tmp_path):
+  ours = {"status": "done", "run": "now", "pairs_per_s": 3000.0, "memory_gib": 6.0, "step_ms": 1.0}
+  theirs = {"status": "done", "run": "now", "pairs_per_s": 2000.0, "memory_gib": 9.0}
+  keys = f"speed/{rows.BASE}", f"peer/{rows.BASE}, strongest"
+  one_run = found(tmp_path, **dict(zip(keys, (ours, theirs), strict=True)))
+  assert "| 2,000 | 3,000 | 1.50 | 1.3 | 9.00 | 6.00 | 1.50 |" in table.ratios(one_run)
+  other = found(tmp_path, **dict(zip(keys, (ours, {**theirs, "run": "before"}), strict=True)))
+  assert "| 2,000 | 3,000 | not run yet | 1.3 |" in table.ratios(other)
+
+
+def test_that_auto_is_not_the_fastest_is_said(tmp_path):
+  base, xla = f"speed/{rows.BASE}", f"speed/{rows.BASE}, attention=xla"
+  kept = {base: {"status": "done", "step_ms": 30.0}, xla: {"status": "done", "step_ms": 29.0}}
+  assert "is NOT the fastest of those measured: 30.00 ms, the best other 29.00 ms (attention=xla)" in table.fastest(
+    found(tmp_path, **kept)
+  )
+
+
+def test_tables_are_put_between_the_markers_of_the_document_alone(tmp_path):
+  document = tmp_path / "gpu.md"
+  document.write_text(f"before\n{table.BEGIN}\nof another run\n{table.END}\nafter\n")
+  assert table.main(["--into", str(document)]) == 0
+  text = document.read_text()
+  assert text.startswith(f"before\n{table.BEGIN}\n")
+  assert text.endswith(f"{table.END}\nafter\n")
+  assert "of another run" not in text
+  document.write_text("no markers")
+  assert table.main(["--into", str(document)]) == 2
+
+
+def test_the_documents_tables_are_those_of_its_results():
+  document = (ROOT / "docs/gpu.md").read_text()
+  kept = ROOT / "docs/gpu.json"
+  stored = results.read(kept) if kept.is_file() else results.Results(pathlib.Path(), "")
+  assert table.tables(stored) in document
+
+
+HLO = """HloModule jit_step
+
+%fused (p: bf16[8,8]) -> bf16[8,8] {
+  %p = bf16[8,8]{1,0} parameter(0)
+  ROOT %inner = bf16[8,8]{1,0} dot(%p, %p), lhs_contracting_dims={1}, rhs_contracting_dims={0}
+}
+
+ENTRY %main (a: bf16[8,8]) -> bf16[8,8] {
+  %a = bf16[8,8]{1,0} parameter(0)
+  %gemm_fusion = bf16[8,8]{1,0} fusion(%a), kind=kCustom, calls=%fused, metadata={op_name="jit(step)/fc/dot_general"}
+  %cublas.1 = (bf16[8,8]{1,0}, s8[9]{0}) custom-call(%a), custom_call_target="__cublas$gemm"
+  %fmha = bf16[8,8]{1,0} custom-call(%a), custom_call_target="__cudnn$fmhaSoftmaxBackward"
+  %copy.2 = bf16[8,8]{0,1} copy(%a)
+  ROOT %add.3 = bf16[8,8]{1,0} add(%a, %gemm_fusion)
+}
+"""
+
+
+def test_kernels_are_told_apart_by_what_their_instructions_call():
+  kinds = {name: kind for name, (kind, _) in profiling.instructions(HLO).items()}
+  assert kinds["gemm_fusion"] == kinds["cublas.1"] == "matrix products"
+  assert (kinds["fmha"], kinds["copy.2"], kinds["add.3"]) == ("attention", "copies", profiling.REST)
+  assert profiling.instructions(HLO)["gemm_fusion"][1] == "fc/dot_general"
+
+
+def test_a_profile_counts_time_in_which_nothing_ran():
+  events = [("fmha", 0, 60, "a"), ("add.3", 40, 80, "b"), ("add.3", 180, 200, "a")]
+  row = profiling.summary(events, profiling.instructions(HLO))
+  assert row["idle_fraction"] == 0.5
+  assert row["fractions"] == {"attention": 0.5, profiling.REST: 0.5}
+
+
+def test_a_difference_that_is_not_a_number_is_not_ok():
+  assert correct.worst({"a": 1.0, "b": float("nan")}) == (np.inf, "b")
+  assert not correct.compared(correct.worst({"b": float("nan")})[0], 1.0, "")["ok"]
+
+
+def test_every_wheel_is_pinned_and_promise_is_built():
+  assert all(line.count("==") == 1 for line in wheels.listed())
+  download, build = wheels.commands("folder")
+  assert [word for word in build if "==" in word] == ["promise==2.3"]
+  assert not any(word.startswith("promise") for word in download)
+
+
+@pytest.mark.slow
+def test_the_short_form_runs_everything_once(tmp_path, monkeypatch, capsys):
+  monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+  assert command.main([f"--to={tmp_path}", "--short", "--seconds=2000"]) == 0, capsys.readouterr().err[-3000:]
+  kept = json.loads((tmp_path / "results.json").read_text())["rows"]
+  assert list(kept) == [row.key for row in rows.SHORT]
+  assert {key for key, row in kept.items() if row["status"] != "done"} == {
+    row.key for row in rows.SHORT if row.part == "peer"
+  }
