@@ -172,6 +172,14 @@ def test_caches_survive_the_way_through_archives_of_limited_size(tmp_path):
   assert (tmp_path / "back/jax/a").read_bytes() == (source / "jax/a").read_bytes()
 
 
+def test_the_folder_of_caches_is_empty_and_has_one_path():
+  with caches.folder() as first:
+    (first / "program").touch()
+  with caches.folder() as second:
+    assert second == first
+    assert not list(second.iterdir())
+
+
 def test_behind_a_batch_that_does_not_fit_no_larger_one_of_its_series_is_tried(monkeypatch):
   tried = []
 
@@ -261,6 +269,14 @@ def test_kernels_are_told_apart_by_what_their_instructions_call():
   assert kinds["gemm_fusion"] == kinds["cublas.1"] == "matrix products"
   assert (kinds["fmha"], kinds["copy.2"], kinds["add.3"]) == ("attention", "copies", profiling.REST)
   assert profiling.instructions(HLO)["gemm_fusion"][1] == "fc/dot_general"
+
+
+def test_kernels_of_a_cuda_graph_are_told_apart_by_their_own_names():
+  names = ("add_3", "nvjet_tst_128x256", "cudnn_generated_fort_native_sdpa_sm90_flash_bprop", "MemcpyD2D")
+  events = [(name, 100 * at, 100 * at + 25, "a") for at, name in enumerate(names)]
+  row = profiling.summary(events, profiling.instructions(HLO))
+  assert row["fractions"] == dict.fromkeys((profiling.REST, "matrix products", "attention", "copies"), 0.25)
+  assert row["operations"][0]["operation"] == f"{profiling.REST}: add.3"
 
 
 def test_a_profile_counts_time_in_which_nothing_ran():

@@ -14,7 +14,6 @@ import argparse
 import pathlib
 import signal
 import sys
-import tempfile
 import time
 
 from benchmarks.gpu import caches, measuring, results
@@ -95,7 +94,7 @@ def main(arguments=None):
   try:
     args = parse(arguments)
     args.to.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
+    with caches.folder() as folder:
       if args.bring:
         caches.restore(args.bring, folder)
       try:

@@ -5,12 +5,28 @@ JAX keeps XLA's autotuning results in the folder of its persistent compilation c
 since what is in it is compressed already.
 """
 
+import contextlib
+import os
 import pathlib
+import shutil
 import tarfile
+import tempfile
 
 import jax
 
 ARCHIVE = "cache-{}.tar"
+
+
+@contextlib.contextmanager
+def folder():
+  """Yields an empty folder, always of one path: until jax 0.11 a program's key in the cache depends on it."""
+  path = pathlib.Path(tempfile.gettempdir()) / f"tireid_jax_gpu_{os.getuid()}"
+  shutil.rmtree(path, ignore_errors=True)
+  path.mkdir()
+  try:
+    yield path
+  finally:
+    shutil.rmtree(path, ignore_errors=True)
 
 
 def use(folder):

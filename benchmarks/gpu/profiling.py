@@ -20,6 +20,9 @@ _SOURCE = re.compile(r'op_name="([^"]*)"')
 _ATTENTION = re.compile(r"__cudnn\$fmha")
 _PRODUCT = re.compile(r"__cublas|__cudnn\$conv|__triton_(nested_)?gemm|__onednn")
 _PRODUCT_INSIDE = re.compile(r"\s(dot|convolution)\(")
+# The same of kernels' own names, which is all that a trace has of those that run as parts of a CUDA graph.
+_ATTENTION_KERNEL = re.compile(r"fmha|flash|sdpa", re.IGNORECASE)
+_PRODUCT_KERNEL = re.compile(r"gemm|nvjet|cutlass|xmma|cublas|wgmma", re.IGNORECASE)
 REST = "memory-bound: the rest"
 
 
@@ -84,6 +87,19 @@ def _kind(opcode, attributes, body):
   return "copies" if opcode in ("copy", "transpose") else REST
 
 
+def _kind_of_kernel(name):
+  """Returns what a kernel of a library does, by its name."""
+  if _ATTENTION_KERNEL.search(name):
+    return "attention"
+  if _PRODUCT_KERNEL.search(name):
+    return "matrix products"
+  return "copies" if name.startswith("Memcpy") else REST
+
+
+def _letters(name):
+  return re.sub(r"[^A-Za-z0-9]", "_", name)
+
+
 def summary(events, known):
   """Returns the row of a profile.
 
@@ -93,8 +109,10 @@ def summary(events, known):
   """
   kinds: collections.Counter = collections.Counter()
   sources: collections.Counter = collections.Counter()
+  # XLA names its kernels after their instructions, with other marks between the words.
+  by_kernel = {_letters(name): value for name, value in known.items()}
   for name, begin, end, _ in events:
-    kind, source = known.get(name, (REST, name))
+    kind, source = known.get(name) or by_kernel.get(_letters(name)) or (_kind_of_kernel(name), name)
     kinds[kind] += end - begin
     sources[f"{kind}: {source}"] += end - begin
   total = sum(kinds.values())
