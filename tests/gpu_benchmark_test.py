@@ -4,17 +4,25 @@ import argparse
 import json
 import pathlib
 import sys
+import tempfile
 import time
 
 import numpy as np
 import pytest
 
 from benchmarks.gpu import __main__ as command
-from benchmarks.gpu import caches, correct, measuring, profiling, results, rows, table, wheels, worker
+from benchmarks.gpu import caches, correct, measuring, profiling, results, rows, table, topology, wheels, worker
 from tests.commands import ROOT
 
 ROW = rows.Row("speed", "a row", "card.describe")
 MACHINE = {"device": "NVIDIA H200", "python": "3.12.3", "versions": {"jax": "0.11.2"}, "platform": "gpu", "runtime": ""}
+
+
+@pytest.fixture(autouse=True)
+def own_temporary_folder(monkeypatch, tmp_path):
+  """A run's caches have one path below the temporary folder, which another run may be using."""
+  (tmp_path / "temporary").mkdir()
+  monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
 
 
 def found(tmp_path, run="now", **kept):
@@ -68,7 +76,7 @@ def measured(tmp_path, monkeypatch, text, seconds=20.0, group=(ROW,)):
 
 
 def test_a_row_is_in_the_file_as_soon_as_it_is_measured(tmp_path, monkeypatch):
-  text = "say(begin='speed/a row'); say(row='speed/a row', result={'status': 'done', 'x': 1}); time.sleep(60)"
+  text = "print('no JSON'); say(row='speed/a row', result={'status': 'done', 'x': 1}); time.sleep(60)"
   assert measured(tmp_path, monkeypatch, text, seconds=3)["a row"] == {"status": "done", "x": 1, "run": "now"}
 
 
@@ -296,6 +304,12 @@ def test_every_wheel_is_pinned_and_promise_is_built():
   download, build = wheels.commands("folder")
   assert [word for word in build if "==" in word] == ["promise==2.3"]
   assert not any(word.startswith("promise") for word in download)
+
+
+def test_a_pretended_cluster_is_asked_for_in_a_process_of_its_own():
+  # CPUs take no notice of it, and have no slices.
+  found = topology.slices("2x8x1")
+  assert found["devices_by_slice_index"] == {"None": found["num_devices"]}
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ import jax
 import jax.export
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental.compilation_cache import compilation_cache
 
 from benchmarks.gpu import cases
 from tests import agreement, exports
@@ -151,39 +152,58 @@ def first_step(precision, is_short=False):
   return compared(difference, 1.0, f"{where}, in what a CPU's allows", found=values, differences=differences)
 
 
-def resume(deterministic, num_steps=6):
-  """A run that is saved half-way, restored and compiled anew against one that was not, bit for bit."""
-  straight = _states(deterministic, num_steps)
+def resume(deterministic, keeps_programs, case="stage2", num_steps=6):
+  """A run that is saved and restored half-way against one that was not, bit for bit.
+
+  Args:
+    deterministic: as the config's field, without which nothing is promised, and what is found is reported.
+    keeps_programs: whether the resumed half finds the compiled step in the compilation cache, as a run on the same
+      machine does; else it is compiled and autotuned anew.
+    case: of tests/agreement.py.
+    num_steps: in all.
+  """
+  straight = _states(case, deterministic, num_steps)
   with tempfile.TemporaryDirectory() as folder:
-    resumed = _states(deterministic, num_steps, pathlib.Path(folder))
+    resumed = _states(case, deterministic, num_steps, pathlib.Path(folder), keeps_programs)
   differences = {
     stages.path_string(path): float(np.abs(a - b).max())
-    for (path, a), b in zip(
-      jax.tree_util.tree_leaves_with_path(straight), jax.tree.leaves(resumed), strict=True
-    )
-  }  # fmt: skip
+    for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(straight), jax.tree.leaves(resumed), strict=True)
+  }
   difference, where = worst(differences)
   unequal = sum(value > 0 for value in differences.values())
   row = compared(difference, 0.0, f"{unequal} of {len(differences)} leaves differ, most {where}")
-  # Without the field nothing is promised; what was found is reported.
   return row if deterministic else {**row, "ok": True, "is_bit_equal": unequal == 0}
 
 
-def _states(deterministic, num_steps, folder=None):
-  """Returns the variables after so many steps of stage 2; with a folder, saved and restored half-way."""
-  stage, mesh, program = agreement.build("stage2", (1, 1, 1), deterministic=deterministic)
+def _states(case, deterministic, num_steps, folder=None, keeps_programs=True):
+  """Returns the variables after so many steps; with a folder, saved and restored half-way."""
+  stage, mesh, program = agreement.build(case, (1, 1, 1), deterministic=deterministic)
   variables = sharding.put_tree(agreement.draw_variables(program.shapes.variables), program.shardings.variables)
   state, step = program.first_state(variables), program.step()
-  for number in range(num_steps):
+  batches = [
+    sharding.put_batch(mesh, agreement.draw_batch(number, stage.captions_per_image)) for number in range(num_steps)
+  ]
+  for number, batch in enumerate(batches):
     if folder is not None and number == num_steps // 2:
       with checkpoint.Checkpoints(folder) as checkpoints:
         checkpoints.save(state, {})
       with checkpoint.Checkpoints(folder) as checkpoints:
         state, _ = checkpoints.restore(program.shapes)
-      jax.clear_caches()  # as another process, which finds the program in the compilation cache or compiles it anew
-      step = program.step()
-    state, _ = step(state, sharding.put_batch(mesh, agreement.draw_batch(number, stage.captions_per_image)))
+      step = _compiled_again(program, batch, keeps_programs)
+    state, _ = step(state, batch)
   return jax.tree.map(np.asarray, state.variables)
+
+
+def _compiled_again(program, batch, keeps_programs):
+  """Returns the compiled step of a program as another process would get it."""
+  jax.clear_caches()
+  jax.config.update("jax_enable_compilation_cache", keeps_programs)
+  compilation_cache.reset_cache()  # which remembers whether it is used
+  try:
+    return program.step().lower(program.shapes, batch).compile()
+  finally:
+    jax.config.update("jax_enable_compilation_cache", True)
+    compilation_cache.reset_cache()
 
 
 def export_and_reload():

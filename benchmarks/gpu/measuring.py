@@ -96,12 +96,12 @@ def ours(args, group, found, folder, deadline):
       begun: list[str] = []
       try:
         for line in lines:
-          said = json.loads(line)
+          said = _parsed(line)
           if "machine" in said:
             _check_machine(said["machine"], args, found)
           elif "begin" in said:
             begun.append(said["begin"])
-          else:
+          elif "row" in said:
             _add(found, said["row"], said["result"])
             begun, left = ([key for key in keys if key != said["row"]] for keys in (begun, left))
         failure = lines.failure()
@@ -117,6 +117,15 @@ def ours(args, group, found, folder, deadline):
       _add(found, key, {"status": results.FAILED, "reason": failure})
     left = [key for key in left if key != begun[0]]
   _out_of_time(found, left)
+
+
+def _parsed(line):
+  """Returns the object of a line of JSON, {} of any other line, as libraries may print them."""
+  try:
+    said = json.loads(line)
+  except ValueError:
+    return {}
+  return said if isinstance(said, dict) else {}
 
 
 def _check_machine(machine, args, found):
@@ -148,9 +157,10 @@ def peer(args, group, found, folder, deadline):
       except TimeoutError:
         _out_of_time(found, [row.key for row in group[number:]])
         return
-    result = {"status": results.FAILED, "reason": failure} if failure else {
-      "status": results.DONE, **json.loads(said[-1])
-    }  # fmt: skip
+    values = _parsed(said[-1]) if said else {}
+    if not failure and not values:
+      failure = "the process printed no result"
+    result = {"status": results.FAILED, "reason": failure} if failure else {"status": results.DONE, **values}
     _add(found, row.key, {**result, "settings": row.settings})
 
 

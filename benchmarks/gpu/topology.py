@@ -8,7 +8,8 @@ import sys
 
 # In a process of its own: the topology is read when JAX starts.
 PROGRAM = """
-import json, jax
+import json, sys, jax
+jax.config.update("jax_mock_gpu_topology", sys.argv[1])
 print(json.dumps([(d.id, d.process_index, getattr(d, "slice_index", None), d.platform) for d in jax.devices()]))
 """
 
@@ -20,9 +21,9 @@ def slices(topology, timeout_s=60):
     topology: as --jax_mock_gpu_topology: slices x hosts of each x GPUs of each host.
     timeout_s: after which it is given up.
   """
-  environment = {**os.environ, "JAX_MOCK_GPU_TOPOLOGY": topology, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+  environment = {**os.environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # beside this process
   done = subprocess.run(
-    [sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, timeout=timeout_s
+    [sys.executable, "-c", PROGRAM, topology], env=environment, capture_output=True, text=True, timeout=timeout_s
   )
   if done.returncode:
     raise RuntimeError((done.stderr.strip().splitlines() or ["it said nothing"])[-1])
