@@ -162,9 +162,21 @@ def resume(deterministic, keeps_programs, case="stage2", num_steps=6):
     case: of tests/agreement.py.
     num_steps: in all.
   """
-  straight = _states(case, deterministic, num_steps)
+  stage, mesh, program = agreement.build(case, (1, 1, 1), deterministic=deterministic)
+  variables = sharding.put_tree(agreement.draw_variables(program.shapes.variables), program.shardings.variables)
+  batches = [
+    sharding.put_batch(mesh, agreement.draw_batch(number, stage.captions_per_image)) for number in range(num_steps)
+  ]
+  half, step = num_steps // 2, program.step()
+  state = _advance(step, program.first_state(variables), batches[:half])
   with tempfile.TemporaryDirectory() as folder:
-    resumed = _states(case, deterministic, num_steps, pathlib.Path(folder), keeps_programs)
+    with checkpoint.Checkpoints(folder) as checkpoints:
+      checkpoints.save(state, {})
+    straight = jax.tree.map(np.asarray, _advance(step, state, batches[half:]).variables)
+    with checkpoint.Checkpoints(folder) as checkpoints:
+      restored, _ = checkpoints.restore(program.shapes)
+  step = _compiled_again(program, batches[0], keeps_programs)
+  resumed = jax.tree.map(np.asarray, _advance(step, restored, batches[half:]).variables)
   differences = {
     stages.path_string(path): float(np.abs(a - b).max())
     for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(straight), jax.tree.leaves(resumed), strict=True)
@@ -175,23 +187,10 @@ def resume(deterministic, keeps_programs, case="stage2", num_steps=6):
   return row if deterministic else {**row, "ok": True, "is_bit_equal": unequal == 0}
 
 
-def _states(case, deterministic, num_steps, folder=None, keeps_programs=True):
-  """Returns the variables after so many steps; with a folder, saved and restored half-way."""
-  stage, mesh, program = agreement.build(case, (1, 1, 1), deterministic=deterministic)
-  variables = sharding.put_tree(agreement.draw_variables(program.shapes.variables), program.shardings.variables)
-  state, step = program.first_state(variables), program.step()
-  batches = [
-    sharding.put_batch(mesh, agreement.draw_batch(number, stage.captions_per_image)) for number in range(num_steps)
-  ]
-  for number, batch in enumerate(batches):
-    if folder is not None and number == num_steps // 2:
-      with checkpoint.Checkpoints(folder) as checkpoints:
-        checkpoints.save(state, {})
-      with checkpoint.Checkpoints(folder) as checkpoints:
-        state, _ = checkpoints.restore(program.shapes)
-      step = _compiled_again(program, batch, keeps_programs)
+def _advance(step, state, batches):
+  for batch in batches:
     state, _ = step(state, batch)
-  return jax.tree.map(np.asarray, state.variables)
+  return state
 
 
 def _compiled_again(program, batch, keeps_programs):

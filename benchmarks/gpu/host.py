@@ -10,7 +10,6 @@ import numpy as np
 
 from benchmarks import encode as encode_benchmark
 from benchmarks import startup as startup_benchmark
-from benchmarks import step as step_benchmark
 from benchmarks.gpu import speed
 from configs import cuhk
 from tireid_jax import retrieval, sharding, start
@@ -29,7 +28,6 @@ def loader(variant, batch_size, num_images=2048):
   prepared = speed.Prepared(variant, 2, batch_size, 1, {})
   state = prepared.state()
   split = encode_benchmark.draw_split(num_images, 2 * num_images, prepared.config.data.image_size)
-  split.labels %= step_benchmark.NUM_IDENTITIES
   fixed = sharding.put_batch(prepared.mesh, prepared.batch)
   seconds, state, _ = speed.timed(prepared.step, state, fixed)
   with pipeline.Batches(split, batch_size, seed=0, caption_lengths=(77,)) as batches:
@@ -59,6 +57,8 @@ def encoding(variant, batch_size, num_images=4096, num_captions=16384):
   config = cuhk.get_config()
   config.model.variant = variant
   config.data.image_size = speed.IMAGE_SIZES.get(variant, config.data.image_size)
+  towers = VARIANTS[variant].image, VARIANTS[variant].text
+  config.prompts.depth = min(config.prompts.depth, *(tower.num_blocks for tower in towers))
   model = start.build_model(config, VARIANTS[variant], use_prompts=True, precision="auto")
   variables = jax.jit(lambda: start.draw_variables(model, jax.random.key(0)))()
   encoders = retrieval.Encoders(model, sharding.make_mesh(1, 1, 1, devices=jax.devices()[:1]), batch_size)

@@ -67,10 +67,9 @@ def executions(folder):
 
 def instructions(text):
   """Returns {instruction: (kind, place in the traced program)} of the text of a compiled program."""
-  bodies = dict(re.findall(r"^%?([\w.\-]+) \([^\n]*\{\n(.*?)^\}", text, re.MULTILINE | re.DOTALL))
+  bodies = dict(re.findall(r"^%?([\w.\-]+)(?: [^\n]*)? \{\n(.*?)^\}", text, re.MULTILINE | re.DOTALL))
   found = {}
-  for name, opcode, rest in _INSTRUCTION.findall(text):
-    attributes = rest.partition("), ")[2]  # operands are named after what made them
+  for name, opcode, attributes in _INSTRUCTION.findall(text):
     called = re.search(r"calls=%?([\w.\-]+)", attributes)
     source = _SOURCE.search(attributes)
     kind = _kind(opcode, attributes, bodies.get(called[1], "") if called else "")
@@ -79,7 +78,7 @@ def instructions(text):
 
 
 def _kind(opcode, attributes, body):
-  """Returns what an instruction does: its opcode and attributes, and the body of a fusion, as text."""
+  """Returns what an instruction does: its opcode, operands and attributes, and the body of a fusion, as text."""
   if _ATTENTION.search(attributes):
     return "attention"
   if opcode in ("dot", "convolution") or _PRODUCT.search(attributes) or _PRODUCT_INSIDE.search(body):
