@@ -1,8 +1,8 @@
 """Compiled programs and autotuning results, in one folder, and in archives that are carried from one visit to the next.
 
 JAX keeps XLA's autotuning results in the folder of its persistent compilation cache, below
-`xla_gpu_per_fusion_autotune_cache_dir`; torch's compiler is pointed to a folder beside. An archive is a plain tar file,
-since what is in it is compressed already.
+`xla_gpu_per_fusion_autotune_cache_dir`; torch's compiler gets a folder next to it. Archives are plain tar
+files, since their content is compressed already.
 """
 
 import contextlib

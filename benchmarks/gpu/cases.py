@@ -88,20 +88,20 @@ def prompted_embeddings():
 
 
 def evaluation():
-  """Returns {"t2i/R@1": percent, ...} of both directions, of a small prompted CLIP on drawn images and captions."""
+  """Returns {"t2i/R@1": percent, ...} of both directions, of a small prompted CLIP on synthetic data."""
   model, variables = exports.random_clip(SIZE, exports.PROMPTS)
   images, tokens = exports.images(48, SIZE), exports.tokens(96, SMALL)
   rows = np.arange(48, dtype=np.int32)
   split = Split(
-    "drawn", "test", images, rows // 4, rows // 4, 12, tokens, np.arange(96, dtype=np.int32) // 2, [], [], ""
+    "synthetic", "test", images, rows // 4, rows // 4, 12, tokens, np.arange(96, dtype=np.int32) // 2, [], [], ""
   )
   with full_precision():
     encoders = retrieval.Encoders(model, sharding.make_mesh(1, 1, 1, devices=jax.devices()[:1]), 16)
     _, _, scores = encoders.score(variables, split, (SMALL.text_length,))
   return {
     f"{way}/{name}": np.float32(value)
-    for way, figures in retrieval.figures(scores).items()
-    for name, value in figures.items()
+    for way, metrics in retrieval.figures(scores).items()
+    for name, value in metrics.items()
   }
 
 

@@ -158,7 +158,7 @@ def resume(deterministic, keeps_programs, case="stage2", num_steps=6):
   Args:
     deterministic: as the config's field, without which nothing is promised, and what is found is reported.
     keeps_programs: whether the resumed half finds the compiled step in the compilation cache, as a run on the same
-      machine does; else it is compiled and autotuned anew.
+      machine does; else it is recompiled and autotuned again.
     case: of tests/agreement.py.
     num_steps: in all.
   """
@@ -222,7 +222,7 @@ def export_and_reload():
 
 
 def evaluation():
-  """R@k, mAP and mINP of drawn images and captions against a CPU's, percentage points."""
+  """R@k, mAP and mINP of synthetic images and captions against a CPU's, in percentage points."""
   found, stored = cases.evaluation(), golden("evaluation")
   return compared(*_bounded({name: abs(float(found[name] - stored[name])) for name in stored}, 0.01))
 

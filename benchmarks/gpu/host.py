@@ -35,9 +35,9 @@ def loader(variant, batch_size, num_images=2048):
     for window in range(speed.WINDOWS + 1):
       began = time.perf_counter()
       for _ in range(NUM_STEPS):
-        asked = time.perf_counter()
+        requested = time.perf_counter()
         batch = sharding.put_batch(prepared.mesh, batches(number))
-        waited += (time.perf_counter() - asked) * (window > 0)
+        waited += (time.perf_counter() - requested) * (window > 0)
         state, metrics = prepared.step(state, batch)
         number += 1
       jax.block_until_ready((state, metrics))
@@ -83,7 +83,7 @@ def startup():
     weights.write_weights(folder / "weights", startup_benchmark.VARIANT)
     startup_benchmark.write_data(folder)
     flags = startup_benchmark.commands(folder)["main"]
-    # Beside this process, which has most of the card's memory.
+    # This process holds most of the card's memory.
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
     for state in ("cold", "warm"):
       seconds[f"{state}_s"] = round(

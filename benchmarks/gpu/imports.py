@@ -2,7 +2,7 @@
 
   python -m benchmarks.gpu.imports
 
-It proves that wheels.txt is complete in an environment that has nothing beside it but what such a machine has.
+It shows that wheels.txt is complete, in an environment with these wheels and with what such a machine has installed.
 """
 
 import importlib

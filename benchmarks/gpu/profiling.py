@@ -66,7 +66,7 @@ def executions(folder):
 
 
 def instructions(text):
-  """Returns {instruction: (kind, place in the traced program)} of the text of a compiled program."""
+  """Returns {instruction: (kind, path in the traced program)} of the text of a compiled program."""
   bodies = dict(re.findall(r"^%?([\w.\-]+)(?: [^\n]*)? \{\n(.*?)^\}", text, re.MULTILINE | re.DOTALL))
   found = {}
   for name, opcode, attributes in _INSTRUCTION.findall(text):

@@ -43,7 +43,7 @@ class Results:
     return [key for key in keys if self.rows.get(key, {}).get("status") != DONE]
 
   def add(self, key, row):
-    """Writes a row; one that was not measured does not take the place of one that was."""
+    """Writes a row; a measured row is never replaced by one that was not measured."""
     before = self.rows.get(key, {})
     if row["status"] == DONE or before.get("status") != DONE:
       self.rows[key] = {**row, "run": self.run}

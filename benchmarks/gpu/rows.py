@@ -3,13 +3,13 @@
 import dataclasses
 from typing import Any
 
-# Seconds of each part, its share where a run is given another number in all.
+# Time budget of each part, seconds; --seconds scales them to another total.
 BUDGETS = {"correct": 120, "speed": 180, "peer": 120, "profile": 60, "topology": 30}
 PARTS = tuple(BUDGETS)
 BASE = "ViT-B/16, stage 2, batch 64"
 # Doubled until a step does not fit.
 BATCH_SIZES = (128, 256, 512, 1024, 2048, 4096)
-# Choices of `model` beside those that auto takes, which must not be faster.
+# Fields of config.model for which `auto` must be at least as fast.
 CHOICES = (
   {"attention": "xla"}, {"blocks": "loop", "remat": "none"}, {"remat": "dots"}, {"remat": "full"},
   {"blocks": "loop", "remat": "dots"},
@@ -69,8 +69,8 @@ CORRECT = (
   Row("correct", "first step of ViT-B/16, float32", "correct.first_step", {"precision": "float32"}),
   Row("correct", "first step of ViT-B/16, bfloat16", "correct.first_step", {"precision": "bfloat16"}),
   *(Row("correct", f"save and resume{name}", "correct.resume", {"deterministic": value, "keeps_programs": keeps})
-    for name, value, keeps in ((", deterministic, compiled anew", True, False), ("", False, True),
-                               (", compiled anew", False, False))),
+    for name, value, keeps in ((", deterministic, recompiled", True, False), ("", False, True),
+                               (", recompiled", False, False))),
   Row("correct", "export and reload", "correct.export_and_reload"),
   Row("correct", "evaluation", "correct.evaluation"),
 )  # fmt: skip

@@ -18,7 +18,7 @@ WARM_UP, WINDOWS = 3, 3
 # Of one window of steps that is timed as a whole, so that no step waits for the host.
 WINDOW_S = 0.7
 
-# {key: TrainState} of the step that ran last: a state is drawn once for all steps of its model and stage.
+# {key: TrainState} of the step that ran last: a state is initialised once for all steps of its model and stage.
 _states: dict = {}
 
 

@@ -164,7 +164,7 @@ def profiles(found):
 
 
 def topology(found):
-  """Returns a line for each pretended cluster."""
+  """Returns a line for each mock topology."""
   return "\n".join(
     f"- {row.name}: devices by slice_index {cell(kept, 'devices_by_slice_index')}, processes "
     f"{cell(kept, 'processes_by_slice_index')}"
@@ -175,14 +175,15 @@ def topology(found):
 def tables(found):
   """Returns all tables as Markdown."""
   return "\n\n".join([
-    "### Machines", machines(found), "### Correctness", correct(found), "### Beside the reference", ratios(found),
-    "### Steps", speed(found), fastest(found), "### Beside the steps", host(found), "### Profile", profiles(found),
-    "### Pretended clusters", topology(found),
+    "### Machines", machines(found), "### Correctness", correct(found),
+    "### Compared with the reference", ratios(found),
+    "### Steps", speed(found), fastest(found), "### Other measurements", host(found), "### Profile", profiles(found),
+    "### Mock topology", topology(found),
   ])  # fmt: skip
 
 
 def put(file, text):
-  """Replaces what stands between the markers of a file."""
+  """Replaces the text between the markers of a file."""
   before, begin, rest = file.read_text().partition(BEGIN)
   _, end, after = rest.partition(END)
   if not begin or not end:

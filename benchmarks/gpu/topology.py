@@ -1,4 +1,4 @@
-"""Which slice_index JAX gives the devices of a pretended cluster around the real GPU."""
+"""The slice_index that JAX gives to the devices of a mock cluster that contains the real GPU."""
 
 import collections
 import json
@@ -21,7 +21,7 @@ def slices(topology, timeout_s=60):
     topology: as --jax_mock_gpu_topology: slices x hosts of each x GPUs of each host.
     timeout_s: after which it is given up.
   """
-  environment = {**os.environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # beside this process
+  environment = {**os.environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # this process holds most of the memory
   done = subprocess.run(
     [sys.executable, "-c", PROGRAM, topology], env=environment, capture_output=True, text=True, timeout=timeout_s
   )

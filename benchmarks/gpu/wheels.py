@@ -2,7 +2,7 @@
 
   python -m benchmarks.gpu.wheels --to=wheels
 
-There they are installed beside what the machine has:
+To install them there, in addition to the installed packages:
   python3 -m pip install --no-index --no-deps --no-compile --target=SITE wheels/*.whl && export PYTHONPATH=SITE
 """
 

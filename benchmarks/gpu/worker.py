@@ -49,7 +49,7 @@ def measure(row, function):
   began = time.monotonic()
   try:
     values = {"status": results.DONE, **function()}
-  # Whatever one row runs into must not keep the others from being measured, and is shown in its place.
+  # An error in one row must not prevent the others from being measured; it is reported in the row.
   except Exception as error:
     reason = f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0][:200]}"
     values = {"status": results.FAILED, "reason": reason}
