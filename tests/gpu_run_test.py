@@ -185,6 +185,14 @@ def test_the_folder_of_caches_is_empty_and_has_one_path():
     assert not list(second.iterdir())
 
 
+def test_two_runs_at_a_time_are_refused(tmp_path, capsys):
+  with caches.folder() as held:
+    (held / "program").touch()
+    assert command.main([f"--to={tmp_path}"]) == 2
+    assert "another run of benchmarks.gpu is in progress" in capsys.readouterr().err
+    assert (held / "program").exists()
+
+
 def test_behind_a_batch_that_does_not_fit_no_larger_one_of_its_series_is_tried(monkeypatch):
   tried = []
 

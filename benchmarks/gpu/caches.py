@@ -6,6 +6,7 @@ files, since their content is compressed already.
 """
 
 import contextlib
+import fcntl
 import os
 import pathlib
 import shutil
@@ -19,14 +20,23 @@ ARCHIVE = "cache-{}.tar"
 
 @contextlib.contextmanager
 def folder():
-  """Yields an empty folder, always of one path: until jax 0.11 a program's key in the cache depends on it."""
+  """Yields an empty folder, always of one path: until jax 0.11 a program's key in the cache depends on it.
+
+  Raises:
+    ValueError: another run is using it.
+  """
   path = pathlib.Path(tempfile.gettempdir()) / f"tireid_jax_gpu_{os.getuid()}"
-  shutil.rmtree(path, ignore_errors=True)
-  path.mkdir()
-  try:
-    yield path
-  finally:
+  with path.with_suffix(".lock").open("w") as lock:
+    try:
+      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      raise ValueError(f"another run of benchmarks.gpu is in progress and uses {path}; wait for its end") from None
     shutil.rmtree(path, ignore_errors=True)
+    path.mkdir()
+    try:
+      yield path
+    finally:
+      shutil.rmtree(path, ignore_errors=True)
 
 
 def use(folder):
