@@ -4,7 +4,8 @@ import pathlib
 
 import numpy as np
 
-from benchmarks.gpu import correct, profiling, results, rows, table
+from benchmarks import step as step_benchmark
+from benchmarks.gpu import cases, correct, profiling, results, rows, speed, table
 from tests.commands import ROOT
 
 
@@ -99,3 +100,18 @@ def test_a_profile_counts_time_in_which_nothing_ran():
 def test_a_difference_that_is_not_a_number_is_not_ok():
   assert correct.worst({"a": 1.0, "b": float("nan")}) == (np.inf, "b")
   assert not correct.compared(correct.worst({"b": float("nan")})[0], 1.0, "")["ok"]
+
+
+def test_model_flops_are_those_of_every_block_at_every_token_forward_and_twice_backward():
+  args = cases.step_settings(batch_size=8, remat="full")
+  _, flops = speed.model_flops(args, "tiny")
+
+  def encoder(length, width, num_blocks):
+    return num_blocks * (2 * length * 12 * width**2 + 2 * 2 * length**2 * width)
+
+  size, num_patches = 64, 6 * 3
+  blocks = encoder(1 + num_patches, 128, 4) + encoder(77, 64, 3)
+  patches = 2 * num_patches * 768 * 128  # whose inputs need no gradient
+  heads = 2 * (128 + 64) * size + 2 * 2 * size * step_benchmark.NUM_IDENTITIES
+  similarities = 2 * 8 * size
+  np.testing.assert_allclose(flops, 8 * (3 * (blocks + heads + similarities) + 2 * patches), rtol=1e-3)
