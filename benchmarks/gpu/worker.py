@@ -7,6 +7,7 @@
 
 import argparse
 import concurrent.futures
+import functools
 import importlib
 import json
 import platform
@@ -14,7 +15,9 @@ import sys
 import time
 from importlib import metadata
 
-from benchmarks.gpu import results
+import jax
+
+from benchmarks.gpu import caches, results
 from benchmarks.gpu import rows as plan
 
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "transformers")
@@ -25,8 +28,6 @@ OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"
 
 def describe():
   """Returns what this process measures on."""
-  import jax
-
   device = jax.devices()[0]
   return {
     "platform": device.platform,
@@ -93,11 +94,15 @@ def run(wanted, emit):
     for row, preparing in zip(chunk, prepared, strict=True):
       if too_large(row, unfit):
         continue
-      result = measure(row, (lambda row=row: resolve(row.call)(**row.settings)) if preparing is None else
-                       (lambda preparing=preparing: preparing.result().measure()))  # fmt: skip
-      if result.get("fits") is False:
+      result = measure(row, functools.partial(_compute, row, preparing))
+      if row.series and result.get("fits") is False:
         unfit[row.series] = row.settings["batch_size"]
       emit({"row": row.key, "result": result})
+
+
+def _compute(row, preparing):
+  """Returns the values of a row: those of its function, or of the step that a thread has prepared."""
+  return preparing.result().measure() if preparing else resolve(row.call)(**row.settings)
 
 
 def _prepare(row, compiled_together):
@@ -110,10 +115,6 @@ def main():
   parser.add_argument("--short", action="store_true")
   parser.add_argument("keys", nargs="+")
   args = parser.parse_args()
-  import jax
-
-  from benchmarks.gpu import caches
-
   caches.use(args.cache)
   output, sys.stdout = sys.stdout, sys.stderr  # whatever a row prints is no line of ours
 
@@ -123,7 +124,6 @@ def main():
   emit({"machine": describe()})
   rows = {row.key: row for row in (plan.SHORT if args.short else plan.FULL)}
   run([rows[key] for key in args.keys], emit)
-  del jax
 
 
 if __name__ == "__main__":
