@@ -75,7 +75,8 @@ def run(args, folder):
   found = results.Results(args.to / "results.json", time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime()))
   found.plan([row.key for row in rows], args.former)
   left = budgets(args)
-  for part, group in plan.groups(rows):
+  left["ours"] = sum(left.values()) - left.get("peer", 0)
+  for part, group in (plan.short_groups if args.short else plan.groups)(rows):
     wanted = found.missing([row.key for row in group])
     group = [row for row in group if row.key in wanted]
     if not group:

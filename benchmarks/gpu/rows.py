@@ -123,8 +123,8 @@ SHORT = (
   Row("correct", "first step, bfloat16", "correct.first_step", {"precision": "bfloat16", "is_short": True}),
   Row("speed", "card", "card.describe", {"side": 256}),
   step(**_TINY),
-  Row("speed", "loader", "host.loader", {**_TINY, "num_images": 32}),
-  Row("speed", "encoding", "host.encoding", {**_TINY, "num_images": 16, "num_captions": 32}),
+  Row("speed", "loader", "host.loader", {**_TINY, "num_images": 32, "num_steps": 2}),
+  Row("speed", "encoding", "host.encoding", {**_TINY, "num_images": 8, "num_captions": 8, "repeat": 1}),
   Row("peer", "tiny, stage 2, batch 8, strongest", "", {**_TINY, "form": "strongest", "stage": 2}),
   Row("profile", "tiny, stage 2, batch 8", "profiling.profile", _TINY),
 )  # fmt: skip
@@ -135,13 +135,19 @@ def groups(rows):
 
   The card comes before all, since fractions are of its own matrix rate.
   """
-
-  def of(part):
-    return [row for row in rows if row.part == part]
-
-  speed, peers = of("speed"), of("peer")
+  speed, peers = _of(rows, "speed"), _of(rows, "peer")
   cut = 1 + next((at for at, row in enumerate(speed) if row.name == BASE), len(speed))
   return [
-    ("speed", speed[:cut]), ("peer", peers[:2]), ("correct", of("correct")), ("speed", speed[cut:]),
-    ("peer", peers[2:]), ("profile", of("profile")), ("topology", of("topology")),
+    ("speed", speed[:cut]), ("peer", peers[:2]), ("correct", _of(rows, "correct")), ("speed", speed[cut:]),
+    ("peer", peers[2:]), ("profile", _of(rows, "profile")), ("topology", _of(rows, "topology")),
   ]  # fmt: skip
+
+
+def short_groups(rows):
+  """Returns the same of the short form: all of ours in one process, in the time of all of its parts."""
+  ours = [row for part in ("speed", "correct", "profile") for row in _of(rows, part)]
+  return [("ours", ours), ("peer", _of(rows, "peer"))]
+
+
+def _of(rows, part):
+  return [row for row in rows if row.part == part]
