@@ -112,7 +112,7 @@ def prompted_encoders():
 
 
 def twenty_steps(stage):
-  """20 steps in float32 against a CPU's, within the tolerances of tests/mesh_test.py."""
+  """20 steps in float32 against a CPU's, within the tolerances of tests/mesh_runs_test.py."""
   found, stored = cases.steps(f"stage{stage}"), golden(f"stage{stage}")
   differences = {
     "loss": {"loss": float(np.abs(found["loss"] / stored["loss"] - 1).max())},
@@ -132,7 +132,7 @@ def twenty_steps(stage):
   fractions = {kind: value / bounds[kind] for kind, (value, _) in largest.items()}
   kind = max(fractions, key=lambda name: fractions[name])
   return compared(
-    fractions[kind], 1.0, f"{largest[kind][1]}, in bounds of tests/mesh_test.py",
+    fractions[kind], 1.0, f"{largest[kind][1]}, in bounds of tests/mesh_runs_test.py",
     **{f"{name}_difference": value for name, (value, _) in largest.items()},
   )  # fmt: skip
 
