@@ -1,11 +1,14 @@
 """Compiled programs are kept where the user's caches are, unless JAX is told of another place or cannot keep them."""
 
+import os
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
 from tests.commands import ROOT, environment
+from tireid_jax import compiled
 
 PROGRAM = "import jax; from tireid_jax import compiled; compiled.keep(); jax.jit(lambda x: x * 3 + 1)(2.0)"
 
@@ -22,6 +25,14 @@ def test_programs_are_kept_in_one_place(tmp_path, is_told):
   subprocess.run([sys.executable, "-c", PROGRAM], cwd=ROOT, env=variables, check=True)
   assert bool(programs(tmp_path / "told")) == is_told
   assert bool(programs(tmp_path / "home" / "tireid_jax")) != is_told
+
+
+def test_without_a_home_programs_are_kept_in_the_temporary_folder(tmp_path, monkeypatch):
+  monkeypatch.delenv("HOME", raising=False)
+  monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+  monkeypatch.setattr(os, "getuid", lambda: 2**31 - 2)  # of no user
+  monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+  assert compiled._users_folder().is_relative_to(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import http.server
 import json
 import os
 import pathlib
+import pwd
 import socket
 import sys
 import threading
@@ -12,6 +13,7 @@ import time
 
 import google.auth
 import pytest
+from etils import epath
 
 from tests.commands import command
 from tests.processes import Processes
@@ -184,12 +186,12 @@ def test_no_gcsfs(monkeypatch):
 
 
 def test_a_bucket_that_does_not_answer(monkeypatch):
-  monkeypatch.setattr(storage, "DEADLINE_S", 0.5)
+  monkeypatch.setattr(storage, "DEADLINE_S", 3)  # the client itself takes a moment on a busy machine
   with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as silent:
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{silent.getsockname()[1]}")
     began = time.monotonic()
-    assert refusal("gs://silent/run")[1] == "gs://silent does not answer within 0.5 s; check the network"
-  assert time.monotonic() - began < 3
+    assert refusal("gs://silent/run")[1] == "gs://silent does not answer within 3 s; check the network"
+  assert time.monotonic() - began < 9
 
 
 def test_a_server_that_is_not_there(monkeypatch):
@@ -212,3 +214,14 @@ def test_commands_end_with_one_line_and_status_2(bucket, tmp_path):
       assert line.startswith(f"error: {message}")
       assert "Traceback" not in processes.errors(number)
   assert not pathlib.Path("gs:").exists()
+
+
+def test_a_file_of_a_user_without_a_name_has_a_size(tmp_path, monkeypatch):
+  def unknown(number):
+    raise KeyError(f"getpwuid(): uid not found: {number}")
+
+  (tmp_path / "file").write_bytes(b"1234")
+  monkeypatch.setattr(pwd, "getpwuid", unknown)
+  found = epath.Path(tmp_path / "file").stat()
+  assert (found.length, found.is_directory, found.owner) == (4, False, str(os.getuid()))
+  assert epath.Path(tmp_path).stat().is_directory

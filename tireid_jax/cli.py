@@ -1,5 +1,6 @@
 """Runs a command: bad input ends in one line and exit status 2, faults of our own keep their traceback."""
 
+import io
 import os
 import pathlib
 import signal
@@ -19,6 +20,10 @@ def run(main, *, num_arguments=0):
     main: takes [program, arguments that are no flags].
     num_arguments: how many of those there may be.
   """
+  # A terminal that cannot show a character shows its escape: nothing that is printed ends a job.
+  for stream in (sys.stdout, sys.stderr):
+    if isinstance(stream, io.TextIOWrapper):
+      stream.reconfigure(errors="backslashreplace")
   logging.use_absl_handler()
   logging.set_verbosity(logging.WARNING)
   try:

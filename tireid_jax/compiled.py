@@ -4,6 +4,7 @@ import hashlib
 import os
 import pathlib
 import platform
+import tempfile
 
 import jax
 
@@ -44,7 +45,10 @@ def options(*, deterministic, platform):
 
 def _users_folder():
   """Returns a folder of this kind of machine: homes may be shared, and CPU programs hold the CPU's own instructions."""
-  root = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
+  try:
+    root = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
+  except RuntimeError:  # neither HOME nor an entry in passwd, as in a container that runs with --user
+    root = pathlib.Path(tempfile.gettempdir()) / f"cache-{os.getuid()}"
   return root / "tireid_jax" / "compiled" / hashlib.blake2b(_cpu().encode(), digest_size=8).hexdigest()
 
 

@@ -129,7 +129,7 @@ def _keep_standard_output():
   """Leaves standard output to Python's own writing; gloo tells there of each of its connections."""
   if jax.default_backend() == "cpu":
     sys.stdout.flush()
-    sys.stdout = os.fdopen(os.dup(1), "w", buffering=1)
+    sys.stdout = os.fdopen(os.dup(1), "w", buffering=1, errors="backslashreplace")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 

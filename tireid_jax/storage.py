@@ -8,10 +8,12 @@ import functools
 import os
 import pathlib
 import re
+import stat
 import threading
 
 import fsspec
 from etils import epath
+from etils.epath import backend, stat_utils
 
 GS = "gs://"
 # How long a bucket may take to answer when it is checked.
@@ -23,6 +25,28 @@ ROLES = "roles/storage.objectUser and roles/storage.legacyBucketReader"
 # "gs:/" is what remains of "gs://" after it went through pathlib. A single letter could be a Windows drive.
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 _BUCKET = re.compile(r"gs://[a-z0-9][a-z0-9._-]+(/.*)?")
+
+
+_etils_stat = backend._OsPathBackend.stat
+
+
+def _stat(self, path):
+  """Returns what etils does of a file, with numbers for an owner or group that has no name.
+
+  etils looks up the names of every file that it asks for the size of, as TFDS and Orbax do, and fails for a user
+  without an entry in passwd, as in a container that runs with --user.
+  """
+  try:
+    return _etils_stat(self, path)
+  except KeyError:
+    found = os.stat(path)
+    return stat_utils.StatResult(
+      is_directory=stat.S_ISDIR(found.st_mode), length=found.st_size, mtime=int(found.st_mtime),
+      owner=str(found.st_uid), group=str(found.st_gid), mode=found.st_mode,
+    )  # fmt: skip
+
+
+backend._OsPathBackend.stat = _stat  # type: ignore[method-assign]
 
 
 def to_path(value, flag="path"):
