@@ -57,6 +57,7 @@ FLAGS = [
   (["--config.pretrained="], ["pretrained is empty; set --config.pretrained"]),
   (["--config.pretrained=/nowhere"], ["/nowhere", "is no file or folder"]),
   (["--config.pretrained=configs"], ["configs holds no weights"]),
+  (["--config.pretrained=ViT-B/16"], ["names a variant, not weights", "--config.model.variant=ViT-B/16"]),
   (["--config.model.num_heads=(12,)"], ["model.num_heads is (12,); it must be two whole numbers"]),
   (["--config.data_dir=/nowhere"], ["rstp_reid at 48x24 is not prepared in /nowhere", "tireid_jax.data.prepare"]),
   (["--config.data.image_size=(96,48)"], ["rstp_reid at 96x48 is not prepared"]),

@@ -274,6 +274,11 @@ def find_source(config, init_from, run_folder, number):
       )
     return "checkpoint", folder
   path = storage.check(storage.to_path(init_from, flag))
+  if init_from in VARIANTS and not path.exists():
+    raise ValueError(
+      f"{flag}={init_from} names a variant, not weights; give a file, a folder or a hub id, as "
+      f"openai/clip-vit-base-patch16, and the variant as --config.model.variant={init_from}"
+    )
   for folder in (path, path / "stage1", path / "stage0"):
     if checkpoint.chosen_step(folder) is not None:
       return "checkpoint", folder

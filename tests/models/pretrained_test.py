@@ -57,6 +57,15 @@ def test_weights_are_known_by_their_content_whatever_they_are_called(tmp_path, w
   chex.assert_trees_all_equal(load(tmp_path / "readme.txt", **told)[1], params)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_named(tmp_path, value):
+  tensors = clip_tensors(SMALL)
+  name = "text_model.encoder.layers.1.mlp.fc1.bias"
+  tensors[name][-1] = value
+  told = forms.FORMS[0](tmp_path, tensors) or {}
+  assert f"{name} holds values that are not finite; get the weights again" in refusal(tmp_path, **told)
+
+
 def test_the_loaded_model_runs(tmp_path):
   write_hf_clip(tmp_path, SMALL)
   model, variables = pretrained.load(tmp_path, SQUARE)

@@ -176,8 +176,17 @@ def _convert(weights, model, position_resize):
   _check(source, jax.tree.leaves(wanted, is_leaf=_is_leaf), weights.path)
   for note in notes:
     say(f"{weights.path}: {note}")
+
+  def read(leaf):
+    values = leaves.read_leaf(leaf, source)
+    parts = zip(leaf.names, values if leaf.is_stacked else [values], strict=True)
+    damaged = next((name for name, part in parts if not np.isfinite(part).all()), None)
+    if damaged:
+      raise ValueError(f"{weights.path}: {damaged} holds values that are not finite; get the weights again")
+    return jnp.asarray(values)
+
   # Each leaf goes to the device as soon as it is made, so that the host never holds all of them besides.
-  return jax.tree.map(lambda leaf: jnp.asarray(leaves.read_leaf(leaf, source)), wanted, is_leaf=_is_leaf)
+  return jax.tree.map(read, wanted, is_leaf=_is_leaf)
 
 
 def _is_leaf(leaf):
