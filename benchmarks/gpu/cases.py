@@ -38,7 +38,7 @@ def steps(case):
   the whole leaf; "learning_rate".
   """
   with full_precision():
-    computed = agreement.compute(case, (1, 1, 1))
+    computed = agreement.compute(case, "1,1,1")
   found = {"loss": computed["loss"], "learning_rate": np.float32(computed["learning_rate"])}
   for name, leaf in computed.items():
     if name.startswith(("gradient/", "weight/")):

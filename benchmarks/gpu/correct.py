@@ -162,7 +162,7 @@ def resume(deterministic, keeps_programs, case="stage2", num_steps=6):
     case: of tests/agreement.py.
     num_steps: in all.
   """
-  stage, mesh, program = agreement.build(case, (1, 1, 1), deterministic=deterministic)
+  stage, mesh, program = agreement.build(case, "1,1,1", deterministic=deterministic)
   variables = sharding.put_tree(agreement.draw_variables(program.shapes.variables), program.shardings.variables)
   batches = [
     sharding.put_batch(mesh, agreement.draw_batch(number, stage.captions_per_image)) for number in range(num_steps)
