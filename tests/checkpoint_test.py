@@ -95,11 +95,23 @@ def test_a_damaged_newest_one_gives_way_to_the_one_before_and_is_written_again(t
   assert "".join(capsys.readouterr()) == ""
 
 
-def test_without_a_sound_checkpoint_a_run_does_not_resume(tmp_path):
-  save(tmp_path, {1: 5.0})
-  flip(array_file(tmp_path, 1))
-  with pytest.raises(ValueError, match="all checkpoints in .* are damaged; choose another --workdir"):
+def test_without_a_sound_checkpoint_a_run_does_not_resume_and_deletes_nothing(tmp_path):
+  save(tmp_path, {1: 9.0, 2: 5.0, 3: 4.0})
+  for step in (1, 2, 3):
+    flip(array_file(tmp_path, step))
+  with pytest.raises(
+    ValueError, match="all checkpoints in .* are damaged .*; put back a copy of one, or choose another"
+  ):
     restore(tmp_path)
+  assert kept(tmp_path) == digests.known_steps(tmp_path) == [1, 2, 3]
+
+
+def test_of_several_damaged_ones_the_newest_sound_one_is_found(tmp_path):
+  save(tmp_path, {1: 9.0, 2: 5.0, 3: 4.0})
+  for step in (2, 3):
+    flip(array_file(tmp_path, step))
+  assert int(restore(tmp_path).step) == 1
+  assert kept(tmp_path) == [1]
 
 
 @pytest.mark.parametrize("said", DAMAGE)

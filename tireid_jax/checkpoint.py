@@ -119,17 +119,25 @@ class Checkpoints:
     return TrainState(count, variables, restored.optimizer), restored.metadata
 
   def _find_sound(self):
-    """Returns the newest step that is not damaged; deletes those after it."""
+    """Returns the newest step that is not damaged; deletes those after it. Where all are damaged, none is deleted."""
+    damaged: list[tuple[int, str]] = []
     for step in sorted(self._manager.all_steps(), reverse=True):
       fault = _fault(self._stage_folder, step)
       if not fault:
-        return step
-      say(f"checkpoint {step} in {self._manager.directory} is damaged ({fault}); the one before is taken")
-      damaged = step
+        break
+      damaged.append((step, fault))
+    else:
+      named = "; ".join(f"{step}: {fault}" for step, fault in damaged)
+      raise ValueError(
+        f"all checkpoints in {self._manager.directory} are damaged ({named}); put back a copy of one, or choose "
+        f"another --workdir"
+      )
+    for newer, fault in damaged:
+      say(f"checkpoint {newer} in {self._manager.directory} is damaged ({fault}); the one before is taken")
       if distributed.is_first():
-        digests.forget(self._stage_folder, [damaged])
-      self._manager.delete(damaged)
-    raise ValueError(f"all checkpoints in {self._manager.directory} are damaged; choose another --workdir")
+        digests.forget(self._stage_folder, [newer])
+      self._manager.delete(newer)
+    return step
 
 
 class _Digester:
