@@ -12,6 +12,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from tireid_jax import digests, distributed, sharding, storage
+from tireid_jax.errors import UserError
 from tireid_jax.progress import say
 from tireid_jax.state import TrainState
 
@@ -128,7 +129,7 @@ class Checkpoints:
       damaged.append((step, fault))
     else:
       named = "; ".join(f"{step}: {fault}" for step, fault in damaged)
-      raise ValueError(
+      raise UserError(
         f"all checkpoints in {self._manager.directory} are damaged ({named}); put back a copy of one, or choose "
         f"another --workdir"
       )
@@ -220,7 +221,7 @@ def restore_variables(stage_folder, step, mesh):
   fault = _fault(stage_folder, step)
   if fault:
     folder = _folder(stage_folder) / str(step)
-    raise ValueError(
+    raise UserError(
       f"the checkpoint {folder} is damaged: {fault}; put back a copy of it, or remove that folder to use the next best"
     )
   with _reader(_folder(stage_folder)) as manager:
@@ -242,7 +243,7 @@ def _check_layout(stored, folder):
   """Raises ValueError for variables of the versions that kept the last block of an encoder with the others."""
   names = {key.key for path, _ in jax.tree_util.tree_leaves_with_path(dict(stored)) for key in path}
   if "blocks" in names and "last_block" not in names:
-    raise ValueError(f"the checkpoints in {folder} are of an earlier version; train this stage anew in another workdir")
+    raise UserError(f"the checkpoints in {folder} are of an earlier version; train this stage anew in another workdir")
 
 
 def read_metadata(stage_folder, step):

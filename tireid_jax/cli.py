@@ -9,6 +9,7 @@ import sys
 from absl import flags, logging
 
 from tireid_jax import config as config_lib
+from tireid_jax.errors import UserError
 
 _OURS = pathlib.Path(__file__).parent
 
@@ -29,7 +30,7 @@ def run(main, *, num_arguments=0):
   try:
     arguments = _parse_flags()
     if len(arguments) - 1 > num_arguments:
-      raise ValueError(f"{arguments[num_arguments + 1]!r} is one argument too many; flags are --name=value")
+      raise UserError(f"{arguments[num_arguments + 1]!r} is one argument too many; flags are --name=value")
     sys.exit(main(arguments))
   except KeyboardInterrupt:
     print("interrupted", file=sys.stderr)

@@ -14,6 +14,7 @@ from absl import flags
 
 from tireid_jax import cli, metrics, retrieval, storage, workdir
 from tireid_jax import config as config_lib
+from tireid_jax.errors import MissingFileError, UserError
 from tireid_jax.table import format_table
 
 INTERVAL_PERCENT = 95
@@ -41,7 +42,7 @@ class Result:
 def main(argv):
   options = flags.FLAGS
   if len(argv) != 3:
-    raise ValueError(f"give two workdirs or npz files to compare, not {len(argv) - 1}")
+    raise UserError(f"give two workdirs or npz files to compare, not {len(argv) - 1}")
   first, second = (read_result(path) for path in find_results(*argv[1:], stage=options.stage))
   rows = compare(first, second, num_resamples=options.num_resamples, seed=options.seed, by_identity=options.by_identity)
   resampled = "identities" if options.by_identity else "queries"
@@ -61,13 +62,13 @@ def find_results(first, second, *, stage=None):
   given = [storage.check(storage.to_path(path)) for path in (first, second)]
   for path in given:
     if not path.exists():
-      raise FileNotFoundError(f"there is no {path}; give the workdir of a run, or a file of evaluate --dump=FILE")
+      raise MissingFileError(f"there is no {path}; give the workdir of a run, or a file of evaluate --dump=FILE")
   folders = [path for path in given if path.is_dir()]
   finished = {folder: _finished_stages(folder) for folder in folders}
   for folder in folders:
     if not finished[folder] or (stage is not None and stage not in finished[folder]):
       wanted = "no stage" if stage is None else f"stage {stage} not"
-      raise FileNotFoundError(
+      raise MissingFileError(
         f"{folder} has {wanted} finished; run python -m tireid_jax.main --config=... --workdir={folder} "
         f"--stage={'all' if stage is None else stage}"
       )
@@ -75,7 +76,7 @@ def find_results(first, second, *, stage=None):
     common = set.intersection(*map(set, finished.values()))
     if not common:
       stages = "; ".join(f"{folder} has {', '.join(map(str, numbers))}" for folder, numbers in finished.items())
-      raise FileNotFoundError(
+      raise MissingFileError(
         f"no stage is finished in both: {stages}; run python -m tireid_jax.main for the other, or compare two files "
         f"WORKDIR/stageN/{workdir.RANKS_FILE}"
       )
@@ -100,7 +101,7 @@ def read_result(path):
         scores={way: metrics.QueryScores.from_arrays(arrays, way) for way in retrieval.WAYS},
       )
   except (KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile) as error:
-    raise ValueError(
+    raise UserError(
       f"{path} holds no ranks of a split ({error}); give a file {workdir.RANKS_FILE} of a workdir, or one of "
       f"evaluate --dump"
     ) from None
@@ -116,7 +117,7 @@ def compare(first, second, *, num_resamples=10_000, seed=0, by_identity=False):
     by_identity: draws identities with all of their queries instead: queries of one person are not independent.
   """
   if num_resamples < 1:
-    raise ValueError(f"--num_resamples={num_resamples} must be at least 1")
+    raise UserError(f"--num_resamples={num_resamples} must be at least 1")
   check_same_queries(first, second)
   rows = []
   for number, way in enumerate(retrieval.WAYS):
@@ -148,14 +149,14 @@ def check_same_queries(first, second):
   for name in ("dataset", "split", "fingerprint"):
     ours, theirs = getattr(first, name), getattr(second, name)
     if ours != theirs:
-      raise ValueError(
+      raise UserError(
         f"{first.path} and {second.path} are results of different data: {name} {ours} and {theirs}; compare results "
         f"of the same split of the same prepared data set"
       )
   for way, words in retrieval.WAYS.items():
     ours, theirs = first.scores[way].query_ids, second.scores[way].query_ids
     if not np.array_equal(ours, theirs):
-      raise ValueError(
+      raise UserError(
         f"{first.path} and {second.path} have different queries, {words}: {len(ours)} and {len(theirs)}, or others of "
         f"the same number; compare results with the same val_identities and seed"
       )

@@ -8,6 +8,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from tireid_jax import config_file
+from tireid_jax.errors import UserError
 
 STAGES = (0, 1, 2)
 # Sections that every stage of a workdir shares: another value would mean another model or data set.
@@ -44,35 +45,35 @@ def check(config):
   for field in ("data.image_size", "data.caption_lengths", "stages"):
     values = config[field]
     if not values or not all(isinstance(v, int) and v >= 0 for v in values):
-      raise ValueError(f"{field} is {values}; it must be a tuple of whole numbers, as --config.{field}=(1,2)")
+      raise UserError(f"{field} is {values}; it must be a tuple of whole numbers, as --config.{field}=(1,2)")
   if len(config.data.image_size) != 2 or min(config.data.image_size) < 1:
-    raise ValueError(f"data.image_size is {config.data.image_size}; it must be (height, width) in pixels")
+    raise UserError(f"data.image_size is {config.data.image_size}; it must be (height, width) in pixels")
   heads = config.model.num_heads
   if len(heads) != 2 or not all(isinstance(n, int) and n >= 0 for n in heads):
-    raise ValueError(f"model.num_heads is {heads}; it must be two whole numbers, (image, text), 0 for the variant's")
+    raise UserError(f"model.num_heads is {heads}; it must be two whole numbers, (image, text), 0 for the variant's")
   one_of(config, "model.activation", ("", "quick_gelu", "gelu"))
   lengths = config.data.caption_lengths
   if list(lengths) != sorted(set(lengths)) or lengths[-1] != 77 or lengths[0] < 3:
-    raise ValueError(f"data.caption_lengths is {lengths}; it must ascend from at least 3 and end with 77")
+    raise UserError(f"data.caption_lengths is {lengths}; it must ascend from at least 3 and end with 77")
   if not config.temperature > 0:
-    raise ValueError(f"temperature is {config.temperature}; it must be above 0")
+    raise UserError(f"temperature is {config.temperature}; it must be above 0")
   for field in ("evaluation.batch_size", "log_every_steps", "checkpoint_every_steps"):
     if config[field] < 1:
-      raise ValueError(f"{field} is {config[field]}; it must be at least 1")
+      raise UserError(f"{field} is {config[field]}; it must be at least 1")
   if not config.checkpoint_every_minutes >= 0:
-    raise ValueError(f"checkpoint_every_minutes is {config.checkpoint_every_minutes}; it must be 0 or more")
+    raise UserError(f"checkpoint_every_minutes is {config.checkpoint_every_minutes}; it must be 0 or more")
   if set(config.stages) - set(STAGES):
-    raise ValueError(f"stages is {config.stages}; the stages are 0, 1 and 2")
+    raise UserError(f"stages is {config.stages}; the stages are 0, 1 and 2")
 
 
 def one_of(config, field, allowed):
   """Raises ValueError, with the nearest allowed value, if the field has none of them."""
   section, _, name = field.rpartition(".")
   if name not in (config[section] if section else config):
-    raise ValueError(f"the config has no {field}, as configs of another version; train it anew")
+    raise UserError(f"the config has no {field}, as configs of another version; train it anew")
   value = config[field]
   if value not in allowed:
-    raise ValueError(f"{field} is {value!r}{nearest(str(value), allowed)}; it must be one of {', '.join(allowed)}")
+    raise UserError(f"{field} is {value!r}{nearest(str(value), allowed)}; it must be one of {', '.join(allowed)}")
 
 
 def nearest(name, names):
@@ -87,14 +88,14 @@ def stage_numbers(config, flag):
     own_stage0 = (0,) if config.pretrained == "stage0" else ()
     return tuple(sorted({*own_stage0, *config.stages}))
   if flag not in ("0", "1", "2"):
-    raise ValueError(f"--stage={flag} is no stage; it must be 0, 1, 2 or all")
+    raise UserError(f"--stage={flag} is no stage; it must be 0, 1, 2 or all")
   return (int(flag),)
 
 
 def seeds(values):
   """Returns the whole numbers of a list flag; the strings must be different ones, at least one."""
   if not values or not all(value.isdigit() for value in values) or len({int(v) for v in values}) != len(values):
-    raise ValueError(f"--seeds={','.join(values)} must be different whole numbers, as 0,1,2")
+    raise UserError(f"--seeds={','.join(values)} must be different whole numbers, as 0,1,2")
   return [int(value) for value in values]
 
 

@@ -8,6 +8,8 @@ from absl import flags
 from ml_collections import config_flags
 from ml_collections.config_flags import config_flags as flag_types
 
+from tireid_jax.errors import UserError
+
 # In a checkout a link to the top-level folder configs/, which the wheel holds as files.
 PACKAGE_FOLDER = (pathlib.Path(__file__).parent / "configs").resolve()
 _NO_CONFIGS = ("__init__", "common")
@@ -39,7 +41,7 @@ def find(given):
   own = package_configs()
   name = path.removeprefix("configs/").removesuffix(".py")
   if name not in own:
-    raise ValueError(_missing(path, own))
+    raise UserError(_missing(path, own))
   return f"{own[name]}{colon}{ablation}"
 
 

@@ -15,6 +15,7 @@ from tireid_jax import cli, compiled, config_file, log, ranked, report, retrieva
 from tireid_jax import config as config_lib
 from tireid_jax.data import prepare, prepared
 from tireid_jax.data.synth import oracle, write
+from tireid_jax.errors import UserError
 from tireid_jax.table import format_table
 
 TABLE_FILE, REPORT_FILE, PICTURE_FILE = "demo.json", "report.html", "ranked.png"
@@ -38,7 +39,7 @@ _NOTES = (
 def main(_):
   options = flags.FLAGS
   if not options.to:
-    raise ValueError("give --to=DIR, the folder for everything that the demo writes")
+    raise UserError("give --to=DIR, the folder for everything that the demo writes")
   seeds = config_lib.seeds(options.seeds)
   config_file.print_sources()
   began, folder, config = time.monotonic(), storage.local_path(options.to, "--to"), options.config

@@ -18,6 +18,8 @@ from absl import flags, logging
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from tireid_jax.errors import UserError
+
 # A process of which nothing was heard for so long is given up, and all others end: within a minute, JAX's own is 100 s.
 HEARTBEAT_TIMEOUT_S = 40
 
@@ -52,7 +54,7 @@ def initialize(options):
   given = {name: getattr(options, name) for name in _EXPLICIT}
   missing = [name for name, value in given.items() if value in (None, "")]
   if 0 < len(missing) < len(given):
-    raise ValueError(f"give all of {_BY_HAND} or none; --{missing[0]} is missing")
+    raise UserError(f"give all of {_BY_HAND} or none; --{missing[0]} is missing")
   if missing and not options.multihost:
     return
   join = functools.partial(
@@ -69,7 +71,7 @@ def initialize(options):
     try:
       join()
     except ValueError as error:
-      raise ValueError(
+      raise UserError(
         f"--multihost finds no TPU pod, SLURM step or Open MPI job that this process belongs to ({error}); tell of the "
         f"processes by {_BY_HAND}"
       ) from error
@@ -86,7 +88,7 @@ def check_device_counts(devices):
   counts = collections.Counter(device.process_index for device in devices)
   if len(set(counts.values())) > 1:
     found = ", ".join(f"{count} in process {process}" for process, count in sorted(counts.items()))
-    raise ValueError(
+    raise UserError(
       f"the processes have different numbers of devices: {found}; start each with the same number "
       f"(CUDA_VISIBLE_DEVICES hides GPUs from a process)"
     )
@@ -96,16 +98,16 @@ def _check_group(coordinator, num_processes, process_id):
   """Raises ValueError for a group that there cannot be, or whose coordinator cannot be had; JAX would abort."""
   host, _, port = coordinator.rpartition(":")
   if not host or not port.isdigit() or not 0 < int(port) < 2**16:
-    raise ValueError(f"--coordinator={coordinator} must be HOST:PORT, as 10.0.0.1:8476")
+    raise UserError(f"--coordinator={coordinator} must be HOST:PORT, as 10.0.0.1:8476")
   if num_processes < 1 or not 0 <= process_id < num_processes:
-    raise ValueError(
+    raise UserError(
       f"--process_id={process_id} of --num_processes={num_processes}: ids go from 0 to one less than the processes"
     )
   if process_id == 0:
     try:
       socket.create_server(("", int(port))).close()
     except OSError as error:
-      raise ValueError(f"--coordinator={coordinator}: process 0 cannot listen there ({error.strerror})") from error
+      raise UserError(f"--coordinator={coordinator}: process 0 cannot listen there ({error.strerror})") from error
     print(f"waiting at {coordinator} for {num_processes} processes, at most {START_TIMEOUT_S} s", file=sys.stderr)
   else:
     _wait_for_coordinator(host.strip("[]"), int(port))
@@ -119,7 +121,7 @@ def _wait_for_coordinator(host, port):
       return
     except OSError as error:
       if time.monotonic() > deadline:
-        raise ValueError(
+        raise UserError(
           f"--coordinator={host}:{port} does not answer ({error}); is process 0 running there, and the port open?"
         ) from error
     time.sleep(0.5)
@@ -153,7 +155,7 @@ def together(action):
   if refused is not None:
     raise refused
   if len(others):
-    raise ValueError(f"process {others[0]} was refused; what it says tells why")
+    raise UserError(f"process {others[0]} was refused; what it says tells why")
   return result
 
 
@@ -177,7 +179,7 @@ def check_same(data, complaint):
   """Raises ValueError in every process if this JSON data is not the same in all of them."""
   digest = np.frombuffer(hashlib.sha256(json.dumps(data, sort_keys=True).encode()).digest(), np.uint8)
   if (multihost_utils.process_allgather(digest) != digest).any():
-    raise ValueError(complaint)
+    raise UserError(complaint)
 
 
 @functools.cache

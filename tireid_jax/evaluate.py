@@ -11,6 +11,7 @@ from absl import flags
 from tireid_jax import cli, compiled, config_file, distributed, retrieval, start, storage, workdir
 from tireid_jax import config as config_lib
 from tireid_jax.data import prepared
+from tireid_jax.errors import MissingFileError, UserError
 from tireid_jax.progress import say
 from tireid_jax.table import format_table
 
@@ -59,13 +60,13 @@ def main(_):
 def _check(options):
   """Raises ValueError or FileNotFoundError for flags that do not go together."""
   if bool(options.workdir) == (options.config is not None):
-    raise ValueError("give either --workdir=DIR of a run, or --config=FILE for pretrained weights alone")
+    raise UserError("give either --workdir=DIR of a run, or --config=FILE for pretrained weights alone")
   if not options.workdir and options.stage != "pretrained":
-    raise ValueError(f"--stage={options.stage} is in a workdir; give --workdir=DIR, or --stage=pretrained")
+    raise UserError(f"--stage={options.stage} is in a workdir; give --workdir=DIR, or --stage=pretrained")
   storage.check(storage.to_path(options.workdir, "--workdir"))
   dump = storage.check(storage.to_path(options.dump, "--dump"))
   if options.dump and not storage.is_remote(dump) and not dump.absolute().parent.is_dir():
-    raise FileNotFoundError(f"--dump={options.dump}: there is no folder {dump.parent}")
+    raise MissingFileError(f"--dump={options.dump}: there is no folder {dump.parent}")
   if options.config is not None:
     config_lib.check(options.config)
 

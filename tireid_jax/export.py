@@ -16,6 +16,7 @@ from absl import flags
 from safetensors.numpy import save_file
 
 from tireid_jax import cli, distributed, exported, start, storage, workdir
+from tireid_jax.errors import UserError
 from tireid_jax.progress import say
 
 WEIGHTS_FILE, PROMPTS_FILE, README_FILE = "model.safetensors", "prompts.safetensors", "README.md"
@@ -26,7 +27,7 @@ EXAMPLE, EXAMPLE_FILE = pathlib.Path(__file__).parent / "export_example.py", "us
 def main(_):
   options = flags.FLAGS
   if not options.workdir or not options.to:
-    raise ValueError("give --workdir=DIR of a run and --to=DIR to write")
+    raise UserError("give --workdir=DIR of a run and --to=DIR to write")
   distributed.initialize(options)
   export_stage(options.workdir, options.stage, options.to, precision=options.precision)
 
@@ -60,7 +61,7 @@ def _check(run_folder, to):
   run_folder = storage.check(storage.to_path(run_folder, "--workdir"))
   folder = storage.absolute(storage.check(storage.to_path(to, "--to")))
   if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-    raise ValueError(f"--to={to} is there already and not empty; give another folder, or remove it")
+    raise UserError(f"--to={to} is there already and not empty; give another folder, or remove it")
   return run_folder, folder
 
 

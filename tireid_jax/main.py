@@ -11,6 +11,7 @@ from absl import flags
 
 from tireid_jax import cli, compiled, config_file, distributed, profiling, storage, train
 from tireid_jax import config as config_lib
+from tireid_jax.errors import UserError
 from tireid_jax.table import format_table
 
 
@@ -19,7 +20,7 @@ def main(_):
   distributed.initialize(options)
   compiled.keep()
   if options.config is None or not options.workdir:
-    raise ValueError("give --config=FILE (as configs/cuhk.py) and --workdir=DIR")
+    raise UserError("give --config=FILE (as configs/cuhk.py) and --workdir=DIR")
   if distributed.is_first():
     config_file.print_sources()
   config = options.config

@@ -7,6 +7,8 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh
 
+from tireid_jax.errors import UserError
+
 AXES = ("data", "fsdp", "model")
 # Axes that may cross the network between slices. The batch is split along both, so each exchanges gradients or weights
 # once a step; `model` exchanges activations in every block.
@@ -33,13 +35,13 @@ def make_mesh(data, fsdp, model, *, dcn_axis="data", num_slices=0, devices=None)
   devices = jax.devices() if devices is None else devices
   num_devices = len(devices)
   if sizes.count(-1) > 1 or any(size < 1 and size != -1 for size in sizes):
-    raise ValueError(f"mesh is data={data}, fsdp={fsdp}, model={model}; sizes are at least 1, and one may be -1")
+    raise UserError(f"mesh is data={data}, fsdp={fsdp}, model={model}; sizes are at least 1, and one may be -1")
   if dcn_axis not in DCN_AXES:
-    raise ValueError(f"mesh.dcn_axis is {dcn_axis!r}; it must be one of {', '.join(DCN_AXES)}")
+    raise UserError(f"mesh.dcn_axis is {dcn_axis!r}; it must be one of {', '.join(DCN_AXES)}")
   if -1 in sizes:
     sizes[sizes.index(-1)] = max(1, num_devices // -math.prod(sizes))
   if math.prod(sizes) != num_devices:
-    raise ValueError(
+    raise UserError(
       f"mesh is data={data}, fsdp={fsdp}, model={model}, which does not divide the {num_devices} devices; "
       f"set --config.mesh.data, .fsdp and .model so that their product is {num_devices}"
     )
@@ -47,7 +49,7 @@ def make_mesh(data, fsdp, model, *, dcn_axis="data", num_slices=0, devices=None)
   crossing = AXES.index(dcn_axis)
   if sizes[crossing] % len(slices):
     other = next(axis for axis in DCN_AXES if axis != dcn_axis)
-    raise ValueError(
+    raise UserError(
       f"mesh.{dcn_axis} is {sizes[crossing]}, but it crosses {len(slices)} slices (TPU slices or GPU nodes) and must "
       f"be a multiple of {len(slices)}; change --config.mesh.{dcn_axis}, or set --config.mesh.dcn_axis={other}"
     )
@@ -73,9 +75,9 @@ def group_by_slice(devices, num_slices=0):
   """
   if num_slices:
     if num_slices < 0 or len(devices) % num_slices:
-      raise ValueError(f"mesh.num_slices is {num_slices}, which does not divide the {len(devices)} devices")
+      raise UserError(f"mesh.num_slices is {num_slices}, which does not divide the {len(devices)} devices")
     if devices[0].platform != "cpu":
-      raise ValueError(
+      raise UserError(
         f"mesh.num_slices={num_slices} splits CPU devices only; {devices[0].platform} devices report their slices: "
         f"leave it at 0"
       )
@@ -86,7 +88,7 @@ def group_by_slice(devices, num_slices=0):
     slices[getattr(device, "slice_index", None) or 0].append(device)
   members = [slices[index] for index in sorted(slices)]
   if len({len(found) for found in members}) > 1:
-    raise ValueError(
+    raise UserError(
       f"the slices (TPU slices or GPU nodes) have {', '.join(str(len(found)) for found in members)} devices; a mesh "
       f"needs equally many in each: start the same number of processes with the same number of devices on each node"
     )

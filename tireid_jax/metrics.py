@@ -6,6 +6,7 @@ import hashlib
 
 import numpy as np
 
+from tireid_jax.errors import UserError
 from tireid_jax.ranks import Ranker
 
 RANKS = (1, 5, 10)
@@ -64,7 +65,7 @@ def rank_scores(similarity, query_ids, gallery_ids):
   similarity = np.asarray(similarity)
   expected = (len(query_ids), len(gallery_ids))
   if similarity.shape != expected:
-    raise ValueError(f"the similarity is {similarity.shape}, but there are ids of {expected}; give [queries, gallery]")
+    raise UserError(f"the similarity is {similarity.shape}, but there are ids of {expected}; give [queries, gallery]")
   return _scores(_checked_blocks(similarity), query_ids, gallery_ids)
 
 
@@ -72,7 +73,7 @@ def query_scores(query_embeddings, gallery_embeddings, query_ids, gallery_ids):
   """Returns the QueryScores of f[N, E] queries in a gallery f[G, E], by cosine similarity."""
   for side, embeddings, ids in (("query", query_embeddings, query_ids), ("gallery", gallery_embeddings, gallery_ids)):
     if len(embeddings) != len(ids):
-      raise ValueError(f"there are {len(embeddings)} {side} embeddings and {len(ids)} ids of them; give one id each")
+      raise UserError(f"there are {len(embeddings)} {side} embeddings and {len(ids)} ids of them; give one id each")
   return _scores(_cosine_blocks(query_embeddings, gallery_embeddings), query_ids, gallery_ids)
 
 
@@ -82,9 +83,9 @@ def top_gallery(query_embeddings, gallery_embeddings, k):
   Among equals the lowest index comes first. Where the gallery holds fewer than k, all of it is returned.
   """
   if k < 1:
-    raise ValueError(f"the number of gallery images to return is {k}; it must be at least 1")
+    raise UserError(f"the number of gallery images to return is {k}; it must be at least 1")
   if not len(gallery_embeddings):
-    raise ValueError("there are no gallery images to return; the gallery is empty")
+    raise UserError("there are no gallery images to return; the gallery is empty")
   k = min(k, len(gallery_embeddings))
   indices, values = np.empty((len(query_embeddings), k), np.int64), np.empty((len(query_embeddings), k), np.float32)
   for rows, similarity in _cosine_blocks(query_embeddings, gallery_embeddings):
@@ -107,7 +108,7 @@ def _checked_blocks(similarity):
     block = similarity[rows]
     broken = np.isnan(block).any(axis=1)
     if broken.any():
-      raise ValueError(f"the similarities of query {rows.start + np.argmax(broken)} hold NaN; they cannot be ranked")
+      raise UserError(f"the similarities of query {rows.start + np.argmax(broken)} hold NaN; they cannot be ranked")
     yield rows, block
 
 
@@ -134,7 +135,7 @@ def _repeated_rows(embeddings):
 def _normalised(embeddings, side):
   embeddings = np.asarray(embeddings, np.float32)
   if not np.isfinite(embeddings).all():
-    raise ValueError(f"the {side} embeddings hold values that are not finite; the model that made them has diverged")
+    raise UserError(f"the {side} embeddings hold values that are not finite; the model that made them has diverged")
   return embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
 
 
@@ -142,11 +143,11 @@ def _scores(blocks, query_ids, gallery_ids):
   """Returns the QueryScores; the blocks are (slice of the queries, f[rows, G]), in order."""
   query_ids, gallery_ids = np.asarray(query_ids), np.asarray(gallery_ids)
   if not len(query_ids):
-    raise ValueError("there are no queries to score; the split is empty")
+    raise UserError("there are no queries to score; the split is empty")
   lacking = np.flatnonzero(~np.isin(query_ids, gallery_ids))
   if lacking.size:
     named = ", ".join(f"query {i} (id {query_ids[i]})" for i in lacking[:3])
-    raise ValueError(f"{lacking.size} queries have no image of their identity in the gallery: {named}")
+    raise UserError(f"{lacking.size} queries have no image of their identity in the gallery: {named}")
   gallery = np.argsort(gallery_ids, kind="stable")
   begins, ends = (np.searchsorted(gallery_ids[gallery], query_ids, side) for side in ("left", "right"))
   num = ends - begins

@@ -7,6 +7,7 @@ import jax
 from tireid_jax import config as config_lib
 from tireid_jax import sharding, stages, start, train_step, workdir
 from tireid_jax.data import augment, augment_text, prepared, sampling
+from tireid_jax.errors import UserError
 
 
 def check(config, numbers, run_folder, profile=None):
@@ -50,7 +51,7 @@ def _naming(stage):
   try:
     yield
   except ValueError as error:
-    raise ValueError(f"{stage.name}.{error}") from error
+    raise UserError(f"{stage.name}.{error}") from error
 
 
 def _check_model(config, stage, variant):
@@ -79,7 +80,7 @@ def _check_data(config, stage, run_folder):
   info = prepared.dataset_info(config.data_dir, name, data.image_size, data.tokenizer)
   result = workdir.read_result(run_folder, stage.number)
   if result is not None and result["fingerprint"] != info["fingerprint"]:
-    raise ValueError(
+    raise UserError(
       f"stage {stage.number} in {run_folder} was trained on another {name} than the one prepared in {config.data_dir} "
       f"(their fingerprints differ); choose another --workdir"
     )

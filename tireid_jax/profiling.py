@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 
 from tireid_jax import distributed, storage, trace
+from tireid_jax.errors import UserError
 from tireid_jax.progress import say
 from tireid_jax.table import format_table
 
@@ -29,7 +30,7 @@ class Window(NamedTuple):
   def check(self, number, num_steps):
     """Raises ValueError if stage `number` ends before the first step."""
     if self.start > num_steps:
-      raise ValueError(
+      raise UserError(
         f"--profile={self.start}:{self.steps} starts after the end of stage {number}, which has {num_steps} steps"
       )
 
@@ -40,7 +41,7 @@ def parse(flag):
     return None
   found = re.fullmatch(r"([0-9]+):([0-9]+)", flag)
   if not found or not int(found[1]) or not int(found[2]):
-    raise ValueError(f"--profile={flag} must be START:STEPS, two whole numbers from 1, as 100:5")
+    raise UserError(f"--profile={flag} must be START:STEPS, two whole numbers from 1, as 100:5")
   return Window(int(found[1]), int(found[2]))
 
 

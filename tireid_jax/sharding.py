@@ -9,6 +9,7 @@ import numpy as np
 from absl import logging
 from jax.sharding import NamedSharding, PartitionSpec
 
+from tireid_jax.errors import UserError
 from tireid_jax.mesh import AXES as AXES
 from tireid_jax.mesh import make_mesh as make_mesh
 
@@ -158,7 +159,7 @@ def check_batch(field, batch_size, mesh, captions_per_image=1):
   multiple = batch_devices(mesh) * captions_per_image
   if batch_size % multiple:
     shares = f" into whole images of {captions_per_image} captions" if captions_per_image > 1 else ""
-    raise ValueError(
+    raise UserError(
       f"{field} is {batch_size}, which the {batch_devices(mesh)} devices along data and fsdp do not divide{shares}; "
       f"set --config.{field} to a multiple of {multiple}"
     )

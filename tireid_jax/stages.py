@@ -4,6 +4,8 @@ import dataclasses
 
 import jax
 
+from tireid_jax.errors import UserError
+
 FROZEN = "frozen"
 
 
@@ -43,29 +45,29 @@ class Stage:
     where = f"stage{self.number}"
     for field in ("epochs", "batch_size", "evaluate_every_epochs"):
       if getattr(self, field) < 1:
-        raise ValueError(f"{where}.{field} is {getattr(self, field)}; it must be at least 1")
+        raise UserError(f"{where}.{field} is {getattr(self, field)}; it must be at least 1")
     if self.microbatch_size < 0 or (self.microbatch_size and self.batch_size % self.microbatch_size):
-      raise ValueError(
+      raise UserError(
         f"{where}.microbatch_size is {self.microbatch_size}, which does not divide {where}.batch_size="
         f"{self.batch_size}; set --config.{where}.microbatch_size to one of its divisors, or 0 for the whole batch"
       )
     for field in ("learning_rate", "weight_decay", "clip_norm", "warmup_epochs"):
       if getattr(self, field) < 0:
-        raise ValueError(f"{where}.{field} is {getattr(self, field)}; it must not be negative")
+        raise UserError(f"{where}.{field} is {getattr(self, field)}; it must not be negative")
     for field, allowed in (("schedule_by", ("step", "epoch")), ("precision", ("auto", "float32", "bfloat16"))):
       if getattr(self, field) not in allowed:
-        raise ValueError(f"{where}.{field} is {getattr(self, field)!r}; it must be one of {', '.join(allowed)}")
+        raise UserError(f"{where}.{field} is {getattr(self, field)!r}; it must be one of {', '.join(allowed)}")
     if len(self.adam_betas) != 2:
-      raise ValueError(f"{where}.adam_betas is {self.adam_betas}; it must be two numbers, as (0.9,0.999)")
+      raise UserError(f"{where}.adam_betas is {self.adam_betas}; it must be two numbers, as (0.9,0.999)")
     if "itc_plain" in self.active_losses and self._captions_together > 1:
-      raise ValueError(
+      raise UserError(
         f"{where}.losses.itc_plain takes for negatives what {where}.sampler.kind={self.sampler['kind']} puts together; "
         f"use --config.{where}.losses.itc=1.0 instead, or --config.{where}.sampler.kind=captions"
       )
     if not self.active_losses:
-      raise ValueError(f"{where}.losses are all 0; give at least one a weight, as --config.{where}.losses.sdm=1.0")
+      raise UserError(f"{where}.losses are all 0; give at least one a weight, as --config.{where}.losses.sdm=1.0")
     if self.uses_identities and not _covers(self.trains, "params/id_head"):
-      raise ValueError(
+      raise UserError(
         f"{where} has the identity loss but does not train its head; add 'params/id_head' to --config.{where}.trains"
       )
 
@@ -108,10 +110,10 @@ class Stage:
     for entry in self.trains:
       if not any(_covers((entry,), path) for path in paths):
         tops = sorted({"/".join(path.split("/")[:2]) for path in paths})
-        raise ValueError(f"{self.name}.trains names {entry!r}, but the model has only {', '.join(tops)}")
+        raise UserError(f"{self.name}.trains names {entry!r}, but the model has only {', '.join(tops)}")
     labels = jax.tree_util.tree_map_with_path(lambda path, _: self._label(path_string(path)), variables)
     if set(jax.tree.leaves(labels)) == {FROZEN}:
-      raise ValueError(f"{self.name}.trains is {self.trains}, which leaves nothing that learns")
+      raise UserError(f"{self.name}.trains is {self.trains}, which leaves nothing that learns")
     return labels
 
   def _label(self, path):
@@ -130,7 +132,7 @@ def from_config(config, number):
   fields = config[f"stage{number}"].to_dict()
   known = {field.name for field in dataclasses.fields(Stage)} - {"number"}
   if odd := sorted(known ^ set(fields)):
-    raise ValueError(f"stage{number} has other fields than this version knows ({', '.join(odd)}); train it anew")
+    raise UserError(f"stage{number} has other fields than this version knows ({', '.join(odd)}); train it anew")
   return Stage(number=number, **fields)
 
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from tireid_jax import checkpoint, sharding, stages, storage, workdir
 from tireid_jax import config as config_lib
 from tireid_jax.data import prepared
+from tireid_jax.errors import MissingFileError, UserError
 from tireid_jax.models import pretrained, variants
 from tireid_jax.models.clip import CLIP, init_variables
 from tireid_jax.models.execution import (
@@ -50,7 +51,7 @@ def find_variant(config, source):
   name, heads = config.model.variant, config.model.num_heads
   if name == FROM_WEIGHTS:
     if source is None:
-      raise ValueError(f"model.variant={name} needs weights to start from; name a variant: {', '.join(VARIANTS)}")
+      raise UserError(f"model.variant={name} needs weights to start from; name a variant: {', '.join(VARIANTS)}")
     kind, path = source
     if kind == "checkpoint":
       return variants.from_json(checkpoint.read_metadata(path, checkpoint.chosen_step(path))["variant"])
@@ -59,7 +60,7 @@ def find_variant(config, source):
       stride=config.model.stride, prefix=prefix_of(config),
     ).variant  # fmt: skip
   if name not in VARIANTS:
-    raise ValueError(
+    raise UserError(
       f"model.variant is {name!r}{config_lib.nearest(name, VARIANTS)}; it must be {FROM_WEIGHTS} or one of "
       f"{', '.join(VARIANTS)}"
     )
@@ -105,7 +106,7 @@ def _check_same_model(metadata, variant, path):
   wrong = variants.differences(found, variant)
   if wrong:
     named = "; ".join(f"{field} is {there} there, {here} here" for field, (there, here) in wrong.items())
-    raise ValueError(
+    raise UserError(
       f"the checkpoint in {path} is of another model: {named}; set --config.model.* as it was trained, or "
       f"--config.model.variant={FROM_WEIGHTS} to take its own"
     )
@@ -237,7 +238,7 @@ def _adopt(wanted, fresh, loaded, path, keep_head):
   ]
   if wrong:
     more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-    raise ValueError(f"the variables in {path} do not fit this model: {'; '.join(wrong[:3])}{more}")
+    raise UserError(f"the variables in {path} do not fit this model: {'; '.join(wrong[:3])}{more}")
   return loaded
 
 
@@ -259,7 +260,7 @@ def find_source(config, init_from, run_folder, number):
   if init_from == "pretrained":
     flag = "--config.pretrained"
     if not config.pretrained:
-      raise ValueError(
+      raise UserError(
         f"stage {number} starts from pretrained weights, but pretrained is empty; "
         f"set --config.pretrained to the file, folder or hub id of a CLIP model"
       )
@@ -268,14 +269,14 @@ def find_source(config, init_from, run_folder, number):
     before = int(init_from[-1])
     folder = workdir.stage_folder(run_folder, before)
     if checkpoint.chosen_step(folder) is None or workdir.read_result(run_folder, before) is None:
-      raise FileNotFoundError(
+      raise MissingFileError(
         f"stage {number} starts from stage {before}, but {folder} holds no finished run of it; run "
         f"--stage={before} first or set --config.stage{number}.init_from=pretrained"
       )
     return "checkpoint", folder
   path = storage.check(storage.to_path(init_from, flag))
   if init_from in VARIANTS and not path.exists():
-    raise ValueError(
+    raise UserError(
       f"{flag}={init_from} names a variant, not weights; give a file, a folder or a hub id, as "
       f"openai/clip-vit-base-patch16, and the variant as --config.model.variant={init_from}"
     )
@@ -283,13 +284,13 @@ def find_source(config, init_from, run_folder, number):
     if checkpoint.chosen_step(folder) is not None:
       return "checkpoint", folder
   if storage.is_remote(path):
-    raise FileNotFoundError(
+    raise MissingFileError(
       f"stage {number} starts from {path}, which holds no checkpoint of a run; published weights must be a local file "
       f"or folder, or a hub id"
     )
   if path.exists() or hub.is_hub_id(init_from):
     return "pretrained", init_from
-  raise FileNotFoundError(
+  raise MissingFileError(
     f"stage {number} starts from {init_from!r}, which is no file or folder; give a workdir, a stage folder, or "
     f"the file, folder or hub id of a CLIP model"
   )
@@ -304,7 +305,7 @@ def load_stage(run_folder, stage, *, config=None):
     config: where there is no workdir.
   """
   if stage not in ("0", "1", "2", "pretrained"):
-    raise ValueError(f"--stage={stage} is no stage; it must be pretrained, 0, 1 or 2")
+    raise UserError(f"--stage={stage} is no stage; it must be pretrained, 0, 1 or 2")
   if run_folder:
     config = workdir.read_config(run_folder)
     config.model.attention = "auto"  # what runs here, whatever machine trained it
@@ -321,7 +322,7 @@ def load_stage(run_folder, stage, *, config=None):
   folder = workdir.stage_folder(run_folder, int(stage))
   step = checkpoint.chosen_step(folder)
   if step is None:
-    raise FileNotFoundError(f"{folder} holds no checkpoint; run --stage={stage} in this workdir first")
+    raise MissingFileError(f"{folder} holds no checkpoint; run --stage={stage} in this workdir first")
   variables, metadata = checkpoint.restore_variables(folder, step, mesh)
   config = config_lib.from_json(metadata["config"])
   config.model.attention = "auto"

@@ -15,6 +15,8 @@ import fsspec
 from etils import epath
 from etils.epath import backend, stat_utils
 
+from tireid_jax.errors import MissingFileError, UserError
+
 GS = "gs://"
 # How long a bucket may take to answer when it is checked.
 DEADLINE_S = 10
@@ -64,9 +66,9 @@ def to_path(value, flag="path"):
   if not _URL.match(value):
     return _expand(value, flag)
   if not value.startswith(GS):
-    raise ValueError(f"{flag}={value} is not supported; give a local path or gs://BUCKET/FOLDER")
+    raise UserError(f"{flag}={value} is not supported; give a local path or gs://BUCKET/FOLDER")
   if not _BUCKET.fullmatch(value):
-    raise ValueError(f"{flag}={value} names no bucket; give gs://BUCKET/FOLDER")
+    raise UserError(f"{flag}={value} names no bucket; give gs://BUCKET/FOLDER")
   _configure()
   return epath.Path(value)
 
@@ -78,7 +80,7 @@ def local_path(value, flag):
     ValueError: for a URL, also of a bucket.
   """
   if isinstance(value, str) and _URL.match(value):
-    raise ValueError(f"{flag}={value} must be a local path; copy the files to a disk and give their folder")
+    raise UserError(f"{flag}={value} must be a local path; copy the files to a disk and give their folder")
   return _expand(value, flag)
 
 
@@ -86,7 +88,7 @@ def _expand(value, flag):
   try:
     return pathlib.Path(value).expanduser()
   except RuntimeError as error:
-    raise ValueError(f"{flag}={value}: there is no such user") from error
+    raise UserError(f"{flag}={value}: there is no such user") from error
 
 
 def _configure():
@@ -131,26 +133,26 @@ def _check_bucket(bucket):
     from google.api_core import exceptions
     from google.auth.exceptions import GoogleAuthError
   except ImportError as error:
-    raise ValueError(f"{GS}{bucket} needs gcsfs, which is not installed; run pip install gcsfs") from error
+    raise UserError(f"{GS}{bucket} needs gcsfs, which is not installed; run pip install gcsfs") from error
   reached, failed = _contact(bucket)
   if reached == "bucket":
     return
   if isinstance(failed, exceptions.NotFound):
-    raise FileNotFoundError(
+    raise MissingFileError(
       f"there is no bucket {GS}{bucket}; create it with gcloud storage buckets create {GS}{bucket}"
     ) from failed
   if isinstance(failed, exceptions.Forbidden):
-    raise ValueError(f"access to {GS}{bucket} is forbidden; grant this account {ROLES} on the bucket") from failed
+    raise UserError(f"access to {GS}{bucket} is forbidden; grant this account {ROLES} on the bucket") from failed
   if isinstance(failed, (GoogleAuthError, exceptions.Unauthorized)) or (failed is None and reached is None):
-    raise ValueError(
+    raise UserError(
       f"no valid credentials for {GS}{bucket}; run gcloud auth application-default login, set "
       f"GOOGLE_APPLICATION_CREDENTIALS, or on a Google Cloud VM attach a service account"
     ) from failed
   if failed is None:
-    raise ValueError(f"{GS}{bucket} does not answer within {DEADLINE_S} s; check the network")
+    raise UserError(f"{GS}{bucket} does not answer within {DEADLINE_S} s; check the network")
   if isinstance(failed, OSError) and "Project was not passed" in str(failed):
-    raise ValueError(f"{GS}{bucket} needs the name of a Google Cloud project; set GOOGLE_CLOUD_PROJECT") from failed
-  raise ValueError(f"{GS}{bucket} cannot be reached: {type(failed).__name__}: {failed}") from failed
+    raise UserError(f"{GS}{bucket} needs the name of a Google Cloud project; set GOOGLE_CLOUD_PROJECT") from failed
+  raise UserError(f"{GS}{bucket} cannot be reached: {type(failed).__name__}: {failed}") from failed
 
 
 def _contact(bucket):
@@ -185,7 +187,7 @@ def _explaining(path):
   except OSError as error:
     if not str(error).startswith("Forbidden"):  # how gcsfs reports status 403
       raise
-    raise ValueError(f"writing {path} is forbidden; grant this account {ROLES} on the bucket") from error
+    raise UserError(f"writing {path} is forbidden; grant this account {ROLES} on the bucket") from error
 
 
 def write_bytes(path, data):

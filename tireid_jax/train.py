@@ -21,6 +21,7 @@ from tireid_jax import (
 )
 from tireid_jax import config as config_lib
 from tireid_jax.data import pipeline, prepared
+from tireid_jax.errors import UserError
 from tireid_jax.log import MetricWriter
 from tireid_jax.models import variants
 from tireid_jax.progress import bar, say
@@ -121,7 +122,7 @@ class _Run:
     """Returns (TrainState, metadata) of the newest checkpoint."""
     state, metadata = checkpoints.restore(self.program.shapes)
     if metadata["fingerprint"] != self.train_split.fingerprint:
-      raise ValueError(
+      raise UserError(
         f"{self.folder} was trained on another {metadata['dataset']} (its fingerprint differs from the prepared one); "
         f"choose another --workdir"
       )

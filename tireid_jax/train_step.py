@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import optax
 
 from tireid_jax import accumulate, losses
+from tireid_jax.errors import UserError
 from tireid_jax.stages import FROZEN, combine, partition
 from tireid_jax.state import TrainState
 
@@ -80,7 +81,7 @@ def check_losses(names):
   """Raises ValueError for a name that is none of LOSS_TERMS."""
   unknown = sorted(set(names) - set(LOSS_TERMS))
   if unknown:
-    raise ValueError(f"there is no loss {unknown[0]!r}; the losses are {', '.join(LOSS_TERMS)}")
+    raise UserError(f"there is no loss {unknown[0]!r}; the losses are {', '.join(LOSS_TERMS)}")
 
 
 def make_train_step(loss, optimizer, labels, run_key):

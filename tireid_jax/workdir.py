@@ -8,6 +8,7 @@ import numpy as np
 
 from tireid_jax import config as config_lib
 from tireid_jax import storage
+from tireid_jax.errors import MissingFileError, UserError
 
 CONFIG_FILE = "config.json"
 RESULT_FILE = "result.json"
@@ -39,7 +40,7 @@ def read_config(workdir):
   """
   path = storage.to_path(workdir, "--workdir") / CONFIG_FILE
   if not path.is_file():
-    raise FileNotFoundError(
+    raise MissingFileError(
       f"{workdir} is no workdir of a run (it has no {CONFIG_FILE}); make one with python -m tireid_jax.main "
       f"--workdir={workdir}"
     )
@@ -52,7 +53,7 @@ def check(workdir, config, number):
   So does a name in which Orbax would look for a pattern: it would commit checkpoints without their arrays.
   """
   if set("*?[") & set(os.fspath(workdir)):
-    raise ValueError(
+    raise UserError(
       f"--workdir={workdir}: the characters * ? [ are patterns to Orbax, which would lose the checkpoints; choose a "
       f"name without them"
     )
@@ -64,7 +65,7 @@ def check(workdir, config, number):
     found = config_lib.differences(there, asked, depended_on)
     if found:
       more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-      raise ValueError(
+      raise UserError(
         f"{workdir} holds stage {other} of another run: {'; '.join(found[:3])}{more}; choose another --workdir, or ask "
         f"for what is there"
       )

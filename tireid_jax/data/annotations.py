@@ -11,6 +11,7 @@ import unicodedata
 from tireid_jax.data import cells
 from tireid_jax.data.near import near_match
 from tireid_jax.data.problems import Problem, shown
+from tireid_jax.errors import UserError
 
 _KINDS = {
   dict: "an object", list: "a list", str: "a string", int: "a number", float: "a number", bool: "true or false",
@@ -25,14 +26,14 @@ def load_text(file):
     return content.decode("utf-8-sig")
   except UnicodeDecodeError as error:
     line = content[: error.start].count(b"\n") + 1
-    raise ValueError(f"{file} is no UTF-8 text (line {line}: {error.reason}); save it as UTF-8") from error
+    raise UserError(f"{file} is no UTF-8 text (line {line}: {error.reason}); save it as UTF-8") from error
 
 
 def load_list(file):
   """Returns the list that a JSON file holds, one entry at least."""
   entries = parse(load_text(file), file)
   if not isinstance(entries, list) or not entries:
-    raise ValueError(f"{file} must hold a JSON list of images, not {kind(entries)}")
+    raise UserError(f"{file} must hold a JSON list of images, not {kind(entries)}")
   return entries
 
 
@@ -41,9 +42,9 @@ def parse(text, source):
   try:
     return json.loads(text)
   except RecursionError as error:
-    raise ValueError(f"{source} is no JSON of images: its lists nest too deep") from error
+    raise UserError(f"{source} is no JSON of images: its lists nest too deep") from error
   except ValueError as error:
-    raise ValueError(f"{source} is no JSON file ({error}); correct it, or get it again") from error
+    raise UserError(f"{source} is no JSON file ({error}); correct it, or get it again") from error
 
 
 def kind(value):

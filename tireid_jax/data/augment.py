@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tireid_jax.data import colour, geometry
+from tireid_jax.errors import UserError
 
 # Channel means and deviations of CLIP's training images, for values from 0 to 1.
 MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -41,29 +42,29 @@ class Augmentation:
   def __post_init__(self):
     for name in ("erase_area", "erase_aspect", "crop_area", "crop_aspect", "blur_sigma"):
       if len(getattr(self, name)) != 2:
-        raise ValueError(f"augment.{name} is (lowest, highest), got {getattr(self, name)}")
+        raise UserError(f"augment.{name} is (lowest, highest), got {getattr(self, name)}")
     for name in ("flip", "erase_probability", "jitter_probability", "grey_probability", "blur_probability"):
       if not 0 <= getattr(self, name) <= 1:
-        raise ValueError(f"augment.{name} is a probability from 0 to 1, got {getattr(self, name)}")
+        raise UserError(f"augment.{name} is a probability from 0 to 1, got {getattr(self, name)}")
     if self.pad < 0:
-      raise ValueError(f"augment.pad is a number of pixels from 0, got {self.pad}")
+      raise UserError(f"augment.pad is a number of pixels from 0, got {self.pad}")
     for name in ("erase_area", "crop_area"):
       lowest, highest = getattr(self, name)
       if not 0 < lowest <= highest <= 1:
-        raise ValueError(f"augment.{name} is (lowest, highest) fraction between 0 and 1, got {getattr(self, name)}")
+        raise UserError(f"augment.{name} is (lowest, highest) fraction between 0 and 1, got {getattr(self, name)}")
     for name, what in (("erase_aspect", "ratio"), ("blur_sigma", "number of pixels")):
       lowest, highest = getattr(self, name)
       if not 0 < lowest <= highest:
-        raise ValueError(f"augment.{name} is (lowest, highest) {what} above 0, got {getattr(self, name)}")
+        raise UserError(f"augment.{name} is (lowest, highest) {what} above 0, got {getattr(self, name)}")
     if not 0 < self.crop_aspect[0] <= 1 <= self.crop_aspect[1]:
-      raise ValueError(f"augment.crop_aspect is (lowest, highest) ratio, with 1 between, got {self.crop_aspect}")
+      raise UserError(f"augment.crop_aspect is (lowest, highest) ratio, with 1 between, got {self.crop_aspect}")
     if not 0 <= self.rotation <= 180:
-      raise ValueError(f"augment.rotation is a number of degrees from 0 to 180, got {self.rotation}")
+      raise UserError(f"augment.rotation is a number of degrees from 0 to 180, got {self.rotation}")
     for name in ("brightness", "contrast", "saturation"):
       if getattr(self, name) < 0:
-        raise ValueError(f"augment.{name} is how far a factor may be from 1, at least 0, got {getattr(self, name)}")
+        raise UserError(f"augment.{name} is how far a factor may be from 1, at least 0, got {getattr(self, name)}")
     if not 0 <= self.hue <= 0.5:
-      raise ValueError(f"augment.hue is a share of the colour circle from 0 to 0.5, got {self.hue}")
+      raise UserError(f"augment.hue is a share of the colour circle from 0 to 0.5, got {self.hue}")
 
   @property
   def jitter(self):

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from tireid_jax.data.tokenizer import PADDING
+from tireid_jax.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +21,7 @@ class TextAugmentation:
   def __post_init__(self):
     for name in ("delete_probability", "mask_probability", "swap_fraction"):
       if not 0 <= getattr(self, name) <= 1:
-        raise ValueError(f"augment_text.{name} is from 0 to 1, got {getattr(self, name)}")
+        raise UserError(f"augment_text.{name} is from 0 to 1, got {getattr(self, name)}")
 
 
 def check(tokenizer, **settings):
@@ -33,7 +34,7 @@ def check(tokenizer, **settings):
   chosen = TextAugmentation(**settings)
   is_word = 0 < chosen.mask_token < tokenizer["vocabulary_size"]
   if chosen.mask_probability and not (is_word and chosen.mask_token != tokenizer["end_token"]):
-    raise ValueError(
+    raise UserError(
       f"augment_text.mask_token is {chosen.mask_token}; it must be the id of a word, from 1 to "
       f"{tokenizer['vocabulary_size'] - 1} and not {tokenizer['end_token']}, the end token"
     )

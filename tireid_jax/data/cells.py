@@ -5,6 +5,8 @@ import json
 import math
 import re
 
+from tireid_jax.errors import UserError
+
 # How tools write a value that is not there; pandas reads all of these so.
 MISSING = frozenset(("", "nan", "NaN", "None", "null", "NULL", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaT"))
 
@@ -64,11 +66,11 @@ def strings_of(text):
   if not inside.strip():
     return []
   if not _LIST.fullmatch(inside):
-    raise ValueError("it holds more than quoted strings")
+    raise UserError("it holds more than quoted strings")
   try:
     return [ast.literal_eval(literal) for literal in re.findall(_LITERAL, inside, re.DOTALL)]
   except (ValueError, SyntaxError) as error:
-    raise ValueError("a string in it is not one of Python or JSON") from error
+    raise UserError("a string in it is not one of Python or JSON") from error
 
 
 def _unwrapped(text):

@@ -9,6 +9,7 @@ import reprlib
 
 from tireid_jax.data import annotations, cells, prepared, schema, tables
 from tireid_jax.data.problems import Problem, raise_errors, shown
+from tireid_jax.errors import MissingFileError, UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,9 +29,9 @@ def find_files(settings, raw_dir):
   file = pathlib.Path(raw_dir) / settings["annotations"]
   images = pathlib.Path(raw_dir) / settings["images"]
   if not file.is_file():
-    raise FileNotFoundError(f"there is no annotation file {file}; set --config.custom.annotations, or --raw")
+    raise MissingFileError(f"there is no annotation file {file}; set --config.custom.annotations, or --raw")
   if not images.is_dir():
-    raise FileNotFoundError(f"there is no folder of images {images}; set --config.custom.images, or --raw")
+    raise MissingFileError(f"there is no folder of images {images}; set --config.custom.images, or --raw")
   return file, images
 
 
@@ -55,10 +56,10 @@ def read(settings, raw_dir, *, problems=None):
   found: list[Problem] = []
   entries = tables.read_entries(file, settings["columns"], found)
   if not entries and not found:
-    raise ValueError(f"{file} lists no image")
+    raise UserError(f"{file} lists no image")
   rows = [_row(place, entry, settings, found) for place, entry in entries]
   if not any(rows):
-    raise ValueError(_nothing_usable(file, entries, settings["columns"], found))
+    raise UserError(_nothing_usable(file, entries, settings["columns"], found))
   records = _records([row for row in rows if row], settings, images, found)
   records = annotations.with_files(records, images, found)
   if problems is None:
@@ -149,7 +150,7 @@ def _draw_splits(persons, settings):
   shares = {split: settings[f"{split}_share"] for split in ("val", "test")}
   sizes = {split: max(1, round(share * len(persons))) if share > 0 else 0 for split, share in shares.items()}
   if min(shares.values()) < 0 or (persons and sum(sizes.values()) >= len(persons)):
-    raise ValueError(
+    raise UserError(
       f"custom.val_share={shares['val']} and custom.test_share={shares['test']} leave none of the {len(persons)} "
       f"identities to train on; set both from 0, together below 1"
     )

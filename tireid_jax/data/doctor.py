@@ -9,6 +9,7 @@ import numpy as np
 from tireid_jax.data import overall, prepared, problems, schema
 from tireid_jax.data.problems import Problem, number_of
 from tireid_jax.data.tokenizer import MAX_LENGTH
+from tireid_jax.errors import UserError
 
 # Upper ends of the histograms' bins; the last bin has none.
 _TOKEN_BINS = (10, 20, 30, 40, 50, 60, 70, MAX_LENGTH, 100)
@@ -168,7 +169,7 @@ def check_space(folder, num_bytes):
   there = next(parent for parent in (folder, *folder.parents) if parent.is_dir())
   free = shutil.disk_usage(there).free
   if free < num_bytes:
-    raise ValueError(
+    raise UserError(
       f"preparing takes {num_bytes / 2**30:,.2f} GiB, but the disk of {there} has {free / 2**30:,.2f} GiB; make room, "
       f"or give another --config.data_dir"
     )

@@ -20,6 +20,8 @@ import zlib
 import numpy as np
 from PIL import Image
 
+from tireid_jax.errors import UserError
+
 # EXIF tag of the orientation, and what turns an image of each value upright; 1 is upright.
 _ORIENTATION = 0x0112
 _UPRIGHT = {
@@ -160,9 +162,9 @@ def _read(image_file):
 def _check_claims(image):
   """Raises ValueError for what the header of an image claims, before it is decoded."""
   if image.width * image.height > Image.MAX_IMAGE_PIXELS:  # PIL itself warns here, and refuses twice as much
-    raise ValueError(f"it claims {_named((image.height, image.width))} pixels, as a decompression bomb does")
+    raise UserError(f"it claims {_named((image.height, image.width))} pixels, as a decompression bomb does")
   if image.mode in ("I", "F"):
-    raise ValueError(f"its pixels have 32 bits, and nothing says which value is white (mode {image.mode})")
+    raise UserError(f"its pixels have 32 bits, and nothing says which value is white (mode {image.mode})")
 
 
 def _rgb(image):

@@ -6,6 +6,7 @@ import threading
 import numpy as np
 
 from tireid_jax.data import sampling, tokenizer
+from tireid_jax.errors import UserError
 
 # Batches read ahead of the step: one for the accelerator to take, one in the making.
 READ_AHEAD = 2
@@ -57,7 +58,7 @@ class Batches:
     `captions_per_image` rows on end of the others.
     """
     if step < 0 or (self.num_steps is not None and step >= self.num_steps):
-      raise ValueError(f"step {step} is not among the steps 0 to {self.num_steps} of these batches")
+      raise UserError(f"step {step} is not among the steps 0 to {self.num_steps} of these batches")
     return self._read(step)
 
   def close(self):
@@ -133,7 +134,7 @@ class _Buckets:
     self._lengths = np.array(caption_lengths)
     ascending = len(caption_lengths) > 0 and self._lengths[0] > 0 and (np.diff(self._lengths) > 0).all()
     if not ascending or self._lengths[-1] != tokens.shape[1]:
-      raise ValueError(
+      raise UserError(
         f"config.data.caption_lengths must be ascending and end with {tokens.shape[1]}, got {tuple(caption_lengths)}"
       )
 

@@ -24,6 +24,7 @@ from tireid_jax import config_file, storage
 from tireid_jax.data import builders, doctor, doctor_page, images, prepared, raw, schema, shards
 from tireid_jax.data.problems import by_kind
 from tireid_jax.data.tokenizer import MAX_LENGTH, load_tokenizer
+from tireid_jax.errors import UserError
 
 # Distributions whose versions may show in the prepared pixels and tokens.
 _LIBRARIES = (
@@ -112,10 +113,10 @@ def _refuse(raw_data, report, pictures, page, show_progress):
     print(report.text())
   bad = [problem for problem in report.problems if problem.is_error]
   if not report.counts:
-    raise ValueError(f"{raw_data.annotations} names no image that can be used: {bad[0]}")
+    raise UserError(f"{raw_data.annotations} names no image that can be used: {bad[0]}")
   kinds = ", ".join(f"{len(group):,} {kind}" for kind, group in by_kind(bad).items())
   named = "; ".join(map(str, bad[:_NUM_NAMED])) + ("; ..." if len(bad) > _NUM_NAMED else "")
-  raise ValueError(f"{raw_data.annotations}: {kinds}: {named}. Mend them, or give --skip_bad to leave them out")
+  raise UserError(f"{raw_data.annotations}: {kinds}: {named}. Mend them, or give --skip_bad to leave them out")
 
 
 def _summary(target):
@@ -134,7 +135,7 @@ def main(argv):
   config, raw = flags.FLAGS.config, flags.FLAGS.raw
   if config is None or not raw:
     missing = "--config is missing; give it a file like configs/cuhk.py"
-    raise ValueError(missing if config is None else "--raw is missing; give it the folder that the data set lies in")
+    raise UserError(missing if config is None else "--raw is missing; give it the folder that the data set lies in")
   config_file.print_sources()
   data = config.data
   prepare(
@@ -251,15 +252,15 @@ def _is_prepared(target, source, skip_bad):
     return False
   info_file = target / prepared.INFO_FILE
   if not info_file.is_file():
-    raise ValueError(f"{target} is there but holds no {prepared.INFO_FILE}; remove that folder and prepare again")
+    raise UserError(f"{target} is there but holds no {prepared.INFO_FILE}; remove that folder and prepare again")
   info = json.loads(info_file.read_text())
   if info["source"] != source:
-    raise ValueError(
+    raise UserError(
       f"{target} was prepared from other images or annotations, or with another tokenizer or "
       f"data.use_exif; remove that folder to prepare it anew"
     )
   if info["left_out"] and not skip_bad:
-    raise ValueError(
+    raise UserError(
       f"{target} was prepared with --skip_bad, and {len(info['left_out']):,} entries or images were left out; give "
       f"--skip_bad again to use it so, or mend them, remove that folder and prepare it anew"
     )
@@ -274,7 +275,7 @@ def _alone(folder):
     try:
       fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-      raise ValueError(f"another process is preparing a data set in {folder}; wait for it to end") from error
+      raise UserError(f"another process is preparing a data set in {folder}; wait for it to end") from error
     except OSError:
       pass  # a file system without locks
     yield

@@ -13,6 +13,7 @@ import tensorflow_datasets as tfds
 from tireid_jax import storage
 from tireid_jax.data import recordfile, schema
 from tireid_jax.data.tokenizer import MAX_LENGTH
+from tireid_jax.errors import MissingFileError, UserError
 
 # Written last, so a folder without it is no prepared data set.
 INFO_FILE = "dataset.json"
@@ -118,14 +119,14 @@ def dataset_info(data_dir, name, image_size, tokenizer=""):
     info = json.loads(path.read_text())
     used = info["tokenizer"]["name"]
     if used != tokenizer:
-      raise ValueError(
+      raise UserError(
         f"{path.parent} is prepared with the tokenizer {used or 'of CLIP'}, but config.data.tokenizer asks for "
         f"{tokenizer or 'that of CLIP'}; remove that folder, or give another --config.data_dir, and run {command}"
       )
     return info
   others = [found.parts[-3] for found in sorted(local_dir(data_dir).glob(f"{name}/*/{schema.VERSION}/{INFO_FILE}"))]
   known = f" (it is at {', '.join(others)})" if others else ""
-  raise FileNotFoundError(
+  raise MissingFileError(
     f"{name} at {schema.size_name(image_size)} is not prepared in {data_dir}{known}; run {command}"
   )
 
@@ -135,13 +136,13 @@ def check_tokens(info, *, vocabulary_size, end_token, text_length):
   tokenizer = info["tokenizer"]
   name = f"the tokenizer {tokenizer['name'] or 'of CLIP'}"
   if tokenizer["vocabulary_size"] > vocabulary_size or tokenizer["end_token"] != end_token:
-    raise ValueError(
+    raise UserError(
       f"{info['name']} is prepared with {name} ({tokenizer['vocabulary_size']} ids, end token "
       f"{tokenizer['end_token']}), but the model has {vocabulary_size} ids and the end token {end_token}; set "
       f"--config.data.tokenizer to the model's own and prepare the data set with it"
     )
   if text_length < MAX_LENGTH:
-    raise ValueError(
+    raise UserError(
       f"captions are prepared with up to {MAX_LENGTH} tokens, but the model's position table has {text_length}"
     )
 
@@ -262,9 +263,9 @@ def _stored_split(info, split, val_identities):
   """Returns which split of the files holds `split`."""
   name, stored = info["name"], info["counts"]
   if val_identities and "val" in stored:
-    raise ValueError(f"{name} has a val split of its own; set --config.data.val_identities=0, not {val_identities}")
+    raise UserError(f"{name} has a val split of its own; set --config.data.val_identities=0, not {val_identities}")
   if "train" in stored and not 0 <= val_identities < stored["train"]["ids"]:
-    raise ValueError(
+    raise UserError(
       f"config.data.val_identities={val_identities} must be from 0 to less than the {stored['train']['ids']} training "
       f"identities of {name}"
     )
@@ -273,7 +274,7 @@ def _stored_split(info, split, val_identities):
   if split == "val" and val_identities:
     return "train"
   hint = "; --config.data.val_identities=N holds out training identities" if split == "val" else ""
-  raise ValueError(f"{name} has no split {split!r}, only {', '.join(stored)}{hint}")
+  raise UserError(f"{name} has no split {split!r}, only {', '.join(stored)}{hint}")
 
 
 def _held_out(person_id, val_identities, seed):
@@ -291,4 +292,4 @@ def _check_rows(folder, split, source, index, images):
     or not np.array_equal(record["image"], image)
     for row, record, image in zip(rows, source.__getitems__(rows.tolist()), images[rows], strict=True)
   ):
-    raise ValueError(f"index and records of {split} in {folder} do not belong together; remove it and prepare it again")
+    raise UserError(f"index and records of {split} in {folder} do not belong together; remove it and prepare it again")

@@ -3,6 +3,8 @@
 import dataclasses
 import typing
 
+from tireid_jax.errors import MissingFileError, UserError
+
 # Of each kind, so many are named.
 NUM_NAMED = 10
 
@@ -65,7 +67,7 @@ class Problem:
 
   def __post_init__(self):
     if self.kind not in KINDS:
-      raise ValueError(f"there is no kind of problem {self.kind!r}; the kinds are {', '.join(KINDS)}")
+      raise UserError(f"there is no kind of problem {self.kind!r}; the kinds are {', '.join(KINDS)}")
 
   def __str__(self):
     return f"{shown(self.place)} {self.detail}"
@@ -112,9 +114,9 @@ def raise_errors(problems, source, images):
   errors = [problem for problem in problems if problem.is_error]
   missing = [problem.place for problem in errors if problem.kind == "missing image"]
   if len(missing) < len(errors):
-    raise ValueError(_line(source, "unusable entries", [str(e) for e in errors if e.kind != "missing image"]))
+    raise UserError(_line(source, "unusable entries", [str(e) for e in errors if e.kind != "missing image"]))
   if missing:
-    raise FileNotFoundError(f"{_line(source, 'images that are not there', map(shown, missing))} (below {images})")
+    raise MissingFileError(f"{_line(source, 'images that are not there', map(shown, missing))} (below {images})")
 
 
 def shown(text):

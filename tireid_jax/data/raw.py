@@ -7,6 +7,7 @@ import typing
 
 from tireid_jax import storage
 from tireid_jax.data import custom, schema
+from tireid_jax.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +45,6 @@ def find(name, raw_dir, settings=None):
     file = schema.find_annotations(layout, raw_dir)
     return RawData(layout, file, file.parent / "imgs", functools.partial(schema.read_annotations, layout, raw_dir))
   if not settings:
-    raise ValueError(f"{name} is custom data, which config.custom describes; give --config=configs/custom.py")
+    raise UserError(f"{name} is custom data, which config.custom describes; give --config=configs/custom.py")
   file, images = custom.find_files(settings, raw_dir)
   return RawData(layout, file, images, functools.partial(custom.read, settings, raw_dir))

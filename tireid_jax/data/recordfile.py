@@ -9,6 +9,8 @@ import mmap
 import os
 import weakref
 
+from tireid_jax.errors import UserError
+
 BLOCK = 2**16
 HEADER = 24
 
@@ -36,7 +38,7 @@ class RecordBytes:
       pieces += [self._header, view[start : start + BLOCK - HEADER]]
     num_read = os.preadv(self._descriptors[file], pieces, position)
     if num_read != self._num_bytes + HEADER * (len(pieces) // 2):
-      raise ValueError(f"{self._files[file]} ends early; remove the data set and prepare it again")
+      raise UserError(f"{self._files[file]} ends early; remove the data set and prepare it again")
 
 
 def find_tails(file, records, num_bytes):

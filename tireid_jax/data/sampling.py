@@ -3,6 +3,7 @@
 import numpy as np
 
 from tireid_jax.data import prepared
+from tireid_jax.errors import UserError
 
 KINDS = ("captions", "identities", "images")
 
@@ -43,13 +44,13 @@ def make_sampler(split, batch_size, seed, *, kind, captions_per_identity, captio
 def check(batch_size, kind, captions_per_identity, captions_per_image):
   """Raises ValueError for a sampler that there is not, or that `batch_size` does not fit."""
   if kind not in KINDS:
-    raise ValueError(f"sampler.kind is {kind!r}; it must be one of {', '.join(KINDS)}")
+    raise UserError(f"sampler.kind is {kind!r}; it must be one of {', '.join(KINDS)}")
   for field, value in (("captions_per_identity", captions_per_identity), ("captions_per_image", captions_per_image)):
     if value < 1:
-      raise ValueError(f"sampler.{field} is {value}; it must be at least 1")
+      raise UserError(f"sampler.{field} is {value}; it must be at least 1")
   size = {"captions": 1, "identities": captions_per_identity, "images": captions_per_image}[kind]
   if batch_size % size:
-    raise ValueError(f"batch_size {batch_size} must be a multiple of the {size} captions each of sampler.kind={kind}")
+    raise UserError(f"batch_size {batch_size} must be a multiple of the {size} captions each of sampler.kind={kind}")
 
 
 class _Captions:
@@ -61,7 +62,7 @@ class _Captions:
     self._shuffle = _Shuffle(len(split.tokens), seed)
     self._batch_size = batch_size
     if self._shuffle.num < batch_size:
-      raise ValueError(
+      raise UserError(
         f"batch_size {batch_size} is more than the {self._shuffle.num} captions of {split.name} {split.split}; make it "
         f"less"
       )
@@ -84,7 +85,7 @@ class _Groups:
     self._groups_per_batch = batch_size // size
     self._shuffle = _Shuffle(len(self._first), seed)
     if self._shuffle.num < self._groups_per_batch:
-      raise ValueError(
+      raise UserError(
         f"batch_size {batch_size} with {size} captions of each takes {self._groups_per_batch} {kind}, more than the "
         f"{self._shuffle.num} of {split.name} {split.split}; make it less"
       )

@@ -9,6 +9,7 @@ import typing
 
 from tireid_jax.data import annotations
 from tireid_jax.data.problems import Problem, raise_errors
+from tireid_jax.errors import MissingFileError, UserError
 
 # Version of the prepared form. Raise it when records or index change, so that sets of the old form are not read.
 VERSION = "1.2.0"
@@ -124,7 +125,7 @@ def layout_of(name):
   if is_custom(name):
     return Layout(name, f"configs/custom.py --config.data.name={name}", name, (), path_key="", first_id=0, published={})
   if name not in LAYOUTS:
-    raise ValueError(
+    raise UserError(
       f"unknown data set {name!r}; config.data.name is one of {', '.join(LAYOUTS)}, or custom or custom_NAME"
     )
   return LAYOUTS[name]
@@ -138,7 +139,7 @@ def is_custom(name):
 def size_name(image_size):
   """Returns the name of an image size in pixels, as in folders: "384x128" (h x w)."""
   if len(image_size) != 2 or not all(int(side) == side and side > 0 for side in image_size):
-    raise ValueError(f"config.data.image_size is (height, width) in whole pixels, got {tuple(image_size)}")
+    raise UserError(f"config.data.image_size is (height, width) in whole pixels, got {tuple(image_size)}")
   height, width = image_size
   return f"{height}x{width}"
 
@@ -154,7 +155,7 @@ def find_annotations(layout, raw_dir):
   state = f"{raw_dir} holds neither {layout.folder}/ with {names} nor that file itself"
   if not raw_dir.is_dir():
     state = f"{raw_dir} is no folder"
-  raise FileNotFoundError(f"{layout.name}: {state}; give --raw the folder that holds {layout.folder}/")
+  raise MissingFileError(f"{layout.name}: {state}; give --raw the folder that holds {layout.folder}/")
 
 
 def read_annotations(layout, raw_dir, *, problems=None):

@@ -9,6 +9,7 @@ import re
 
 from tireid_jax.data import annotations
 from tireid_jax.data.problems import Problem, shown
+from tireid_jax.errors import UserError
 
 _TABLES = (".csv", ".tsv")
 _DELIMITERS = ",;\t"
@@ -41,7 +42,7 @@ def _check_no_single_object(text, file, columns):
   except (ValueError, RecursionError):
     return  # JSON lines under another name
   if columns["image"] not in whole:
-    raise ValueError(
+    raise UserError(
       f"{file} is one JSON object (keys {shown(', '.join(whole))}), not a list of images; write a list with one object "
       f"per image: {columns['image']}, {columns['id']}, {columns['captions']}"
     )
@@ -68,7 +69,7 @@ def _table(text, file, columns, problems):
         problems.append(Problem("unusable entry", f"line {reader.line_num}", detail))
       begin = reader.line_num + 1
   except csv.Error as error:
-    raise ValueError(f"{file} is no CSV file (line {begin}: {error}); correct that line") from error
+    raise UserError(f"{file} is no CSV file (line {begin}: {error}); correct that line") from error
   return entries
 
 
@@ -87,7 +88,7 @@ def _check_no_row_inside(fields, image, delimiter, file, begin):
     for line in field.split("\n")[1:]:
       inside = line.split(delimiter)
       if suffix and len(inside) > image and os.path.splitext(inside[image])[1].casefold() == suffix.casefold():
-        raise ValueError(
+        raise UserError(
           f"{file} is no CSV file (line {begin}: a quotation mark opens a cell that takes in the rows after it, as "
           f"{shown(inside[image])!r}); put such a cell in quotation marks and double the mark inside it"
         )
@@ -100,11 +101,11 @@ def _check_header(header, file, columns):
     lacking.append("captions")
   known = shown(", ".join(header))
   if lacking:
-    raise ValueError(
+    raise UserError(
       f"{file} has no column {columns[lacking[0]]!r}, only {known}; set --config.custom.columns.{lacking[0]}"
     )
   if len(set(header)) < len(header):
-    raise ValueError(f"{file} has two columns of one name: {known}; rename one")
+    raise UserError(f"{file} has two columns of one name: {known}; rename one")
 
 
 @functools.lru_cache(maxsize=1024)

@@ -12,6 +12,7 @@ import numpy as np
 from tireid_jax.data import byte_pairs
 from tireid_jax.data.byte_pairs import END, ID_BYTES, START, VOCABULARY_SIZE, to_bytes
 from tireid_jax.data.caption import clean
+from tireid_jax.errors import MissingFileError, UserError
 
 PADDING = 0
 MAX_LENGTH = 77
@@ -40,7 +41,7 @@ class Tokenizer:
   def __init__(self, name, vocabulary_size, start_token, end_token, digest, encode):
     """`encode` returns the ids of each of a list of cleaned captions, without both ends, as the bytes of i32[L]."""
     if end_token == self.padding:
-      raise ValueError(f"tokenizer {name}: the end token has id {end_token}, which is padding here; give it another id")
+      raise UserError(f"tokenizer {name}: the end token has id {end_token}, which is padding here; give it another id")
     self.name = name
     self.vocabulary_size = vocabulary_size
     self.start_token, self.end_token = start_token, end_token
@@ -88,7 +89,7 @@ def load_tokenizer(name):
     # The folder, never the id: with an id it asks the hub, for half a minute if there is no network.
     library = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
   except Exception as error:  # whatever transformers makes of a file that is not what it should be
-    raise ValueError(f"{folder} holds no CLIP tokenizer ({_first_line(error)}); give another folder or id") from error
+    raise UserError(f"{folder} holds no CLIP tokenizer ({_first_line(error)}); give another folder or id") from error
 
   def encode(texts):
     # Not verbose: a caption longer than the model takes is no mistake, it is cut.
@@ -137,19 +138,19 @@ def _find_folder(name):
   folder = pathlib.Path(name)
   if folder.is_dir():
     if not _is_sufficient(folder):
-      raise FileNotFoundError(f"{folder} holds no tokenizer.json, nor vocab.json with merges.txt; give another folder")
+      raise MissingFileError(f"{folder} holds no tokenizer.json, nor vocab.json with merges.txt; give another folder")
     return folder
   import huggingface_hub as hub  # here, since it takes part of a second
 
   try:
     folder = _hub_folder(hub, name)
   except Exception as error:  # whatever the hub's client makes of no network, or of an id that there is not
-    raise FileNotFoundError(
+    raise MissingFileError(
       f"there is no folder {name}, and the Hugging Face hub gives no tokenizer {name} ({_first_line(error)}); check "
       f"config.data.tokenizer, or give a folder with vocab.json and merges.txt"
     ) from error
   if not _is_sufficient(folder):
-    raise FileNotFoundError(f"{name} on the Hugging Face hub holds no tokenizer of CLIP's kind; give another id")
+    raise MissingFileError(f"{name} on the Hugging Face hub holds no tokenizer of CLIP's kind; give another id")
   return folder
 
 
@@ -180,7 +181,7 @@ def _first_line(error):
 
 def _checked(captions, length=MAX_LENGTH):
   if isinstance(captions, str):
-    raise ValueError(f"captions must be a list of strings, got the string {captions[:40]!r}; put it into a list")
+    raise UserError(f"captions must be a list of strings, got the string {captions[:40]!r}; put it into a list")
   if length < 2:
-    raise ValueError(f"length must be at least 2 to hold the start and the end token, got {length}")
+    raise UserError(f"length must be at least 2 to hold the start and the end token, got {length}")
   return captions

@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from tireid_jax.errors import UserError
 from tireid_jax.models.execution import Execution
 from tireid_jax.models.prompts import PromptSpec
 from tireid_jax.models.text import TextEncoder
@@ -39,7 +40,7 @@ class CLIP(nn.Module):
     spec.check(variant.image.num_blocks, variant.text.num_blocks)
     patch_grid(self.image_size, variant.patch_size, self.stride)
     if variant.activation not in ACTIVATIONS:
-      raise ValueError(f"activation is {variant.activation!r}; it must be one of {', '.join(ACTIVATIONS)}")
+      raise UserError(f"activation is {variant.activation!r}; it must be one of {', '.join(ACTIVATIONS)}")
     common: dict[str, Any] = {
       "embedding_size": variant.embedding_size,
       "activation": variant.activation,

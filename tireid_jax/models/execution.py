@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from tireid_jax.errors import UserError
 from tireid_jax.models import attention, cudnn, products
 
 # What each rematerialisation choice keeps from the forward pass; everything else is computed again.
@@ -59,7 +60,7 @@ class Execution:
 
   def __post_init__(self):
     if self.remat not in REMAT_POLICIES:
-      raise ValueError(f"remat is {self.remat!r}; it must be one of {', '.join(REMAT_POLICIES)}")
+      raise UserError(f"remat is {self.remat!r}; it must be one of {', '.join(REMAT_POLICIES)}")
 
   @property
   def dense(self):
@@ -121,5 +122,5 @@ def choose_attention(name, *, variant, dtype, platform, lengths, probe=cudnn.pro
       if name == "auto":
         log(f"model.attention=auto is xla: cuDNN's attention {obstacle}")
   if name == "cudnn" and obstacle:
-    raise ValueError(f"model.attention is cudnn, which {obstacle}; set --config.model.attention=auto")
+    raise UserError(f"model.attention is cudnn, which {obstacle}; set --config.model.attention=auto")
   return "xla" if obstacle else "cudnn"

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tireid_jax.errors import UserError
 from tireid_jax.models.clip import CLIP, INITIAL_LOGIT_SCALE, init_variables
 from tireid_jax.models.variants import VARIANTS, Variant, differences, patch_grid
 from tireid_jax.models.weights import files, hub, leaves, names, settings
@@ -75,7 +76,7 @@ def load(
     prefix=prefix,
   )  # fmt: skip
   if position_resize not in METHODS:
-    raise ValueError(f"position_resize is {position_resize!r}; it must be one of {', '.join(METHODS)}")
+    raise UserError(f"position_resize is {position_resize!r}; it must be one of {', '.join(METHODS)}")
   model = CLIP(weights.variant, tuple(image_size), stride=stride)
   return model, {"params": _convert(weights, model, position_resize), "prompts": {}}
 
@@ -89,7 +90,7 @@ def open_weights(
     path = hub.fetch(str(path_or_hub_id))
   if isinstance(variant, str):
     if variant not in VARIANTS:
-      raise ValueError(f"there is no variant {variant!r}; it must be one of {', '.join(VARIANTS)}")
+      raise UserError(f"there is no variant {variant!r}; it must be one of {', '.join(VARIANTS)}")
     variant = VARIANTS[variant]
   file = files.open_weights(path)
   with _naming(file.path):
@@ -111,7 +112,7 @@ def open_weights(
       found = from_shapes(num_heads=num_heads, activation=activation)
       _check_table_is_clear(found, image_size, stride)
   else:
-    raise ValueError(
+    raise UserError(
       f"{file.path} has no config.json or open_clip_config.json beside it, and its tensors do not tell heads and "
       f"activation; name the model as --config.model.variant (one of {', '.join(VARIANTS)}), or give "
       f"--config.model.num_heads=(IMAGE,TEXT) and --config.model.activation=quick_gelu or gelu"
@@ -125,7 +126,7 @@ def _naming(path):
   try:
     yield
   except ValueError as error:
-    raise ValueError(f"{path}: {error}") from error
+    raise UserError(f"{path}: {error}") from error
 
 
 def _openai_variant(from_shapes):
@@ -143,7 +144,7 @@ def _check_table_is_clear(variant, image_size, stride):
   )
   if square != wanted and math.prod(square) == math.prod(wanted):
     either = " or ".join(f"{rows}x{columns}" for rows, columns in (square, wanted))
-    raise ValueError(f"its position table may be of {either} patches; name the model as --config.model.variant")
+    raise UserError(f"its position table may be of {either} patches; name the model as --config.model.variant")
 
 
 def _asked(variant, num_heads, activation):
@@ -163,7 +164,7 @@ def _check_variant(found, wanted, path):
   if wrong:
     name = next((name for name, variant in VARIANTS.items() if not differences(found, variant)), "from_weights")
     told = "; ".join(f"{field} is {there} there, {here} asked for" for field, (there, here) in wrong.items())
-    raise ValueError(
+    raise UserError(
       f"the weights in {path} are of another model: {told}; set --config.model.variant={name} and neither "
       f"model.num_heads nor model.activation"
     )
@@ -182,7 +183,7 @@ def _convert(weights, model, position_resize):
     parts = zip(leaf.names, values if leaf.is_stacked else [values], strict=True)
     damaged = next((name for name, part in parts if not np.isfinite(part).all()), None)
     if damaged:
-      raise ValueError(f"{weights.path}: {damaged} holds values that are not finite; get the weights again")
+      raise UserError(f"{weights.path}: {damaged} holds values that are not finite; get the weights again")
     return jnp.asarray(values)
 
   # Each leaf goes to the device as soon as it is made, so that the host never holds all of them besides.
@@ -233,4 +234,4 @@ def _check(source, wanted, path):
   problems += [f"{name} is not part of this model" for name in sorted(left)]
   if problems:
     more = f" and {len(problems) - _NUM_SHOWN} more" if len(problems) > _NUM_SHOWN else ""
-    raise ValueError(f"the weights in {path} do not fit: {'; '.join(problems[:_NUM_SHOWN])}{more}")
+    raise UserError(f"the weights in {path} do not fit: {'; '.join(problems[:_NUM_SHOWN])}{more}")

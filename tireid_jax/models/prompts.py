@@ -5,6 +5,8 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from tireid_jax.errors import UserError
+
 
 @dataclasses.dataclass(frozen=True)
 class PromptSpec:
@@ -27,17 +29,17 @@ class PromptSpec:
     """Raises ValueError if this does not fit encoders of so many blocks; an encoder without prompts fits any depth."""
     for name in ("image_length", "text_length"):
       if getattr(self, name) < 0:
-        raise ValueError(f"prompts.{name} is {getattr(self, name)}; it must be 0 (no prompts) or more")
+        raise UserError(f"prompts.{name} is {getattr(self, name)}; it must be 0 (no prompts) or more")
     deepest = min(
       [b for b, n in ((image_blocks, self.image_length), (text_blocks, self.text_length)) if n], default=None
     )
     if deepest is not None and not 1 <= self.depth <= deepest:
-      raise ValueError(
+      raise UserError(
         f"prompts.depth is {self.depth}, but the encoders have {image_blocks} (image) and {text_blocks} (text) blocks; "
         f"set --config.prompts.depth to 1..{deepest}"
       )
     if not 0 <= self.dropout < 1:
-      raise ValueError(f"prompts.dropout is {self.dropout}; it must be in [0, 1)")
+      raise UserError(f"prompts.dropout is {self.dropout}; it must be in [0, 1)")
 
 
 def declare_prompts(encoder, spec, length, width, batch_size, rows):

@@ -3,6 +3,8 @@
 import dataclasses
 import math
 
+from tireid_jax.errors import UserError
+
 
 @dataclasses.dataclass(frozen=True)
 class Tower:
@@ -22,7 +24,7 @@ class Tower:
   def __post_init__(self):
     object.__setattr__(self, "mlp_width", self.mlp_width or 4 * self.width)
     if self.num_heads < 1 or self.width % self.num_heads:
-      raise ValueError(f"{self.num_heads} heads do not divide a width of {self.width}")
+      raise UserError(f"{self.num_heads} heads do not divide a width of {self.width}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,12 +114,12 @@ def patch_grid(image_size, patch_size, stride=0):
     stride: pixels from one patch to the next, at most `patch_size`; 0 for `patch_size`, patches side by side.
   """
   if not 0 <= stride <= patch_size:
-    raise ValueError(
+    raise UserError(
       f"model.stride is {stride}; it must be 0 (patches side by side) or from 1 to the patch size, {patch_size} pixels"
     )
   rows, columns = ((side - patch_size) // (stride or patch_size) + 1 for side in image_size)
   if rows < 1 or columns < 1:
-    raise ValueError(f"image_size {tuple(image_size)} holds no patch of {patch_size}x{patch_size} pixels")
+    raise UserError(f"image_size {tuple(image_size)} holds no patch of {patch_size}x{patch_size} pixels")
   return rows, columns
 
 

@@ -14,6 +14,7 @@ import json
 from absl import flags
 
 from tireid_jax import cli, config_file, storage
+from tireid_jax.errors import UserError
 from tireid_jax.plan import plot, show, sweep
 from tireid_jax.plan.estimate import make_plan
 from tireid_jax.progress import say
@@ -25,15 +26,15 @@ _OPTIONS = {"num_slices": "slices", "dcn_gbps": "dcn_gbps", "caption_length": "c
 def main(_):
   options = flags.FLAGS
   if options.config is None or not options.topology:
-    raise ValueError("give --config=FILE (as configs/cuhk.py), --stage=N and --topology=NAME (as v5e:4x4 or cpu:8)")
+    raise UserError("give --config=FILE (as configs/cuhk.py), --stage=N and --topology=NAME (as v5e:4x4 or cpu:8)")
   if options.stage not in ("0", "1", "2"):
-    raise ValueError(f"--stage={options.stage} is no stage with a step of its own; give 0, 1 or 2")
+    raise UserError(f"--stage={options.stage} is no stage with a step of its own; give 0, 1 or 2")
   if options.plot and not options.sweep:
-    raise ValueError("--plot shows how a step scales; give --sweep too")
+    raise UserError("--plot shows how a step scales; give --sweep too")
   if len(options.topology) > 1 and not options.sweep:
-    raise ValueError(f"--topology={','.join(options.topology)} names several; give one, or --sweep too")
+    raise UserError(f"--topology={','.join(options.topology)} names several; give one, or --sweep too")
   if options.dcn_gbps < 0:
-    raise ValueError(f"--dcn_gbps={options.dcn_gbps} must be above 0, or 0 for what is published")
+    raise UserError(f"--dcn_gbps={options.dcn_gbps} must be above 0, or 0 for what is published")
   config_file.print_sources()
   number = int(options.stage)
   asked = {name: getattr(options, flag) for name, flag in _OPTIONS.items()}

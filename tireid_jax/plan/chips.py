@@ -7,6 +7,8 @@ import re
 import jax
 from jax.experimental import topologies
 
+from tireid_jax.errors import UserError
+
 GIB = 2**30
 
 _SLICES_2D = ("1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16")
@@ -67,14 +69,14 @@ def find(topology):
   name, _, shape = topology.partition(":")
   if name == "cpu":
     if not re.fullmatch(r"[1-9]\d*", shape):
-      raise ValueError(f"--topology={topology} must say how many CPU devices, as cpu:8")
+      raise UserError(f"--topology={topology} must say how many CPU devices, as cpu:8")
     return None
   if name not in CHIPS or not re.fullmatch(r"\d+(x\d+){1,2}", shape):
-    raise ValueError(
+    raise UserError(
       f"--topology={topology} is no topology; it must be cpu:N or a TPU ({', '.join(CHIPS)}) and its shape, as v5e:4x4"
     )
   if importlib.util.find_spec("libtpu") is None:
-    raise ValueError(
+    raise UserError(
       f"--topology={topology} needs the TPU's compiler, which is not installed; run `make .venv-tpu/run` and "
       f".venv-tpu/bin/python -m tireid_jax.plan (or pip install -r requirements-tpu.txt in an environment of its own)"
     )
@@ -90,11 +92,11 @@ def devices(topology, num_slices=1):
     ValueError: for a topology that there is not, or slices of CPUs.
   """
   if num_slices < 1:
-    raise ValueError(f"--slices={num_slices} must be at least 1")
+    raise UserError(f"--slices={num_slices} must be at least 1")
   chip = find(topology)
   name, _, shape = topology.partition(":")
   if chip is None and num_slices > 1:
-    raise ValueError(f"--slices={num_slices} is for TPUs; --config.mesh.num_slices splits the devices of {topology}")
+    raise UserError(f"--slices={num_slices} is for TPUs; --config.mesh.num_slices splits the devices of {topology}")
   if chip is None:
     jax.config.update("jax_num_cpu_devices", int(shape))
     return jax.devices("cpu")
@@ -106,7 +108,7 @@ def devices(topology, num_slices=1):
       platform="tpu", topology_name=topology, chips_per_host_bounds=bounds, num_slices=num_slices, **chip.options
     )
   except jax.errors.JaxRuntimeError as error:
-    raise ValueError(
+    raise UserError(
       f"--topology={topology} is refused by the TPU's compiler ({error}); usual ones are "
       f"{', '.join(f'{name}:{usual}' for usual in chip.slices)}"
     ) from error

@@ -1,5 +1,6 @@
 """The figures of a plan: what a compiled step takes of a device, and how long the compiler thinks that it runs."""
 
+from tireid_jax.errors import UserError
 from tireid_jax.plan import chips, costs, hlo
 from tireid_jax.plan.step import compile_step
 
@@ -89,7 +90,7 @@ def _estimate(module, chip, plan, dcn_bytes):
   link_seconds = sent_bytes(plan, costs.ICI) / chip.link_bytes
   between = sent_bytes(plan, costs.DCN)
   if between and not dcn_bytes:
-    raise ValueError(
+    raise UserError(
       f"no data-center bandwidth is published for {plan['topology']}; state it by --dcn_gbps=N (Gbit/s per chip)"
     )
   dcn_seconds = between / dcn_bytes if between else 0.0

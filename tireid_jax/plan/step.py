@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from tireid_jax import config as config_lib
 from tireid_jax import sharding, stages, start
 from tireid_jax.data import prepared, sampling, schema
+from tireid_jax.errors import UserError
 from tireid_jax.program import Program
 
 
@@ -68,7 +69,7 @@ def compile_step(config, number, devices, *, caption_length=0):
   config_lib.check(config)
   if caption_length and caption_length not in config.data.caption_lengths:
     lengths = ", ".join(map(str, config.data.caption_lengths))
-    raise ValueError(f"--caption_length={caption_length} is none of data.caption_lengths; give one of {lengths}")
+    raise UserError(f"--caption_length={caption_length} is none of data.caption_lengths; give one of {lengths}")
   stage = stages.from_config(config, number)
   mesh = sharding.make_mesh(**config.mesh, devices=devices)
   sampling.check(stage.batch_size, **stage.sampler)
@@ -151,7 +152,7 @@ def training_counts(config, stage):
   elif layout.published:
     counts = layout.published["train"]
   else:
-    raise ValueError(
+    raise UserError(
       f"the size of {name} is not published and it is not prepared in {config.data_dir}; prepare it first: "
       f"{prepared.prepare_command(config.data_dir, name, config.data.image_size, config.data.tokenizer)}"
     )
@@ -175,7 +176,7 @@ def _steps_per_epoch(stage, counts):
   num, size = _epoch(stage, counts)
   steps = num // (stage.batch_size // size)
   if not steps:
-    raise ValueError(f"{stage.name}.batch_size is {stage.batch_size}, but an epoch has only {num * size}")
+    raise UserError(f"{stage.name}.batch_size is {stage.batch_size}, but an epoch has only {num * size}")
   return steps
 
 

@@ -3,6 +3,7 @@
 import bisect
 import copy
 
+from tireid_jax.errors import UserError
 from tireid_jax.plan import chips, step
 from tireid_jax.plan.estimate import make_plan
 from tireid_jax.table import format_table
@@ -17,7 +18,7 @@ def topologies_of(names):
   found = []
   for name in names:
     if name.startswith("cpu"):
-      raise ValueError(f"--sweep is over TPUs, not {name}; their memory and speed are known")
+      raise UserError(f"--sweep is over TPUs, not {name}; their memory and speed are known")
     found += [f"{name}:{shape}" for shape in chips.CHIPS[name].slices] if name in chips.CHIPS else [name]
   for topology in found:
     chips.find(topology)

@@ -4,12 +4,13 @@ from absl import flags
 
 from tireid_jax import cli, config_file, storage
 from tireid_jax.data.synth.write import write_all
+from tireid_jax.errors import UserError
 
 
 def main(_):
   options = flags.FLAGS
   if options.config is None or not options.to:
-    raise ValueError("give --config=configs/synth.py and --to=DIR")
+    raise UserError("give --config=configs/synth.py and --to=DIR")
   config_file.print_sources()
   write_all(storage.local_path(options.to, "--to"), options.config.synth)
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from tireid_jax.data.synth.attributes import is_colour
 from tireid_jax.data.synth.write import ANNOTATIONS, ATTRIBUTES
+from tireid_jax.errors import MissingFileError, UserError
 
 # Queries scored at a time, so that memory stays small for any size of data set.
 QUERY_BLOCK = 1024
@@ -28,16 +29,16 @@ def attribute_ceilings(root: str | os.PathLike, split: str, *, query: str = "vis
       mistake. "mentioned": those the caption tells, as it tells them.
   """
   if query not in ("visible", "mentioned"):
-    raise ValueError(f"query is {query!r}; it must be visible or mentioned")
+    raise UserError(f"query is {query!r}; it must be visible or mentioned")
   path = Path(root) / ATTRIBUTES
   if not path.is_file():
-    raise FileNotFoundError(
+    raise MissingFileError(
       f"{path} is missing; write the folder with python -m tireid_jax.data.synth --to={Path(root).parent}"
     )
   truths = json.loads(path.read_text())
   annotations = [entry for entry in json.loads((Path(root) / ANNOTATIONS).read_text()) if entry["split"] == split]
   if not annotations:
-    raise ValueError(f"{root} has no images in split {split!r}")
+    raise UserError(f"{root} has no images in split {split!r}")
   gallery: list[dict[str, str]] = []
   queries: list[dict[str, str]] = []
   gallery_ids: list[int] = []

@@ -14,6 +14,7 @@ from tireid_jax.data.synth.attributes import GENERIC, PEDES, SPLITS, sample_peop
 from tireid_jax.data.synth.camera import CAMERAS, photograph
 from tireid_jax.data.synth.captions import DEFAULT_NOISE, describe, tokens
 from tireid_jax.data.synth.generic import draw_generic
+from tireid_jax.errors import UserError
 from tireid_jax.progress import bar
 
 PEDES_FOLDER, GENERIC_FOLDER = "SynthPEDES", "SynthGeneric"
@@ -190,9 +191,9 @@ def _check(settings):
   for name, value in settings.items():
     least = 1 if name in ("images_per_id", "num_train_ids", "num_train_images") else 0
     if value < least:
-      raise ValueError(f"{name} of the synthetic data is {value}; it must be {least} or more")
+      raise UserError(f"{name} of the synthetic data is {value}; it must be {least} or more")
   if settings.get("caption_noise", 0) > 1:
-    raise ValueError(f"caption_noise of the synthetic data is {settings['caption_noise']}; it is a share, at most 1")
+    raise UserError(f"caption_noise of the synthetic data is {settings['caption_noise']}; it is a share, at most 1")
 
 
 def _is_made(target: Path, settings: dict[str, Any]) -> bool:
@@ -201,7 +202,7 @@ def _is_made(target: Path, settings: dict[str, Any]) -> bool:
     return False
   record = target / SETTINGS
   if not record.is_file():
-    raise ValueError(f"{target} exists but was not written by tireid_jax.data.synth; remove it or choose another --to")
+    raise UserError(f"{target} exists but was not written by tireid_jax.data.synth; remove it or choose another --to")
   found = json.loads(record.read_text())
   different = [
     f"{name} {found.get(name)} (now {settings.get(name)})"
@@ -209,7 +210,7 @@ def _is_made(target: Path, settings: dict[str, Any]) -> bool:
     if found.get(name) != settings.get(name)
   ]
   if different:
-    raise ValueError(f"{target} was made with other settings: {', '.join(different)}; remove it or choose another --to")
+    raise UserError(f"{target} was made with other settings: {', '.join(different)}; remove it or choose another --to")
   return True
 
 

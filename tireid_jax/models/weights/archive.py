@@ -7,6 +7,7 @@ import zipfile
 
 import numpy as np
 
+from tireid_jax.errors import UserError
 from tireid_jax.models.weights import unpickle
 from tireid_jax.models.weights.tensor import Tensor
 
@@ -46,21 +47,21 @@ def read(path):
   """
   top, entries = _list_entries(path)
   if f"{top}/byteorder" in entries and (order := _read_entry(path, f"{top}/byteorder")) != b"little":
-    raise ValueError(f"{path} was written with byte order {order!r}; save it again on a little-endian machine")
+    raise UserError(f"{path} was written with byte order {order!r}; save it again on a little-endian machine")
 
   def open_storage(key, num_bytes):
     name = f"{top}/data/{key}"
     if name not in entries:
-      raise ValueError(f"it names the storage {name!r}, which it does not hold")
+      raise UserError(f"it names the storage {name!r}, which it does not hold")
     if entries[name].file_size != num_bytes:
-      raise ValueError(f"storage {name!r} holds {entries[name].file_size} bytes, not {num_bytes}")
+      raise UserError(f"storage {name!r} holds {entries[name].file_size} bytes, not {num_bytes}")
     return functools.partial(_tensor, path, name, num_bytes)
 
   data = _read_entry(path, f"{top}/data.pkl")
   try:
     content = unpickle.load(data, open_storage)
   except ValueError as error:
-    raise ValueError(f"{path} cannot be read as PyTorch weights: {error}") from error
+    raise UserError(f"{path} cannot be read as PyTorch weights: {error}") from error
   return content, f"{top}/constants.pkl" in entries
 
 
@@ -70,19 +71,19 @@ def _list_entries(path):
     start = file.read(_START)
     size = os.fstat(file.fileno()).st_size
   if _LEGACY in start:
-    raise ValueError(f"{path} has the format of torch before 1.6; load it with a newer torch and torch.save it again")
+    raise UserError(f"{path} has the format of torch before 1.6; load it with a newer torch and torch.save it again")
   if not start.startswith(_ZIP):
-    raise ValueError(f"{path} is no PyTorch archive, which is a zip file with a data.pkl")
+    raise UserError(f"{path} is no PyTorch archive, which is a zip file with a data.pkl")
   entries = _in_zip(path, lambda archive: {entry.filename: entry for entry in archive.infolist()})
   tops = [name.removesuffix("/data.pkl") for name in entries if name.count("/") == 1 and name.endswith("/data.pkl")]
   if len(tops) != 1:
-    raise ValueError(f"{path} is a zip file with {len(tops)} folders that hold a data.pkl; a PyTorch archive has one")
+    raise UserError(f"{path} is a zip file with {len(tops)} folders that hold a data.pkl; a PyTorch archive has one")
   top = tops[0]
   for name, entry in entries.items():
     is_read = name.startswith((f"{top}/data", f"{top}/byteorder"))
     # Uncompressed and within the file, so that no claim of the file's makes us allocate more than its own size.
     if is_read and (entry.compress_type != zipfile.ZIP_STORED or entry.file_size > size):
-      raise ValueError(f"{path} holds {name!r} compressed, or larger than the file; torch writes neither")
+      raise UserError(f"{path} holds {name!r} compressed, or larger than the file; torch writes neither")
   return top, entries
 
 
@@ -99,7 +100,7 @@ def _in_zip(path, get):
     except MemoryError:
       raise
     except Exception as error:
-      raise ValueError(f"{path} is damaged or cut short ({error}); copy or download it again") from error
+      raise UserError(f"{path} is damaged or cut short ({error}); copy or download it again") from error
 
 
 def _tensor(path, name, num_bytes, dtype, offset, size, stride):
@@ -124,7 +125,7 @@ def _tensor(path, name, num_bytes, dtype, offset, size, stride):
     and (0 in size or offset + sum((side - 1) * step for side, step in zip(size, stride, strict=True)) < length)
   )
   if not fits:
-    raise ValueError(
+    raise UserError(
       f"a tensor of size {size} and stride {stride} at {offset} does not fit storage {name!r} of {length} elements"
     )
   return Tensor(size, functools.partial(_values, path, name, num_bytes, dtype, offset, size, stride))
@@ -136,7 +137,7 @@ def _values(path, name, num_bytes, dtype, offset, size, stride):
     return np.empty(size, dtype)
   data = _read_entry(path, name)
   if len(data) != num_bytes:
-    raise ValueError(f"{path} has changed since it was opened; start again")
+    raise UserError(f"{path} has changed since it was opened; start again")
   flat = np.frombuffer(data, dtype, count=num_bytes // dtype.itemsize)
   # The stride of a dimension of 1 is never walked, so a file may have any there, even one that NumPy cannot hold.
   steps = [0 if side == 1 else step * dtype.itemsize for side, step in zip(size, stride, strict=True)]

@@ -11,6 +11,7 @@ import msgpack
 import numpy as np
 import safetensors
 
+from tireid_jax.errors import MissingFileError, UserError
 from tireid_jax.models.weights import archive
 from tireid_jax.models.weights.tensor import Tensor
 
@@ -58,7 +59,7 @@ def open_weights(path):
 def _open(path):
   kind = kind_of(path)
   if kind is None:
-    raise ValueError(
+    raise UserError(
       f"{path} holds no weights: it is no safetensors file, PyTorch archive or Flax msgpack, but starts with "
       f"{_read_start(path)[:24]!r}"
     )
@@ -105,13 +106,11 @@ def _open_one_of(folder):
     if len(candidates) == 1:
       return _OPEN[kind](candidates[0])
     if candidates:
-      raise ValueError(
-        f"{folder} holds several weights ({', '.join(p.name for p in candidates)}); give the path of one"
-      )
+      raise UserError(f"{folder} holds several weights ({', '.join(p.name for p in candidates)}); give the path of one")
   for path in files:
     if path.name in USUAL_NAMES:
       return _open(path)  # Raises what it is instead, such as the pointer of a git clone without git-lfs.
-  raise FileNotFoundError(
+  raise MissingFileError(
     f"{folder} holds no weights; give the folder or file of a CLIP model: safetensors, a PyTorch archive "
     f"(pytorch_model.bin, OpenAI's .pt, open_clip's, a trainer's checkpoint) or flax_model.msgpack"
   )
@@ -121,10 +120,10 @@ def _open_shards(index):
   try:
     shards = sorted({index.parent / name for name in json.loads(index.read_text())["weight_map"].values()})
   except (ValueError, KeyError, TypeError, AttributeError) as error:
-    raise ValueError(f"{index} is damaged ({error}); download it again") from error
+    raise UserError(f"{index} is damaged ({error}); download it again") from error
   missing = [shard for shard in shards if not shard.is_file()]
   if missing:
-    raise FileNotFoundError(f"{index} names the shard {missing[0].name!r}, which is not there; download it")
+    raise MissingFileError(f"{index} names the shard {missing[0].name!r}, which is not there; download it")
   tensors: dict[str, Tensor] = {}
   for shard in shards:
     tensors |= _open(shard).tensors
@@ -144,7 +143,7 @@ def _open_safetensors(path):
     with safetensors.safe_open(path, framework="np") as file:
       shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
   except safetensors.SafetensorError as error:
-    raise ValueError(f"{path} is damaged ({error}); download it again") from error
+    raise UserError(f"{path} is damaged ({error}); download it again") from error
   return WeightFile(path, {name: Tensor(shape, reader(name)) for name, shape in shapes.items()})
 
 
@@ -155,7 +154,7 @@ def _open_archive(path):
     content = next((content[key] for key in _MODEL_KEYS if isinstance(content.get(key), dict)), {})
   tensors = _flatten(content)
   if not tensors:
-    raise ValueError(f"{path} is no checkpoint of a model: it holds no tensors, nor any in {', '.join(_MODEL_KEYS)}")
+    raise UserError(f"{path} is no checkpoint of a model: it holds no tensors, nor any in {', '.join(_MODEL_KEYS)}")
   return WeightFile(path, tensors, is_torchscript)
 
 
@@ -164,7 +163,7 @@ def _open_flax(path):
     tree = flax.serialization.msgpack_restore(path.read_bytes())
     arrays = _flatten(tree["params"] if isinstance(tree.get("params"), dict) else tree, (np.ndarray, np.generic))
   except Exception as error:  # A damaged one raises nearly anything.
-    raise ValueError(f"{path} is damaged ({error}); download it again") from error
+    raise UserError(f"{path} is damaged ({error}); download it again") from error
   return WeightFile(
     path, {name: Tensor(array.shape, functools.partial(np.asarray, array)) for name, array in arrays.items()}
   )

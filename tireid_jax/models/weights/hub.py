@@ -13,6 +13,7 @@ from huggingface_hub.errors import (
   RepositoryNotFoundError,
 )
 
+from tireid_jax.errors import MissingFileError
 from tireid_jax.progress import say
 
 # Seconds to wait for the hub's list of files before it is taken for out of reach.
@@ -42,21 +43,21 @@ def fetch(hub_id):
     FileNotFoundError: if there is no such model, or no network and no cached copy.
   """
   if not is_hub_id(hub_id):
-    raise FileNotFoundError(f"there is no file or folder {hub_id}; give one, or a hub id as ORGANISATION/NAME")
+    raise MissingFileError(f"there is no file or folder {hub_id}; give one, or a hub id as ORGANISATION/NAME")
   try:
     files = [file.rfilename for file in huggingface_hub.HfApi().model_info(hub_id, timeout=_TIMEOUT_S).siblings or []]
   except (RepositoryNotFoundError, HFValidationError) as error:
-    raise FileNotFoundError(f"there is no folder {hub_id}, and the hub has no model of that name") from error
+    raise MissingFileError(f"there is no folder {hub_id}, and the hub has no model of that name") from error
   except (HfHubHTTPError, OfflineModeIsEnabled, HTTPError, OSError) as error:
     return _cached(hub_id, error)
   patterns = next((patterns for mark, patterns in _WEIGHTS if mark in files), None)
   if patterns is None:
-    raise FileNotFoundError(f"the hub's {hub_id} holds no weights that can be read here: {', '.join(files[:5])}")
+    raise MissingFileError(f"the hub's {hub_id} holds no weights that can be read here: {', '.join(files[:5])}")
   say(f"fetching {hub_id} from the hub: {patterns[0]}")
   try:
     return pathlib.Path(huggingface_hub.snapshot_download(hub_id, allow_patterns=_CONFIGS + patterns))
   except (HfHubHTTPError, HTTPError, OSError) as error:
-    raise FileNotFoundError(
+    raise MissingFileError(
       f"the hub's {hub_id} cannot be downloaded ({type(error).__name__}: {str(error).splitlines()[0][:80]}); try "
       f"again, or download it elsewhere and give its folder"
     ) from error
@@ -67,7 +68,7 @@ def _cached(hub_id, error):
     return pathlib.Path(huggingface_hub.snapshot_download(hub_id, local_files_only=True))
   except (LocalEntryNotFoundError, OSError):
     reason = str(error).splitlines()[0]
-    raise FileNotFoundError(
+    raise MissingFileError(
       f"there is no folder {hub_id}, and the hub cannot be reached ({type(error).__name__}: {reason[:80]}); download "
       f"the model elsewhere and give its folder"
     ) from error

@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 
+from tireid_jax.errors import UserError
 from tireid_jax.models.weights.tensor import Tensor
 
 # A name that every model of a family has, below whatever prefix a trainer put before it.
@@ -91,7 +92,7 @@ def _families(tensors):
     return found
   names = sorted(tensors)
   hint = f"its tensors are {', '.join(names[:3])}, ..." if names else "it holds no tensor"
-  raise ValueError(f"these are no weights of a CLIP with an image transformer; {hint}")
+  raise UserError(f"these are no weights of a CLIP with an image transformer; {hint}")
 
 
 def _choose(prefixes, asked):
@@ -103,8 +104,8 @@ def _choose(prefixes, asked):
     return prefixes[0]
   listed = " and ".join(prefix or "." for prefix in sorted(prefixes))
   if asked:
-    raise ValueError(f"no CLIP lies below {asked!r}; set --config.pretrained_prefix to one of {listed}")
-  raise ValueError(f"it holds {len(prefixes)} CLIPs, below {listed}; choose one by --config.pretrained_prefix")
+    raise UserError(f"no CLIP lies below {asked!r}; set --config.pretrained_prefix to one of {listed}")
+  raise UserError(f"it holds {len(prefixes)} CLIPs, below {listed}; choose one by --config.pretrained_prefix")
 
 
 def _from_openai(tensors):

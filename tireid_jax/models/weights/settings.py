@@ -5,6 +5,7 @@ import os
 import pathlib
 from typing import Any
 
+from tireid_jax.errors import UserError
 from tireid_jax.models.variants import Tower, Variant
 
 # Hugging Face's CLIP configs gave 2 as the end token for years, while its models took the highest id, the last one.
@@ -36,9 +37,9 @@ def beside(path, family):
       try:
         return read(data)
       except KeyError as error:
-        raise ValueError(f"{file} has no {error}; download it again") from error
+        raise UserError(f"{file} has no {error}; download it again") from error
       except Exception as error:  # What a field of the wrong type raises is the library's own affair.
-        raise ValueError(f"{file}: {' '.join(str(error).split())}") from error
+        raise UserError(f"{file}: {' '.join(str(error).split())}") from error
   return None
 
 
@@ -46,7 +47,7 @@ def _read_json(path: pathlib.Path):
   try:
     data = json.loads(path.read_text())
   except (json.JSONDecodeError, UnicodeDecodeError) as error:
-    raise ValueError(f"{path} is damaged ({error}); download it again") from error
+    raise UserError(f"{path} is damaged ({error}); download it again") from error
   return data if isinstance(data, dict) else {}
 
 
@@ -58,12 +59,12 @@ def from_hugging_face(data):
   from transformers import CLIPConfig
 
   if data.get("model_type", "clip") != "clip":
-    raise ValueError(f"it describes a model of the type {data['model_type']!r}, not a CLIP")
+    raise UserError(f"it describes a model of the type {data['model_type']!r}, not a CLIP")
   config: Any = CLIPConfig.from_dict(data)
   vision, text = config.vision_config, config.text_config
   for name in ("hidden_act", "layer_norm_eps"):
     if getattr(vision, name) != getattr(text, name):
-      raise ValueError(f"{name} is {getattr(vision, name)} for images and {getattr(text, name)} for text")
+      raise UserError(f"{name} is {getattr(vision, name)} for images and {getattr(text, name)} for text")
   image_tower, text_tower = (
     Tower(tower.hidden_size, tower.num_hidden_layers, tower.num_attention_heads, tower.intermediate_size)
     for tower in (vision, text)
@@ -86,9 +87,9 @@ def from_open_clip(data):
   for section, known in ((vision, _OPEN_CLIP_VISION), (text, _OPEN_CLIP_TEXT)):
     odd = sorted(key for key, value in section.items() if key not in known and value not in _UNUSED)
     if odd:
-      raise ValueError(f"{odd[0]}={section[odd[0]]!r} makes this another model than CLIP with an image transformer")
+      raise UserError(f"{odd[0]}={section[odd[0]]!r} makes this another model than CLIP with an image transformer")
   if isinstance(vision.get("layers"), list):
-    raise ValueError("it describes a CLIP with a ResNet; only image transformers can be read")
+    raise UserError("it describes a CLIP with a ResNet; only image transformers can be read")
   # Defaults as in open_clip's CLIPVisionCfg and CLIPTextCfg.
   image_width, text_width = vision.get("width", 768), text.get("width", 512)
   return Variant(
@@ -120,7 +121,7 @@ def from_shapes(tensors, *, num_heads, activation, image_size):
     embedding_size = shapes["visual_projection.weight"][0]
     widths = [shapes[f"{tower}.encoder.layers.0.mlp.fc1.weight"][0] for tower in ("vision_model", "text_model")]
   except (KeyError, IndexError, ValueError) as error:
-    raise ValueError(f"these are no whole CLIP: {error} is missing or misshapen") from error
+    raise UserError(f"these are no whole CLIP: {error} is missing or misshapen") from error
   image, text = (
     Tower(width, _num_blocks(shapes, name), heads, mlp_width)
     for name, width, heads, mlp_width in zip(

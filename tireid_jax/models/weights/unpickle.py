@@ -9,6 +9,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from tireid_jax.errors import UserError
 from tireid_jax.models.weights.tensor import Tensor
 
 # Deeper than any checkpoint; a value that holds itself has no end.
@@ -61,7 +62,7 @@ def load(data, open_storage):
     _check_operations(data)
     return _plain(_Unpickler(data, open_storage).load(), {})
   except Exception as error:  # A damaged pickle raises nearly anything, from IndexError to MemoryError.
-    raise ValueError(str(error) or type(error).__name__) from error
+    raise UserError(str(error) or type(error).__name__) from error
 
 
 def _check_operations(data):
