@@ -12,6 +12,21 @@ or tab), JSON lines, or a JSON list of objects; in each, rows of the same image 
   {"image": "0001/a.jpg", "id": "anna", "captions": ["A woman in a red coat.", "She carries a white bag."]}
 
 Identities are any text or numbers. `split` is train, val or test; where no row has one, identities are divided by lot.
+
+A gallery may hold images that no caption describes (distractors), as the one that is searched in practice does; results
+without them are better than they should be. They are rows of val or test without captions, in a file with splits whose
+val or test split has captions too. Their identity may be left out, or be one that nobody is searched for:
+
+  image,id,split,caption_1
+  0001/a.jpg,anna,test,A woman in a red coat.
+  0001/b.jpg,anna,test,
+  9999/a.jpg,,test,
+
+  {"image": "9999/a.jpg", "split": "test"}
+
+Every caption of test is ranked against all three images: b.jpg is right for Anna's, 9999/a.jpg for nobody's. They are
+never queries themselves. An image of train without captions is an error.
+
 For a second data set of your own beside the first, give it another name: --config.data.name=custom_shop.
 """
 

@@ -52,6 +52,7 @@ def test_a_layout_goes_through_prepare_both_stages_and_evaluate(tmp_path, clip_f
   dump = np.load(workdir / "dump.npz")
   assert dump["image_embeddings"].shape == (len(dump["image_ids"]), 64)
   assert dump["text_embeddings"].shape == (len(dump["text_ids"]), 64)
+  assert (result["num_gallery"], result["num_distractors"]) == (len(dump["image_ids"]), 0)
   assert 100 * np.mean(dump["t2i_first_rank"] == 1) == pytest.approx(result["t2i"]["R@1"])
   assert json.loads((workdir / "config.json").read_text())["stage2"]["batch_size"] == 8
   assert "text to image" in succeed("evaluate", f"--workdir={workdir}", "--stage=pretrained", "--split=train")

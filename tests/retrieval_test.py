@@ -21,6 +21,8 @@ from tireid_jax import retrieval
   ],
 )
 def test_results_of_few_identities_come_with_a_warning(capsys, count, said):
-  retrieval.warn_if_small(types.SimpleNamespace(name="mine", split="test", person_id=np.arange(count).repeat(3)))
+  person_id = np.arange(count).repeat(3)
+  split = types.SimpleNamespace(name="mine", split="test", person_id=person_id, caption_image=np.arange(len(person_id)))
+  retrieval.warn_if_small(split)
   printed = "".join(capsys.readouterr())
   assert said in printed if said else printed == ""

@@ -46,6 +46,8 @@ def main(_):
   def report():
     rows = [{"direction": retrieval.WAYS[way], **values} for way, values in retrieval.figures(scores).items()]
     print(title, format_table(rows), sep="\n")
+    if split.num_distractors:
+      print(f"gallery: {len(split.person_id):,} images, {split.num_distractors:,} of them distractors")
     if options.dump:
       arrays = {
         "image_embeddings": image, "text_embeddings": text, "image_ids": split.person_id,

@@ -13,7 +13,7 @@ RIGHT, WRONG = "#1b8a4b", "#cf3a3a"
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Hit:
-  """An image of the gallery that a query brought up: u8[h, w, 3], its identity, its similarity."""
+  """An image of the gallery that a query brought up: u8[h, w, 3], its identity (-1 for none), its similarity."""
 
   image: np.ndarray
   person_id: int

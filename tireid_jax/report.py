@@ -179,10 +179,11 @@ def _query(query):
 
 def _hit(rank, hit):
   verdict, mark = ("right", "✓") if hit.is_correct else ("wrong", "✗")
-  alt = f"rank {rank}, {verdict}: identity {hit.person_id}, similarity {hit.score:.3f}"
+  person = "none" if hit.person_id < 0 else hit.person_id  # a distractor may have none
+  alt = f"rank {rank}, {verdict}: identity {person}, similarity {hit.score:.3f}"
   return (
     f'<figure class="{verdict}"><img src="{_data_uri(hit.image)}" alt="{alt}">'
-    f'<figcaption><b>{rank}</b> <span class="mark">{mark}</span> {hit.score:.3f}<br>id {hit.person_id}</figcaption>'
+    f'<figcaption><b>{rank}</b> <span class="mark">{mark}</span> {hit.score:.3f}<br>id {person}</figcaption>'
     f"</figure>"
   )
 

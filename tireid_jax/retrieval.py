@@ -58,10 +58,11 @@ class Encoders:
   def score(self, variables, split, caption_lengths, *, show_progress=False):
     """Returns (image f32[G, E], text f32[N, E], {"t2i": QueryScores, "i2t": QueryScores}) of a split."""
     image, text = self.encode(variables, split, caption_lengths, show_progress=show_progress)
-    caption_id = split.person_id[split.caption_image]
+    caption_id, described = split.person_id[split.caption_image], split.described
     scores = {
       "t2i": metrics.query_scores(text, image, caption_id, split.person_id),
-      "i2t": metrics.query_scores(image, text, split.person_id, caption_id),
+      # A distractor is in the gallery of images but no query itself.
+      "i2t": metrics.query_scores(image[described], text, split.person_id[described], caption_id),
     }
     return image, text, scores
 
@@ -88,13 +89,21 @@ def _store(embeddings, pending, progress):
 
 def warn_if_small(split):
   """Logs that a split has too few identities for its results to mean much, if so."""
-  count = len(np.unique(split.person_id))
+  queries = split.person_id[split.caption_image]
+  count = len(np.unique(queries))
   if count < MIN_IDENTITIES:
     identities = "1 identity" if count == 1 else f"{count} identities"
+    found, sizes = np.unique(split.person_id, return_counts=True)
+    chance = 100 * sizes[np.searchsorted(found, queries)].mean() / len(split.person_id)
     say(
-      f"warning: the {split.split} split of {split.name} has {identities}: R@1 is about {100 / count:.0f} by chance "
+      f"warning: the {split.split} split of {split.name} has {identities}: R@1 is about {chance:.0f} by chance "
       f"alone, and its standard error is up to {50 / count**0.5:.0f} points"
     )
+
+
+def gallery_counts(split):
+  """Returns {"num_gallery", "num_distractors"} of the images that captions are ranked in."""
+  return {"num_gallery": len(split.person_id), "num_distractors": split.num_distractors}
 
 
 def figures(scores):

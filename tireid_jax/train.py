@@ -228,6 +228,7 @@ class _Run:
       "step": step,
       "split": "test",
       **retrieval.figures(scores),
+      **retrieval.gallery_counts(split),
       "selected_on": self.config.select_on,
       "selection": self._score(variables) if self.selection_split else None,
       "dataset": split.name,

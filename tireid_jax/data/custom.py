@@ -11,10 +11,16 @@ from tireid_jax.data import annotations, cells, prepared, schema, tables
 from tireid_jax.data.problems import Problem, raise_errors, shown
 from tireid_jax.errors import MissingFileError, UserError
 
+# Splits whose gallery may hold distractors: images without captions.
+_GALLERY_SPLITS = ("val", "test")
+
 
 @dataclasses.dataclass(frozen=True)
 class _Row:
-  """One row as annotated: image path, identity, captions, and "" for a split, camera or time that it lacks."""
+  """One row as annotated: image path, identity, captions, and "" for a split, camera or time that it lacks.
+
+  A distractor has no captions, and "" where it has no identity.
+  """
 
   path: str
   person: str
@@ -40,7 +46,8 @@ def read(settings, raw_dir, *, problems=None):
 
   Identities that are all whole numbers stay; others are numbered in the order of the alphabet. Where no row has a
   split, identities are divided by `split_seed`. Neither depends on the order of rows, or on which images and captions
-  are bad.
+  are bad. Where rows have splits, an image of val or test without captions is a distractor, if others of its split have
+  some; it needs no identity.
 
   Args:
     settings: config.custom, as configs/custom.py explains it.
@@ -94,29 +101,33 @@ def _row(place, entry, settings, problems):
   path = annotations.path_of(entry, columns["image"], place, problems)
   if not path:
     return None
+  captions = _captions(entry, columns["captions"], settings["separator"])
+  if all(cells.is_missing(caption) for caption in captions):
+    captions = []
   fields = {}
-  for field in ("id", "split", "camera", "time"):
+  for field in ("split", "id", "camera", "time"):
     value = entry.get(columns[field])
     fields[field] = _text(value)
-    if fields[field] is None or (field == "id" and not fields[field]):
+    may_lack = field != "id" or (not captions and fields["split"].lower() in _GALLERY_SPLITS)
+    if fields[field] is None or not (fields[field] or may_lack):
       given = "" if value is None else f", but {reprlib.repr(value)}"
       problems.append(Problem("unusable entry", path, f"has no text or number under {columns[field]!r}{given}"))
       return None
-  captions = _captions(entry, columns["captions"], settings["separator"])
   return _Row(path, fields["id"], captions, fields["split"], fields["camera"], fields["time"])
 
 
 def _records(rows, settings, images, problems):
   """Returns the ImageRecords of rows; the rows of one image are one record, with the first one's camera and time."""
-  persons = sorted({row.person for row in rows})
+  persons = sorted({row.person for row in rows} - {""})
   numbers = _numbers(persons)
   # By lot only if no row has a split: one that lacks it among others is a fault.
   drawn = None if any(row.split for row in rows) else _draw_splits(persons, settings)
+  galleries = {row.split.lower() for row in rows if row.captions}.intersection(_GALLERY_SPLITS)
   groups: dict[str, list[_Row]] = {}
   for row in rows:
     group = groups.setdefault(posixpath.normpath(row.path), [])
     if group and (row.person, row.split.lower()) != (group[0].person, group[0].split.lower()):
-      detail = f"is {shown(group[0].person)}, and given again as {shown(row.person)}"
+      detail = f"is {shown(group[0].person) or 'nobody'}, and given again as {shown(row.person) or 'nobody'}"
       if row.person == group[0].person:
         detail = f"has the split {shown(group[0].split)!r}, and given again the split {shown(row.split)!r}"
       problems.append(Problem("conflicting entries", row.path, detail))
@@ -126,9 +137,10 @@ def _records(rows, settings, images, problems):
   for first, *more in groups.values():
     split = drawn[first.person] if drawn else schema.split_of(first.split, first.path, problems)
     given = [*first.captions, *(caption for row in more for caption in row.captions)]
-    captions = annotations.usable_captions(given, first.path, problems)
-    if split and captions:
-      number = numbers[first.person]
+    is_distractor = not given and split in galleries
+    captions = () if is_distractor else annotations.usable_captions(given, first.path, problems)
+    if split and (captions or is_distractor):
+      number = numbers[first.person] if first.person else schema.NO_PERSON
       person = "" if str(number) == first.person else first.person
       file = images / first.path
       records.append(

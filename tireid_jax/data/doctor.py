@@ -28,6 +28,7 @@ class Report:
   Attributes:
     name: of the data set, for people.
     counts: {split: Counts} of what can be used.
+    distractors: {split: images of these without captions}, of splits that have any.
     published: {split: Counts} as published; empty where nothing is.
     problems: every Problem, as `problems.summary` counts them.
     notes: sentences on the whole.
@@ -40,6 +41,7 @@ class Report:
 
   name: str
   counts: dict[str, schema.Counts]
+  distractors: dict[str, int]
   published: dict[str, schema.Counts]
   problems: list[Problem]
   notes: list[str]
@@ -81,7 +83,10 @@ class Report:
     )
 
   def count_rows(self):
-    """Returns a dict a split for a table: "split", and "ids", "images", "captions" beside the published ones."""
+    """Returns a dict a split for a table: "split", and "ids", "images", "captions" beside the published ones.
+
+    There is a column "distractors" if any split has some.
+    """
     rows = []
     for split in schema.SPLITS:
       counts, published = self.counts.get(split), self.published.get(split)
@@ -91,6 +96,8 @@ class Report:
           row[name] = f"{getattr(counts, name):,}" if counts else "missing"
           if self.published:
             row[f"{name} published"] = f"{getattr(published, name):,}" if published else "-"
+        if self.distractors:
+          row["distractors"] = f"{self.distractors.get(split, 0):,}"
         rows.append(row)
     return rows
 
@@ -140,6 +147,7 @@ def examine(layout, records, found, *, caption_lengths=(), image_sizes=(), image
   return Report(
     name=layout.folder,
     counts=counts,
+    distractors=schema.count_distractors(records),
     published=layout.published,
     problems=[
       *found,

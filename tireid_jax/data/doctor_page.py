@@ -52,7 +52,8 @@ def take_pictures(report, records, images_dir):
       image = _thumbnail(record.image_file)
       if image is not None:
         about = [
-          f"identity {record.person or record.person_id}",
+          "no identity" if record.person_id == schema.NO_PERSON else f"identity {record.person or record.person_id}",
+          record.is_distractor and "distractor",
           record.camera and f"camera {record.camera}",
           record.time,
         ]

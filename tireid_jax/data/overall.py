@@ -43,6 +43,7 @@ def identity_problems(records):
   images: dict = collections.defaultdict(list)
   for record in records:
     images[record.person_id].append(record)
+  images.pop(schema.NO_PERSON, None)
   for person_id, group in images.items():
     place = f"identity {group[0].person or person_id}"
     splits = {record.split for record in group}

@@ -153,7 +153,8 @@ def main(argv):
 
 def _complete(folder, name, written, image_size, tokenizer, *, source, report, pictures):
   """Writes a built data set's index, its report and, last, what is known of it."""
-  counts, truncated = {}, {}
+  counts: dict[str, dict] = {}
+  truncated = {}
   persons: dict[int, str] = {}
   how = [name, list(image_size), schema.VERSION, images.DECODER, tokenizer.digest]
   fingerprint = hashlib.sha256(json.dumps(how).encode())
@@ -183,7 +184,7 @@ def _complete(folder, name, written, image_size, tokenizer, *, source, report, p
     content = [(*shards.annotation(row.record), row.digest) for row in rows]
     fingerprint.update(json.dumps(content).encode())
     fingerprint.update(tokens.tobytes())
-    counts[split] = schema.Counts(len(set(person_id)), len(rows), len(captions))._asdict()
+    counts |= {name: count._asdict() for name, count in schema.count([row.record for row in rows]).items()}
     truncated[split] = int((tokenizer.num_tokens(captions) > MAX_LENGTH).sum())
     persons |= {row.record.person_id: row.record.person for row in rows if row.record.person}
   num_bytes = sum(file.stat().st_size for file in folder.iterdir())

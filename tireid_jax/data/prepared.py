@@ -36,11 +36,12 @@ class Split:
   Attributes:
     name, split: which data set and split this is.
     images: u8[num_images, h, w, 3] by `images[rows]`, rows an array or a slice: in memory, or read as asked.
-    person_id: i32[num_images] identities as in the annotation file.
+    person_id: i32[num_images] identities as in the annotation file; schema.NO_PERSON for a distractor without one.
     labels: i32[num_images] the same, but counted 0..C-1 in ascending order of `person_id` where this is train.
     num_identities: C.
     tokens: i32[num_captions, 77] ids of each caption.
-    caption_image: i32[num_captions] row of the image that each caption describes.
+    caption_image: i32[num_captions] row of the image that each caption describes; in val and test, images that it does
+      not name are distractors.
     captions: each caption as annotated.
     file_paths: path of each image below the raw folder's `imgs/`.
     cameras, times: of each image as annotated, "" where that is not said.
@@ -60,6 +61,16 @@ class Split:
   fingerprint: str
   cameras: list[str] = dataclasses.field(default_factory=list)
   times: list[str] = dataclasses.field(default_factory=list)
+
+  @property
+  def described(self):
+    """i64[num_images - distractors] rows of the images that have captions, ascending: the queries of image to text."""
+    return np.unique(self.caption_image).astype(np.int64)
+
+  @property
+  def num_distractors(self):
+    """How many images have no caption."""
+    return len(self.person_id) - len(self.described)
 
 
 class RecordImages:
@@ -270,6 +281,8 @@ def _stored_split(info, split, val_identities):
       f"identities of {name}"
     )
   if split in stored:
+    if not stored[split]["captions"]:
+      raise UserError(f"the {split} split of {name} has no caption to be a query; prepare it with some")
     return split
   if split == "val" and val_identities:
     return "train"

@@ -18,10 +18,12 @@ SPLITS = ("train", "val", "test")
 
 # Identities are stored as int32.
 MAX_ID = 2**31 - 1
+# In place of the identity of an image that shows nobody known: a distractor that matches no query.
+NO_PERSON = -1
 
 
 class Counts(typing.NamedTuple):
-  """Sizes of a split."""
+  """Sizes of a split; `images` includes its distractors, and `ids` those that have one."""
 
   ids: int
   images: int
@@ -57,9 +59,9 @@ class ImageRecord:
 
   Attributes:
     split: one of SPLITS.
-    person_id: identity, 0 to MAX_ID.
+    person_id: identity, 0 to MAX_ID; NO_PERSON for a distractor that has none.
     file_path: path of the image below the folder of images, as annotated.
-    captions: each caption as annotated, at least one.
+    captions: each caption as annotated; none for a distractor, which the gallery of val or test holds besides.
     image_file: the file itself.
     camera, time: where and when it was taken, as annotated; "" where that is not known.
     person: the identity as annotated, where that is no number to be `person_id` itself; otherwise "".
@@ -73,6 +75,11 @@ class ImageRecord:
   camera: str = ""
   time: str = ""
   person: str = ""
+
+  @property
+  def is_distractor(self):
+    """Whether the image is in the gallery alone, without a caption to be a query."""
+    return not self.captions
 
 
 def _cuhk_like(name, config, folder, published):
@@ -193,13 +200,18 @@ def count(records):
     groups[record.split].append(record)
   return {
     split: Counts(
-      ids=len({record.person_id for record in groups[split]}),
+      ids=len({record.person_id for record in groups[split]} - {NO_PERSON}),
       images=len(groups[split]),
       captions=sum(len(record.captions) for record in groups[split]),
     )
     for split in SPLITS
     if split in groups
   }
+
+
+def count_distractors(records):
+  """Returns {split: number of distractors} of some ImageRecords, without splits that have none."""
+  return dict(collections.Counter(record.split for record in records if record.is_distractor))
 
 
 def split_of(value, place, problems):
