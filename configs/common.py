@@ -13,6 +13,8 @@ import difflib
 
 from ml_collections import ConfigDict
 
+from tireid_jax.errors import UserError
+
 
 def base_config():
   """Returns the config that every data set's file starts from."""
@@ -265,7 +267,7 @@ def with_ablation(config, name):
   if name not in ABLATIONS:
     near = difflib.get_close_matches(name, ABLATIONS, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    raise ValueError(f"there is no ablation {name!r}; {hint}All: {', '.join(ABLATIONS)}")
+    raise UserError(f"there is no ablation {name!r}; {hint}All: {', '.join(ABLATIONS)}")
   before = copy.deepcopy(config)
   for field, value in ABLATIONS[name].items():
     if isinstance(value, Same):

@@ -12,7 +12,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from tireid_jax import digests, distributed, sharding, storage
-from tireid_jax.errors import UserError
+from tireid_jax.errors import DivergedError, UserError
 from tireid_jax.progress import say
 from tireid_jax.state import TrainState
 
@@ -27,7 +27,7 @@ _POLL_S = 0.1
 
 # How all processes of a run end alike. Where one has died, its part of a save that is under way will never come, and to
 # wait for it would hide what has happened.
-_COMMON_ENDS = (None, SystemExit, FloatingPointError)
+_COMMON_ENDS = (SystemExit, DivergedError)
 
 
 class Checkpoints:
@@ -55,7 +55,7 @@ class Checkpoints:
 
   def __exit__(self, kind, *_):
     try:
-      if jax.process_count() == 1 or kind in _COMMON_ENDS:
+      if jax.process_count() == 1 or kind is None or issubclass(kind, _COMMON_ENDS):
         self._manager.close()
         self._digester.wait()
     finally:

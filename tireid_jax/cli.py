@@ -1,17 +1,17 @@
-"""Runs a command: bad input ends in one line and exit status 2, faults of our own keep their traceback."""
+"""Runs a command: a UserError ends in one line and exit status 2, everything else in its traceback and status 1."""
 
 import io
 import os
-import pathlib
 import signal
 import sys
+import traceback
 
 from absl import flags, logging
 
 from tireid_jax import config as config_lib
 from tireid_jax.errors import UserError
 
-_OURS = pathlib.Path(__file__).parent
+flags.DEFINE_bool("traceback", False, "shows for bad input, too, where in the program it was found")
 
 
 def run(main, *, num_arguments=0):
@@ -38,12 +38,8 @@ def run(main, *, num_arguments=0):
   except BrokenPipeError:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(1)
-  except (ValueError, FileNotFoundError, FloatingPointError) as error:
-    if not _raised_by_us(error):
-      raise
+  except UserError as error:
     _fail(error)
-  except (FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
-    _fail(f"{error.filename}: {error.strerror}")
 
 
 def _parse_flags():
@@ -55,16 +51,11 @@ def _parse_flags():
     _fail(config_lib.explain_flag_error(error, sys.argv))
 
 
-def _raised_by_us(error):
-  """Whether the innermost frame is in our own code, which raises these types only for bad input."""
-  frame = error.__traceback__
-  while frame.tb_next is not None:
-    frame = frame.tb_next
-  path = pathlib.Path(frame.tb_frame.f_code.co_filename)
-  return _OURS in path.parents
-
-
 def _fail(error):
+  """Ends the command; called where an error is handled, whose traceback is shown if that is asked for."""
+  # Where the flags themselves are bad, this one may not have been reached.
+  if flags.FLAGS["traceback"].value or "--traceback" in sys.argv:
+    traceback.print_exc()
   message = " ".join(str(error).split())
   print(f"error: {message}", file=sys.stderr)
   sys.exit(2)

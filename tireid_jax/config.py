@@ -123,10 +123,6 @@ def _flatten(data, prefix=""):
 
 def explain_flag_error(error, argv):
   """Returns what is wrong with the command line, in one line."""
-  # A config file's own error comes as the text of its traceback; ours is the last line.
-  raised = [line for line in str(error).splitlines() if line.startswith("ValueError: ")]
-  if raised:
-    return raised[-1].removeprefix("ValueError: ")
   for arg in argv:
     flag, _, field = arg.split("=")[0].removeprefix("--").partition(".")
     missing = _missing_field(flag, field, argv) if flag in ("config", "data") and field else None
@@ -145,7 +141,10 @@ def _missing_field(flag, field, argv):
   except ValueError as error:
     return f"--{flag}={given}: {error}"
   # Read here again: the flag has no value where one of its fields was refused.
-  section = runpy.run_path(path)["get_config"](row)
+  try:
+    section = runpy.run_path(path)["get_config"](row)
+  except Exception:  # what the file raises is the error that is explained
+    return None
   for name in field.split("."):
     if not isinstance(section, ConfigDict):
       return f"--{flag}.{field}: {name!r} is below a field that holds no others" if section is not None else None

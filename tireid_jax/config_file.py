@@ -3,9 +3,10 @@
 import difflib
 import pathlib
 import sys
+import traceback
 
 from absl import flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 from ml_collections.config_flags import config_flags as flag_types
 
 from tireid_jax.errors import UserError
@@ -26,7 +27,27 @@ def define_flag(name, default, help_string):
 
 class _Parser(flag_types.ConfigFileFlagParser):
   def parse(self, path):
-    return super().parse(find(path))
+    file = find(path)
+    try:
+      config = super().parse(file)
+    except Exception as error:  # whatever the file raises; of some types the parser raises another with its text
+      raise UserError(_fault(error.__context__ or error, file)) from error
+    if not isinstance(config, ConfigDict):
+      # Of an OSError the parser makes an object that raises it later.
+      error = getattr(config, "__dict__", {}).get("_error")
+      kind = "None" if config is None else f"a {type(config).__name__}"
+      raise UserError(_fault(error, file) if error else f"get_config() returns {kind}, not a ConfigDict")
+    return config
+
+
+def _fault(error, file):
+  """Returns what a config file raised and, unless that is bad input, in which of its lines."""
+  if isinstance(error, UserError):
+    return str(error)
+  path = file.partition(":")[0]
+  lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
+  where = f"line {lines[-1]}: " if lines else ""
+  return f"{where}{type(error).__name__}: {error}"
 
 
 def find(given):

@@ -1,5 +1,9 @@
 """Errors that a user can cause and mend; a command answers them in one line, and everything else with its traceback."""
 
+import contextlib
+import errno
+import os
+
 
 class UserError(ValueError):
   """Bad input: the message says what is wrong, what came and what to do."""
@@ -7,3 +11,67 @@ class UserError(ValueError):
 
 class MissingFileError(UserError, FileNotFoundError):
   """A file or folder that the user named is not there."""
+
+
+class DivergedError(UserError, FloatingPointError):
+  """Training has come to values that are not finite. All processes of a run come to them at the same step."""
+
+
+class DiskError(UserError, OSError):
+  """A file that the file system does not let this process read or write."""
+
+
+# Errors of a file system that the user can mend, and how. Others (EIO, ESTALE, time-outs of network file systems) keep
+# their traceback and status 1: they may pass, so launch scripts try again.
+_REMEDIES = {
+  errno.ENOSPC: "make room there, or choose another folder",
+  errno.EDQUOT: "make room there, or choose another folder",
+  errno.EFBIG: "raise the limit of `ulimit -f`, or choose another folder",
+  errno.EROFS: "choose another folder",
+  errno.EACCES: "change its permissions, or choose another path",
+  errno.EPERM: "change its permissions, or choose another path",
+  errno.EISDIR: "give the path of a file",
+  errno.ENOTDIR: "give the path of a folder",
+  errno.EEXIST: "remove it, or choose another path",
+  errno.ENAMETOOLONG: "choose a shorter path",
+  errno.ELOOP: "remove the links in it that lead back to it",
+  errno.EMFILE: "raise the limit of `ulimit -n`",
+}
+
+
+def reading(path):
+  """Returns a context in which OSErrors of a file system become MissingFileError or DiskError that name a path."""
+  return _naming(path, "read")
+
+
+def writing(path):
+  """Returns a context like `reading`, for a path that is written."""
+  return _naming(path, "written")
+
+
+@contextlib.contextmanager
+def _naming(path, done):
+  try:
+    yield
+  except UserError:
+    raise
+  except OSError as error:
+    named = disk_error(error.errno, path, done)
+    if named is None:
+      raise
+    raise named from error
+
+
+def disk_error(number, path, done="written"):
+  """Returns the error to raise where an operation on a path failed with some errno; None if the user cannot mend it.
+
+  Args:
+    number: errno.
+    path: what was read or written.
+    done: "read" or "written".
+  """
+  if number == errno.ENOENT:
+    return MissingFileError(f"{path} cannot be {done}: there is no such file or folder")
+  if number not in _REMEDIES:
+    return None
+  return DiskError(f"{path} cannot be {done}: {os.strerror(number)}; {_REMEDIES[number]}")

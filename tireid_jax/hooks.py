@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from tireid_jax import distributed
+from tireid_jax.errors import DivergedError
 from tireid_jax.progress import say
 
 # Steps after which several processes know of each other's signals, so that no step waits to hear of them.
@@ -130,7 +131,7 @@ class Log:
     for step, metrics in zip(steps, values, strict=True):
       bad = [name for name, value in metrics.items() if not np.isfinite(value)]
       if bad:
-        raise FloatingPointError(
+        raise DivergedError(
           f"{bad[0]} is {metrics[bad[0]]} at step {step}; the checkpoint before it is kept. Lower the learning "
           f"rate, or set a clip_norm"
         )

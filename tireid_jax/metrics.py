@@ -65,7 +65,7 @@ def rank_scores(similarity, query_ids, gallery_ids):
   similarity = np.asarray(similarity)
   expected = (len(query_ids), len(gallery_ids))
   if similarity.shape != expected:
-    raise UserError(f"the similarity is {similarity.shape}, but there are ids of {expected}; give [queries, gallery]")
+    raise ValueError(f"the similarity is {similarity.shape}, but there are ids of {expected}; give [queries, gallery]")
   return _scores(_checked_blocks(similarity), query_ids, gallery_ids)
 
 
@@ -73,7 +73,7 @@ def query_scores(query_embeddings, gallery_embeddings, query_ids, gallery_ids):
   """Returns the QueryScores of f[N, E] queries in a gallery f[G, E], by cosine similarity."""
   for side, embeddings, ids in (("query", query_embeddings, query_ids), ("gallery", gallery_embeddings, gallery_ids)):
     if len(embeddings) != len(ids):
-      raise UserError(f"there are {len(embeddings)} {side} embeddings and {len(ids)} ids of them; give one id each")
+      raise ValueError(f"there are {len(embeddings)} {side} embeddings and {len(ids)} ids of them; give one id each")
   return _scores(_cosine_blocks(query_embeddings, gallery_embeddings), query_ids, gallery_ids)
 
 
@@ -83,7 +83,7 @@ def top_gallery(query_embeddings, gallery_embeddings, k):
   Among equals the lowest index comes first. Where the gallery holds fewer than k, all of it is returned.
   """
   if k < 1:
-    raise UserError(f"the number of gallery images to return is {k}; it must be at least 1")
+    raise ValueError(f"the number of gallery images to return is {k}; it must be at least 1")
   if not len(gallery_embeddings):
     raise UserError("there are no gallery images to return; the gallery is empty")
   k = min(k, len(gallery_embeddings))
@@ -108,7 +108,7 @@ def _checked_blocks(similarity):
     block = similarity[rows]
     broken = np.isnan(block).any(axis=1)
     if broken.any():
-      raise UserError(f"the similarities of query {rows.start + np.argmax(broken)} hold NaN; they cannot be ranked")
+      raise ValueError(f"the similarities of query {rows.start + np.argmax(broken)} hold NaN; they cannot be ranked")
     yield rows, block
 
 

@@ -18,7 +18,6 @@ from tensorflow_datasets.core import writer
 
 from tireid_jax.data import schema
 from tireid_jax.data.shards import Shard
-from tireid_jax.errors import UserError
 
 
 @dataclasses.dataclass(eq=False)
@@ -63,7 +62,7 @@ class PersonSearchBuilder(tfds.core.ShardBasedBuilder, skip_registration=True): 
 
   def _shard_iterators_per_split(self, dl_manager):
     if not self.shards:
-      raise UserError(f"{self.name} is prepared by python -m tireid_jax.data.prepare --config={self.layout.config}")
+      raise ValueError(f"{self.name} is prepared by python -m tireid_jax.data.prepare --config={self.layout.config}")
     return {
       split: [_counter(len(shard.rows)) for shard in self.shards if shard.split == split]
       for split in schema.SPLITS

@@ -68,7 +68,7 @@ class Decoded:
   digest: str
 
 
-class BadImageError(ValueError):
+class BadImageError(UserError):
   """An image file that gives no pixels.
 
   Attributes:

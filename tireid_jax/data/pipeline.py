@@ -58,7 +58,7 @@ class Batches:
     `captions_per_image` rows on end of the others.
     """
     if step < 0 or (self.num_steps is not None and step >= self.num_steps):
-      raise UserError(f"step {step} is not among the steps 0 to {self.num_steps} of these batches")
+      raise ValueError(f"step {step} is not among the steps 0 to {self.num_steps} of these batches")
     return self._read(step)
 
   def close(self):

@@ -67,7 +67,7 @@ class Problem:
 
   def __post_init__(self):
     if self.kind not in KINDS:
-      raise UserError(f"there is no kind of problem {self.kind!r}; the kinds are {', '.join(KINDS)}")
+      raise ValueError(f"there is no kind of problem {self.kind!r}; the kinds are {', '.join(KINDS)}")
 
   def __str__(self):
     return f"{shown(self.place)} {self.detail}"

@@ -181,7 +181,7 @@ def _first_line(error):
 
 def _checked(captions, length=MAX_LENGTH):
   if isinstance(captions, str):
-    raise UserError(f"captions must be a list of strings, got the string {captions[:40]!r}; put it into a list")
+    raise ValueError(f"captions must be a list of strings, got the string {captions[:40]!r}; put it into a list")
   if length < 2:
-    raise UserError(f"length must be at least 2 to hold the start and the end token, got {length}")
+    raise ValueError(f"length must be at least 2 to hold the start and the end token, got {length}")
   return captions

@@ -60,7 +60,7 @@ class Execution:
 
   def __post_init__(self):
     if self.remat not in REMAT_POLICIES:
-      raise UserError(f"remat is {self.remat!r}; it must be one of {', '.join(REMAT_POLICIES)}")
+      raise ValueError(f"remat is {self.remat!r}; it must be one of {', '.join(REMAT_POLICIES)}")
 
   @property
   def dense(self):

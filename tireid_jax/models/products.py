@@ -5,8 +5,6 @@ import jax.numpy as jnp
 from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 
-from tireid_jax.errors import UserError
-
 # By this name a rematerialisation policy can keep what a dense layer gave.
 NAME = "dense"
 
@@ -19,7 +17,7 @@ def wide_dot_general(x, kernel, dimension_numbers, precision=None, preferred_ele
   """
   expected = (((x.ndim - 1,), (0,)), ((), ()))
   if dimension_numbers != expected or preferred_element_type is not None:
-    raise UserError(f"this computes dense layers, {expected}; got {dimension_numbers} to {preferred_element_type}")
+    raise ValueError(f"this computes dense layers, {expected}; got {dimension_numbers} to {preferred_element_type}")
   del precision  # of float32 inputs alone
   return _dense(x, kernel)
 

@@ -3,7 +3,6 @@
 import flax.linen as nn
 import jax.numpy as jnp
 
-from tireid_jax.errors import UserError
 from tireid_jax.models.execution import Execution
 from tireid_jax.models.norm import LayerNorm
 from tireid_jax.models.prompts import PromptSpec, declare_prompts
@@ -37,7 +36,7 @@ class TextEncoder(nn.Module):
       rows: i32[B] in training, for the prompts' dropout; None for none.
     """
     if tokens.shape[1] > self.text_length:
-      raise UserError(f"captions hold at most {self.text_length} tokens, got {tokens.shape}; cut them with tokenize()")
+      raise ValueError(f"captions hold at most {self.text_length} tokens, got {tokens.shape}; cut them with tokenize()")
     dtype, place = self.execution.dtype, self.execution.place
     # Initial deviations as in OpenAI's model.
     x = nn.Embed(

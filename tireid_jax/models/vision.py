@@ -4,7 +4,6 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
-from tireid_jax.errors import UserError
 from tireid_jax.models.execution import Execution
 from tireid_jax.models.norm import LayerNorm
 from tireid_jax.models.prompts import PromptSpec, declare_prompts
@@ -38,7 +37,9 @@ class ImageEncoder(nn.Module):
       rows: i32[B] in training, for the prompts' dropout; None for none.
     """
     if images.shape[1:] != (*self.image_size, 3):
-      raise UserError(f"the image encoder takes [B, {self.image_size[0]}, {self.image_size[1]}, 3], got {images.shape}")
+      raise ValueError(
+        f"the image encoder takes [B, {self.image_size[0]}, {self.image_size[1]}, 3], got {images.shape}"
+      )
     dtype, place = self.execution.dtype, self.execution.place
     scale = self.tower.width**-0.5
     x = self.execution.dense(self.tower.width, use_bias=False, name="patch_embedding")(

@@ -5,7 +5,6 @@ import dataclasses
 import math
 import re
 
-from tireid_jax.errors import UserError
 from tireid_jax.op_source import short_source
 from tireid_jax.plan import hlo
 
@@ -143,7 +142,7 @@ def _num_slices(kind, target):
   # Each device with each of the others, of which a device of its own slice costs nothing here.
   if kind == "all-to-all" and re.fullmatch(r"\{\{[\d,]+\}\}", target):
     return len({int(device) // _DEVICES_PER_SLICE for device in re.findall(r"\d+", target)})
-  raise UserError(f"the HLO text has an exchange between slices that is not known: {kind} {target[:200]}")
+  raise ValueError(f"the HLO text has an exchange between slices that is not known: {kind} {target[:200]}")
 
 
 def _group_size(instruction, num_partitions):
@@ -161,7 +160,7 @@ def _group_size(instruction, num_partitions):
   if found := re.search(r"replica_groups=\{\{([\d,]+)\}", text):  # each device of each group
     return found[1].count(",") + 1
   if "replica_groups=" in text and "replica_groups={}" not in text:
-    raise UserError(f"the HLO text writes groups of devices in a way that is not known: {text[:200]!r}")
+    raise ValueError(f"the HLO text writes groups of devices in a way that is not known: {text[:200]!r}")
   return num_partitions
 
 

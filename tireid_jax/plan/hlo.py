@@ -9,8 +9,6 @@ import dataclasses
 import math
 import re
 
-from tireid_jax.errors import UserError
-
 _HEADER = re.compile(r"^(ENTRY )?%?([\w.\-]+) .*\{$|^(ENTRY )?%?([\w.\-]+) \{$")
 _NAME = re.compile(r"%?([\w.\-]+)$")
 _ARRAY = re.compile(r"\b([a-z]+\d*\w*)\[([\d,]*)\]")
@@ -182,7 +180,7 @@ def _closing(text):
     depth += (letter in "({[") - (letter in ")}]")
     if depth == 0 and letter in ")}]":
       return place + 1
-  raise UserError(f"unbalanced brackets in the HLO text {text[:80]!r}")
+  raise ValueError(f"unbalanced brackets in the HLO text {text[:80]!r}")
 
 
 def _split(text):
@@ -212,7 +210,7 @@ def first_group(pattern, text):
   """Returns what the first group of a pattern matches in a text that must have it."""
   found = re.search(pattern, text)
   if found is None:
-    raise UserError(f"the HLO text {text[:80]!r} has nothing like {pattern}")
+    raise ValueError(f"the HLO text {text[:80]!r} has nothing like {pattern}")
   return found[1]
 
 

@@ -29,7 +29,7 @@ def attribute_ceilings(root: str | os.PathLike, split: str, *, query: str = "vis
       mistake. "mentioned": those the caption tells, as it tells them.
   """
   if query not in ("visible", "mentioned"):
-    raise UserError(f"query is {query!r}; it must be visible or mentioned")
+    raise ValueError(f"query is {query!r}; it must be visible or mentioned")
   path = Path(root) / ATTRIBUTES
   if not path.is_file():
     raise MissingFileError(

@@ -4,8 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tireid_jax.errors import UserError
-
 # Method by name: (jax.image.resize's, whether it smooths before it samples less).
 METHODS = {
   "bilinear": ("bilinear", False),  # IRRA's
@@ -25,7 +23,9 @@ def resize_positions(table, grid, new_grid, method="bilinear"):
     method: of METHODS.
   """
   if table.shape[0] != 1 + grid[0] * grid[1]:
-    raise UserError(f"a position table of {table.shape[0]} rows does not fit a grid of {grid[0]}x{grid[1]} and a class")
+    raise ValueError(
+      f"a position table of {table.shape[0]} rows does not fit a grid of {grid[0]}x{grid[1]} and a class"
+    )
   if tuple(grid) == tuple(new_grid):
     return table
   patches = table[1:].reshape(*grid, -1)
