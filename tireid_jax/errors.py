@@ -39,39 +39,30 @@ _REMEDIES = {
 }
 
 
-def reading(path):
-  """Returns a context in which OSErrors of a file system become MissingFileError or DiskError that name a path."""
-  return _naming(path, "read")
-
-
-def writing(path):
-  """Returns a context like `reading`, for a path that is written."""
-  return _naming(path, "written")
-
-
 @contextlib.contextmanager
-def _naming(path, done):
+def naming(path):
+  """Turns an OSError that the user can mend into a DiskError, or MissingFileError, that names what was in use.
+
+  Args:
+    path: file or folder that is read or written; for messages.
+  """
   try:
     yield
   except UserError:
     raise
   except OSError as error:
-    named = disk_error(error.errno, path, done)
+    named = disk_error(error, path)
     if named is None:
       raise
     raise named from error
 
 
-def disk_error(number, path, done="written"):
-  """Returns the error to raise where an operation on a path failed with some errno; None if the user cannot mend it.
-
-  Args:
-    number: errno.
-    path: what was read or written.
-    done: "read" or "written".
-  """
-  if number == errno.ENOENT:
-    return MissingFileError(f"{path} cannot be {done}: there is no such file or folder")
-  if number not in _REMEDIES:
+def disk_error(error, path):
+  """Returns the DiskError or MissingFileError of an OSError, or None if it is none that the user can mend."""
+  other = os.fspath(error.filename) if isinstance(error.filename, (str, os.PathLike)) else ""
+  where = f" ({other})" if other and not other.startswith(os.fspath(path).rstrip("/")) else ""
+  if error.errno == errno.ENOENT:
+    return MissingFileError(f"{path}: there is no such file or folder{where}")
+  if error.errno not in _REMEDIES:
     return None
-  return DiskError(f"{path} cannot be {done}: {os.strerror(number)}; {_REMEDIES[number]}")
+  return DiskError(f"{path}: {os.strerror(error.errno).lower()}{where}; {_REMEDIES[error.errno]}")

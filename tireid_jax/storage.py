@@ -5,6 +5,7 @@ A path is a pathlib.Path, or an etils.epath.Path for `gs://BUCKET/FOLDER`, which
 
 import contextlib
 import functools
+import json
 import os
 import pathlib
 import re
@@ -15,7 +16,7 @@ import fsspec
 from etils import epath
 from etils.epath import backend, stat_utils
 
-from tireid_jax.errors import MissingFileError, UserError
+from tireid_jax.errors import MissingFileError, UserError, naming
 
 GS = "gs://"
 # How long a bucket may take to answer when it is checked.
@@ -114,7 +115,9 @@ def absolute(path):
 
 
 def check(path):
-  """Returns a path once the bucket that it is in, if any, has answered; each is contacted once in a process.
+  """Returns a path that can be looked up, once the bucket that it is in, if any, has answered.
+
+  Each bucket is contacted once in a process.
 
   Raises:
     FileNotFoundError: there is no such bucket.
@@ -123,6 +126,9 @@ def check(path):
   """
   if is_remote(path):
     _check_bucket(os.fspath(path).removeprefix(GS).partition("/")[0])
+  else:
+    with naming(path):
+      path.exists()  # raises where it may not be looked up, or is no path at all
   return path
 
 
@@ -194,17 +200,43 @@ def write_bytes(path, data):
   """Writes a file whole, with the folders above it: a reader sees what was there before or all of it.
 
   Raises:
-    ValueError: the bucket denies it.
+    ValueError: the bucket denies it, or the disk is full, read-only or the like.
   """
   path = to_path(path)
   if is_remote(path):
     with _explaining(path):
       path.write_bytes(data)  # an object appears when its upload is complete
     return
-  path.parent.mkdir(parents=True, exist_ok=True)
   temporary = path.with_name(f".{path.name}.{os.getpid()}")
-  temporary.write_bytes(data)
-  temporary.replace(path)
+  with naming(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+      temporary.write_bytes(data)
+      temporary.replace(path)
+    except OSError:
+      with contextlib.suppress(OSError):
+        temporary.unlink(missing_ok=True)  # the room that it takes may be what is lacking
+      raise
+
+
+def read_json(path, remedy):
+  """Returns the JSON object in a file, a dict.
+
+  Args:
+    path: of the file.
+    remedy: what to do if it is damaged, to be read after "is damaged (...); ".
+
+  Raises:
+    UserError: the file is not there, cannot be read, or holds no JSON object.
+  """
+  with naming(path):
+    try:
+      data = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+      raise UserError(f"{path} is damaged ({error}); {remedy}") from error
+  if not isinstance(data, dict):
+    raise UserError(f"{path} is damaged (it holds no JSON object); {remedy}")
+  return data
 
 
 def upload(file, path):

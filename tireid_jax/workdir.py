@@ -15,6 +15,9 @@ RESULT_FILE = "result.json"
 # Ranks and precisions of every query of the test split.
 RANKS_FILE = "ranks_test.npz"
 
+# Of a damaged file of the above.
+_REMEDY = "put back a copy of it, or remove it and run the same command again, which writes it"
+
 
 def stage_folder(workdir, number):
   """Returns WORKDIR/stageN."""
@@ -29,7 +32,7 @@ def write_json(path, data):
 def read_result(workdir, number):
   """Returns the result of a finished stage, or None."""
   path = stage_folder(workdir, number) / RESULT_FILE
-  return json.loads(path.read_text()) if path.is_file() else None
+  return storage.read_json(path, _REMEDY) if path.is_file() else None
 
 
 def read_config(workdir):
@@ -44,7 +47,7 @@ def read_config(workdir):
       f"{workdir} is no workdir of a run (it has no {CONFIG_FILE}); make one with python -m tireid_jax.main "
       f"--workdir={workdir}"
     )
-  return config_lib.from_json(json.loads(path.read_text()))
+  return config_lib.from_json(storage.read_json(path, _REMEDY))
 
 
 def check(workdir, config, number):
@@ -60,7 +63,7 @@ def check(workdir, config, number):
   asked = config_lib.to_json(config)
   made = [n for n in config_lib.STAGES if (stage_folder(workdir, n) / CONFIG_FILE).is_file()]
   for other in made:
-    there = json.loads((stage_folder(workdir, other) / CONFIG_FILE).read_text())
+    there = storage.read_json(stage_folder(workdir, other) / CONFIG_FILE, _REMEDY)
     depended_on = [n for n in made if n <= min(other, number)]
     found = config_lib.differences(there, asked, depended_on)
     if found:
@@ -77,7 +80,7 @@ def claim(workdir, config, number):
   write_json(stage_folder(workdir, number) / CONFIG_FILE, data)
   path = storage.to_path(workdir, "--workdir") / CONFIG_FILE
   # A later stage need not say again where the weights came from.
-  before = json.loads(path.read_text())["pretrained"] if path.is_file() else ""
+  before = storage.read_json(path, _REMEDY)["pretrained"] if path.is_file() else ""
   write_json(path, {**data, "pretrained": data["pretrained"] or before})
 
 
