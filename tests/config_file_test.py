@@ -3,6 +3,7 @@
 import pathlib
 
 import pytest
+from absl import flags
 
 from tests.commands import ROOT, run
 from tireid_jax import config_file
@@ -52,6 +53,29 @@ def test_what_is_in_neither_place_is_an_error_with_the_nearest_of_both(folder, g
 def test_what_is_no_config_of_the_package_is_not_found_there(folder, given):
   with pytest.raises(ValueError, match="there is no file"):
     config_file.find(given)
+
+
+@pytest.mark.parametrize(
+  ("text", "message"),
+  [
+    ("def get_config():\n  return {}['seed']", "line 2: KeyError: 'seed'"),
+    ("def get_config():\n  return int('x')", "line 2: ValueError: invalid literal for int() with base 10: 'x'"),
+    ("def get_config():\n  open('/nowhere/x')", "line 2: FileNotFoundError: [Errno 2] No such file or directory"),
+    ("import no_such_module", "line 1: ModuleNotFoundError: No module named 'no_such_module'"),
+    ("def get_config():\n  return {", "SyntaxError: '{' was never closed"),
+    ("def get_config():\n  return {}", "get_config() returns a dict, not a ConfigDict"),
+    ("def get_config():\n  pass", "get_config() returns None, not a ConfigDict"),
+  ],
+)
+def test_what_a_config_file_raises_is_one_line_that_names_its_line(tmp_path, text, message):
+  file = tmp_path / "mine.py"
+  file.write_text(text)
+  if "mine" not in flags.FLAGS:
+    config_file.define_flag("mine", None, "")
+  with pytest.raises(flags.IllegalFlagValueError) as refused:
+    flags.FLAGS["mine"].parse(str(file))
+  assert str(refused.value).startswith(f"flag --mine={file}: {message}")
+  assert len(str(refused.value).splitlines()) == 1
 
 
 def test_a_config_of_ones_own_may_start_from_the_packages_and_the_command_says_what_it_read(tmp_path):

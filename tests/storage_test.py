@@ -19,6 +19,7 @@ from tests.commands import command
 from tests.processes import Processes
 from tireid_jax import storage
 from tireid_jax.data import prepared
+from tireid_jax.errors import MissingFileError, UserError
 
 
 def test_a_local_path_is_expanded_and_one_in_a_bucket_keeps_its_slashes():
@@ -130,7 +131,7 @@ def test_a_bucket_that_is_there_passes_and_is_asked_once(bucket, monkeypatch):
 
 def test_a_missing_bucket(bucket):
   assert refusal("gs://missing/run") == (
-    FileNotFoundError, "there is no bucket gs://missing; create it with gcloud storage buckets create gs://missing",
+    MissingFileError, "there is no bucket gs://missing; create it with gcloud storage buckets create gs://missing",
   )  # fmt: skip
 
 
@@ -138,7 +139,7 @@ def test_a_forbidden_bucket(monkeypatch):
   with answering({"GET": 403}) as server:
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", server)
     kind, message = refusal("gs://forbidden/run")
-  assert kind is ValueError
+  assert kind is UserError
   assert message == f"access to gs://forbidden is forbidden; grant this account {storage.ROLES} on the bucket"
 
 
@@ -161,7 +162,7 @@ def no_emulator(monkeypatch, tmp_path):
 
 def test_no_credentials(no_emulator):
   kind, message = refusal("gs://anonymous/run")
-  assert kind is ValueError
+  assert kind is UserError
   assert message.startswith("no valid credentials for gs://anonymous; run gcloud auth application-default login")
 
 
@@ -181,7 +182,7 @@ def test_no_project(no_emulator, monkeypatch):
 def test_no_gcsfs(monkeypatch):
   monkeypatch.setitem(sys.modules, "gcsfs", None)
   assert refusal("gs://uninstalled/run") == (
-    ValueError, "gs://uninstalled needs gcsfs, which is not installed; run pip install gcsfs",
+    UserError, "gs://uninstalled needs gcsfs, which is not installed; run pip install gcsfs",
   )  # fmt: skip
 
 

@@ -34,9 +34,9 @@ class _Parser(flag_types.ConfigFileFlagParser):
       raise UserError(_fault(error.__context__ or error, file)) from error
     if not isinstance(config, ConfigDict):
       # Of an OSError the parser makes an object that raises it later.
-      error = getattr(config, "__dict__", {}).get("_error")
+      kept = getattr(config, "__dict__", {}).get("_error")
       kind = "None" if config is None else f"a {type(config).__name__}"
-      raise UserError(_fault(error, file) if error else f"get_config() returns {kind}, not a ConfigDict")
+      raise UserError(_fault(kept, file) if kept else f"get_config() returns {kind}, not a ConfigDict")
     return config
 
 
