@@ -16,10 +16,11 @@ LAYERS = [
   {"start", "retrieval", "report", "exported"},
   {"train_step", "checkpoint", "hooks", "profiling", "workdir", "optim", "ranked", "cli"},
   {"config", "data", "models", "log", "state", "metrics", "sharding", "trace", "digests"},
-  {"config_file"},
+  {"config_file", "lock"},
+  {"lock_storage"},
   {
     "losses", "ranks", "compiled", "accumulate", "stages", "mesh", "chart", "table", "progress", "export_example",
-    "distributed", "op_source", "storage",
+    "distributed", "op_source", "storage", "holder",
   },
   {"errors"},
 ]  # fmt: skip
@@ -72,4 +73,4 @@ def test_models_know_no_data_and_data_knows_no_model():
     if own == "models":
       assert others <= {"models", "progress", "errors"}, name_of(path)
     if own == "data":
-      assert others <= {"data", "progress", "cli", "config_file", "storage", "errors"}, name_of(path)
+      assert others <= {"data", "progress", "cli", "config_file", "storage", "lock", "errors"}, name_of(path)

@@ -40,19 +40,25 @@ def run(config, numbers, run_folder, profile=None):
   """
   asked = [config_lib.to_json(config), list(numbers), str(run_folder), profile]
   distributed.check_same(asked, "the processes were started with different flags or config files")
-  distributed.together(lambda: preflight.check(config, numbers, run_folder, profile))
-  return {number: run_stage(config, number, run_folder, profile) for number in numbers}
+  with workdir.held(run_folder) as held:
+    distributed.together(lambda: preflight.check(config, numbers, run_folder, profile))
+    return {number: run_stage(config, number, run_folder, held, profile) for number in numbers}
 
 
-def run_stage(config, number, run_folder, profile=None):
-  """Runs one stage and returns its result, which is also in WORKDIR/stageN/result.json; a finished one is not rerun."""
+def run_stage(config, number, run_folder, held, profile=None):
+  """Runs one stage and returns its result, which is also in WORKDIR/stageN/result.json; a finished one is not rerun.
+
+  Args:
+    config, number, run_folder, profile: as in `run`.
+    held: from `workdir.held`.
+  """
   result = workdir.read_result(run_folder, number)
   found = [result, checkpoint.chosen_step(workdir.stage_folder(run_folder, number))]
   distributed.check_same(found, f"the processes see different files in {run_folder}; it must be on a disk they share")
   if result is not None:
     say(f"stage {number} is finished in {run_folder}: test R@1 {result['t2i']['R@1']:.2f}")
     return result
-  run = _Run(config, stages.from_config(config, number), run_folder)
+  run = _Run(config, stages.from_config(config, number), run_folder, held)
   # Whatever can be refused is refused before the workdir is touched.
   fresh = None if run.resumes else run.fresh_state()
   distributed.by_first(lambda: workdir.claim(run_folder, config, number))
@@ -67,8 +73,8 @@ def run_stage(config, number, run_folder, profile=None):
 class _Run:
   """A stage with everything that its config names: data, mesh, program."""
 
-  def __init__(self, config, stage, run_folder):
-    self.config, self.stage, self.run_folder = config, stage, run_folder
+  def __init__(self, config, stage, run_folder, held):
+    self.config, self.stage, self.run_folder, self.held = config, stage, run_folder, held
     self.folder = workdir.stage_folder(run_folder, stage.number)
     self.mesh = sharding.make_mesh(**config.mesh)
     self.resumes = checkpoint.chosen_step(self.folder) is not None
@@ -181,7 +187,7 @@ class _Run:
       )  # fmt: skip
       with profiling.Profile(profile, self.folder, log, number=self.stage.number, first_step=first_step) as profiler:
         # Validation has its place between the log, which shows the step's loss, and the save, which stores its score.
-        todo = [hook for hook in (log, validate, save, collector, profiler) if hook]
+        todo = [hook for hook in (self._check_lock, log, validate, save, collector, profiler) if hook]
         for step in range(first_step, self.num_steps):
           with profiler.step(step + 1):
             state, metrics = train_step(state, sharding.put_batch(self.mesh, self.batches(step)))
@@ -189,6 +195,10 @@ class _Run:
               hook(step + 1, state, metrics)
       log.flush()
     return metadata["seconds"] + time.monotonic() - began
+
+  def _check_lock(self, step, state, metrics):
+    del step, state, metrics
+    self.held.check()
 
   def _bar(self, first_step):
     name, hidden = f"stage {self.stage.number}", not distributed.is_first()
@@ -241,6 +251,7 @@ class _Run:
     }
 
     def write():
+      self.held.check()
       workdir.write_npz(self.folder / workdir.RANKS_FILE, retrieval.score_arrays(scores, split))
       workdir.write_json(self.folder / workdir.RESULT_FILE, result)
 

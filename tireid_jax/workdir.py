@@ -1,5 +1,6 @@
 """What lies where in a workdir, and whether it belongs to the run that asks for it."""
 
+import contextlib
 import io
 import json
 import os
@@ -7,7 +8,7 @@ import os
 import numpy as np
 
 from tireid_jax import config as config_lib
-from tireid_jax import storage
+from tireid_jax import distributed, lock, storage
 from tireid_jax.errors import MissingFileError, UserError
 
 CONFIG_FILE = "config.json"
@@ -22,6 +23,22 @@ _REMEDY = "put back a copy of it, or remove it and run the same command again, w
 def stage_folder(workdir, number):
   """Returns WORKDIR/stageN."""
   return storage.to_path(workdir, "--workdir") / f"stage{number}"
+
+
+@contextlib.contextmanager
+def held(workdir):
+  """Yields a lock.Lock on a workdir, of which process 0 keeps others out; every process of a run calls it alike.
+
+  Raises:
+    ValueError: another run is at work there; it says who.
+  """
+  kept = lock.Lock(workdir, f"--workdir={workdir}", "choose another --workdir")
+  try:
+    while not distributed.from_first(kept.acquire):
+      pass
+    yield kept
+  finally:
+    kept.release()
 
 
 def write_json(path, data):
