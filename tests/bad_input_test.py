@@ -2,12 +2,14 @@
 
 import dataclasses
 import json
+import os
 
 import pytest
 
 from tests.commands import SMALL, run, succeed
 from tests.data.trees import make_tree
 from tests.models.trees import write_hf_clip
+from tireid_jax import lock
 from tireid_jax.models.variants import VARIANTS
 
 
@@ -113,6 +115,16 @@ def test_a_workdir_of_another_run_shows_the_difference(project, flags, differenc
   refused(run("main", *usual, epochs, *flags, "--stage=1", f"--workdir={folder}/done"), difference)
   refused(run("main", *usual, epochs, *flags, "--stage=2", f"--workdir={folder}/done"), difference)
   assert sorted((path, path.stat().st_mtime_ns) for path in (folder / "done").rglob("*")) == before
+
+
+def test_a_workdir_in_use_is_left_alone_and_the_message_says_by_whom(project):
+  folder, usual = project
+  (folder / "done/stage1/checkpoints/9.orbax-checkpoint-tmp").mkdir()  # as of a save that is under way
+  with lock.holding(folder / "done", "", ""):
+    before = sorted((path, path.stat().st_mtime_ns) for path in (folder / "done").rglob("*"))
+    done = run("main", *usual, "--config.stage1.epochs=1", "--stage=2", f"--workdir={folder}/done")
+    assert sorted((path, path.stat().st_mtime_ns) for path in (folder / "done").rglob("*")) == before
+  refused(done, f"--workdir={folder}/done is in use by process {os.getpid()} on ", "; wait for it to end, stop it, or")
 
 
 def test_evaluate_refuses_what_is_not_there(project, tmp_path):
