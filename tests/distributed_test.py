@@ -86,12 +86,16 @@ def test_rows_reach_their_devices_and_processes_agree():
   with Processes(by_hand([sys.executable, "-m", "tests.sharing"]), num_devices=4) as both:
     both.succeed()
     outputs = [both.output(process).splitlines() for process in range(2)]
+  held, others = (output.pop() for output in outputs)
+  assert held.startswith("held True UserError: --workdir=")
+  assert " is in use by process PID on " in held
+  assert others == "held False UserError: process 0 was refused; what it says tells why"
   common = [
     "(8, 1, 1) 8", "(1, 8, 1) 8", "(2, 2, 2) 8", "(1, 1, 8) 16", "scattered 8", "put_tree 0.25", "in_any False True",
-    "check_same ValueError: they differ",
+    "check_same UserError: they differ",
   ]  # fmt: skip
   assert outputs == [
-    [*common, "together done ValueError: process 1 was refused; what it says tells why", "by_first [0]"],
+    [*common, "together done UserError: process 1 was refused; what it says tells why", "by_first [0]"],
     [*common, "together done FileNotFoundError: there is no such file here", "by_first []"],
   ]
 

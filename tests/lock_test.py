@@ -80,7 +80,8 @@ def held_elsewhere(folder):
       process.kill()
 
 
-def test_a_second_one_is_told_who_holds_it_and_gets_it_once_it_is_free(folder):
+def test_a_second_one_is_told_who_holds_it_and_gets_it_once_it_is_free(folder, monkeypatch):
+  monkeypatch.setattr(time, "sleep", None)  # it does not wait
   with holding(folder):
     found = recorded(folder)
     assert (found["pid"], found["host"]) == (os.getpid(), os.uname().nodename)
@@ -143,6 +144,12 @@ def test_where_the_kernel_has_no_say_a_lock_of_this_host_lives_as_long_as_its_pr
     assert recorded(folder)["token"] == left.token
 
 
+def test_where_the_kernel_has_a_say_its_word_counts(on_disk):
+  leave(on_disk, own_holder())
+  with holding(on_disk):  # the kernel says that this running process holds none
+    pass
+
+
 def test_a_lock_of_another_host_is_stale_once_it_is_not_refreshed_for_long(folder, hasty, capsys):
   left = own_holder(machine="another", host="elsewhere")
   leave(folder, left)
@@ -173,6 +180,14 @@ def test_an_old_lock_of_another_host_is_stale_at_once_by_the_file_systems_clock(
   written = time.time() - lock.STALE_S - 1
   os.utime(on_disk / lock.FILE, (written, written))
   monkeypatch.setattr(time, "sleep", None)
+  with holding(on_disk):
+    assert recorded(on_disk)["machine"] != "another"
+
+
+def test_a_lock_from_the_future_is_stale_once_it_is_not_refreshed_for_long(on_disk, hasty):
+  leave(on_disk, own_holder(machine="another"))
+  written = time.time() + 3600  # some file systems take times from their clients
+  os.utime(on_disk / lock.FILE, (written, written))
   with holding(on_disk):
     assert recorded(on_disk)["machine"] != "another"
 

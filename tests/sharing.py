@@ -3,12 +3,17 @@
 Prints a line for each claim that held.
 """
 
+import json
+import os
+import pathlib
+import tempfile
+
 import jax
 import numpy as np
 from absl import flags
 from jax.sharding import AxisType, Mesh
 
-from tireid_jax import cli, compiled, distributed, sharding
+from tireid_jax import cli, compiled, distributed, lock, sharding, workdir
 
 BATCH_SIZE, CAPTIONS_PER_IMAGE = 16, 2
 MESHES = ((8, 1, 1), (1, 8, 1), (2, 2, 2), (1, 1, 8))
@@ -28,6 +33,11 @@ def main(_):
   done = []
   distributed.by_first(lambda: done.append(jax.process_index()))
   print("by_first", done)
+  folder = pathlib.Path(distributed.from_first(tempfile.mkdtemp))
+  with workdir.held(folder):
+    pid = json.loads((folder / lock.FILE).read_text())["pid"]
+    print("held", pid == os.getpid(), message(lambda: workdir.held(folder).__enter__()).replace(str(pid), "PID"))
+  distributed.by_first(folder.rmdir)  # nothing is left in it
 
 
 def rows_reach_their_devices(mesh):

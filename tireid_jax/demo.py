@@ -11,7 +11,7 @@ import time
 import numpy as np
 from absl import flags
 
-from tireid_jax import cli, compiled, config_file, log, ranked, report, retrieval, start, storage, train, workdir
+from tireid_jax import cli, compiled, config_file, lock, log, ranked, report, retrieval, start, storage, train, workdir
 from tireid_jax import config as config_lib
 from tireid_jax.data import prepare, prepared
 from tireid_jax.data.synth import oracle, write
@@ -42,7 +42,14 @@ def main(_):
     raise UserError("give --to=DIR, the folder for everything that the demo writes")
   seeds = config_lib.seeds(options.seeds)
   config_file.print_sources()
-  began, folder, config = time.monotonic(), storage.local_path(options.to, "--to"), options.config
+  folder = storage.local_path(options.to, "--to")
+  with lock.holding(folder, f"--to={options.to}", "give another --to"):
+    return _run(options.config, folder, seeds)
+
+
+def _run(config, folder, seeds):
+  """Does all of it and returns the exit status."""
+  began = time.monotonic()
   compiled.keep(folder / COMPILED_FOLDER)  # most runs have the encoders of another
   raw = _prepare_data(config, folder)
   by_seed = {seed: _run_seed(config, folder, seed) for seed in seeds}

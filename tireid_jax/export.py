@@ -15,7 +15,7 @@ import tempfile
 from absl import flags
 from safetensors.numpy import save_file
 
-from tireid_jax import cli, distributed, exported, start, storage, workdir
+from tireid_jax import cli, distributed, exported, lock, start, storage, workdir
 from tireid_jax.errors import UserError
 from tireid_jax.progress import say
 
@@ -49,8 +49,11 @@ def export_stage(run_folder, stage, to, *, precision="float32"):
   create = _new_objects if storage.is_remote(folder) else _new_folder
 
   def write_all():
-    with create(folder) as temporary:
-      write(temporary, model, variables, title=title, precision=precision)
+    # Beside the folder, which must be empty.
+    with lock.holding(folder.with_name(f".{folder.name}"), f"--to={to}", "give another --to"):
+      _check_is_new(folder, to)
+      with create(folder) as temporary:
+        write(temporary, model, variables, title=title, precision=precision)
 
   distributed.by_first(write_all)
   say(f"wrote {to}: {title}")
@@ -60,9 +63,15 @@ def _check(run_folder, to):
   """Returns both as paths; raises ValueError or FileNotFoundError if nothing can be written to `to`."""
   run_folder = storage.check(storage.to_path(run_folder, "--workdir"))
   folder = storage.absolute(storage.check(storage.to_path(to, "--to")))
+  if storage.is_remote(folder) and not os.fspath(folder).removeprefix(storage.GS).partition("/")[2]:
+    raise UserError(f"--to={to} is a whole bucket; give gs://BUCKET/FOLDER")
+  _check_is_new(folder, to)
+  return run_folder, folder
+
+
+def _check_is_new(folder, to):
   if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
     raise UserError(f"--to={to} is there already and not empty; give another folder, or remove it")
-  return run_folder, folder
 
 
 @contextlib.contextmanager

@@ -1,6 +1,5 @@
 """Preparing: the whole data set or nothing, whatever ends it."""
 
-import fcntl
 import os
 import signal
 import subprocess
@@ -13,6 +12,7 @@ from PIL import Image
 
 from tests.data import trees
 from tests.data.preparing import REPOSITORY, SIZE, contents, files_below, run_prepare
+from tireid_jax import lock
 from tireid_jax.data import builders, images, prepare, prepared, schema, shards
 
 
@@ -43,7 +43,7 @@ def test_a_killed_run_leaves_no_data_set_and_the_next_one_decodes_the_rest(tmp_p
   trees.make_tree(tmp_path / "raw", "cuhk_pedes")
   done, _ = _prepare_apart(tmp_path, "first", die_after=17)
   assert done.returncode == -signal.SIGKILL
-  assert os.listdir(tmp_path / "data" / "cuhk_pedes") == [".preparing-24x16"]
+  assert sorted(os.listdir(tmp_path / "data" / "cuhk_pedes")) == [".preparing-24x16", lock.FILE]
   with pytest.raises(FileNotFoundError):
     prepared.open_split(tmp_path / "data", "cuhk_pedes", SIZE, "train")
   shards_done = len(list((tmp_path / "data" / "cuhk_pedes" / ".preparing-24x16" / "shards").glob("*.json")))
@@ -99,13 +99,13 @@ def test_a_run_that_fails_at_its_last_step_leaves_nothing(tmp_path, monkeypatch)
 def test_two_runs_at_once_do_not_mix(tmp_path):
   trees.make_tree(tmp_path / "raw", "cuhk_pedes")
   home = tmp_path / "data" / "cuhk_pedes"
-  home.mkdir(parents=True)
-  other = os.open(home, os.O_RDONLY)
-  fcntl.flock(other, fcntl.LOCK_EX)
-  with pytest.raises(ValueError, match="another process is preparing"):
-    run_prepare("cuhk_pedes", tmp_path)
-  os.close(other)
+  with lock.holding(home, "", ""):
+    message = f"^{home} is in use by process {os.getpid()} on .*; wait for it to end, stop it, or give another --config"
+    with pytest.raises(ValueError, match=message):
+      run_prepare("cuhk_pedes", tmp_path)
+    assert files_below(home) == [lock.FILE]
   run_prepare("cuhk_pedes", tmp_path)
+  assert not (home / lock.FILE).exists()
 
 
 def test_a_folder_that_is_no_prepared_set_is_left_alone(tmp_path):

@@ -10,17 +10,15 @@ memory, whatever the size of the data set, and its captions.
 
 import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import importlib.metadata
 import json
-import os
 import shutil
 
 import numpy as np
 from absl import flags
 
-from tireid_jax import config_file, storage
+from tireid_jax import config_file, lock, storage
 from tireid_jax.data import builders, doctor, doctor_page, images, prepared, raw, schema, shards
 from tireid_jax.data.problems import by_kind
 from tireid_jax.data.tokenizer import MAX_LENGTH, load_tokenizer
@@ -66,10 +64,9 @@ def prepare(
   records = raw_data.read(problems=problems)
   source = _source_digest(records, problems, image_size, tokenizer, use_exif)
   home = target.parent.parent
-  home.mkdir(parents=True, exist_ok=True)
   if page:
     page.absolute().parent.mkdir(parents=True, exist_ok=True)
-  with _alone(home):
+  with lock.holding(home, home, "give another --config.data_dir"):
     state = "prepared already"
     if not _is_prepared(target, source, skip_bad):
       state = "prepared"
@@ -266,22 +263,6 @@ def _is_prepared(target, source, skip_bad):
       f"--skip_bad again to use it so, or mend them, remove that folder and prepare it anew"
     )
   return True
-
-
-@contextlib.contextmanager
-def _alone(folder):
-  """Keeps a second process from preparing in `folder` at the same time; a killed one does not block the next."""
-  descriptor = os.open(folder, os.O_RDONLY)
-  try:
-    try:
-      fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-      raise UserError(f"another process is preparing a data set in {folder}; wait for it to end") from error
-    except OSError:
-      pass  # a file system without locks
-    yield
-  finally:
-    os.close(descriptor)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tireid_jax import lock
 from tireid_jax.data.synth.attributes import GENERIC, PEDES, SPLITS, sample_people
 from tireid_jax.data.synth.camera import CAMERAS, photograph
 from tireid_jax.data.synth.captions import DEFAULT_NOISE, describe, tokens
@@ -163,10 +164,15 @@ def _publish(
 ) -> Path:
   """Makes the data set in a folder beside `target` and renames it, so that `target` is whole or absent."""
   _check(settings)
-  settings = {"generator_version": GENERATOR_VERSION, **settings}
+  with lock.holding(target.parent, target.parent, "give another --to"):
+    return _publish_alone(
+      target, {"generator_version": GENERATOR_VERSION, **settings}, num_images, tasks, work, num_workers
+    )
+
+
+def _publish_alone(target, settings, num_images, tasks, work, num_workers):
   if _is_made(target, settings):
     return target
-  target.parent.mkdir(parents=True, exist_ok=True)
   folder = target.parent / f".{target.name}.{os.getpid()}"
   shutil.rmtree(folder, ignore_errors=True)
   folder.mkdir()
