@@ -7,6 +7,7 @@
 #             environment of its own, with torch; BENCH='--rounds=3 --json=FILE': flags of benchmarks/run.py
 # make gpu    what a GPU computes and how fast, in 8 minutes; GPU='--to=FOLDER --peer=IRRA': flags of benchmarks/gpu
 # make gpu-wheels   what a GPU machine without a network lacks, into WHEELS=wheels
+# make faults kills, damaged files, full disks and 2,000 steps; FAULTS='--kills=200 --seed=1': flags of tests/faults
 # make lint   linter, formatter and type check
 # One test, fast:  make .venv/dev && .venv/bin/python -m pytest tests/losses_test.py -k sdm
 PYTHON ?= python3
@@ -28,7 +29,7 @@ WHEELS ?= wheels
 # reads this).
 HUGE_PAGES := GLIBC_TUNABLES=glibc.malloc.hugetlb=1
 
-.PHONY: demo test test-all parity tpu bench gpu gpu-wheels lint format clean
+.PHONY: demo test test-all parity tpu bench gpu gpu-wheels faults lint format clean
 
 demo: $(VENV)/run
 	JAX_PLATFORMS=cpu $(HUGE_PAGES) $(RUN) -m tireid_jax.demo --to=$(DEMO)
@@ -64,6 +65,9 @@ gpu: $(VENV)/run
 
 gpu-wheels: $(VENV)/run
 	$(RUN) -m benchmarks.gpu.wheels --to=$(WHEELS)
+
+faults: $(VENV)/dev
+	JAX_PLATFORMS=cpu XLA_FLAGS=--xla_backend_optimization_level=0 $(RUN) -m tests.faults $(FAULTS)
 
 lint: $(VENV)/dev
 	$(VENV)/bin/ruff check .

@@ -1,4 +1,4 @@
-"""A run that was killed and started again ends bit-equal to one that was not."""
+"""A run that a signal stopped, or whose newest checkpoint is damaged, ends bit-equal to one that was not."""
 
 import signal
 import time
@@ -58,33 +58,12 @@ def logged_step(stage_folder):
   return records[-1]["step"] if records else 0
 
 
-def is_saving(stage_folder):
-  return any((stage_folder / checkpoint.FOLDER).glob("*tmp*"))
-
-
 def ended_equal(stage_folder, uninterrupted):
   chex.assert_trees_all_equal(state(stage_folder), state(uninterrupted))
   steps = [record["step"] for record in read_metrics(stage_folder) if "loss/total" in record]
   assert steps == [record["step"] for record in read_metrics(uninterrupted) if "loss/total" in record]
   ours, whole = ([r["loss/total"] for r in read_metrics(f) if "loss/total" in r] for f in (stage_folder, uninterrupted))
   assert ours == whole
-
-
-def test_a_killed_run_ends_bit_equal(flags, uninterrupted, tmp_path):
-  """Killed at a random step, then during an asynchronous save."""
-  stage_folder = tmp_path / "stage1"
-  kill_at = int(np.random.default_rng().integers(2, 6))
-  process = start("main", *flags, f"--workdir={tmp_path}")
-  wait_for(process, lambda: logged_step(stage_folder) >= kill_at)
-  process.kill()
-  process.wait()
-  process = start("main", *flags, f"--workdir={tmp_path}")
-  wait_for(process, lambda: logged_step(stage_folder) > kill_at and is_saving(stage_folder))
-  process.kill()
-  process.wait()
-  assert not (stage_folder / "result.json").exists()
-  succeed("main", *flags, f"--workdir={tmp_path}")
-  ended_equal(stage_folder, uninterrupted)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -1,0 +1,228 @@
+"""Kills commands at random moments; each is started again with the same arguments and must end as if nothing had been.
+
+Moments are drawn from a seed: a phase, a step to wait for, and a delay after that. Where a kill lands is up to the
+machine; it is read from the files and reported.
+"""
+
+import dataclasses
+import pathlib
+import shutil
+import time
+
+import numpy as np
+
+from tests.data.trees import make_tree
+from tests.faults import equality, scenario
+from tireid_jax.log import read_metrics
+
+# How often each phase comes in 20 kills.
+_PHASES = {
+  "starting": 2, "resuming": 2, "stepping": 4, "saving": 4, "validating": 2, "scoring": 2, "between stages": 2,
+  "preparing": 1, "evaluate": 1,
+}  # fmt: skip
+# A kill comes so long, at most, after what it waits for, in seconds of the processor: enough to go beyond the phase
+# now and then. A command takes about 8 s to its first step.
+_DELAYS_S = {
+  "starting": 8.0, "resuming": 8.0, "stepping": 0.5, "saving": 0.5, "validating": 1.0, "scoring": 2.0,
+  "between stages": 5.0, "preparing": 1.0, "evaluate": 6.0,
+}  # fmt: skip
+_PREPARE_SIZE = ("--config.data.image_size=(384,128)", "--config.data.tokenizer=")
+
+
+@dataclasses.dataclass(frozen=True)
+class Moment:
+  """When a command is killed: in a phase, of a stage, once a step is reached, and a while later."""
+
+  phase: str
+  stage: int
+  step: int
+  delay_s: float
+
+
+@dataclasses.dataclass
+class Outcome:
+  """What came of a kill.
+
+  Attributes:
+    moment: Moment.
+    landed: where the process was, by its files, each time it was killed.
+    faults: one line each; empty if the command ended as an uninterrupted one.
+    seconds: that all of it took.
+  """
+
+  moment: Moment
+  landed: list[str]
+  faults: list[str]
+  seconds: float = 0.0
+
+
+def draw_moments(number, seed):
+  """Returns so many Moments of all phases in their proportions, the same for a seed."""
+  rng = np.random.default_rng(seed)
+  names = [phase for phase, count in _PHASES.items() for _ in range(count)]
+  order = [names[i] for _ in range(-(-number // len(names))) for i in rng.permutation(len(names))]
+  return [draw_moment(phase, rng) for phase in order[:number]]
+
+
+def draw_moment(phase, rng):
+  """Returns a random Moment of a phase."""
+  epoch, last = scenario.EPOCH_STEPS, scenario.STAGE_STEPS
+  step = {"validating": rng.choice([epoch, last]), "scoring": last}.get(phase, rng.integers(1, last))
+  stage = 1 if phase in ("starting", "between stages") else rng.integers(1, 3)
+  return Moment(phase, int(stage), int(step), float(rng.uniform(0, _DELAYS_S[phase])))
+
+
+class Killer:
+  """Brings moments upon the commands of a Scenario."""
+
+  def __init__(self, folder, run):
+    """Makes the data and runs everything uninterrupted.
+
+    Args:
+      folder: pathlib.Path for all files.
+      run: Scenario.
+    """
+    self._folder, self._run = folder, run
+    self.expected = folder / "uninterrupted"
+    scenario.succeed(*run.main(self.expected))
+
+  def kill(self, moment, name):
+    """Returns the Outcome of a Moment; `name` is a folder's, which is removed where all went well."""
+    folder = self._folder / name
+    folder.mkdir()
+    began = time.monotonic()
+    kill = {"preparing": self._kill_prepare, "evaluate": self._kill_evaluate}.get(moment.phase, self._kill_run)
+    outcome = kill(moment, folder)
+    outcome.seconds = time.monotonic() - began
+    if not outcome.faults:
+      shutil.rmtree(folder)
+    return outcome
+
+  def kill_in_turn(self, moments, folder, *, stage, numbers=(1, 2)):
+    """Kills one run at each of some moments, starts it again each time, and returns (where it was, faults).
+
+    Args:
+      moments: ascending in time.
+      folder: pathlib.Path, for the workdir and the logs.
+      stage: the run's --stage.
+      numbers: stages that are compared.
+    """
+    workdir = folder / "run"
+    if numbers == (2,):  # stage 1 is finished there
+      shutil.copytree(self.expected / "stage1", workdir / "stage1")
+      shutil.copyfile(self.expected / "config.json", workdir / "config.json")
+    arguments = self._run.main(workdir, stage=stage)
+    landed = [_kill_at(moment, workdir, folder / "log", arguments) for moment in moments]
+    faults = _restart(folder, arguments)
+    return landed, faults or equality.differences(workdir, self.expected, numbers)
+
+  def _kill_run(self, moment, folder):
+    if moment.phase == "between stages" or (moment.phase, moment.stage) == ("scoring", 1):
+      numbers, stage = (1, 2), "all"
+    else:
+      numbers, stage = (moment.stage,), str(moment.stage)
+    moments = [moment]
+    if moment.phase == "resuming":
+      moments = [dataclasses.replace(moment, phase="stepping", delay_s=0), moment]
+    return Outcome(moment, *self.kill_in_turn(moments, folder, stage=stage, numbers=numbers))
+
+  def _kill_prepare(self, moment, folder):
+    make_tree(folder / "raw", "rstp_reid", num_ids={"train": 480, "val": 5, "test": 5}, images_per_id=1)
+    flags = [*self._run.flags, *_PREPARE_SIZE, f"--raw={folder}/raw"]
+    arguments = ("data.prepare", *flags, f"--config.data_dir={folder}/data")
+    home, landed = folder / "data/rstp_reid", []
+    with scenario.Command(folder / "log", *arguments) as command:
+      command.wait_until(lambda: home.exists())
+      command.wait_cpu(moment.delay_s)
+      is_killed = command.kill()
+    shards = len([*home.glob(".preparing*/shards/*.json")])
+    packed = home.glob("*/*/dataset.json")
+    landed.append(f"{shards} shards written" + ", data set complete" * any(packed) if is_killed else "ended before")
+    faults = _restart(folder, arguments)
+    scenario.succeed("data.prepare", *flags, f"--config.data_dir={folder}/again")
+    if not faults and _contents(folder / "data") != _contents(folder / "again"):
+      faults = ["the prepared files differ"]
+    return Outcome(moment, landed, faults)
+
+  def _kill_evaluate(self, moment, folder):
+    arguments = ("evaluate", f"--workdir={self.expected}", f"--stage={moment.stage}", "--split=test")
+    dump = folder / "dump.npz"
+    with scenario.Command(folder / "log", *arguments, f"--dump={dump}") as command:
+      command.wait_cpu(moment.delay_s)
+      is_killed = command.kill()
+    landed = ["dump written" if dump.exists() else "no dump yet"] if is_killed else ["ended before"]
+    faults = _restart(folder, (*arguments, f"--dump={dump}"))
+    scenario.succeed(*arguments, f"--dump={folder}/again.npz")
+    if not faults:
+      faults = equality.array_differences(
+        "dump", *(dict(np.load(folder / f"{name}.npz")) for name in ("dump", "again"))
+      )
+    return Outcome(moment, landed, faults)
+
+
+def where(workdir):
+  """Returns in words how far a run came, by its files."""
+  folders = [folder for folder in (workdir / "stage1", workdir / "stage2") if (folder / "config.json").exists()]
+  if not folders:
+    return "before its first write"
+  stage_folder, name = folders[-1], f"stage {len(folders)}"
+  if (stage_folder / "result.json").exists():
+    return f"{name} finished"
+  logged, validated = _logged_step(stage_folder), _validated_step(stage_folder)
+  saved, being_saved = _saved_steps(stage_folder)
+  if being_saved:
+    return f"{name}, step {logged}, writing checkpoint {max(being_saved)}"
+  if saved and not (stage_folder / f"digests/{max(saved)}.json").exists():
+    return f"{name}, step {logged}, checkpoint {max(saved)} without digests"
+  if saved and max(saved) == scenario.STAGE_STEPS:
+    return f"{name}, scoring the test split"
+  if logged and logged % scenario.EPOCH_STEPS == 0 and validated != logged:
+    return f"{name}, step {logged}, validating"
+  return f"{name}, step {logged}" if logged else f"{name}, before its first line of the log"
+
+
+def _kill_at(moment, workdir, log, arguments):
+  """Starts a run, kills it at a Moment, and returns where it was."""
+  with scenario.Command(log, *arguments) as command:
+    command.wait_until(lambda: _is_reached(moment, workdir / f"stage{moment.stage}"))
+    command.wait_cpu(moment.delay_s)
+    return where(workdir) if command.kill() else "ended before"
+
+
+def _is_reached(moment, stage_folder):
+  if moment.phase in ("starting", "resuming"):
+    return True
+  if moment.phase == "between stages":
+    return (stage_folder / "result.json").exists()
+  if moment.phase == "scoring":
+    return max(_saved_steps(stage_folder)[0], default=0) == moment.step
+  if moment.phase == "saving":
+    return max(_saved_steps(stage_folder)[1], default=0) >= moment.step
+  return _logged_step(stage_folder) >= moment.step
+
+
+def _logged_step(stage_folder):
+  return max((record["step"] for record in read_metrics(stage_folder)), default=0)
+
+
+def _validated_step(stage_folder):
+  return max((record["step"] for record in read_metrics(stage_folder) if "loss/total" not in record), default=0)
+
+
+def _saved_steps(stage_folder):
+  """Returns (steps of the checkpoints that are there, of those that are being written)."""
+  names = [path.name for path in stage_folder.glob("checkpoints/*")]
+  return [int(n) for n in names if n.isdigit()], [int(n.partition(".")[0]) for n in names if "tmp" in n]
+
+
+def _restart(folder, arguments):
+  """Runs a command until it ends well; returns what went wrong."""
+  done = scenario.run(*arguments)
+  (folder / "restarted.log").write_text(done.stderr)
+  if done.returncode:
+    return [f"the restarted command ended with {done.returncode}: {done.stderr.strip()[-500:]}"]
+  return ["the restarted command wrote a traceback"] if "Traceback" in done.stderr else []
+
+
+def _contents(folder: pathlib.Path):
+  return {file.relative_to(folder): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
