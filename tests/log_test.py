@@ -7,6 +7,7 @@ import sys
 import pytest
 from tensorboardX.proto import event_pb2
 
+from tests.faults.equality import read_events
 from tireid_jax import log, storage
 
 
@@ -83,6 +84,14 @@ assert not {{"tensorflow", "tensorboard", "torch"}} & set(sys.modules)
   assert b"loss/total" in events[0].read_bytes()
 
 
+def test_tensorboard_shows_each_step_once_after_a_kill_before_the_first_checkpoint(tmp_path):
+  write(tmp_path, [1, 2, 3])
+  (file,) = (tmp_path / "tensorboard").iterdir()
+  file.rename(file.with_name("events.out.tfevents.0.before"))  # or both would be of one second, and of one name
+  write(tmp_path, [1, 2])
+  assert read_events(tmp_path / "tensorboard") == [(1, "loss/total", 1.0), (2, "loss/total", 2.0)]
+
+
 # ---- In a bucket
 
 
@@ -136,6 +145,8 @@ def test_in_a_bucket_resuming_drops_what_was_written_beyond_the_step(bucket, fir
   kept = [1, 2, 3, 4][-2 - first_step :]
   assert steps(folder) == kept
   assert [step[-1].step for step in events(bucket, folder)] == kept
+  purged = [event.step for step in events(bucket, folder) for event in step if event.HasField("session_log")]
+  assert purged == [first_step + 1]
 
 
 def test_in_a_bucket_a_kill_while_lines_are_dropped_leaves_no_gap(bucket, monkeypatch):

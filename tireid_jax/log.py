@@ -64,7 +64,10 @@ class _Files:
     temporary.write_text("".join(map(_line, kept)))
     temporary.replace(path)
     self._file = path.open("a")
-    self._events = SummaryWriter(str(folder / EVENTS_FOLDER), purge_step=first_step + 1 if first_step else None)
+    events = folder / EVENTS_FOLDER
+    # Also at step 0: a run killed before its first checkpoint has left events, too.
+    purge_step = first_step + 1 if events.is_dir() else None
+    self._events = SummaryWriter(str(events), purge_step=purge_step)
 
   def write(self, record, values):
     self._file.write(_line(record))
@@ -86,7 +89,9 @@ class _Objects:
 
   def __init__(self, folder, kept, first_step):
     del kept
-    self._folder, self._purge_step = folder, first_step + 1 if first_step else None
+    self._folder = folder
+    # A TensorBoard that is running has read what is dropped here.
+    self._purge_step = first_step + 1 if storage.list_objects(folder / EVENTS_FOLDER) else None
     for name in (METRICS_FILE, EVENTS_FOLDER):
       # The last one first, so that what is left after a kill is still a log without gaps.
       for path in reversed(storage.list_objects(folder / name)):
