@@ -154,6 +154,18 @@ def test_restored_state_and_variables_are_the_saved_ones(tmp_path):
   np.testing.assert_array_equal(variables["params"]["kernel"], np.ones((2, 2)))
 
 
+def test_a_step_that_vanishes_while_steps_are_listed_is_no_error(tmp_path, monkeypatch):
+  save(tmp_path, {1: 9.0, 2: 8.0})
+  read = checkpoint._open_reader
+
+  def vanish(folder):
+    monkeypatch.setattr(checkpoint, "_open_reader", read)
+    raise FileNotFoundError("1")
+
+  monkeypatch.setattr(checkpoint, "_open_reader", vanish)
+  assert checkpoint.chosen_step(tmp_path) == 1
+
+
 @pytest.mark.parametrize("step", [2, 3])
 def test_a_step_is_saved_once(tmp_path, step):
   save(tmp_path, {2: 5.0})

@@ -14,7 +14,7 @@ LAYERS = [
   {"train"},
   {"preflight", "program"},
   {"start", "retrieval", "report", "exported"},
-  {"train_step", "checkpoint", "hooks", "profiling", "workdir", "optim", "ranked", "cli"},
+  {"train_step", "checkpoint", "chosen", "hooks", "profiling", "workdir", "optim", "ranked", "cli"},
   {"config", "data", "models", "log", "state", "metrics", "sharding", "trace", "digests"},
   {"config_file", "lock"},
   {"lock_storage"},

@@ -4,6 +4,7 @@ A checkpoint is compared with the digests of its files before it is read.
 """
 
 import concurrent.futures
+import contextlib
 import threading
 from typing import Any
 
@@ -24,6 +25,9 @@ NO_SCORE = -1.0
 # What Orbax writes into a checkpoint last, and how often it is looked for.
 _COMMITTED = "commit_success.txt"
 _POLL_S = 0.1
+
+# How often steps are listed again when one vanishes meanwhile.
+_LISTINGS = 5
 
 # How all processes of a run end alike. Where one has died, its part of a save that is under way will never come, and to
 # wait for it would hide what has happened.
@@ -254,6 +258,13 @@ def read_metadata(stage_folder, step):
 
 def _reader(folder):
   """Returns a manager that deletes nothing."""
+  for _ in range(_LISTINGS):
+    with contextlib.suppress(FileNotFoundError):  # of a step that was deleted between its listing and a look at it
+      return _open_reader(folder)
+  return _open_reader(folder)
+
+
+def _open_reader(folder):
   return ocp.CheckpointManager(
     folder,
     options=ocp.CheckpointManagerOptions(create=False, best_fn=_score),

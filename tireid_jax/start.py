@@ -6,7 +6,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from tireid_jax import checkpoint, sharding, stages, storage, workdir
+from tireid_jax import checkpoint, chosen, sharding, stages, storage, workdir
 from tireid_jax import config as config_lib
 from tireid_jax.data import prepared
 from tireid_jax.errors import MissingFileError, UserError
@@ -54,7 +54,7 @@ def find_variant(config, source):
       raise UserError(f"model.variant={name} needs weights to start from; name a variant: {', '.join(VARIANTS)}")
     kind, path = source
     if kind == "checkpoint":
-      return variants.from_json(checkpoint.read_metadata(path, checkpoint.chosen_step(path))["variant"])
+      return variants.from_json(chosen.read_metadata(path)["variant"])
     return pretrained.open_weights(
       path, tuple(config.data.image_size), num_heads=heads, activation=config.model.activation,
       stride=config.model.stride, prefix=prefix_of(config),
@@ -90,7 +90,7 @@ def check_weights(config, source, variant):
     return
   kind, path = source
   if kind == "checkpoint":
-    _check_same_model(checkpoint.read_metadata(path, checkpoint.chosen_step(path)), variant, path)
+    _check_same_model(chosen.read_metadata(path), variant, path)
   else:
     pretrained.open_weights(
       path, tuple(config.data.image_size), variant=variant, stride=config.model.stride, prefix=prefix_of(config)
@@ -194,7 +194,7 @@ def initial_variables(
     return jax.jit(draw, out_shardings=shardings)()
   kind, path = source
   if kind == "checkpoint":
-    loaded, metadata = checkpoint.restore_variables(path, checkpoint.chosen_step(path), mesh)
+    _, loaded, metadata = chosen.restore(path, mesh)
     _check_same_model(metadata, model.variant, path)
     keep_head = metadata["fingerprint"] == fingerprint
   else:
@@ -320,10 +320,9 @@ def load_stage(run_folder, stage, *, config=None):
     )
     return model, variables, config, mesh, 0
   folder = workdir.stage_folder(run_folder, int(stage))
-  step = checkpoint.chosen_step(folder)
-  if step is None:
+  if checkpoint.chosen_step(folder) is None:
     raise MissingFileError(f"{folder} holds no checkpoint; run --stage={stage} in this workdir first")
-  variables, metadata = checkpoint.restore_variables(folder, step, mesh)
+  step, variables, metadata = chosen.restore(folder, mesh)
   config = config_lib.from_json(metadata["config"])
   config.model.attention = "auto"
   settings = stages.from_config(config, int(stage))

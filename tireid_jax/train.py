@@ -7,6 +7,7 @@ import jax
 
 from tireid_jax import (
   checkpoint,
+  chosen,
   distributed,
   hooks,
   optim,
@@ -109,7 +110,7 @@ class _Run:
 
   def _find_variant(self):
     if self.resumes:
-      return variants.from_json(checkpoint.read_metadata(self.folder, checkpoint.chosen_step(self.folder))["variant"])
+      return variants.from_json(chosen.read_metadata(self.folder)["variant"])
     return start.find_variant(self.config, self._source())
 
   def _source(self):
