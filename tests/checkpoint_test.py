@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tireid_jax import checkpoint, digests, sharding
+from tireid_jax import checkpoint, checkpoint_scores, digests, errors, orbax_errors, sharding
 from tireid_jax.state import TrainState
 
 
@@ -156,13 +156,13 @@ def test_restored_state_and_variables_are_the_saved_ones(tmp_path):
 
 def test_a_step_that_vanishes_while_steps_are_listed_is_no_error(tmp_path, monkeypatch):
   save(tmp_path, {1: 9.0, 2: 8.0})
-  read = checkpoint._open_reader
+  read = checkpoint_scores._open_reader
 
   def vanish(folder):
-    monkeypatch.setattr(checkpoint, "_open_reader", read)
+    monkeypatch.setattr(checkpoint_scores, "_open_reader", read)
     raise FileNotFoundError("1")
 
-  monkeypatch.setattr(checkpoint, "_open_reader", vanish)
+  monkeypatch.setattr(checkpoint_scores, "_open_reader", vanish)
   assert checkpoint.chosen_step(tmp_path) == 1
 
 
@@ -182,3 +182,93 @@ def test_variables_with_the_last_block_among_the_others_are_refused(tmp_path):
       checkpoints.restore(old)
   with pytest.raises(ValueError, match="are of an earlier version"):
     checkpoint.restore_variables(tmp_path, 1, sharding.make_mesh(-1, 1, 1))
+
+
+ITEM_FILES = (
+  "metadata/metadata",
+  "metrics/metrics",
+  "variables/_METADATA",
+  "optimizer/_METADATA",
+  "_CHECKPOINT_METADATA",
+)
+FAULTS = {"missing": None, "empty": b"", "cut short": b'{"sco', "binary": b"\x80\0{", "another object": b"{}"}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("name", ITEM_FILES)
+def test_whichever_file_is_damaged_the_newest_gives_way_and_the_best_is_named(tmp_path, capsys, name, fault):
+  save(tmp_path, {1: 5.0, 2: 9.0, 3: 7.0, 4: 6.0})
+  mesh = sharding.make_mesh(-1, 1, 1)
+
+  def damage(step):
+    file = tmp_path / checkpoint.FOLDER / str(step) / name
+    file.unlink()
+    if FAULTS[fault] is not None:
+      file.write_bytes(FAULTS[fault])
+
+  damage(4)
+  assert checkpoint.chosen_step(tmp_path) == 2
+  assert checkpoint.restore_variables(tmp_path, 2, mesh)[1]["step"] == 2
+  assert int(restore(tmp_path).step) == 3
+  assert f"checkpoint 4 in {tmp_path / checkpoint.FOLDER} is damaged (" in "".join(capsys.readouterr())
+  damage(2)
+  assert checkpoint.chosen_step(tmp_path) == 2
+  with pytest.raises(errors.UserError, match="checkpoints/2 is damaged: .*; put back a copy of it, or remove") as named:
+    checkpoint.restore_variables(tmp_path, 2, mesh)
+  assert len(str(named.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["metadata/metadata", "variables/_METADATA", "variables/manifest.ocdbt"])
+def test_a_file_that_is_cut_short_is_one_line_without_digests_too(tmp_path, name):
+  save(tmp_path, {1: 5.0, 2: 4.0})
+  shutil.rmtree(tmp_path / digests.FOLDER)
+  for step in (1, 2):
+    file = tmp_path / checkpoint.FOLDER / str(step) / name
+    file.write_bytes(file.read_bytes()[:10])
+  with pytest.raises(errors.UserError, match="checkpoints/1 is damaged: .*; put back a copy of it, or remove that"):
+    checkpoint.restore_variables(tmp_path, 1, sharding.make_mesh(-1, 1, 1))
+  with pytest.raises(
+    errors.UserError, match="checkpoints/2 is damaged: .* or remove that folder to go on from the one"
+  ):
+    restore(tmp_path)
+  assert kept(tmp_path) == [1, 2]
+
+
+def test_one_that_was_being_deleted_is_no_damaged_one_though_its_digests_are_left(tmp_path):
+  save(tmp_path, {2: 9.0, 3: 7.0})
+  shutil.copytree(tmp_path / checkpoint.FOLDER / "3", tmp_path / checkpoint.FOLDER / "1")
+  shutil.copyfile(tmp_path / digests.FOLDER / "3.json", tmp_path / digests.FOLDER / "1.json")
+  (tmp_path / checkpoint.FOLDER / "1" / "metrics" / "metrics").unlink()
+  assert checkpoint.chosen_step(tmp_path) == 2
+  assert int(restore(tmp_path).step) == 3
+
+
+def test_a_run_whose_newest_metadata_are_damaged_finds_those_before(tmp_path):
+  save(tmp_path, {1: 5.0, 2: 6.0})
+  file = tmp_path / checkpoint.FOLDER / "2" / "metadata" / "metadata"
+  file.write_text("[]")
+  assert checkpoint.readable_metadata(tmp_path)["step"] == 1
+  with pytest.raises(errors.UserError, match="checkpoints/2 is damaged: TypeError: its metadata are no JSON object"):
+    checkpoint.read_metadata(tmp_path, 2)
+
+
+def test_without_any_score_a_run_does_not_begin_anew_among_old_checkpoints(tmp_path):
+  save(tmp_path, {1: 5.0})
+  shutil.rmtree(tmp_path / digests.FOLDER)
+  (tmp_path / checkpoint.FOLDER / "1" / "metrics" / "metrics").unlink()
+  with pytest.raises(errors.UserError, match="are damaged: none has a score; put back a copy of one"):
+    checkpoint.chosen_step(tmp_path)
+
+
+@pytest.mark.parametrize(
+  ("number", "words"), [(28, "no space left on device; make room there"), (30, "read-only file system; choose another")]
+)
+def test_what_tensorstore_says_of_the_disk_is_one_line(tmp_path, number, words):
+  def save():
+    try:
+      raise ValueError(f"RESOURCE_EXHAUSTED: Failed to write 15 bytes to file 11: ... [os_error_code='{number}']")
+    except ValueError as error:
+      raise RuntimeError("a save has failed") from error
+
+  with pytest.raises(errors.DiskError, match=f"^{tmp_path}: {words}"), orbax_errors.saving(tmp_path):
+    save()

@@ -15,7 +15,8 @@ LAYERS = [
   {"preflight", "program"},
   {"start", "retrieval", "report", "exported"},
   {"train_step", "checkpoint", "chosen", "hooks", "profiling", "workdir", "optim", "ranked", "cli"},
-  {"config", "data", "models", "log", "state", "metrics", "sharding", "trace", "digests"},
+  {"checkpoint_scores"},
+  {"config", "data", "models", "log", "state", "metrics", "sharding", "trace", "digests", "orbax_errors"},
   {"config_file", "lock"},
   {"lock_storage"},
   {

@@ -4,7 +4,6 @@ A checkpoint is compared with the digests of its files before it is read.
 """
 
 import concurrent.futures
-import contextlib
 import threading
 from typing import Any
 
@@ -12,12 +11,13 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
-from tireid_jax import digests, distributed, sharding, storage
+from tireid_jax import checkpoint_scores, digests, distributed, orbax_errors, sharding
+from tireid_jax.checkpoint_scores import folder_of, open_reader
 from tireid_jax.errors import DivergedError, UserError
 from tireid_jax.progress import say
 from tireid_jax.state import TrainState
 
-FOLDER = "checkpoints"
+FOLDER = checkpoint_scores.FOLDER
 
 # Stands for "not validated at this step", below every score; Orbax warns of checkpoints without any.
 NO_SCORE = -1.0
@@ -25,9 +25,6 @@ NO_SCORE = -1.0
 # What Orbax writes into a checkpoint last, and how often it is looked for.
 _COMMITTED = "commit_success.txt"
 _POLL_S = 0.1
-
-# How often steps are listed again when one vanishes meanwhile.
-_LISTINGS = 5
 
 # How all processes of a run end alike. Where one has died, its part of a save that is under way will never come, and to
 # wait for it would hide what has happened.
@@ -46,13 +43,17 @@ class Checkpoints:
         checkpoint_managers.BestN(get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False),
       ]
     )
+    orbax_errors.drop_repeated_tracebacks()
     self._stage_folder = stage_folder
+    folder = folder_of(stage_folder)
+    with orbax_errors.restoring(folder, "remove what is damaged there"), orbax_errors.saving(folder):
+      checkpoint_scores.check(stage_folder)
+      self._manager = ocp.CheckpointManager(
+        folder,
+        options=ocp.CheckpointManagerOptions(preservation_policy=keep, best_fn=_score, cleanup_tmp_directories=True),
+        item_names=("variables", "optimizer", "metadata"),
+      )
     self._digester = _Digester(stage_folder)
-    self._manager = ocp.CheckpointManager(
-      _folder(stage_folder),
-      options=ocp.CheckpointManagerOptions(preservation_policy=keep, best_fn=_score, cleanup_tmp_directories=True),
-      item_names=("variables", "optimizer", "metadata"),
-    )
 
   def __enter__(self):
     return self
@@ -60,8 +61,12 @@ class Checkpoints:
   def __exit__(self, kind, *_):
     try:
       if jax.process_count() == 1 or kind is None or issubclass(kind, _COMMON_ENDS):
-        self._manager.close()
-        self._digester.wait()
+        with orbax_errors.saving(self._manager.directory):
+          self._manager.close()
+          self._digester.wait()
+    except Exception:
+      if kind is None:
+        raise  # otherwise what ended the run goes first; a failed save has most likely been that
     finally:
       self._digester.close()
 
@@ -81,21 +86,24 @@ class Checkpoints:
     if step in self._manager.all_steps():
       return
     self.wait()  # the one before is verified before an older one goes
-    self._manager.save(
-      step,
-      args=ocp.args.Composite(
-        variables=ocp.args.StandardSave(_without_empty(state.variables)),
-        optimizer=ocp.args.StandardSave(state.optimizer),
-        metadata=ocp.args.JsonSave(metadata),
-      ),
-      metrics={"score": NO_SCORE if score is None else score},
-    )
-    self._digester.start(step, self._manager.all_steps())
+    score = NO_SCORE if score is None else score
+    with orbax_errors.saving(self._manager.directory):
+      self._manager.save(
+        step,
+        args=ocp.args.Composite(
+          variables=ocp.args.StandardSave(_without_empty(state.variables)),
+          optimizer=ocp.args.StandardSave(state.optimizer),
+          metadata=ocp.args.JsonSave(metadata),
+        ),
+        metrics={"score": score},
+      )
+      self._digester.start(step, score, self._manager.all_steps())
 
   def wait(self):
-    """Returns once everything is on disk, digests included."""
-    self._manager.wait_until_finished()
-    self._digester.wait()
+    """Returns once everything is on disk, digests included; raises DiskError where the disk is full or the like."""
+    with orbax_errors.saving(self._manager.directory):
+      self._manager.wait_until_finished()
+      self._digester.wait()
 
   def restore(self, state):
     """Returns (TrainState of the newest checkpoint that is not damaged, its metadata).
@@ -109,16 +117,19 @@ class Checkpoints:
       ValueError: it is of an earlier version, or there is none that is not damaged.
     """
     step = self._find_sound()
-    with _reader(self._manager.directory) as manager:
-      _check_layout(manager.item_metadata(step)["variables"], self._manager.directory)
-    restored = self._manager.restore(
-      step,
-      args=ocp.args.Composite(
-        variables=ocp.args.StandardRestore(_without_empty(state.variables)),
-        optimizer=ocp.args.StandardRestore(state.optimizer),
-        metadata=ocp.args.JsonRestore(),
-      ),
-    )
+    with orbax_errors.restoring(
+      self._manager.directory / str(step), "put back a copy of it, or remove that folder to go on from the one before"
+    ):
+      with open_reader(self._manager.directory) as manager:
+        _check_layout(manager.item_metadata(step)["variables"], self._manager.directory)
+      restored = self._manager.restore(
+        step,
+        args=ocp.args.Composite(
+          variables=ocp.args.StandardRestore(_without_empty(state.variables)),
+          optimizer=ocp.args.StandardRestore(state.optimizer),
+          metadata=ocp.args.JsonRestore(),
+        ),
+      )
     variables = {**state.variables, **restored.variables}
     count = sharding.put_tree(jax.numpy.int32(step), state.step.sharding)
     return TrainState(count, variables, restored.optimizer), restored.metadata
@@ -139,9 +150,10 @@ class Checkpoints:
       )
     for newer, fault in damaged:
       say(f"checkpoint {newer} in {self._manager.directory} is damaged ({fault}); the one before is taken")
-      if distributed.is_first():
-        digests.forget(self._stage_folder, [newer])
-      self._manager.delete(newer)
+      with orbax_errors.saving(self._manager.directory):
+        if distributed.is_first():
+          digests.forget(self._stage_folder, [newer])
+        self._manager.delete(newer)
     return step
 
 
@@ -154,19 +166,19 @@ class _Digester:
     self._is_committed, self._is_closed = threading.Event(), False
     self._pending: Any = None
 
-  def start(self, step, kept):
-    """Begins with a step; digests of others than `kept` are dropped."""
+  def start(self, step, score, kept):
+    """Begins with a step and its score; digests of others than `kept` are dropped."""
     if distributed.is_first():
       digests.forget(self._stage_folder, [step, *(set(digests.known_steps(self._stage_folder)) - set(kept))])
       self._is_committed.clear()
-      self._pending = self._thread.submit(self._write, step)
+      self._pending = self._thread.submit(self._write, step, score)
 
-  def _write(self, step):
-    folder = _folder(self._stage_folder) / str(step)
+  def _write(self, step, score):
+    folder = folder_of(self._stage_folder) / str(step)
     while not (folder / _COMMITTED).is_file() and not self._is_committed.wait(_POLL_S):
       pass
     if not self._is_closed:
-      digests.write(self._stage_folder, step, folder)
+      digests.write(self._stage_folder, step, folder, score)
 
   def wait(self):
     """Returns once they are written; called when the checkpoint is committed."""
@@ -184,14 +196,10 @@ class _Digester:
 
 def _fault(stage_folder, step):
   """Returns what is wrong with a checkpoint, "" where nothing is known to be; every process asks."""
-  found = distributed.from_first(lambda: digests.fault(stage_folder, step, _folder(stage_folder) / str(step)))
+  found = distributed.from_first(lambda: digests.fault(stage_folder, step, folder_of(stage_folder) / str(step)))
   if found is digests.UNKNOWN:
-    say(f"checkpoint {step} in {_folder(stage_folder)} has no digests to compare with; it is taken as it is")
+    say(f"checkpoint {step} in {folder_of(stage_folder)} has no digests to compare with; it is taken as it is")
   return found or ""
-
-
-def _folder(stage_folder):
-  return storage.absolute(storage.to_path(stage_folder)) / FOLDER
 
 
 def _score(metrics):
@@ -205,15 +213,7 @@ def _without_empty(variables):
 
 def chosen_step(stage_folder):
   """Returns the step of the best checkpoint by validation, or of the newest where none was validated; None if empty."""
-  folder = _folder(stage_folder)
-  if not folder.is_dir():
-    return None
-  with _reader(folder) as manager:
-    metrics = {step: manager.metrics(step) for step in manager.all_steps()}
-  # One without was being deleted when its run was killed.
-  scores = {step: found["score"] for step, found in metrics.items() if found}
-  # The later of two equal scores, as the policy that keeps checkpoints has it; the newest where none has a score.
-  return max(scores, key=lambda step: (scores[step], step), default=None)
+  return checkpoint_scores.best_step(checkpoint_scores.read(stage_folder)[0])
 
 
 def restore_variables(stage_folder, step, mesh):
@@ -224,11 +224,9 @@ def restore_variables(stage_folder, step, mesh):
   """
   fault = _fault(stage_folder, step)
   if fault:
-    folder = _folder(stage_folder) / str(step)
-    raise UserError(
-      f"the checkpoint {folder} is damaged: {fault}; put back a copy of it, or remove that folder to use the next best"
-    )
-  with _reader(_folder(stage_folder)) as manager:
+    folder = folder_of(stage_folder) / str(step)
+    raise UserError(f"the checkpoint {folder} is damaged: {fault}; {orbax_errors.REMEDY}")
+  with orbax_errors.restoring(folder_of(stage_folder) / str(step)), open_reader(folder_of(stage_folder)) as manager:
     stored = manager.item_metadata(step)["variables"]
     _check_layout(stored, manager.directory)
     abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), dict(stored))
@@ -251,28 +249,22 @@ def _check_layout(stored, folder):
 
 
 def read_metadata(stage_folder, step):
-  """Returns the metadata of a checkpoint, without its arrays."""
-  with _reader(_folder(stage_folder)) as manager:
-    return manager.restore(step, args=ocp.args.Composite(metadata=ocp.args.JsonRestore()))["metadata"]
+  """Returns the metadata of a checkpoint, without its arrays; raises ValueError if they are damaged."""
+  folder = folder_of(stage_folder) / str(step)
+  with orbax_errors.restoring(folder), open_reader(folder.parent) as manager:
+    found = manager.restore(step, args=ocp.args.Composite(metadata=ocp.args.JsonRestore()))["metadata"]
+    if not isinstance(found, dict):
+      raise TypeError("its metadata are no JSON object")
+    return found
 
 
-def _reader(folder):
-  """Returns a manager that deletes nothing."""
-  for _ in range(_LISTINGS):
-    with contextlib.suppress(FileNotFoundError):  # of a step that was deleted between its listing and a look at it
-      return _open_reader(folder)
-  return _open_reader(folder)
-
-
-def _open_reader(folder):
-  return ocp.CheckpointManager(
-    folder,
-    options=ocp.CheckpointManagerOptions(create=False, best_fn=_score),
-    item_names=("variables", "optimizer", "metadata", "metrics"),
-    item_handlers={
-      "variables": ocp.StandardCheckpointHandler(),
-      "optimizer": ocp.StandardCheckpointHandler(),
-      "metadata": ocp.JsonCheckpointHandler(),
-      "metrics": ocp.JsonCheckpointHandler(),
-    },
-  )
+def readable_metadata(stage_folder):
+  """Returns the metadata of the newest checkpoint that has any; raises ValueError if none has."""
+  with open_reader(folder_of(stage_folder)) as manager:
+    steps = sorted(manager.all_steps())
+  for step in reversed(steps[1:]):
+    try:
+      return read_metadata(stage_folder, step)
+    except UserError:
+      pass  # named when the weights are restored
+  return read_metadata(stage_folder, steps[0])

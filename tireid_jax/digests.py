@@ -9,6 +9,7 @@ import os
 import zlib
 
 from tireid_jax import storage
+from tireid_jax.errors import naming
 
 FOLDER = "digests"
 _CHUNK_BYTES = 2**22
@@ -16,21 +17,28 @@ _CHUNK_BYTES = 2**22
 UNKNOWN = None
 
 
-def write(stage_folder, step, checkpoint):
+def write(stage_folder, step, checkpoint, score):
   """Reads every file of a committed checkpoint and writes their digests.
 
   Args:
     stage_folder, step: whose checkpoint it is.
     checkpoint: its folder.
+    score: by which the best is chosen, written here too.
   """
-  data = json.dumps({"algorithm": _algorithm(checkpoint), "files": _digests(checkpoint)}, indent=1)
+  data = json.dumps({"algorithm": _algorithm(checkpoint), "score": score, "files": _digests(checkpoint)}, indent=1)
   storage.write_bytes(_file(stage_folder, step), data.encode())
+
+
+def score(stage_folder, step):
+  """Returns the score that was written with a step's digests; None where there is none, or they are damaged."""
+  return _read(_file(stage_folder, step))[0].get("score")
 
 
 def forget(stage_folder, steps):
   """Removes the digests of some steps, before their checkpoints are deleted or written again."""
   for step in steps:
-    _file(stage_folder, step).unlink(missing_ok=True)
+    with naming(_file(stage_folder, step)):
+      _file(stage_folder, step).unlink(missing_ok=True)
 
 
 def known_steps(stage_folder):
@@ -43,10 +51,9 @@ def known_steps(stage_folder):
 def fault(stage_folder, step, checkpoint):
   """Returns what is wrong with a checkpoint's files, "" where nothing is, UNKNOWN without digests to compare with."""
   file = _file(stage_folder, step)
-  try:
-    written = json.loads(file.read_text()) if file.is_file() else {}
-  except ValueError as error:
-    return f"{file} is damaged itself: {error}"
+  written, wrong = _read(file)
+  if wrong:
+    return f"{file} is damaged itself: {wrong}"
   if written.get("algorithm") != _algorithm(checkpoint):
     return UNKNOWN
   found = _digests(checkpoint)
@@ -58,6 +65,19 @@ def fault(stage_folder, step, checkpoint):
     if found[name][1] != digest:
       return f"the content of {name} has changed"
   return ""
+
+
+def _read(file):
+  """Returns (what a file of digests holds, {} where there is none; what is wrong with it, "" if nothing)."""
+  if not file.is_file():
+    return {}, ""
+  try:
+    written = json.loads(file.read_text(encoding="utf-8"))
+    if all(len(entry) == 2 for entry in written["files"].values()):
+      return written, ""
+    return {}, "it holds no digests"
+  except (ValueError, KeyError, TypeError, AttributeError) as error:
+    return {}, str(error)
 
 
 def _file(stage_folder, step):

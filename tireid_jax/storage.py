@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import stat
 import threading
 
@@ -217,6 +218,12 @@ def write_bytes(path, data):
       with contextlib.suppress(OSError):
         temporary.unlink(missing_ok=True)  # the room that it takes may be what is lacking
       raise
+
+
+def remove_folder(path):
+  """Removes a folder with all that it holds, on a disk or in a bucket."""
+  with naming(path):
+    path.rmtree() if is_remote(path) else shutil.rmtree(path)
 
 
 def read_json(path, remedy):

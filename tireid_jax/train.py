@@ -7,7 +7,6 @@ import jax
 
 from tireid_jax import (
   checkpoint,
-  chosen,
   distributed,
   hooks,
   optim,
@@ -110,7 +109,7 @@ class _Run:
 
   def _find_variant(self):
     if self.resumes:
-      return variants.from_json(chosen.read_metadata(self.folder)["variant"])
+      return variants.from_json(checkpoint.readable_metadata(self.folder)["variant"])
     return start.find_variant(self.config, self._source())
 
   def _source(self):

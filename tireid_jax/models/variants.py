@@ -61,9 +61,16 @@ def to_json(variant):
 
 
 def from_json(data):
-  """Returns the Variant that `to_json` made the data of."""
-  sizes = {name: Tower(**data[name]) for name in ("image", "text")}
-  return Variant(**{**data, **sizes, "native_image_size": tuple(data["native_image_size"])})
+  """Returns the Variant that `to_json` made the data of.
+
+  Raises:
+    ValueError: they are other data.
+  """
+  try:
+    sizes = {name: Tower(**data[name]) for name in ("image", "text")}
+    return Variant(**{**data, **sizes, "native_image_size": tuple(data["native_image_size"])})
+  except (KeyError, TypeError) as error:
+    raise UserError(f"a checkpoint's metadata describe no model ({error}); train this stage anew") from error
 
 
 def differences(found, wanted):

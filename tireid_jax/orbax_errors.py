@@ -1,0 +1,87 @@
+"""What Orbax and tensorstore raise where the disk is full or a checkpoint damaged -> one line.
+
+Orbax saves in threads, which log what they raise with its traceback, each of several layers anew; the same error is
+raised again where the save is waited for.
+"""
+
+import contextlib
+import re
+
+from absl import logging
+
+from tireid_jax.errors import UserError, disk_error
+
+# What reading a file that is missing, cut short or overwritten raises: of the file system, of JSON and UTF-8, of
+# tensorstore (ValueError with its own text), and of Orbax where a key or a file that it relies on is not there.
+DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError)
+
+# What to do about a damaged checkpoint, to be read after "is damaged: ...; ".
+REMEDY = "put back a copy of it, or remove that folder to use the next best"
+
+# How tensorstore writes errno.
+_ERRNO = re.compile(r"os_error_code='(\d+)'")
+
+
+def drop_repeated_tracebacks():
+  """Keeps Orbax from logging the tracebacks of its threads."""
+  logging.get_absl_logger().addFilter(_is_news)  # once, however often it is added
+
+
+def _is_news(record):
+  return not (record.exc_info and "/orbax/" in record.pathname)
+
+
+@contextlib.contextmanager
+def saving(folder):
+  """Turns the errors of a save, or of a deletion, into DiskError where the file system is at fault."""
+  try:
+    yield
+  except UserError:
+    raise
+  except Exception as error:
+    number = _errno(error)
+    named = number and disk_error(OSError(number, ""), folder)
+    if not named:
+      raise
+    raise named from error
+
+
+@contextlib.contextmanager
+def restoring(folder, remedy=REMEDY):
+  """Turns the errors of reading a checkpoint into UserError.
+
+  Args:
+    folder: of the checkpoint.
+    remedy: what to do about it.
+  """
+  try:
+    yield
+  except UserError:
+    raise
+  except DAMAGE as error:
+    named = disk_error(error, folder) if isinstance(error, PermissionError) else None
+    raise (named or UserError(f"the checkpoint {folder} is damaged: {first_line(error)}; {remedy}")) from error
+
+
+def first_line(error):
+  """Returns the start of what an error says, with its type where that says nothing by itself."""
+  text = " ".join(str(error).split())
+  if isinstance(error, (KeyError, TypeError, AttributeError)):
+    text = f"{type(error).__name__}: {text}"
+  return text if len(text) <= 200 else f"{text[:197]}..."
+
+
+def _errno(error):
+  """Returns the errno in an error, in those that it came from, or in those of a group; None if there is none."""
+  waiting, seen = [error], set()
+  while waiting:
+    found = waiting.pop(0)
+    if found is None or id(found) in seen:
+      continue
+    seen.add(id(found))
+    if isinstance(found, OSError) and found.errno:
+      return found.errno
+    if number := _ERRNO.search(str(found)):
+      return int(number[1])
+    waiting += [found.__cause__, found.__context__, *getattr(found, "exceptions", ())]
+  return None
