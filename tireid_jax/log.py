@@ -2,14 +2,18 @@
 
 import concurrent.futures
 import json
+import os
 import pathlib
 import tempfile
 import time
 from typing import Any
 
-from tensorboardX import SummaryWriter
+from tensorboardX import event_file_writer, summary
+from tensorboardX.proto import event_pb2
 
 from tireid_jax import storage
+from tireid_jax.errors import naming
+from tireid_jax.progress import say
 
 METRICS_FILE, EVENTS_FOLDER = "metrics.jsonl", "tensorboard"
 
@@ -58,30 +62,57 @@ class _Files:
   """The log on a disk."""
 
   def __init__(self, folder, kept, first_step):
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / METRICS_FILE
-    temporary = path.with_suffix(".kept")
-    temporary.write_text("".join(map(_line, kept)))
-    temporary.replace(path)
-    self._file = path.open("a")
+    self._path = folder / METRICS_FILE
+    storage.write_bytes(self._path, "".join(map(_line, kept)).encode())
+    with naming(self._path):
+      self._descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND)
     events = folder / EVENTS_FOLDER
     # Also at step 0: a run killed before its first checkpoint has left events, too.
-    purge_step = first_step + 1 if events.is_dir() else None
-    self._events = SummaryWriter(str(events), purge_step=purge_step)
+    self._events = _Events(events, first_step + 1 if events.is_dir() else None)
 
   def write(self, record, values):
-    self._file.write(_line(record))
-    self._file.flush()
-    for name, value in values.items():
-      self._events.add_scalar(name, value, record["step"])
-    self._events.flush()
+    line = _line(record).encode()
+    with naming(self._path):
+      # In one piece, with nothing of it left in a buffer, which would be tried again when the file is closed.
+      if os.write(self._descriptor, line) < len(line):
+        os.write(self._descriptor, b"\n")  # raises what has kept the rest from being written, if it still does
+        raise OSError(f"{self._path}: a line was not written whole")
+    self._events.write(record["step"], values)
 
   def wait(self):
     pass
 
   def close(self):
-    self._file.close()
+    os.close(self._descriptor)
     self._events.close()
+
+
+class _Events:
+  """A TensorBoard event file. tensorboardX' own writer has a thread and waits for it for ever if the disk is full."""
+
+  def __init__(self, folder, purge_step):
+    """Opens a new file in a folder; TensorBoard drops what other files there have from `purge_step` on."""
+    self._folder = folder
+    with naming(folder):
+      folder.mkdir(parents=True, exist_ok=True)
+      self._writer = event_file_writer.EventsWriter(str(folder / "events"))
+      if purge_step is not None:
+        start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+        self._writer.write_event(event_pb2.Event(step=purge_step, wall_time=time.time(), file_version="brain.Event:2"))
+        self._writer.write_event(event_pb2.Event(step=purge_step, wall_time=time.time(), session_log=start))
+      self._writer.flush()
+
+  def write(self, step, values):
+    """Writes scalars, to be read at once."""
+    with naming(self._folder):
+      for name, value in values.items():
+        scalar = summary.scalar(name, value)
+        self._writer.write_event(event_pb2.Event(step=step, wall_time=time.time(), summary=scalar))
+      self._writer.flush()
+
+  def close(self):
+    with naming(self._folder):
+      self._writer.close()
 
 
 class _Objects:
@@ -136,10 +167,10 @@ def _step(name):
 
 def _events(step, values, purge_step):
   """Returns an event file's bytes, of one step."""
-  with tempfile.TemporaryDirectory() as folder:
-    with SummaryWriter(folder, purge_step=purge_step) as writer:
-      for name, value in values.items():
-        writer.add_scalar(name, value, step)
+  with naming(tempfile.gettempdir()), tempfile.TemporaryDirectory() as folder:
+    events = _Events(pathlib.Path(folder), purge_step)
+    events.write(step, values)
+    events.close()
     (file,) = pathlib.Path(folder).iterdir()
     return file.read_bytes()
 
@@ -151,17 +182,26 @@ def _line(record):
 def read_metrics(folder):
   """Returns the records of a stage's metrics, as one sequence wherever they are stored.
 
-  A last line that was cut off by a kill is left out.
+  A last line that was cut off by a kill is left out, and so are damaged ones, which are counted in a message.
   """
   path = storage.to_path(folder) / METRICS_FILE
   if storage.is_remote(path):
-    text = b"".join(storage.read_objects(path)).decode()
+    text = b"".join(storage.read_objects(path))
   else:
-    text = path.read_text() if path.is_file() else ""
-  records = []
-  for line in text.splitlines():
-    try:
-      records.append(json.loads(line))
-    except json.JSONDecodeError:
-      break
+    with naming(path):
+      text = path.read_bytes() if path.is_file() else b""
+  *whole, _ = lines = text.split(b"\n")
+  records = [record for line in lines if (record := _record(line))]
+  damaged = sum(1 for line in whole if line and not _record(line))
+  if damaged:
+    say(f"{path}: {damaged} damaged lines are left out")
   return records
+
+
+def _record(line):
+  """Returns the record in a line, None where it is cut off or damaged."""
+  try:
+    record = json.loads(line)
+    return {**record, "step": int(record["step"]), "seconds": float(record["seconds"])}
+  except (ValueError, KeyError, TypeError):
+    return None
