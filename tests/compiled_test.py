@@ -1,10 +1,12 @@
 """Compiled programs are kept where the user's caches are, unless JAX is told of another place or cannot keep them."""
 
 import os
+import pathlib
 import subprocess
 import sys
 import tempfile
 
+import jax
 import pytest
 
 from tests.commands import ROOT, environment
@@ -15,6 +17,10 @@ PROGRAM = "import jax; from tireid_jax import compiled; compiled.keep(); jax.jit
 
 def programs(folder):
   return [path.name for path in folder.rglob("*-cache")]
+
+
+def files_below(folder):
+  return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
 @pytest.mark.parametrize("is_told", [False, True])
@@ -47,3 +53,41 @@ def test_nothing_is_kept_where(tmp_path, changes, is_told):
     del variables["JAX_COMPILATION_CACHE_DIR"]
   subprocess.run([sys.executable, "-c", PROGRAM], cwd=ROOT, env=variables, check=True)
   assert not programs(tmp_path)
+
+
+def test_what_was_used_the_longest_time_ago_makes_room(tmp_path, monkeypatch):
+  for name, used, written, size in [
+    ("a", 500, 100, 30),
+    ("b", 200, 200, 30),
+    ("c/d", 100, 300, 30),
+    ("e", 400, 50, 30),
+  ]:
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(bytes(size))
+    os.utime(path, (used, written))
+  compiled.prune(tmp_path, 120)
+  assert files_below(tmp_path) == ["a", "b", "c/d", "e"]
+  compiled.prune(tmp_path, 89)
+  assert files_below(tmp_path) == ["a", "e"]
+  with monkeypatch.context() as patch:
+    patch.setattr(pathlib.Path, "unlink", lambda _: os.remove(tmp_path / "nothing"))  # as where nothing can be deleted
+    compiled.prune(tmp_path, 0)
+  compiled.prune(tmp_path, 0)
+  assert files_below(tmp_path) == []
+  compiled.prune(tmp_path / "nowhere", 0)
+
+
+@pytest.mark.parametrize("is_told", [False, True])
+def test_a_folder_of_ours_stays_below_its_limit(tmp_path, monkeypatch, is_told):
+  monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+  monkeypatch.setattr(jax.config, "update", lambda *_: None)
+  monkeypatch.setitem(jax.config.values, "jax_compilation_cache_dir", str(tmp_path) if is_told else None)
+  folder = tmp_path if is_told else compiled._users_folder()
+  folder.mkdir(parents=True, exist_ok=True)
+  with (folder / "old").open("wb") as file:
+    file.truncate(compiled.MAX_BYTES)  # sparse
+  os.utime(folder / "old", (1, 1))
+  (folder / "new").write_bytes(b"1")
+  compiled.keep()
+  assert files_below(folder) == (["new", "old"] if is_told else ["new"])

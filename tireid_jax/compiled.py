@@ -1,12 +1,17 @@
 """How programs are compiled, and where they are kept from one command to the next."""
 
+import contextlib
 import hashlib
 import os
 import pathlib
 import platform
+import stat
 import tempfile
 
 import jax
+
+# What a folder may hold when a command begins; all that the tests compile takes 84 MB.
+MAX_BYTES = 2 * 2**30
 
 
 def keep(folder=None):
@@ -16,7 +21,8 @@ def keep(folder=None):
 
   Args:
     folder: None for the user's own, below ~/.cache/tireid_jax; where JAX_COMPILATION_CACHE_DIR names another, that one
-      is used, and with JAX_ENABLE_COMPILATION_CACHE=0 none.
+      is used, and with JAX_ENABLE_COMPILATION_CACHE=0 none. Of more than MAX_BYTES, what was used the longest time ago
+      is deleted, but nothing in a folder that JAX_COMPILATION_CACHE_DIR names.
   """
   if jax.default_backend() == "cpu" and jax.device_count() > 1:
     # A CPU program that is read back has lost the order of its collectives: XLA writes down that each needs the
@@ -27,9 +33,36 @@ def keep(folder=None):
     if jax.config.values["jax_compilation_cache_dir"] is not None:
       return
     folder = _users_folder()
+  prune(folder, MAX_BYTES)
   jax.config.update("jax_compilation_cache_dir", str(folder.absolute()))
   # JAX's own 1 s leaves out dozens of small programs, which take a second together.
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+
+
+def prune(folder, max_bytes):
+  """Deletes files that were used the longest time ago, until a folder holds no more than so many bytes.
+
+  JAX's own `jax_compilation_cache_max_size` takes a lock for each read, and so reads nothing from a read-only folder;
+  in jax 0.10 it writes nothing to a folder with a program from before it was set, or from a process that was killed.
+
+  Args:
+    folder: pathlib.Path, which need not be there.
+    max_bytes: of all files below it.
+  """
+  files = []
+  for path in folder.rglob("*"):
+    with contextlib.suppress(OSError):  # another process deleted it
+      found = path.stat()
+      if stat.S_ISREG(found.st_mode):
+        # Linux notes a read once a day, or the first one after a write.
+        files.append((max(found.st_atime, found.st_mtime), found.st_size, path))
+  excess = sum(size for _, size, _ in files) - max_bytes
+  for _, size, path in sorted(files):
+    if excess <= 0:
+      return
+    with contextlib.suppress(OSError):
+      path.unlink()
+      excess -= size
 
 
 def options(*, deterministic, platform):
