@@ -9,16 +9,19 @@ import argparse
 import collections
 import concurrent.futures
 import dataclasses
+import functools
 import json
 import pathlib
+import re
 import shutil
 import sys
 import tempfile
 import time
 
-from tests.faults import growth, kills, scenario
+from tests import small_disk
+from tests.faults import growth, kills, scenario, storage
 
-PARTS = ("kills", "growth")
+PARTS = ("kills", "storage", "growth")
 # Of what is held once warm, so much more at the end is still no growth: an allocator that returns memory late.
 _ALLOWED = 1.02
 
@@ -26,10 +29,11 @@ _ALLOWED = 1.02
 def main():
   options = _parse()
   folder = pathlib.Path(tempfile.mkdtemp(prefix="faults-"))
-  parts = {"kills": _kills, "growth": _growth}
+  parts = {"kills": _kills, "storage": _storage, "growth": _growth}
   results, faults = {}, []
   for name in options.only:
     began = time.monotonic()
+    (folder / name).mkdir()
     results[name], rows, wrong = parts[name](options, folder / name)
     faults += wrong
     print(f"\n{name}, {time.monotonic() - began:.0f} s\n" + "\n".join(rows), flush=True)
@@ -44,10 +48,11 @@ def main():
 def _parse():
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("--only", type=lambda text: text.split(","), default=PARTS, help="of " + ",".join(PARTS))
-  parser.add_argument("--kills", type=int, default=20, help="how many moments")
+  parser.add_argument("--kills", type=int, default=20, help="how many kills")
   parser.add_argument("--seed", type=int, default=0, help="of the moments")
-  parser.add_argument("--jobs", type=int, default=2, help="kills at a time")
+  parser.add_argument("--jobs", type=int, default=2, help="commands at a time")
   parser.add_argument("--steps", type=int, default=2000, help="that are watched for growth")
+  parser.add_argument("--match", default="", help="text in the names of the storage faults that are tried")
   parser.add_argument("--json", type=pathlib.Path, help="file for the results")
   options = parser.parse_args()
   unknown = set(options.only) - set(PARTS)
@@ -56,38 +61,72 @@ def _parse():
   return options
 
 
+@functools.cache
+def _uninterrupted(folder):
+  """Returns (Scenario, workdir of a run of it that nothing was done to), made once."""
+  run = scenario.make(folder / "made")
+  _progress("the uninterrupted run")
+  scenario.succeed(*run.main(folder / "uninterrupted"))
+  return run, folder / "uninterrupted"
+
+
 def _progress(text):
   print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
 
 
 def _kills(options, folder):
   """Returns (JSON data, lines of the table, faults)."""
-  folder.mkdir(parents=True)
-  _progress("kills: the uninterrupted run")
-  killer = kills.Killer(folder, scenario.make(folder / "made"))
-  moments = kills.draw_moments(options.kills, options.seed)
+  killer = kills.Killer(folder, *_uninterrupted(folder.parent))
+  commands = kills.draw_commands(options.kills, options.seed)
 
   def kill(i):
-    outcome = killer.kill(moments[i], f"kill{i}")
-    _progress(f"kill {i + 1}/{len(moments)}, {_story(outcome)}")
+    outcome = killer.kill(commands[i], f"command{i}")
+    _progress(f"kills: command {i + 1}/{len(commands)}, {_story(outcome)}")
     return outcome
 
   with concurrent.futures.ThreadPoolExecutor(options.jobs) as threads:
-    outcomes = list(threads.map(kill, range(len(moments))))
-  rows = ["| phase | kills | landed in | ended equal |", "|---|---|---|---|"]
-  for phase in dict.fromkeys(moment.phase for moment in moments):
-    of_phase = [outcome for outcome in outcomes if outcome.moment.phase == phase]
-    landed = collections.Counter(where for outcome in of_phase for where in outcome.landed)
-    places = "; ".join(f"{where} ({count})" if count > 1 else where for where, count in landed.most_common())
-    num_killed = sum(landed.values()) - landed["ended before"]
-    rows.append(f"| {phase} | {num_killed} | {places} | {sum(not o.faults for o in of_phase)}/{len(of_phase)} |")
-  faults = [f"{_story(outcome)}" for outcome in outcomes if outcome.faults]
+    outcomes = list(threads.map(kill, range(len(commands))))
+  landed = [(moment.phase, where) for o in outcomes for moment, where in zip(o.moments, o.landed, strict=True)]
+  rows = ["| phase | kills | landed in |", "|---|---|---|"]
+  for phase in dict.fromkeys(phase for phase, _ in sorted(landed)):
+    places = collections.Counter(where for other, where in landed if other == phase)
+    listed = "; ".join(f"{where} ({count})" if count > 1 else where for where, count in places.most_common())
+    rows.append(f"| {phase} | {places.total() - places['ended before']} | {listed} |")
+  faults = [_story(outcome) for outcome in outcomes if outcome.faults]
+  num_killed = sum(where != "ended before" for _, where in landed)
+  rows.append(f"\n{len(outcomes) - len(faults)} of {len(outcomes)} commands ended equal after {num_killed} kills")
   return [dataclasses.asdict(outcome) for outcome in outcomes], rows, faults
 
 
 def _story(outcome):
-  end = "; ".join(outcome.faults) or "ended equal"
-  return f"{outcome.moment.phase}: killed at {', then '.join(outcome.landed)}: {end} ({outcome.seconds:.0f} s)"
+  kills = "; ".join(f"{m.phase}: {where}" for m, where in zip(outcome.moments, outcome.landed, strict=True))
+  return f"killed at {kills}: {'; '.join(outcome.faults) or 'ended equal'} ({outcome.seconds:.0f} s)"
+
+
+def _storage(options, folder):
+  """Returns (JSON data, lines of the table, faults)."""
+  cases = [case for case in storage.make_cases() if options.match in f"{case.name}, {case.command}"]
+  if not small_disk.can_mount():
+    _progress(f"storage: {sum(case.needs_mount for case in cases)} cases need a user who may mount; not run")
+    cases = [case for case in cases if not case.needs_mount]
+  tried = storage.Storage(folder, *_uninterrupted(folder.parent))
+
+  def meet(i):
+    outcome = tried.meet(cases[i], f"case{i}")
+    wrong = "".join(f"; {fault}" for fault in outcome.faults)
+    _progress(
+      f"storage {i + 1}/{len(cases)}, {outcome.case}, {outcome.command}: {outcome.status}, {outcome.line}{wrong}"
+    )
+    return outcome
+
+  with concurrent.futures.ThreadPoolExecutor(options.jobs) as threads:
+    outcomes = list(threads.map(meet, range(len(cases))))
+  rows = ["| fault | command | status | line | as expected |", "|---|---|---|---|---|"]
+  for o in outcomes:
+    line = re.sub(rf"{folder}/case\d+/(disk/)?", "", o.line)
+    rows.append(f"| {o.case} | {o.command} | {o.status} | `{line}` | {'no' if o.faults else 'yes'} |")
+  faults = [f"{o.case}, {o.command}: {fault}" for o in outcomes for fault in o.faults]
+  return [dataclasses.asdict(outcome) for outcome in outcomes], rows, faults
 
 
 def _growth(options, folder):

@@ -1,21 +1,29 @@
-"""The short form of `make faults`: a run that is killed again and again ends as one that is not."""
+"""The short form of `make faults`: one run killed in four phases, one full disk, and what the program counts."""
 
+import os
 import shutil
+import threading
 
 import numpy as np
 import pytest
 
-from tests.faults import equality, kills, scenario
+from tests import small_disk
+from tests.faults import equality, growth, kills, scenario, storage
 from tests.faults.kills import Moment
 
 
 @pytest.fixture(scope="module")
-def killer(tmp_path_factory):
-  folder = tmp_path_factory.mktemp("faults")
-  return kills.Killer(folder, scenario.make(folder / "made"))
+def run(tmp_path_factory):
+  return scenario.make(tmp_path_factory.mktemp("made"))
 
 
-def test_a_run_that_is_killed_in_each_phase_ends_equal(killer, tmp_path):
+@pytest.fixture(scope="module")
+def expected(run):
+  scenario.succeed(*run.main(run.folder / "uninterrupted"))
+  return run.folder / "uninterrupted"
+
+
+def test_a_run_that_is_killed_in_each_phase_ends_equal(run, expected, tmp_path):
   rng = np.random.default_rng()
   moments = [
     Moment("stepping", 1, int(rng.integers(2, 6)), 0),
@@ -23,9 +31,9 @@ def test_a_run_that_is_killed_in_each_phase_ends_equal(killer, tmp_path):
     Moment("between stages", 1, 0, rng.uniform(0, 2)),
     Moment("scoring", 2, scenario.STAGE_STEPS, rng.uniform(0, 0.5)),
   ]
-  landed, faults = killer.kill_in_turn(moments, tmp_path, stage="all")
-  assert faults == [], landed
-  assert "ended before" not in landed
+  outcome = kills.Killer(tmp_path, run, expected).kill_run(moments, tmp_path)
+  assert outcome.faults == [], outcome.landed
+  assert "ended before" not in outcome.landed
 
 
 def edit(name, change):
@@ -75,17 +83,62 @@ CHANGES = [
 
 
 @pytest.mark.parametrize(("what", "change", "found"), CHANGES)
-def test_what_differs_is_found_but_for_the_wall_clock(killer, tmp_path, what, change, found):
+def test_what_differs_is_found_but_for_the_wall_clock(expected, tmp_path, what, change, found):
   folder = tmp_path / "stage1"
-  shutil.copytree(killer.expected / "stage1", folder)
+  shutil.copytree(expected / "stage1", folder)
   change(folder)
-  differences = getattr(equality, f"compare_{what}")(folder, killer.expected / "stage1")
+  differences = getattr(equality, f"compare_{what}")(folder, expected / "stage1")
   assert found in "\n".join(differences)
   assert bool(differences) == bool(found)
 
 
-def test_moments_are_of_every_phase_and_the_same_for_a_seed():
-  moments = kills.draw_moments(20, seed=3)
+def case(name, command):
+  (found,) = (case for case in storage.make_cases() if (case.name, case.command) == (name, command))
+  return found
+
+
+def test_a_save_that_does_not_fit_costs_no_checkpoint(run, expected, tmp_path):
+  """On a disk that fills up, or, where this process may not mount one, under a limit on the size of files."""
+  name = "disk full, 256 KiB left" if small_disk.can_mount() else "file size limit"
+  outcome = storage.Storage(tmp_path, run, expected).meet(case(name, "resume"), "case")
+  assert outcome.faults == []
+  assert outcome.line.startswith("error: ")
+
+
+def test_a_run_of_many_evaluations_and_saves_keeps_no_descriptor_or_thread(run, tmp_path):
+  steps = 10 * scenario.EPOCH_STEPS
+  found = growth.growth(growth.watch(run, tmp_path / "run", steps), steps)
+  for field in ("descriptors", "threads"):
+    warm, end = found[field]
+    assert end <= warm, found
+
+
+def test_growth_is_of_the_end_over_the_middle():
+  samples = [growth.Sample(step, 1000 + 10 * step, 7, 3) for step in range(100)]
+  assert growth.growth(samples, 100) == {
+    "resident_bytes": (1370, 1870), "descriptors": (7, 7), "threads": (3, 3),
+  }  # fmt: skip
+
+
+def test_a_sample_counts_open_files_and_threads(tmp_path):
+  def counts():
+    found = growth.sample(os.getpid(), 0)
+    return found.descriptors, found.threads
+
+  before, is_over = counts(), threading.Event()
+  thread = threading.Thread(target=is_over.wait)
+  with open(tmp_path / "file", "w"):
+    thread.start()
+    assert counts() == (before[0] + 1, before[1] + 1)
+  is_over.set()
+  thread.join()
+  assert counts() == before
+
+
+def test_kills_are_of_every_phase_and_the_same_for_a_seed():
+  commands = kills.draw_commands(20, seed=3)
+  moments = [moment for command in commands for moment in command]
+  assert len(moments) == 20
   assert len({moment.phase for moment in moments}) == 9
-  assert moments == kills.draw_moments(20, seed=3)
-  assert moments != kills.draw_moments(20, seed=4)
+  assert commands == kills.draw_commands(20, seed=3)
+  assert commands != kills.draw_commands(20, seed=4)

@@ -15,17 +15,18 @@ from tests.data.trees import make_tree
 from tests.faults import equality, scenario
 from tireid_jax.log import read_metrics
 
-# How often each phase comes in 20 kills.
-_PHASES = {
+# How often each phase comes in 20 kills: of runs, and of other commands.
+_OF_RUNS = {
   "starting": 2, "resuming": 2, "stepping": 4, "saving": 4, "validating": 2, "scoring": 2, "between stages": 2,
-  "preparing": 1, "evaluate": 1,
 }  # fmt: skip
+_OF_OTHERS = {"preparing": 1, "evaluate": 1}
 # A kill comes so long, at most, after what it waits for, in seconds of the processor: enough to go beyond the phase
 # now and then. A command takes about 8 s to its first step.
 _DELAYS_S = {
   "starting": 8.0, "resuming": 8.0, "stepping": 0.5, "saving": 0.5, "validating": 1.0, "scoring": 2.0,
   "between stages": 5.0, "preparing": 1.0, "evaluate": 6.0,
 }  # fmt: skip
+_KILLS_PER_RUN = 5
 _PREPARE_SIZE = ("--config.data.image_size=(384,128)", "--config.data.tokenizer=")
 
 
@@ -41,27 +42,39 @@ class Moment:
 
 @dataclasses.dataclass
 class Outcome:
-  """What came of a kill.
+  """What came of the kills of a command.
 
   Attributes:
-    moment: Moment.
-    landed: where the process was, by its files, each time it was killed.
+    moments: Moments.
+    landed: where the process was, by its files, at each.
     faults: one line each; empty if the command ended as an uninterrupted one.
     seconds: that all of it took.
   """
 
-  moment: Moment
+  moments: list[Moment]
   landed: list[str]
   faults: list[str]
   seconds: float = 0.0
 
 
-def draw_moments(number, seed):
-  """Returns so many Moments of all phases in their proportions, the same for a seed."""
+def draw_commands(number, seed):
+  """Returns the Moments of so many kills in all, a list a command, every phase in proportion; the same for a seed.
+
+  A run of both stages is killed and started again some five times.
+  """
   rng = np.random.default_rng(seed)
-  names = [phase for phase, count in _PHASES.items() for _ in range(count)]
-  order = [names[i] for _ in range(-(-number // len(names))) for i in rng.permutation(len(names))]
-  return [draw_moment(phase, rng) for phase in order[:number]]
+  phases = [phase for phase, count in (_OF_RUNS | _OF_OTHERS).items() for _ in range(count)]
+  drawn = [phases[i] for _ in range(-(-number // len(phases))) for i in rng.permutation(len(phases))][:number]
+  moments = [draw_moment(phase, rng) for phase in drawn]
+  of_runs = [moment for moment in moments if moment.phase in _OF_RUNS]
+  num_runs = -(-len(of_runs) // _KILLS_PER_RUN)
+  runs = [sorted(of_runs[i::num_runs], key=_order) for i in range(num_runs)]
+  return runs + [[moment] for moment in moments if moment.phase in _OF_OTHERS]
+
+
+def _order(moment):
+  """Returns a key that sorts Moments of a run as they are reached."""
+  return moment.phase != "starting", moment.stage, moment.phase == "between stages", moment.step
 
 
 def draw_moment(phase, rng):
@@ -75,58 +88,32 @@ def draw_moment(phase, rng):
 class Killer:
   """Brings moments upon the commands of a Scenario."""
 
-  def __init__(self, folder, run):
-    """Makes the data and runs everything uninterrupted.
+  def __init__(self, folder, run, expected):
+    """Takes a folder for all files, a Scenario, and the workdir of its uninterrupted run."""
+    self._folder, self._run, self._expected = folder, run, expected
 
-    Args:
-      folder: pathlib.Path for all files.
-      run: Scenario.
-    """
-    self._folder, self._run = folder, run
-    self.expected = folder / "uninterrupted"
-    scenario.succeed(*run.main(self.expected))
-
-  def kill(self, moment, name):
-    """Returns the Outcome of a Moment; `name` is a folder's, which is removed where all went well."""
+  def kill(self, moments, name):
+    """Returns the Outcome of a command's Moments; `name` is a folder's, which is removed where all went well."""
     folder = self._folder / name
     folder.mkdir()
     began = time.monotonic()
-    kill = {"preparing": self._kill_prepare, "evaluate": self._kill_evaluate}.get(moment.phase, self._kill_run)
-    outcome = kill(moment, folder)
+    kill = {"preparing": self._kill_prepare, "evaluate": self._kill_evaluate}.get(moments[0].phase, self.kill_run)
+    outcome = kill(moments, folder)
     outcome.seconds = time.monotonic() - began
     if not outcome.faults:
       shutil.rmtree(folder)
     return outcome
 
-  def kill_in_turn(self, moments, folder, *, stage, numbers=(1, 2)):
-    """Kills one run at each of some moments, starts it again each time, and returns (where it was, faults).
-
-    Args:
-      moments: ascending in time.
-      folder: pathlib.Path, for the workdir and the logs.
-      stage: the run's --stage.
-      numbers: stages that are compared.
-    """
+  def kill_run(self, moments, folder):
+    """Kills a run of both stages at each of some Moments, ascending, and starts it again each time."""
     workdir = folder / "run"
-    if numbers == (2,):  # stage 1 is finished there
-      shutil.copytree(self.expected / "stage1", workdir / "stage1")
-      shutil.copyfile(self.expected / "config.json", workdir / "config.json")
-    arguments = self._run.main(workdir, stage=stage)
+    arguments = self._run.main(workdir)
     landed = [_kill_at(moment, workdir, folder / "log", arguments) for moment in moments]
     faults = _restart(folder, arguments)
-    return landed, faults or equality.differences(workdir, self.expected, numbers)
+    return Outcome(moments, landed, faults or equality.differences(workdir, self._expected))
 
-  def _kill_run(self, moment, folder):
-    if moment.phase == "between stages" or (moment.phase, moment.stage) == ("scoring", 1):
-      numbers, stage = (1, 2), "all"
-    else:
-      numbers, stage = (moment.stage,), str(moment.stage)
-    moments = [moment]
-    if moment.phase == "resuming":
-      moments = [dataclasses.replace(moment, phase="stepping", delay_s=0), moment]
-    return Outcome(moment, *self.kill_in_turn(moments, folder, stage=stage, numbers=numbers))
-
-  def _kill_prepare(self, moment, folder):
+  def _kill_prepare(self, moments, folder):
+    (moment,) = moments
     make_tree(folder / "raw", "rstp_reid", num_ids={"train": 480, "val": 5, "test": 5}, images_per_id=1)
     flags = [*self._run.flags, *_PREPARE_SIZE, f"--raw={folder}/raw"]
     arguments = ("data.prepare", *flags, f"--config.data_dir={folder}/data")
@@ -142,10 +129,11 @@ class Killer:
     scenario.succeed("data.prepare", *flags, f"--config.data_dir={folder}/again")
     if not faults and _contents(folder / "data") != _contents(folder / "again"):
       faults = ["the prepared files differ"]
-    return Outcome(moment, landed, faults)
+    return Outcome(moments, landed, faults)
 
-  def _kill_evaluate(self, moment, folder):
-    arguments = ("evaluate", f"--workdir={self.expected}", f"--stage={moment.stage}", "--split=test")
+  def _kill_evaluate(self, moments, folder):
+    (moment,) = moments
+    arguments = ("evaluate", f"--workdir={self._expected}", f"--stage={moment.stage}", "--split=test")
     dump = folder / "dump.npz"
     with scenario.Command(folder / "log", *arguments, f"--dump={dump}") as command:
       command.wait_cpu(moment.delay_s)
@@ -157,7 +145,7 @@ class Killer:
       faults = equality.array_differences(
         "dump", *(dict(np.load(folder / f"{name}.npz")) for name in ("dump", "again"))
       )
-    return Outcome(moment, landed, faults)
+    return Outcome(moments, landed, faults)
 
 
 def where(workdir):
