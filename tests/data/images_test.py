@@ -4,13 +4,15 @@ import itertools
 import os
 import struct
 import tempfile
+import threading
+import tracemalloc
 import zlib
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, PngImagePlugin
 
 from tests.data import trees
 from tireid_jax.data import images
@@ -245,3 +247,85 @@ def test_decoding_is_bounded_ahead_and_keeps_the_order(tmp_path):
     else:
       np.testing.assert_array_equal(result.pixels, pil_resize(files[place % 3]))
   assert len(taken) <= 40 + images.IN_FLIGHT * os.cpu_count()
+
+
+def test_a_png_file_of_more_pixels_than_allowed_is_refused_by_its_header_alone(jpeg):
+  jpeg.write_bytes(_png(8193, 4096, b"", bits=8, colour=2))
+  with pytest.raises(images.BadImageError, match=r"image\.jpg .*claims 4096x8193 pixels, .*; 33,554,432 are allowed"):
+    images.decode(jpeg, SIZE)
+
+
+def test_the_bytes_of_a_png_file_are_counted_without_being_held(tmp_path):
+  Image.new("L", (4096, 4096)).save(tmp_path / "black.png")
+  content = (tmp_path / "black.png").read_bytes()
+  tracemalloc.start()
+  assert not images._png_ends_early(content)
+  assert tracemalloc.get_traced_memory()[1] < 2**23  # of 16 MiB
+  tracemalloc.stop()
+
+
+@pytest.mark.parametrize(("limit", "scale"), [(2**25, 1), (5000, 2), (1000, 4)])
+def test_a_large_jpeg_file_is_decoded_at_the_least_reduction_that_fits(jpeg, monkeypatch, limit, scale):
+  Image.open(jpeg).resize((80, 120)).save(jpeg, quality=95)
+  monkeypatch.setattr(images, "MAX_PIXELS", limit)
+  expected = Image.open(jpeg)
+  expected.draft(None, (80 // scale, 120 // scale))
+  assert expected.size == (80 // scale, 120 // scale)
+  decoded = images.decode(jpeg, SIZE)
+  np.testing.assert_array_equal(decoded.pixels, expected.resize((16, 24), Image.Resampling.BILINEAR))
+  assert decoded.size == (120, 80)
+  monkeypatch.undo()
+  assert (decoded.digest == images.decode(jpeg, SIZE).digest) == (scale == 1)
+
+
+def test_a_large_jpeg_file_whose_passes_are_held_whole_is_refused(jpeg, monkeypatch):
+  Image.open(jpeg).save(jpeg, progressive=True)
+  monkeypatch.setattr(images, "MAX_PIXELS", 100)
+  with pytest.raises(images.BadImageError, match="; 100 are allowed"):
+    images.decode(jpeg, SIZE)
+
+
+def test_large_images_are_decoded_one_at_a_time(jpeg, monkeypatch):
+  class Turns:
+    def __init__(self):
+      self.lock, self.waiting, self.most = threading.Lock(), 0, 0
+
+    def __enter__(self):
+      self.lock.acquire()
+      self.waiting += 1
+      self.most = max(self.most, self.waiting)
+
+    def __exit__(self, *_):
+      self.waiting -= 1
+      self.lock.release()
+
+  turns = Turns()
+  monkeypatch.setattr(images, "_LARGE", turns)
+  monkeypatch.setattr(images, "_LARGE_PIXELS", 10)
+  assert len(list(images.decode_all([jpeg] * 20, SIZE))) == 20
+  assert turns.most == 1
+
+
+def test_a_format_that_runs_another_program_is_not_opened(tmp_path):
+  (tmp_path / "image.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
+  assert Image.open(tmp_path / "image.jpg").format == "EPS"
+  with pytest.raises(images.BadImageError, match="no format that is known"):
+    images.decode(tmp_path / "image.jpg", SIZE)
+
+
+def test_a_text_in_a_png_file_that_inflates_to_megabytes_is_refused(jpeg):
+  text = PngImagePlugin.PngInfo()
+  text.add_text("comment", "a" * 60_000_000, zip=True)
+  Image.open(jpeg).save(jpeg.with_suffix(".png"), pnginfo=text)
+  with pytest.raises(
+    images.BadImageError, match=r"image\.png does not decode as an image \(Decompressed data too large"
+  ):
+    images.decode(jpeg.with_suffix(".png"), SIZE)
+
+
+def test_of_many_frames_the_first_is_decoded(jpeg):
+  first = Image.open(jpeg).convert("RGB")
+  frames = [Image.new("RGB", first.size, (number, 0, 0)) for number in range(50)]
+  file = jpeg.with_suffix(".tiff")
+  first.save(file, save_all=True, append_images=frames)
+  np.testing.assert_array_equal(images.decode(file, SIZE).pixels, pil_resize(jpeg))

@@ -11,7 +11,7 @@ import warnings
 import numpy as np
 from PIL import Image, ImageOps
 
-from tireid_jax.data import annotations, prepared, problems, schema
+from tireid_jax.data import annotations, images, prepared, problems, schema
 
 # One look for all reports: the other's style first.
 _STYLES = (pathlib.Path(__file__).parent.parent / "report.css", pathlib.Path(__file__).with_name("doctor.css"))
@@ -180,8 +180,10 @@ def _thumbnail(file):
   try:
     with warnings.catch_warnings():
       warnings.simplefilter("error", Image.DecompressionBombWarning)
-      with Image.open(file) as image:
+      with Image.open(file, formats=images.FORMATS) as image:
         image.draft("RGB", _THUMBNAIL)
+        if image.width * image.height > images.MAX_PIXELS:
+          return None
         small = ImageOps.exif_transpose(image.convert("RGB"))
     small.thumbnail(_THUMBNAIL)
   # Whatever PIL's plugins raise.

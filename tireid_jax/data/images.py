@@ -1,12 +1,14 @@
 """Image files to pixels of one size, and what is wrong with a file that gives none.
 
 Pixels are to the bit those of PIL's `convert("RGB")` and bilinear `resize`, without regard to aspect or transparency,
-all as in the reference, with two exceptions: of greys of 16 bits, which PIL clips at 255, the high byte is taken, as
-PIL does of colours of 16 bits; and a photograph whose EXIF data says how the camera was held is turned upright.
+all as in the reference, with three exceptions: of greys of 16 bits, which PIL clips at 255, the high byte is taken, as
+PIL does of colours of 16 bits; a photograph whose EXIF data says how the camera was held is turned upright; and a JPEG
+file of more than MAX_PIXELS is decoded at a half, a quarter or an eighth of its size before it is resized.
 """
 
 import collections
 import concurrent.futures
+import contextlib
 import dataclasses
 import hashlib
 import io
@@ -14,6 +16,7 @@ import itertools
 import os
 import pathlib
 import struct
+import threading
 import warnings
 import zlib
 
@@ -37,8 +40,22 @@ _UPRIGHT = {
 # Raise it when the pixels made of a file change, so that none of before are mixed with them.
 DECODER = 1
 
+# An image of so many pixels (8192x4096) takes 128 MiB in PIL, and as much again while it is converted; pictures of a
+# person have fewer. Compressed, it may be a file of 100 KiB.
+MAX_PIXELS = 2**25
+# Images of more pixels are decoded one at a time, so that memory does not grow with the number of cores.
+_LARGE_PIXELS = 2**22
+_LARGE = threading.Lock()
+# Of a file without compression, 16 bytes a pixel of MAX_PIXELS.
+_MAX_FILE_BYTES = 2**29
+# What cameras and data sets hold. PIL knows others, such as EPS, which it hands to Ghostscript.
+FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "JPEG2000", "TIFF", "BMP", "DIB", "GIF", "PPM", "TGA")
+
 # Images in flight per decoding thread: enough that the writer never waits, few enough to cost no memory.
 IN_FLIGHT = 4
+
+# Decompressed at a time to be counted.
+_PIECE_BYTES = 2**20
 
 # What PIL leaves where the data ends before the image does, by format.
 _FILL = {"JPEG": 128, "MPO": 128, "PNG": 0}
@@ -60,7 +77,8 @@ class Decoded:
   Attributes:
     pixels: u8[h, w, 3] at the size asked for.
     size: (h, w) of the image in the file, turned upright if it was.
-    digest: of the file's bytes and of how the image was turned, hexadecimal; of the bytes alone if it was not.
+    digest: of the file's bytes and of how the image was turned and reduced, hexadecimal; of the bytes alone if it was
+      neither.
   """
 
   pixels: np.ndarray
@@ -94,16 +112,18 @@ def decode(image_file, image_size, *, use_exif=True):
   content = _read(image_file)
   digest = hashlib.blake2b(content, digest_size=16)
   try:
-    with Image.open(io.BytesIO(content)) as image:
+    with _opened(content) as image, _in_turn(image):
       own_size = image.height, image.width
-      _check_claims(image)
+      scale = _reduce(image)
+      if scale > 1:
+        digest.update(b"scale %d" % scale)
       rgb = _rgb(image)
       if _ends_early(image, content):
         raise BadImageError(image_file, "truncated image", f"claims {_named(own_size)} pixels but holds fewer")
       orientation = _orientation(image) if use_exif else 1
       if orientation in _UPRIGHT:
         rgb = rgb.transpose(_UPRIGHT[orientation])
-        own_size = rgb.height, rgb.width
+        own_size = own_size[::-1] if orientation >= 5 else own_size
         digest.update(b"orientation %d" % orientation)
       pixels = np.asarray(rgb.resize((width, height), Image.Resampling.BILINEAR))
   except BadImageError:
@@ -147,8 +167,37 @@ def decode_all(image_files, image_size, *, use_exif=True):
       pool.shutdown(cancel_futures=True)
 
 
+def _opened(content):
+  """Returns the image in a file's bytes, not decoded, once its header is found to claim no more than is allowed."""
+  image = Image.open(io.BytesIO(content), formats=FORMATS)
+  _check_claims(image)
+  return image
+
+
+def _in_turn(image):
+  return _LARGE if image.width * image.height > _LARGE_PIXELS else contextlib.nullcontext()
+
+
+def _can_reduce(image):
+  """Whether an image can be decoded at less than its size: a JPEG file, unless its passes need the whole in memory."""
+  return image.format in ("JPEG", "MPO") and not image.info.get("progressive")
+
+
+def _reduce(image):
+  """Asks PIL to divide the sides of a JPEG of more than MAX_PIXELS; returns by what, the least of 2, 4 and 8, or 1."""
+  scale = 1
+  while image.width * image.height > MAX_PIXELS * scale**2:
+    scale *= 2
+  if scale > 1:
+    image.draft(None, (image.width // scale, image.height // scale))
+  return scale
+
+
 def _read(image_file):
   try:
+    size = os.stat(image_file).st_size
+    if size > _MAX_FILE_BYTES:
+      raise BadImageError(image_file, "unreadable image", f"has {size:,} bytes; {_MAX_FILE_BYTES:,} are allowed")
     content = pathlib.Path(image_file).read_bytes()
   except (FileNotFoundError, NotADirectoryError) as error:
     raise BadImageError(image_file, "missing image", "is not there") from error
@@ -161,8 +210,10 @@ def _read(image_file):
 
 def _check_claims(image):
   """Raises ValueError for what the header of an image claims, before it is decoded."""
-  if image.width * image.height > Image.MAX_IMAGE_PIXELS:  # PIL itself warns here, and refuses twice as much
-    raise UserError(f"it claims {_named((image.height, image.width))} pixels, as a decompression bomb does")
+  # PIL itself warns above MAX_IMAGE_PIXELS, 89 million, and refuses twice as much.
+  if image.width * image.height > (Image.MAX_IMAGE_PIXELS if _can_reduce(image) else MAX_PIXELS):
+    claimed = _named((image.height, image.width))
+    raise UserError(f"it claims {claimed} pixels, as a decompression bomb does; {MAX_PIXELS:,} are allowed")
   if image.mode in ("I", "F"):
     raise UserError(f"its pixels have 32 bits, and nothing says which value is white (mode {image.mode})")
 
@@ -193,20 +244,23 @@ def _ends_early(image, content):
 def _jpeg_ends_early(image, content):
   """Tells a file to whose end bytes can be added that change the image."""
   end = content.rfind(_END_OF_JPEG)
-  with Image.open(io.BytesIO(content[:end] + _MORE + content[end:])) as longer:
+  with _opened(content[:end] + _MORE + content[end:]) as longer:
+    _reduce(longer)
     return longer.tobytes() != image.tobytes()
 
 
 def _png_ends_early(content):
   """Tells a file that holds fewer bytes than its header's rows take."""
   width, height, bits, colour_type = _PNG_HEADER.unpack_from(content)
-  compressed, start = [], _PNG_CHUNKS
+  num_bytes, start, inflate = 0, _PNG_CHUNKS, zlib.decompressobj()
   while start + 8 <= len(content):
     size, kind = struct.unpack_from(">I4s", content, start)
     if kind == b"IDAT":
-      compressed.append(content[start + 8 : start + 8 + size])
+      compressed = content[start + 8 : start + 8 + size]
+      while compressed:  # a piece at a time: only their number counts
+        num_bytes += len(inflate.decompress(compressed, _PIECE_BYTES))
+        compressed = inflate.unconsumed_tail
     start += size + 12
-  num_bytes = len(zlib.decompressobj().decompress(b"".join(compressed)))
   return num_bytes < height * (width * bits * _PNG_CHANNELS[colour_type] // 8)
 
 
