@@ -100,7 +100,7 @@ def _in_zip(path, get):
     except MemoryError:
       raise
     except Exception as error:
-      raise UserError(f"{path} is damaged or cut short ({error}); copy or download it again") from error
+      raise UserError(f"{path} is damaged or cut short ({str(error)[:200]}); copy or download it again") from error
 
 
 def _tensor(path, name, num_bytes, dtype, offset, size, stride):

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 import pathlib
+import re
 import zipfile
 
 import flax.serialization
@@ -26,6 +27,8 @@ USUAL_NAMES = (
 # What a file of weights shows of itself within so many bytes.
 _START = 4096
 _MAX_SAFETENSORS_HEADER = 100_000_000  # bytes, as in safetensors itself
+# As published; a file system allows no longer one.
+_SHARD_NAME = re.compile(r"[\w][\w.+=-]{0,200}", re.ASCII)
 # Dictionaries of a checkpoint that hold the model, beside optimiser and epoch.
 _MODEL_KEYS = ("state_dict", "model", "model_state_dict", "module", "params")
 
@@ -118,16 +121,31 @@ def _open_one_of(folder):
 
 def _open_shards(index):
   try:
-    shards = sorted({index.parent / name for name in json.loads(index.read_text())["weight_map"].values()})
-  except (ValueError, KeyError, TypeError, AttributeError) as error:
+    names = sorted({_text(name) for name in json.loads(index.read_text())["weight_map"].values()})
+  except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
     raise UserError(f"{index} is damaged ({error}); download it again") from error
+  # A name with a folder, or that of an index, would read other files than the model's, or the same one without end.
+  wrong = [name for name in names if not _SHARD_NAME.fullmatch(name) or name.endswith(".json")]
+  if wrong:
+    raise UserError(
+      f"{index} names {wrong[0][:100]!r}, which is no file of weights beside it; download the model again"
+    )
+  shards = [index.parent / name for name in names]
   missing = [shard for shard in shards if not shard.is_file()]
   if missing:
     raise MissingFileError(f"{index} names the shard {missing[0].name!r}, which is not there; download it")
   tensors: dict[str, Tensor] = {}
   for shard in shards:
+    if kind_of(shard) == "index":
+      raise UserError(f"{index} names {shard.name!r}, which is an index of shards itself; download the model again")
     tensors |= _open(shard).tensors
   return WeightFile(index, tensors)
+
+
+def _text(name):
+  if not isinstance(name, str):
+    raise UserError("a shard's name is no text")
+  return name
 
 
 def _open_safetensors(path):
