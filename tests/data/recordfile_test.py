@@ -1,5 +1,7 @@
 """Records read straight from their files are what the library wrote there."""
 
+import os
+
 import numpy as np
 import pytest
 from array_record.python import array_record_module
@@ -50,3 +52,24 @@ def test_compressed_records_are_an_error(tmp_path):
   write(tmp_path / "a", records, "group_size:1,zstd")
   with pytest.raises(RuntimeError, match="the installed array_record writes otherwise"):
     recordfile.find_tails(tmp_path / "a", records, 10)
+
+
+def test_of_many_files_few_stay_open(tmp_path, monkeypatch):
+  monkeypatch.setattr(recordfile, "MAX_OPEN", 3)
+  files = [tmp_path / str(number) for number in range(8)]
+  for number, file in enumerate(files):
+    write(file, [bytes([number]) * 1000])
+  (position,) = recordfile.find_tails(files[0], [bytes(1000)], 10)
+  before = len(os.listdir("/proc/self/fd"))
+  reader, out = recordfile.RecordBytes(files, 10), bytearray(10)
+  for number in [*range(8), 0, 7, 6, 0, 3]:
+    reader.read_into(out, number, position)
+    assert out == bytes([number]) * 10
+    assert len(os.listdir("/proc/self/fd")) - before <= 3
+  del reader
+  assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_file_that_is_not_there_is_named_before_any_is_read(tmp_path):
+  with pytest.raises(ValueError, match=f"{tmp_path}/gone is not there; remove the data set and prepare it again"):
+    recordfile.RecordBytes([tmp_path / "gone"], 10)

@@ -7,6 +7,7 @@ Source: github.com/google/riegeli, doc/riegeli_records_file_format.md.
 
 import mmap
 import os
+import threading
 import weakref
 
 from tireid_jax.errors import UserError
@@ -14,18 +15,25 @@ from tireid_jax.errors import UserError
 BLOCK = 2**16
 HEADER = 24
 
+# So many files are kept open. A process may often have 1,024 open, while millions of images are in thousands of files.
+MAX_OPEN = 256
+
 # A record is looked for among so many bytes after the one before, and compared in so many at each of a few places.
 _COMPARED_BYTES = 64
 _GAP = 256
 
 
 class RecordBytes:
-  """Pieces of some files, all of `num_bytes`, each inside a record. Files stay open as long as this object lives."""
+  """Pieces of some files, all of `num_bytes`, each inside a record; the MAX_OPEN files last read stay open."""
 
   def __init__(self, files, num_bytes):
     self._files = [os.fspath(file) for file in files]
     self._num_bytes = num_bytes
-    self._descriptors = [os.open(file, os.O_RDONLY) for file in self._files]
+    missing = next((file for file in self._files if not os.path.isfile(file)), None)
+    if missing:
+      raise UserError(f"{missing} is not there; remove the data set and prepare it again")
+    self._descriptors: dict[int, int] = {}  # by number of the file, the one last read last
+    self._lock = threading.Lock()  # so that none is closed while it is read
     self._header = memoryview(bytearray(HEADER))  # where block headers are read to
     weakref.finalize(self, _close, self._descriptors)
 
@@ -36,9 +44,19 @@ class RecordBytes:
     pieces = [view[:room]]
     for start in range(room, self._num_bytes, BLOCK - HEADER):
       pieces += [self._header, view[start : start + BLOCK - HEADER]]
-    num_read = os.preadv(self._descriptors[file], pieces, position)
+    with self._lock:
+      num_read = os.preadv(self._descriptor(file), pieces, position)
     if num_read != self._num_bytes + HEADER * (len(pieces) // 2):
       raise UserError(f"{self._files[file]} ends early; remove the data set and prepare it again")
+
+  def _descriptor(self, file):
+    descriptor = self._descriptors.pop(file, None)
+    if descriptor is None:
+      descriptor = os.open(self._files[file], os.O_RDONLY)
+    self._descriptors[file] = descriptor
+    if len(self._descriptors) > MAX_OPEN:
+      os.close(self._descriptors.pop(next(iter(self._descriptors))))
+    return descriptor
 
 
 def find_tails(file, records, num_bytes):
@@ -95,5 +113,5 @@ def _physical(place):
 
 
 def _close(descriptors):
-  for descriptor in descriptors:
+  for descriptor in descriptors.values():
     os.close(descriptor)
