@@ -19,7 +19,7 @@ import numpy as np
 from absl import flags
 
 from tireid_jax import config_file, lock, storage
-from tireid_jax.data import builders, doctor, doctor_page, images, prepared, raw, schema, shards
+from tireid_jax.data import builders, doctor, doctor_page, images, prepared, raw, recipe, schema, shards
 from tireid_jax.data.problems import by_kind
 from tireid_jax.data.tokenizer import MAX_LENGTH, load_tokenizer
 from tireid_jax.errors import UserError
@@ -118,7 +118,7 @@ def _refuse(raw_data, report, pictures, page, show_progress):
 
 def _summary(target):
   """Returns a line on a prepared data set."""
-  info = json.loads((target / prepared.INFO_FILE).read_text())
+  info = recipe.read(target / prepared.INFO_FILE)
   tokenizer, left_out = info["tokenizer"], len(info["left_out"])
   return (
     f"fingerprint {info['fingerprint'][:12]}, tokenizer {tokenizer['name'] or 'of CLIP'} with "
@@ -251,7 +251,7 @@ def _is_prepared(target, source, skip_bad):
   info_file = target / prepared.INFO_FILE
   if not info_file.is_file():
     raise UserError(f"{target} is there but holds no {prepared.INFO_FILE}; remove that folder and prepare again")
-  info = json.loads(info_file.read_text())
+  info = recipe.read(info_file)
   if info["source"] != source:
     raise UserError(
       f"{target} was prepared from other images or annotations, or with another tokenizer or "

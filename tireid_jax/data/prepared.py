@@ -1,5 +1,6 @@
 """Prepared data sets: fixed-size images in array records, and beside them an index of identities, captions, tokens."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -11,12 +12,11 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from tireid_jax import storage
-from tireid_jax.data import recordfile, schema
+from tireid_jax.data import recipe, recordfile, schema
 from tireid_jax.data.tokenizer import MAX_LENGTH
 from tireid_jax.errors import MissingFileError, UserError
 
-# Written last, so a folder without it is no prepared data set.
-INFO_FILE = "dataset.json"
+INFO_FILE = recipe.FILE
 
 # The doctor's report: text, and a page with pictures.
 REPORT_FILE, REPORT_PAGE = "report.txt", "report.html"
@@ -122,12 +122,14 @@ def dataset_info(data_dir, name, image_size, tokenizer=""):
 
   Raises:
     FileNotFoundError: it is not prepared; the message has the command that prepares it.
-    ValueError: it is prepared with another tokenizer than config.data.tokenizer asks for; likewise.
+    ValueError: it is prepared with another tokenizer than config.data.tokenizer asks for; likewise. Or it is damaged.
   """
   path = prepared_path(data_dir, name, image_size) / INFO_FILE
   command = prepare_command(data_dir, name, image_size, tokenizer)
   if path.is_file():
-    info = json.loads(path.read_text())
+    info = recipe.read(path)
+    if info["image_size"] != list(image_size):
+      raise UserError(f"{path} is of images of {info['image_size']} pixels; remove {path.parent} and run {command}")
     used = info["tokenizer"]["name"]
     if used != tokenizer:
       raise UserError(
@@ -187,8 +189,8 @@ def open_split(
   info = dataset_info(data_dir, name, image_size, tokenizer)
   stored = _stored_split(info, split, val_identities)
   folder = prepared_path(data_dir, name, image_size)
-  builder = tfds.builder_from_directory(folder)
-  index = read_index(folder, stored)
+  with _naming_damage(folder):
+    index, images = _open_stored(folder, stored, info)
   rows = np.arange(len(index["person_id"]))
   if val_identities and stored == "train":
     is_val = np.isin(index["person_id"], _held_out(index["person_id"], val_identities, seed))
@@ -196,11 +198,6 @@ def open_split(
   fingerprint = info["fingerprint"]
   if val_identities and stored == "train":  # other identities held out: other labels
     fingerprint = hashlib.sha256(f"{fingerprint} {val_identities} {seed}".encode()).hexdigest()
-  shards = builder.info.splits[stored]
-  file_of_row = np.repeat(np.arange(len(shards.shard_lengths)), shards.shard_lengths)
-  records = recordfile.RecordBytes(shards.filepaths, math.prod(info["image_size"]) * 3)
-  images = RecordImages(records, file_of_row, index["position"], tuple(info["image_size"]))
-  _check_rows(folder, stored, builder.as_data_source(stored), index, images)
   images = images.only(rows)
   person_id = index["person_id"][rows]
   identities, labels = np.unique(person_id, return_inverse=True)
@@ -222,6 +219,60 @@ def open_split(
     cameras=[index["cameras"][row] for row in rows],
     times=[index["times"][row] for row in rows],
   )
+
+
+@contextlib.contextmanager
+def _naming_damage(folder):
+  """Turns what NumPy, TFDS and array_record raise of damaged files into one line; each has errors of its own."""
+  try:
+    yield
+  except (UserError, MemoryError):
+    raise
+  except Exception as error:
+    reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    raise UserError(f"{folder} is damaged ({reason}); remove it and prepare it again") from error
+
+
+def _open_stored(folder, split, info):
+  """Returns (index, RecordImages) of a split as it is stored, once both are found to fit together."""
+  index, counts = read_index(folder, split), info["counts"][split]
+  _check_index(folder, split, index, counts)
+  builder = tfds.builder_from_directory(folder)
+  shards = builder.info.splits[split]
+  if sum(shards.shard_lengths) != counts["images"] or min(shards.shard_lengths) < 0:
+    raise UserError(f"index and records of {split} in {folder} do not belong together; remove it and prepare it again")
+  if any(pathlib.Path(file).resolve().parent != folder.resolve() for file in shards.filepaths):
+    raise UserError(f"{folder} names records of {split} in another folder; remove it and prepare it again")
+  file_of_row = np.repeat(np.arange(len(shards.shard_lengths)), shards.shard_lengths)
+  records = recordfile.RecordBytes(shards.filepaths, math.prod(info["image_size"]) * 3)
+  images = RecordImages(records, file_of_row, index["position"], tuple(info["image_size"]))
+  _check_rows(folder, split, builder.as_data_source(split), index, images)
+  return index, images
+
+
+def _check_index(folder, split, index, counts):
+  """Raises ValueError unless an index has the columns of so many images and captions."""
+  num_images, num_captions = counts["images"], counts["captions"]
+  shapes = {
+    "person_id": (num_images,), "position": (num_images,), "caption_image": (num_captions,),
+    "tokens": (num_captions, MAX_LENGTH),
+  }  # fmt: skip
+  texts = {"captions": num_captions, "file_paths": num_images, "cameras": num_images, "times": num_images}
+  wrong = [name for name, shape in shapes.items() if index[name].shape != shape or index[name].dtype.kind not in "iu"]
+  wrong += [name for name, num in texts.items() if len(index[name]) != num or not all(map(_is_text, index[name]))]
+  if not wrong and num_captions:
+    wrong += ["caption_image"] * (not 0 <= index["caption_image"].min() <= index["caption_image"].max() < num_images)
+  if not wrong and num_images:
+    wrong += ["position"] * bool(index["position"].min() < 0)
+  if wrong:
+    raise UserError(
+      f"index and records of {split} in {folder} do not belong together ({wrong[0]} is not that of {num_images} images "
+      f"and {num_captions} captions); remove it and prepare it again"
+    )
+
+
+def _is_text(value):
+  return isinstance(value, str)
 
 
 def check_split(data_dir, name, image_size, split, *, tokenizer="", val_identities=0):
