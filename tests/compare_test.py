@@ -1,6 +1,7 @@
 """The paired bootstrap against what is known of it, and what the command says of results that cannot be compared."""
 
 import dataclasses
+import re
 import subprocess
 import sys
 
@@ -207,3 +208,34 @@ def test_the_command_prints_the_table_or_one_line_of_error(tmp_path):
   assert bad.returncode == 2
   assert bad.stderr.count("\n") == 1
   assert bad.stderr.startswith("error: ")
+
+
+def spoil_array(path, **arrays):
+  """Writes a file of ranks with other arrays."""
+  write_result(path, result(ranks(0.5, 0)))
+  with np.load(path) as found:
+    np.savez_compressed(path, **{**found, **arrays})
+
+
+@pytest.mark.parametrize(
+  "damage",
+  [
+    # As a damaged file has been seen to end in zipfile, zlib and NumPy.
+    lambda path, content: path.write_bytes(re.sub(rb"(?s)(PK\x01\x02..).", lambda found: found[1] + b"\x8d", content)),
+    lambda path, content: path.write_bytes(content[:60] + bytes(20) + content[80:]),
+    lambda path, content: path.write_bytes(content.replace(b"\x08\0", b"\x63\0")),
+    lambda path, _: spoil_array(path, t2i_query_ids=np.int64(3)),
+    lambda path, _: spoil_array(path, t2i_query_ids=np.zeros((2, 2))),
+    lambda path, _: spoil_array(path, t2i_first_rank=np.arange(3)),
+    lambda path, _: spoil_array(path, i2t_average_precision=np.array(["a"] * 8)),
+    lambda path, _: spoil_array(path, **{f"t2i_{field.name}": [] for field in dataclasses.fields(metrics.QueryScores)}),
+  ],
+)
+def test_a_damaged_file_of_ranks_is_one_line(tmp_path, damage):
+  path = tmp_path / "ranks.npz"
+  write_result(path, result(ranks(0.5, 0)))
+  content = path.read_bytes()
+  damage(path, content)
+  assert path.read_bytes() != content
+  with pytest.raises(ValueError, match=r"ranks\.npz holds no ranks of a split \(.*\); give a file"):
+    compare.read_result(path)

@@ -7,7 +7,6 @@ python -m tireid_jax.compare W/stage1/ranks_test.npz W/stage2/ranks_test.npz    
 
 import dataclasses
 import os
-import zipfile
 
 import numpy as np
 from absl import flags
@@ -100,10 +99,12 @@ def read_result(path):
         fingerprint=str(arrays["fingerprint"]),
         scores={way: metrics.QueryScores.from_arrays(arrays, way) for way in retrieval.WAYS},
       )
-  except (KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile) as error:
+  except (MemoryError, FileNotFoundError):
+    raise
+  except Exception as error:  # what zipfile, zlib and NumPy make of a damaged file is their own affair
     raise UserError(
-      f"{path} holds no ranks of a split ({error}); give a file {workdir.RANKS_FILE} of a workdir, or one of "
-      f"evaluate --dump"
+      f"{path} holds no ranks of a split ({' '.join(str(error).split())[:200]}); give a file {workdir.RANKS_FILE} of "
+      f"a workdir, or one of evaluate --dump"
     ) from None
 
 

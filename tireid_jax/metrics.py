@@ -46,8 +46,13 @@ class QueryScores:
 
   @classmethod
   def from_arrays(cls, arrays, prefix):
-    """Returns the scores that `to_arrays` wrote."""
-    return cls(**{field.name: np.asarray(arrays[f"{prefix}_{field.name}"]) for field in dataclasses.fields(cls)})
+    """Returns the scores that `to_arrays` wrote; raises ValueError where these are no numbers of as many queries."""
+    found = {field.name: np.asarray(arrays[f"{prefix}_{field.name}"]) for field in dataclasses.fields(cls)}
+    shape = found["query_ids"].shape
+    for name, values in found.items():
+      if values.shape != shape or len(shape) != 1 or not shape[0] or values.dtype.kind not in "iuf":
+        raise UserError(f"{prefix}_{name} is {values.dtype}{list(values.shape)}, no number for each query")
+    return cls(**found)
 
 
 def rank_metrics(similarity, query_ids, gallery_ids):

@@ -5,6 +5,9 @@ import math
 
 from tireid_jax.errors import UserError
 
+# No size of a CLIP is near it, and one beyond it is of a damaged file.
+MAX_SIZE = 10**7
+
 
 @dataclasses.dataclass(frozen=True)
 class Tower:
@@ -22,8 +25,10 @@ class Tower:
   mlp_width: int = 0
 
   def __post_init__(self):
+    _check_counts(self, "width", "num_blocks")
     object.__setattr__(self, "mlp_width", self.mlp_width or 4 * self.width)
-    if self.num_heads < 1 or self.width % self.num_heads:
+    _check_counts(self, "mlp_width")
+    if type(self.num_heads) is not int or self.num_heads < 1 or self.width % self.num_heads:
       raise UserError(f"{self.num_heads} heads do not divide a width of {self.width}")
 
 
@@ -53,6 +58,30 @@ class Variant:
   vocabulary_size: int = 49_408
   text_length: int = 77
   end_token: int = 49_407
+
+  def __post_init__(self):
+    _check_counts(self, "patch_size", "embedding_size", "vocabulary_size", "text_length")
+    size = self.native_image_size
+    if not (isinstance(size, tuple) and len(size) == 2 and all(_is_count(side) for side in size)):
+      raise UserError(f"native_image_size is {str(size)[:50]}; it must be (height, width) in whole pixels")
+    if type(self.end_token) is not int or not 0 <= self.end_token < self.vocabulary_size:
+      raise UserError(f"end_token is {str(self.end_token)[:50]}; it must be one of {self.vocabulary_size} ids")
+    if not isinstance(self.activation, str):
+      raise UserError(f"activation is {str(self.activation)[:50]}; it must be the name of one")
+    if not isinstance(self.layer_norm_eps, (int, float)) or not 0 <= self.layer_norm_eps < 1:
+      raise UserError(f"layer_norm_eps is {str(self.layer_norm_eps)[:50]}; it must be from 0 to 1")
+
+
+def _check_counts(sizes, *fields):
+  """Raises ValueError unless these fields are whole numbers from 1 to MAX_SIZE, as of no damaged file."""
+  for field in fields:
+    value = getattr(sizes, field)
+    if not _is_count(value):
+      raise UserError(f"{field} is {str(value)[:50]}; it must be a whole number from 1 to {MAX_SIZE:,}")
+
+
+def _is_count(value):
+  return type(value) is int and 1 <= value <= MAX_SIZE
 
 
 def to_json(variant):
