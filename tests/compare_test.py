@@ -1,9 +1,11 @@
 """The paired bootstrap against what is known of it, and what the command says of results that cannot be compared."""
 
 import dataclasses
+import io
 import re
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -238,4 +240,19 @@ def test_a_damaged_file_of_ranks_is_one_line(tmp_path, damage):
   damage(path, content)
   assert path.read_bytes() != content
   with pytest.raises(ValueError, match=r"ranks\.npz holds no ranks of a split \(.*\); give a file"):
+    compare.read_result(path)
+
+
+def test_an_array_that_claims_to_be_larger_than_memory_is_one_line(tmp_path):
+  path = tmp_path / "ranks.npz"
+  write_result(path, result(ranks(0.5, 0)))
+  with zipfile.ZipFile(path) as whole:
+    members = {name: whole.read(name) for name in whole.namelist()}
+  shape = np.lib.format.header_data_from_array_1_0(np.zeros(3, np.int64)) | {"shape": (2**50,)}
+  header = io.BytesIO()
+  np.lib.format.write_array_header_1_0(header, shape)
+  with zipfile.ZipFile(path, "w") as whole:
+    for name, content in {**members, "t2i_query_ids.npy": header.getvalue()}.items():
+      whole.writestr(name, content)
+  with pytest.raises(ValueError, match=r"ranks\.npz holds no ranks of a split \(Unable to allocate"):
     compare.read_result(path)

@@ -6,6 +6,7 @@ python -m tireid_jax.compare W/stage1/ranks_test.npz W/stage2/ranks_test.npz    
 """
 
 import dataclasses
+import errno
 import os
 
 import numpy as np
@@ -99,9 +100,10 @@ def read_result(path):
         fingerprint=str(arrays["fingerprint"]),
         scores={way: metrics.QueryScores.from_arrays(arrays, way) for way in retrieval.WAYS},
       )
-  except (MemoryError, FileNotFoundError):
-    raise
-  except Exception as error:  # what zipfile, zlib and NumPy make of a damaged file is their own affair
+  # What zipfile, zlib and NumPy make of a damaged file is their own affair; a size that it claims may be any.
+  except Exception as error:
+    if isinstance(error, OSError) and error.errno != errno.EINVAL:  # which is to seek before its beginning
+      raise
     raise UserError(
       f"{path} holds no ranks of a split ({' '.join(str(error).split())[:200]}); give a file {workdir.RANKS_FILE} of "
       f"a workdir, or one of evaluate --dump"

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import hashlib
 import json
 import math
@@ -226,9 +227,12 @@ def _naming_damage(folder):
   """Turns what NumPy, TFDS and array_record raise of damaged files into one line; each has errors of its own."""
   try:
     yield
-  except (UserError, MemoryError):
+  except UserError:
     raise
   except Exception as error:
+    # What the disk says may pass; but to seek beyond a damaged zip file, or that a file is gone, is damage.
+    if isinstance(error, OSError) and error.errno not in (errno.EINVAL, errno.ENOENT):
+      raise
     reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
     raise UserError(f"{folder} is damaged ({reason}); remove it and prepare it again") from error
 

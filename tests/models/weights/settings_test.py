@@ -215,6 +215,7 @@ def changed(section, **fields):
     ({**hf_config(SMALL), "text_config": 3}, ": "),
     ("{", " is damaged (Expecting property name"),
     ("\x00", " is damaged (Expecting value"),
+    ("[" * 100_000, " is damaged (maximum recursion depth"),
   ],
 )  # fmt: skip
 def test_a_damaged_or_unlike_hugging_face_config_is_refused_in_one_line(tmp_path, data, message):
@@ -244,3 +245,9 @@ def test_shapes_of_no_whole_clip_are_refused(name, shape):
   change = {name: None if shape is None else Tensor(shape, lambda: None)}
   with pytest.raises(ValueError, match=r"these are no whole CLIP: .* missing or misshapen"):
     settings.from_shapes(shapes(**change), num_heads=(2, 1), activation="gelu", image_size=(16, 16))
+
+
+def test_a_config_is_not_quoted_at_any_length(tmp_path):
+  data = open_clip(embed_dim=8)
+  data["vision_cfg"]["si" * 5000] = 1
+  assert len(refusal(tmp_path, "open_clip_config.json", {"model_cfg": data})) < 1000

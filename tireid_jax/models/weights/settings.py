@@ -13,6 +13,8 @@ _WRONG_END_TOKEN = 2
 # open_clip's vision fields that a plain image transformer has, and the values of others that mean "not used".
 _OPEN_CLIP_VISION = {"image_size", "layers", "width", "head_width", "patch_size", "mlp_ratio"}
 _OPEN_CLIP_TEXT = {"context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio"}
+# Letters of what a library says of a config, which may quote the whole of it.
+_MAX_REASON = 500
 _UNUSED = (None, False, 0, 0.0, "tok", "argmax", "none", "causal")
 
 
@@ -39,14 +41,14 @@ def beside(path, family):
       except KeyError as error:
         raise UserError(f"{file} has no {error}; download it again") from error
       except Exception as error:  # What a field of the wrong type raises is the library's own affair.
-        raise UserError(f"{file}: {' '.join(str(error).split())}") from error
+        raise UserError(f"{file}: {' '.join(str(error).split())[:_MAX_REASON]}") from error
   return None
 
 
 def _read_json(path: pathlib.Path):
   try:
     data = json.loads(path.read_text())
-  except (json.JSONDecodeError, UnicodeDecodeError) as error:
+  except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
     raise UserError(f"{path} is damaged ({error}); download it again") from error
   return data if isinstance(data, dict) else {}
 
