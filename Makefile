@@ -35,7 +35,7 @@ demo: $(VENV)/run
 	JAX_PLATFORMS=cpu $(HUGE_PAGES) $(RUN) -m tireid_jax.demo --to=$(DEMO)
 
 test: $(VENV)/dev
-	JAX_PLATFORMS=cpu $(RUN) -m pytest -n 2 --dist loadfile tests
+	JAX_PLATFORMS=cpu $(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests
 
 # pyenv keeps a Python that is not chosen out of PATH.
 test-all:

@@ -12,6 +12,8 @@ from tireid_jax import accumulate, stages
 from tireid_jax.models.prompts import PromptSpec
 from tireid_jax.models.variants import Tower, Variant
 
+pytestmark = pytest.mark.slow
+
 VARIANT = Variant(Tower(32, 2, 2), Tower(32, 2, 2), patch_size=8, embedding_size=16, vocabulary_size=64, end_token=63)
 PROMPTS = PromptSpec(2, 2, depth=2, dropout=0.3)
 BATCH_SIZE, NUM_CHUNKS = 32, 4

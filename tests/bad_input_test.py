@@ -12,6 +12,8 @@ from tests.models.trees import write_hf_clip
 from tireid_jax import lock
 from tireid_jax.models.variants import VARIANTS
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):

@@ -20,6 +20,8 @@ from tireid_jax.log import read_metrics
 from tireid_jax.models import pretrained
 from tireid_jax.models.variants import VARIANTS
 
+pytestmark = pytest.mark.slow
+
 LEARNING_RATE = 3.5e-4
 # What tells of the machine's clock.
 CLOCKED = ("seconds", "speed/examples_per_second")

@@ -18,6 +18,14 @@ SMALL = (
   *(f"--config.stage{n}.{field}" for n in (1, 2) for field in ("epochs=2", "batch_size=8", "augment.pad=2")),
 )
 
+# The demo with a step or a few of each stage, one length of captions and few programs to compile.
+SMALLEST_DEMO = (
+  "--config.model.blocks=loop", "--config.data.caption_lengths=(77,)",
+  *(f"--config.stage{n}.{field}" for n in (0, 1, 2) for field in ("epochs=1", "batch_size=16")),
+  *(f"--config.synth.num_{split}_ids={num}" for split, num in (("train", 8), ("val", 4), ("test", 60))),
+  "--config.synth.images_per_id=4", "--config.synth.generic_train_images=32", "--config.synth.generic_eval_images=4",
+)  # fmt: skip
+
 
 def command(module, *arguments):
   """Returns the argument list of `python -m tireid_jax.MODULE ...`."""

@@ -6,21 +6,16 @@ import numpy as np
 import pytest
 
 from configs import synth
-from tests.commands import run
+from tests.commands import SMALLEST_DEMO, run
 from tireid_jax import demo
 from tireid_jax.data import prepare
 from tireid_jax.data.synth import write
 
-SIZES = {
-  "num_train_ids": 16, "num_val_ids": 20, "num_test_ids": 60, "images_per_id": 4, "generic_train_images": 64,
-  "generic_eval_images": 16,
-}  # fmt: skip
+pytestmark = pytest.mark.slow
 
 
 def test_the_demo_writes_its_table_report_and_picture_and_fails_when_a_gate_is_missed(tmp_path):
-  flags = [f"--config.synth.{name}={value}" for name, value in SIZES.items()]
-  flags += [f"--config.stage{n}.epochs=1" for n in (0, 1, 2)]
-  done = run("demo", f"--to={tmp_path}/demo", *flags)
+  done = run("demo", f"--to={tmp_path}/demo", *SMALLEST_DEMO)
   # A step or two of training cannot meet the gates.
   assert done.returncode == 1, done.stderr[-2000:]
   assert "gates: seed 0: " in done.stdout
@@ -31,7 +26,7 @@ def test_the_demo_writes_its_table_report_and_picture_and_fails_when_a_gate_is_m
   assert max(v for name, v in table["ceilings"].items() if " " not in name and name != "everything") < 30
   page = (tmp_path / "demo/report.html").read_text()
   assert page.count("data:image/jpeg") >= 12 * 10
-  again = run("demo", f"--to={tmp_path}/demo", *flags)
+  again = run("demo", f"--to={tmp_path}/demo", *SMALLEST_DEMO)
   assert "stage 2 is finished" in again.stderr
 
 

@@ -11,6 +11,8 @@ from tests.data.trees import make_tree, read_entries
 from tests.models.trees import write_hf_clip
 from tireid_jax.models.variants import VARIANTS
 
+pytestmark = pytest.mark.slow
+
 LAYOUTS = {"cuhk": "cuhk_pedes", "icfg": "icfg_pedes", "rstp": "rstp_reid"}
 FIGURES = ["R@1", "R@5", "R@10", "mAP", "mINP"]
 

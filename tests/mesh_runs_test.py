@@ -4,6 +4,8 @@ import pytest
 
 from tests.mesh_runs import MESHES, RUNS, difference, run_all
 
+pytestmark = pytest.mark.slow
+
 every_run = pytest.mark.parametrize("run", RUNS, ids=" ".join)
 
 

@@ -16,6 +16,8 @@ from tireid_jax import checkpoint, sharding
 from tireid_jax.log import read_metrics
 from tireid_jax.models.variants import VARIANTS
 
+pytestmark = pytest.mark.slow
+
 LEARNING_RATE = 3.5e-4
 
 

@@ -14,6 +14,8 @@ from tireid_jax import checkpoint, sharding
 from tireid_jax.log import read_metrics
 from tireid_jax.models.variants import VARIANTS
 
+pytestmark = pytest.mark.slow
+
 CHECKPOINTS = (*SMALL, "--config.stage1.epochs=6", "--config.checkpoint_every_steps=2", "--config.prompts.dropout=0.1")
 
 

@@ -8,15 +8,9 @@ import zipfile
 
 import pytest
 
-from tests.commands import ROOT, environment
+from tests.commands import ROOT, SMALLEST_DEMO, environment
 
-# One step or a few of each stage, one length of captions, blocks in a loop: few programs, soon compiled.
-SMALLEST = (
-  "--config.model.blocks=loop", "--config.data.caption_lengths=(77,)",
-  *(f"--config.stage{n}.{field}" for n in (0, 1, 2) for field in ("epochs=1", "batch_size=16")),
-  *(f"--config.synth.num_{split}_ids={num}" for split, num in (("train", 8), ("val", 4), ("test", 8))),
-  "--config.synth.images_per_id=4", "--config.synth.generic_train_images=32", "--config.synth.generic_eval_images=4",
-)  # fmt: skip
+pytestmark = pytest.mark.slow
 
 
 def call(*arguments, **options):
@@ -59,16 +53,11 @@ def test_the_wheel_holds_the_package_with_the_configs_and_no_other_top_level_nam
 
 
 def test_the_demo_runs_from_the_wheel_in_an_empty_folder(python, tmp_path):
-  usual, empty, demo = environment(PYTHONPATH=""), tmp_path / "empty", tmp_path / "demo"
+  empty, demo = tmp_path / "empty", tmp_path / "demo"
   empty.mkdir()
-  demo.mkdir()
-  # The demo keeps its compiled programs to itself, but here most of its time is their compilation.
-  shared = pathlib.Path(usual["JAX_COMPILATION_CACHE_DIR"])
-  shared.mkdir(exist_ok=True)
-  (demo / "compiled").symlink_to(shared)
   done = subprocess.run(
-    [python, "-m", "tireid_jax.demo", f"--to={demo}", *SMALLEST], cwd=empty, env=usual, capture_output=True, text=True,
-    timeout=600,
+    [python, "-m", "tireid_jax.demo", f"--to={demo}", *SMALLEST_DEMO], cwd=empty, env=environment(PYTHONPATH=""),
+    capture_output=True, text=True, timeout=600,
   )  # fmt: skip
   assert done.returncode == 1, done.stderr[-2000:]  # so little training misses the demo's gates
   assert done.stderr.startswith(f"--config: read {python.parent.parent}/lib"), done.stderr[:200]

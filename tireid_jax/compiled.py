@@ -20,19 +20,18 @@ def keep(folder=None):
   To be called before anything is compiled, once `distributed.initialize` has been.
 
   Args:
-    folder: None for the user's own, below ~/.cache/tireid_jax; where JAX_COMPILATION_CACHE_DIR names another, that one
-      is used, and with JAX_ENABLE_COMPILATION_CACHE=0 none. Of more than MAX_BYTES, what was used the longest time ago
-      is deleted, but nothing in a folder that JAX_COMPILATION_CACHE_DIR names.
+    folder: None for the user's own, below ~/.cache/tireid_jax. Of more than MAX_BYTES, what was used the longest time
+      ago is deleted. JAX_COMPILATION_CACHE_DIR overrides either, and nothing is deleted there; with
+      JAX_ENABLE_COMPILATION_CACHE=0 nothing is kept.
   """
   if jax.default_backend() == "cpu" and jax.device_count() > 1:
     # A CPU program that is read back has lost the order of its collectives: XLA writes down that each needs the
     # communicator, not that it is the same one. Devices that begin with different ones wait for each other for ever.
     jax.config.update("jax_enable_compilation_cache", False)
     return
-  if folder is None:
-    if jax.config.values["jax_compilation_cache_dir"] is not None:
-      return
-    folder = _users_folder()
+  if jax.config.values["jax_compilation_cache_dir"] is not None:
+    return
+  folder = folder or _users_folder()
   prune(folder, MAX_BYTES)
   jax.config.update("jax_compilation_cache_dir", str(folder.absolute()))
   # JAX's own 1 s leaves out dozens of small programs, which take a second together.
