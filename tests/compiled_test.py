@@ -24,13 +24,15 @@ def files_below(folder):
 
 
 @pytest.mark.parametrize("is_told", [False, True])
-def test_programs_are_kept_in_one_place(tmp_path, is_told):
+@pytest.mark.parametrize("is_named", [False, True])
+def test_programs_are_kept_in_one_place(tmp_path, is_told, is_named):
   variables = environment(XDG_CACHE_HOME=str(tmp_path / "home"), JAX_COMPILATION_CACHE_DIR=str(tmp_path / "told"))
   if not is_told:
     del variables["JAX_COMPILATION_CACHE_DIR"]
-  subprocess.run([sys.executable, "-c", PROGRAM], cwd=ROOT, env=variables, check=True)
-  assert bool(programs(tmp_path / "told")) == is_told
-  assert bool(programs(tmp_path / "home" / "tireid_jax")) != is_told
+  program = PROGRAM.replace("keep()", f"keep(pathlib.Path({str(tmp_path / 'named')!r}))" if is_named else "keep()")
+  subprocess.run([sys.executable, "-c", f"import pathlib; {program}"], cwd=ROOT, env=variables, check=True)
+  found = {name for name in ("told", "named", "home/tireid_jax") if programs(tmp_path / name)}
+  assert found == {"told" if is_told else "named" if is_named else "home/tireid_jax"}
 
 
 def test_without_a_home_programs_are_kept_in_the_temporary_folder(tmp_path, monkeypatch):
