@@ -1,3 +1,4 @@
+import re
 import shutil
 
 import jax
@@ -272,3 +273,30 @@ def test_what_tensorstore_says_of_the_disk_is_one_line(tmp_path, number, words):
 
   with pytest.raises(errors.DiskError, match=f"^{tmp_path}: {words}"), orbax_errors.saving(tmp_path):
     save()
+
+
+def _nested(text):
+  return text[:-1] + ', "more": ' + "[" * 100_000
+
+
+def _date_beyond_all(text):
+  return re.sub(r'("commit_timestamp_nsecs": )\d+', r"\g<1>" + "1" * 30, text)
+
+
+@pytest.mark.parametrize(
+  ("file", "damage"), [("variables/_METADATA", _nested), ("_CHECKPOINT_METADATA", _date_beyond_all)]
+)
+def test_metadata_of_orbax_that_no_run_wrote_are_one_line(tmp_path, file, damage):
+  save(tmp_path, {1: 5.0})
+  shutil.rmtree(tmp_path / digests.FOLDER)  # which would tell it before Orbax reads it
+  path = tmp_path / checkpoint.FOLDER / "1" / file
+  path.write_text(damage(path.read_text()))
+  with pytest.raises(errors.UserError, match=r"checkpoints(/1)? is damaged: "):
+    _restore_both(tmp_path)
+
+
+def _restore_both(folder):
+  """Restores a checkpoint for another stage, then to resume."""
+  checkpoint.restore_variables(folder, 1, sharding.make_mesh(-1, 1, 1))
+  with checkpoint.Checkpoints(folder) as checkpoints:
+    checkpoints.restore(state(1))

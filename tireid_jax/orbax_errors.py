@@ -12,8 +12,11 @@ from absl import logging
 from tireid_jax.errors import UserError, disk_error
 
 # What reading a file that is missing, cut short or overwritten raises: of the file system, of JSON and UTF-8, of
-# tensorstore (ValueError with its own text), and of Orbax where a key or a file that it relies on is not there.
-DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError)
+# tensorstore (ValueError with its own text, NotImplementedError), and of Orbax where a key or a file that it relies on
+# is not there, a number of its metadata is of no date, or their lists nest too deep.
+DAMAGE = (
+  OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, NotImplementedError, RecursionError,
+)  # fmt: skip
 
 # What to do about a damaged checkpoint, to be read after "is damaged: ...; ".
 REMEDY = "put back a copy of it, or remove that folder to use the next best"

@@ -85,3 +85,13 @@ def test_two_archives_in_one_file_are_refused(tmp_path):
   with zipfile.ZipFile(path, "a") as both:
     both.writestr("other/data.pkl", pickled({"a": 2}))
   assert "a zip file with 2 folders that hold a data.pkl" in refusal(path)
+
+
+def test_a_damaged_archive_is_not_quoted_at_any_length(tmp_path):
+  size = (2, *[75] * 800)
+  write_archive(tmp_path / "sizes.pt", six(size, size), {"0": SIX})
+  assert len(refusal(tmp_path / "sizes.pt")) < 600
+  with zipfile.ZipFile(tmp_path / "names.pt", "w") as archive:
+    archive.writestr("a/data.pkl", b"")
+    archive.writestr(f"a/data/{'x' * 60_000}", b"0" * 100, zipfile.ZIP_DEFLATED)
+  assert len(refusal(tmp_path / "names.pt")) < 600

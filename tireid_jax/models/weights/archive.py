@@ -19,6 +19,8 @@ _START = 32  # bytes; the legacy number stands within
 # size out of one element.
 _MAX_REPEATED = 2**24
 _MAX_DIMENSIONS = 64  # NumPy's
+# Letters of what a damaged file says of itself in a message; its names and sizes may be of any length.
+_MAX_REASON = 300
 
 
 def is_archive(path):
@@ -47,7 +49,9 @@ def read(path):
   """
   top, entries = _list_entries(path)
   if f"{top}/byteorder" in entries and (order := _read_entry(path, f"{top}/byteorder")) != b"little":
-    raise UserError(f"{path} was written with byte order {order!r}; save it again on a little-endian machine")
+    raise UserError(
+      f"{path} was written with byte order {order[:_MAX_REASON]!r}; save it again on a little-endian machine"
+    )
 
   def open_storage(key, num_bytes):
     name = f"{top}/data/{key}"
@@ -61,7 +65,7 @@ def read(path):
   try:
     content = unpickle.load(data, open_storage)
   except ValueError as error:
-    raise UserError(f"{path} cannot be read as PyTorch weights: {error}") from error
+    raise UserError(f"{path} cannot be read as PyTorch weights: {str(error)[:_MAX_REASON]}") from error
   return content, f"{top}/constants.pkl" in entries
 
 
@@ -83,7 +87,7 @@ def _list_entries(path):
     is_read = name.startswith((f"{top}/data", f"{top}/byteorder"))
     # Uncompressed and within the file, so that no claim of the file's makes us allocate more than its own size.
     if is_read and (entry.compress_type != zipfile.ZIP_STORED or entry.file_size > size):
-      raise UserError(f"{path} holds {name!r} compressed, or larger than the file; torch writes neither")
+      raise UserError(f"{path} holds {name[:_MAX_REASON]!r} compressed, or larger than the file; torch writes neither")
   return top, entries
 
 
@@ -100,7 +104,9 @@ def _in_zip(path, get):
     except MemoryError:
       raise
     except Exception as error:
-      raise UserError(f"{path} is damaged or cut short ({str(error)[:200]}); copy or download it again") from error
+      raise UserError(
+        f"{path} is damaged or cut short ({str(error)[:_MAX_REASON]}); copy or download it again"
+      ) from error
 
 
 def _tensor(path, name, num_bytes, dtype, offset, size, stride):
