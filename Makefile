@@ -8,6 +8,7 @@
 # make gpu    what a GPU computes and how fast, in 8 minutes; GPU='--to=FOLDER --peer=IRRA': flags of benchmarks/gpu
 # make gpu-wheels   what a GPU machine without a network lacks, into WHEELS=wheels
 # make faults kills, damaged files, full disks and 2,000 steps; FAULTS='--kills=200 --seed=1': flags of tests/faults
+# make fuzz   FUZZ=60 minutes of damaged input for all that reads users' files, in an environment of its own, with atheris
 # make lint   linter, formatter and type check
 # One test, fast:  make .venv/dev && .venv/bin/python -m pytest tests/losses_test.py -k sdm
 PYTHON ?= python3
@@ -20,16 +21,18 @@ endif
 VENV := .venv$(SUFFIX)
 PARITY := .venv-parity$(SUFFIX)
 TPU := .venv-tpu$(SUFFIX)
+FUZZING := .venv-fuzz$(SUFFIX)
 REFERENCE := .venv-peer$(SUFFIX)
 RUN := $(VENV)/bin/python
 DEMO ?= demo
 GPU ?= --to=gpu_results
 WHEELS ?= wheels
+FUZZ ?= 60
 # Each step's temporary memory is mapped anew; in huge pages that takes a fifteenth of the page faults (glibc alone
 # reads this).
 HUGE_PAGES := GLIBC_TUNABLES=glibc.malloc.hugetlb=1
 
-.PHONY: demo test test-all parity tpu bench gpu gpu-wheels faults lint format clean
+.PHONY: demo test test-all parity tpu bench gpu gpu-wheels faults fuzz lint format clean
 
 demo: $(VENV)/run
 	JAX_PLATFORMS=cpu $(HUGE_PAGES) $(RUN) -m tireid_jax.demo --to=$(DEMO)
@@ -69,6 +72,9 @@ gpu-wheels: $(VENV)/run
 faults: $(VENV)/dev
 	JAX_PLATFORMS=cpu XLA_FLAGS=--xla_backend_optimization_level=0 $(RUN) -m tests.faults $(FAULTS)
 
+fuzz: $(FUZZING)/run
+	$(FUZZING)/bin/python -m tests.fuzz --engine=atheris --seconds=$$((60 * $(FUZZ)))
+
 lint: $(VENV)/dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -95,6 +101,11 @@ $(PARITY)/run: requirements-parity.txt requirements-dev.txt requirements.txt
 $(TPU)/run: requirements-tpu.txt requirements-dev.txt requirements.txt
 	test -x $(TPU)/bin/python || $(PYTHON) -m venv $(TPU)
 	$(TPU)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-tpu.txt
+	touch $@
+
+$(FUZZING)/run: requirements-fuzz.txt requirements-dev.txt requirements.txt
+	test -x $(FUZZING)/bin/python || $(PYTHON) -m venv $(FUZZING)
+	$(FUZZING)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-fuzz.txt
 	touch $@
 
 $(REFERENCE)/run: benchmarks/peer/requirements.txt

@@ -16,13 +16,14 @@ PACKAGE_FOLDER = (pathlib.Path(__file__).parent / "configs").resolve()
 _NO_CONFIGS = ("__init__", "common")
 
 
-def define_flag(name, default, help_string):
+def define_flag(name, default, help_string, flag_values=flags.FLAGS):
   """Defines a flag FILE[:ABLATION], whose value is the config and whose fields are flags too, as --config.seed=1.
 
   FILE is a path or, where there is no such file, the name of one of the package's configs: `configs/cuhk.py` or `cuhk`.
   """
-  config_flags.DEFINE_config_file(name, default and find(default), help_string)  # a default is read here, at once
-  flags.FLAGS[name].parser = _Parser(name)
+  # A default is read here, at once.
+  config_flags.DEFINE_config_file(name, default and find(default), help_string, flag_values)
+  flag_values[name].parser = _Parser(name)
 
 
 class _Parser(flag_types.ConfigFileFlagParser):
