@@ -119,6 +119,9 @@ class Checkpoints:
   def __init__(self):
     self.saved = []
 
+  def check(self):
+    pass
+
   def save(self, state, metadata, score):
     self.saved.append(metadata)
 
@@ -170,6 +173,6 @@ def test_a_checkpoint_is_saved_once_the_log_before_it_is_stored():
     last_step=10,
   )  # fmt: skip
   save(1, None, {})
-  assert calls == []
+  assert calls == ["check"]
   save(2, None, {})
-  assert calls == ["flush", "wait", "save"]
+  assert calls == ["check", "check", "flush", "wait", "save"]

@@ -43,7 +43,6 @@ class Checkpoints:
         checkpoint_managers.BestN(get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False),
       ]
     )
-    orbax_errors.drop_repeated_tracebacks()
     self._stage_folder = stage_folder
     folder = folder_of(stage_folder)
     with orbax_errors.restoring(folder, "remove what is damaged there"), orbax_errors.saving(folder):
@@ -98,6 +97,11 @@ class Checkpoints:
         metrics={"score": score},
       )
       self._digester.start(step, score, self._manager.all_steps())
+
+  def check(self):
+    """Raises what has ended a save that is under way, as `wait` would, without waiting for it."""
+    with orbax_errors.saving(self._manager.directory):
+      self._manager.check_for_errors()
 
   def wait(self):
     """Returns once everything is on disk, digests included; raises DiskError where the disk is full or the like."""

@@ -185,6 +185,7 @@ class Save:
     self._every_seconds, self._since, self._is_time = 60 * every_minutes, time.monotonic(), _Agreed()
 
   def __call__(self, step, state, metrics):
+    self._checkpoints.check()  # a save that has failed ends the run now, not when the next one is due
     stopping = self._stop.after_step()
     scored_step, score = self._evaluate.latest if self._evaluate else (0, None)
     score = score if scored_step == step else None

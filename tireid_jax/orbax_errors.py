@@ -6,6 +6,7 @@ raised again where the save is waited for.
 
 import contextlib
 import re
+import sys
 
 from absl import logging
 
@@ -25,18 +26,36 @@ REMEDY = "put back a copy of it, or remove that folder to use the next best"
 _ERRNO = re.compile(r"os_error_code='(\d+)'")
 
 
-def drop_repeated_tracebacks():
-  """Keeps Orbax from logging the tracebacks of its threads."""
-  logging.get_absl_logger().addFilter(_is_news)  # once, however often it is added
+class _Quiet:
+  """Keeps Orbax and tensorstore from printing what they raise as well."""
+
+  def __init__(self):
+    self.is_reading = False
+    self._hook = None
+
+  def install(self):
+    """Does it from now on; once, however often it is called."""
+    logging.get_absl_logger().addFilter(self._is_news)
+    if self._hook is None:
+      self._hook, sys.unraisablehook = sys.unraisablehook, self._show
+
+  def _is_news(self, record):
+    # While a checkpoint is read, also what it says of files that it finds damaged.
+    return "/orbax/" not in record.pathname or not (record.exc_info or self.is_reading)
+
+  def _show(self, unraisable):
+    # When one of many writes has failed, Orbax closes the event loop that tensorstore tells of the others.
+    if str(unraisable.exc_value) != "Event loop is closed":
+      self._hook(unraisable)
 
 
-def _is_news(record):
-  return not (record.exc_info and "/orbax/" in record.pathname)
+_quiet = _Quiet()
 
 
 @contextlib.contextmanager
 def saving(folder):
   """Turns the errors of a save, or of a deletion, into DiskError where the file system is at fault."""
+  _quiet.install()
   try:
     yield
   except UserError:
@@ -57,6 +76,8 @@ def restoring(folder, remedy=REMEDY):
     folder: of the checkpoint.
     remedy: what to do about it.
   """
+  _quiet.install()
+  before, _quiet.is_reading = _quiet.is_reading, True
   try:
     yield
   except UserError:
@@ -64,6 +85,8 @@ def restoring(folder, remedy=REMEDY):
   except DAMAGE as error:
     named = disk_error(error, folder) if isinstance(error, PermissionError) else None
     raise (named or UserError(f"the checkpoint {folder} is damaged: {first_line(error)}; {remedy}")) from error
+  finally:
+    _quiet.is_reading = before
 
 
 def first_line(error):
