@@ -1,0 +1,148 @@
+"""Applies small changes to the code, one at a time, and counts how many of them the tests notice.
+
+  python -m tests.mutants                          goes on where the results end
+  python -m tests.mutants --only=losses,optim      of these files
+  python -m tests.mutants --again=passed           those that no test noticed, once more
+  python -m tests.mutants --report                 what the results say; runs nothing
+
+Each mutant is written into a copy of the repository, and the tests nearest to its file run on it until one fails
+(table.py), in a fork of a process that has imported the libraries. A result is a line of the results file.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import tempfile
+
+from tests.mutants import forks, mutations, report, table
+
+ROOT = pathlib.Path(__file__).parents[2]
+# Beyond the time that the tests take without a mutant: a loop without an end, or a machine that has other work.
+SLOWER, SPARE_S = 4, 60
+
+
+def parse(arguments=None):
+  """Returns the arguments."""
+  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser.add_argument("--only", default="", help="files, as losses,models/prompts; all if not given")
+  parser.add_argument("--again", default="", help="statuses that are run again: passed, too slow, failed")
+  parser.add_argument("--results", type=pathlib.Path, default=ROOT / "mutants.jsonl", help="where results are added")
+  parser.add_argument("--report", action="store_true", help="only print what the results say")
+  parser.add_argument("--json", type=pathlib.Path, help="with --report: also write it here")
+  parser.add_argument("--limit", type=int, default=0, help="stop after so many mutants")
+  parser.add_argument("--fresh", action="store_true", help="a new process for each, to compare with forks")
+  return parser.parse_args(arguments)
+
+
+def choose(only=()):
+  """Returns {path of a file: its Mutants}, sampled where the table says so."""
+  found = {}
+  for name in [*table.WHOLE, *table.PROMPTED, *table.SAMPLED]:
+    module = f"tireid_jax/{name}.py"
+    found[name] = mutations.find_mutants(module, (ROOT / module).read_text())
+  for name, (functions, _) in table.PROMPTED.items():
+    found[name] = [mutant for mutant in found[name] if mutant.where.startswith(functions)]
+  # Those whose digests are lowest: a change of the code leaves the rest of the sample as it was.
+  pool = [mutant.key for name in table.SAMPLED for mutant in found[name]]
+  sample = set(
+    sorted(pool, key=lambda key: hashlib.sha256(f"{table.SEED} {key}".encode()).digest())[: table.SAMPLE_SIZE]
+  )
+  for name in table.SAMPLED:
+    found[name] = [mutant for mutant in found[name] if mutant.key in sample]
+  # In a random order, so that what has been run by any time is a sample of the file too.
+  return {
+    name: sorted(mutants, key=lambda mutant: _draw(mutant.key))
+    for name, mutants in found.items()
+    if not only or name in only
+  }
+
+
+def _draw(key):
+  return hashlib.sha256(f"{table.SEED} {key}".encode()).digest()
+
+
+def read_results(path):
+  """Returns {key: its newest record}; a line that a kill has cut short is left out."""
+  records = {}
+  for line in path.read_text().splitlines() if path.is_file() else []:
+    try:
+      record = json.loads(line)
+    except ValueError:
+      continue
+    records[record["key"]] = record
+  return records
+
+
+def test_files(name):
+  """Returns the paths of a file's tests that there are."""
+  tests = {**table.WHOLE, **table.SAMPLED, **{key: value[1] for key, value in table.PROMPTED.items()}}[name]
+  return [path for path in (f"tests/{test}.py" for test in tests) if (ROOT / path).is_file()]
+
+
+def run(options, mutants):
+  """Runs what has no result yet, and adds it to the results file."""
+  known = read_results(options.results)
+  again = [status.strip() for status in options.again.split(",") if status]
+  waiting = {
+    name: [mutant for mutant in found if mutant.key not in known or known[mutant.key]["status"] in again]
+    for name, found in mutants.items()
+  }
+  left = options.limit or sum(map(len, waiting.values()))
+  with tempfile.TemporaryDirectory(prefix="mutants_") as folder, options.results.open("a") as results:
+    copy = pathlib.Path(folder) / "copy"
+    listed = subprocess.run(
+      ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True
+    )
+    forks.copy_files(ROOT, [file for file in listed.stdout.decode().splitlines() if (ROOT / file).exists()], copy)
+    tests = forks.Tests(copy, pathlib.Path(folder) / "compiled", forks=not options.fresh)
+    for name, found in waiting.items():
+      found = found[:left]
+      left -= len(found)
+      if found:
+        _run_file(tests, copy, name, found, results)
+
+
+def _run_file(tests, copy, name, mutants, results):
+  """Runs the mutants of one file; without a mutant its tests must pass."""
+  files = test_files(name)
+  tests.run(files, 3600, writes_cache=True)
+  usual = tests.run(files, 3600)
+  if usual.status != "passed":
+    raise SystemExit(f"{name}: without a mutant, {usual.by or 'the tests'} {usual.status}")
+  print(f"{name}: {len(mutants)} mutants, {usual.seconds:.0f} s without one", flush=True)
+  target = copy / mutants[0].module
+  kept = target.with_suffix(".kept")
+  shutil.copy2(target, kept)
+  for mutant in mutants:
+    shutil.rmtree(target.parent / "__pycache__", ignore_errors=True)
+    target.write_text(mutant.source)
+    outcome = tests.run(files, SLOWER * usual.seconds + SPARE_S)
+    record = {
+      "key": mutant.key, "file": name, "line": mutant.line, "status": outcome.status, "by": outcome.by,
+      "seconds": round(outcome.seconds, 1),
+    }  # fmt: skip
+    results.write(json.dumps(record) + "\n")
+    results.flush()
+    print(f"  {outcome.status} {outcome.seconds:.1f} s  {mutant.key}", flush=True)
+  kept.replace(target)
+
+
+def main():
+  options = parse()
+  signal.signal(signal.SIGTERM, signal.default_int_handler)
+  mutants = choose([name for name in options.only.split(",") if name])
+  if not mutants:
+    raise SystemExit(f"--only={options.only} is no file of tests/mutants/table.py")
+  if not options.report:
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    run(options, mutants)
+  report.show(mutants, read_results(options.results), options.json)
+
+
+if __name__ == "__main__":
+  main()

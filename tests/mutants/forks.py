@@ -1,0 +1,122 @@
+"""Runs tests in forks of a process that has imported the libraries, which a new process takes seconds for."""
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+import resource
+import shutil
+import signal
+import sys
+import time
+
+# More than any of the tests takes; a mutant that fills the memory shall not take the machine's.
+MEMORY_BYTES = 12 * 2**30
+# What the tests import of other people's code. JAX computes nothing here: a fork of its threads would hang.
+LIBRARIES = (
+  "absl.flags", "chex", "fsspec", "ftfy", "flax.linen", "flax.serialization", "huggingface_hub", "hypothesis",
+  "jax.numpy", "ml_collections", "msgpack", "optax", "orbax.checkpoint", "PIL.Image", "pytest", "safetensors.numpy",
+  "tensorboardX", "tensorflow_datasets", "tokenizers", "tqdm", "array_record.python.array_record_module",
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+  """How tests ended: "passed", "failed" or "too slow", by which test, after so many seconds of wall-clock time."""
+
+  status: str
+  by: str
+  seconds: float
+
+
+def copy_files(root, files, folder):
+  """Copies files of a repository, given by their paths in it, links as what they point to; compiles the Python ones."""
+  for file in files:
+    target = folder / file
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if (root / file).is_dir():
+      shutil.copytree(root / file, target)
+    else:
+      shutil.copy2(root / file, target)
+
+
+class Tests:
+  """Runs tests in a copy of the repository, in forks."""
+
+  def __init__(self, folder, cache, *, forks=True):
+    """Imports the libraries.
+
+    Args:
+      folder: the copy.
+      cache: folder of compiled programs.
+      forks: False runs each in a new process, to compare with.
+    """
+    self._folder, self._cache, self._forks = pathlib.Path(folder), cache, forks
+    if forks:
+      for name in LIBRARIES:
+        __import__(name)
+
+  def run(self, files, limit_s, *, writes_cache=False):
+    """Returns the Outcome of test files, up to the first failure.
+
+    Args:
+      files: their paths in the repository.
+      limit_s: after so many seconds they are ended.
+      writes_cache: adds to the cache of compiled programs, which else is only read, or it would grow with each mutant.
+    """
+    note = self._folder / "failed_first"
+    note.unlink(missing_ok=True)
+    began = time.monotonic()
+    child = os.fork()
+    if not child:
+      self._be_child(files, limit_s, note, writes_cache)
+    try:
+      _, status = os.waitpid(child, 0)
+    finally:
+      with contextlib.suppress(ProcessLookupError):
+        os.killpg(child, signal.SIGKILL)  # and the processes it started
+    seconds = time.monotonic() - began
+    by = note.read_text() if note.exists() else ""
+    if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGALRM:
+      return Outcome("too slow", by, seconds)
+    return Outcome("failed" if status else "passed", by or (f"status {status}" if status else ""), seconds)
+
+  def _be_child(self, files, limit_s, note, writes_cache):
+    """Runs the tests and ends the process; pytest's status is its own."""
+    try:
+      os.setsid()
+      signal.alarm(int(limit_s))
+      resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
+      silence = os.open(os.devnull, os.O_RDWR)
+      for stream in (0, 1, 2):
+        os.dup2(silence, stream)
+      os.chdir(self._folder)
+      settings = {
+        "JAX_COMPILATION_CACHE_DIR": str(self._cache),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0" if writes_cache else "1e9",
+        "JAX_PLATFORMS": "cpu",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "MUTANT_NOTE": str(note),
+      }
+      os.environ.update(settings)
+      arguments = ["-x", "-q", "-p", "no:cacheprovider", "-p", "tests.mutants.first_failure", *files]
+      if not self._forks:
+        os.execv(sys.executable, [sys.executable, "-m", "pytest", *arguments])
+      os._exit(_run_here(settings, arguments))
+    finally:
+      os._exit(70)
+
+
+def _run_here(settings, arguments):
+  import jax  # not before the fork, for what runs each in a new process
+  import pytest
+
+  # JAX read the environment when it was imported.
+  jax.config.update("jax_compilation_cache_dir", settings["JAX_COMPILATION_CACHE_DIR"])
+  seconds = float(settings["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"])
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", seconds)
+  sys.dont_write_bytecode = True
+  sys.path[:] = [os.getcwd(), *(path for path in sys.path if path and not pathlib.Path(path, "tireid_jax").is_dir())]
+  for name in [name for name in sys.modules if name.split(".")[0] in ("tests", "configs", "tireid_jax")]:
+    del sys.modules[name]  # they shall be those of the copy
+  return int(pytest.main(arguments))

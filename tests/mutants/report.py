@@ -1,0 +1,46 @@
+"""Summarises the results of mutants: how many of each file tests noticed, and why the others are harmless."""
+
+import json
+import pathlib
+
+# {key of a mutant: why it changes nothing that matters}.
+HARMLESS = pathlib.Path(__file__).parent / "harmless.json"
+
+
+def summarise(mutants, results, harmless):
+  """Returns ({file: counts}, [survivors without a reason], [reasons for what is no survivor]).
+
+  Args:
+    mutants: {file: Mutants}.
+    results: {key: record}.
+    harmless: {key: reason}.
+  """
+  counts, open_ones, survivors = {}, [], set()
+  for name, found in mutants.items():
+    records = [results[mutant.key] for mutant in found if mutant.key in results]
+    alive = [record["key"] for record in records if record["status"] == "passed"]
+    survivors |= set(alive)
+    open_ones += [key for key in alive if key not in harmless]
+    counts[name] = {
+      "mutants": len(found),
+      "run": len(records),
+      "noticed": len(records) - len(alive),
+      "harmless": sum(key in harmless for key in alive),
+    }
+  ran = {mutant.key for found in mutants.values() for mutant in found if mutant.key in results}
+  return counts, open_ones, sorted((set(harmless) & ran) - survivors)
+
+
+def show(mutants, results, file=None):
+  """Prints the summary, and writes it as JSON if a file is given."""
+  harmless = json.loads(HARMLESS.read_text()) if HARMLESS.is_file() else {}
+  counts, open_ones, stale = summarise(mutants, results, harmless)
+  print(f"{'file':20} {'mutants':>8} {'run':>5} {'noticed':>8} {'harmless':>9} {'noticed of run':>15}")
+  for name, count in counts.items():
+    part = f"{count['noticed'] / count['run']:.1%}" if count["run"] else "-"
+    print(f"{name:20} {count['mutants']:8} {count['run']:5} {count['noticed']:8} {count['harmless']:9} {part:>15}")
+  for title, keys in (("no test notices, and no reason is given", open_ones), ("noticed, but called harmless", stale)):
+    if keys:
+      print(f"{title}:", *keys, sep="\n  ")
+  if file:
+    file.write_text(json.dumps({"files": counts, "without_a_reason": open_ones}, indent=1) + "\n")
