@@ -163,6 +163,7 @@ class Evaluate:
   def __call__(self, step, state, metrics):
     if step % self._every_steps and step != self._last_step:
       return
+    self._log.flush()  # a loss that is not finite raises here, and names its step
     began = time.monotonic()
     result = self._score(state.variables)
     self._writer.write(
