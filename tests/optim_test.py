@@ -29,13 +29,16 @@ def test_by_epoch_the_rate_is_constant_within_one():
   assert rate("weights", 9) > 4e-4
 
 
-def test_biases_and_the_head_have_their_own_factors():
+def test_biases_the_head_and_prompts_have_their_own_factors_and_the_temperature_none():
+  assert rate("prompts", 20, prompt_lr_factor=3.0) == pytest.approx(3e-3)
+  assert rate("logit_scale", 20) == rate("weights", 20) == pytest.approx(1e-3)
   assert rate("biases", 20) == pytest.approx(2e-3)
   assert rate("id_head_weights", 20) == rate("id_head_biases", 20) == pytest.approx(5e-3)
 
 
 def test_the_end_keeps_the_final_share():
-  assert rate("weights", 60, final_lr=0.01) == pytest.approx(1e-5)
+  assert rate("weights", 60, final_lr=0.01) == rate("weights", 90, final_lr=0.01) == pytest.approx(1e-5)
+  assert rate("weights", 40, final_lr=0.5) == pytest.approx(7.5e-4)
 
 
 def first_update(value, gradient, group, **changes):
@@ -51,10 +54,15 @@ def test_adam_follows_torch_with_coupled_decay():
   assert first_update(2.0, 0.2, "weights", weight_decay=0.5) == pytest.approx(-0.1 * 1.2 / 1.201, rel=1e-5)
 
 
-def test_biases_do_not_decay():
-  assert first_update(2.0, 0.2, "biases", weight_decay=0.5, bias_lr_factor=1.0) == pytest.approx(
-    -0.1 * 0.2 / 0.201, rel=1e-5
-  )
+@pytest.mark.parametrize(
+  ("group", "decayed"),
+  [
+    ("prompts", 1.2), ("id_head_weights", 1.2), ("biases", 0.2), ("id_head_biases", 0.2), ("logit_scale", 0.2),
+  ],
+)  # fmt: skip
+def test_weights_and_prompts_decay_and_biases_and_the_temperature_do_not(group, decayed):
+  update = first_update(2.0, 0.2, group, weight_decay=0.5, bias_lr_factor=1.0, new_lr_factor=1.0)
+  assert update == pytest.approx(-0.1 * decayed / (decayed + 0.001), rel=1e-5)
 
 
 def test_clipping_is_by_the_norm_of_what_learns():
