@@ -72,7 +72,8 @@ def configured(project, data=0, **changes):
   config.model.variant, config.evaluation.batch_size = "from_weights", 16
   config.prompts.update(image_length=2, text_length=2, depth=1)
   for stage in (config.stage1, config.stage2):
-    stage.batch_size, stage.augment.pad, stage.warmup_epochs = 8, 2, 0.0
+    stage.batch_size, stage.warmup_epochs = 8, 0.0
+    stage.augment.update(pad=2, erase_probability=0.0)
   # Stage 1 learns nothing, so that all of its scores are equal; stage 2 jumps about.
   config.stage1.update(epochs=2, learning_rate=0.0, trains=("prompts", "params/id_head"))
   config.stage1.losses.identity = 1.0

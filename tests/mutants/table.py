@@ -4,15 +4,15 @@
 WHOLE = {
   "losses": ("losses_test",),
   "optim": ("optim_test",),
-  "models/prompts": ("models/prompted_test", "models/clip_test"),
   "stages": ("stages_test",),
   "metrics": ("metrics_test",),
+  "models/prompts": ("models/prompted_test",),
 }
 # Of the functions in which prompts enter the encoders, too.
 PROMPTED = {
-  "models/transformer": (("_place_prompts", "Transformer.__call__"), ("models/prompted_test", "models/clip_test")),
-  "models/vision": (("ImageEncoder.__call__",), ("models/prompted_test", "models/clip_test")),
-  "models/text": (("TextEncoder.__call__",), ("models/prompted_test", "models/clip_test")),
+  "models/transformer": (("_place_prompts", "Transformer.__call__"), ("models/prompted_test",)),
+  "models/vision": (("ImageEncoder.__call__",), ("models/prompted_test",)),
+  "models/text": (("TextEncoder.__call__",), ("models/prompted_test",)),
 }
 # Of these together, a seeded sample.
 SAMPLED = {
