@@ -54,7 +54,8 @@ def make_split():
     tokens[caption, length - 1] = 255
   return types.SimpleNamespace(
     name="mine", split="val", fingerprint="f", person_id=np.array([7, 5, 7, 9, 5]), caption_image=caption_image,
-    described=np.arange(5), images=np.broadcast_to(greys[:, None, None, None], (5, 4, 2, 3)).astype(np.uint8), tokens=tokens,
+    images=np.broadcast_to(greys[:, None, None, None], (5, 4, 2, 3)).astype(np.uint8), tokens=tokens,
+    described=np.arange(5),
   )  # fmt: skip
 
 
