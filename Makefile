@@ -9,6 +9,7 @@
 # make gpu-wheels   what a GPU machine without a network lacks, into WHEELS=wheels
 # make faults kills, damaged files, full disks and 2,000 steps; FAULTS='--kills=200 --seed=1': flags of tests/faults
 # make fuzz   FUZZ=60 minutes of damaged input for all that reads users' files, in an environment of its own, with atheris
+# make mutants  which small changes of the code no test notices, hours; MUTANTS='--only=losses': flags of tests/mutants
 # make lint   linter, formatter and type check
 # One test, fast:  make .venv/dev && .venv/bin/python -m pytest tests/losses_test.py -k sdm
 PYTHON ?= python3
@@ -74,6 +75,9 @@ faults: $(VENV)/dev
 
 fuzz: $(FUZZING)/run
 	$(FUZZING)/bin/python -m tests.fuzz --engine=atheris --seconds=$$((60 * $(FUZZ)))
+
+mutants: $(VENV)/dev
+	JAX_PLATFORMS=cpu $(RUN) -m tests.mutants $(MUTANTS)
 
 lint: $(VENV)/dev
 	$(VENV)/bin/ruff check .

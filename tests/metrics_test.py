@@ -145,6 +145,14 @@ def test_what_cannot_be_ranked_is_refused(call, words):
     call()
 
 
+def test_a_query_that_cannot_be_ranked_is_named_by_its_place_among_all(monkeypatch):
+  monkeypatch.setattr(metrics, "BLOCK_ROWS", 2)
+  similarity = np.zeros((5, 3))
+  similarity[3, 1] = similarity[4, 0] = np.nan
+  with pytest.raises(ValueError, match="the similarities of query 3 hold NaN"):
+    metrics.rank_metrics(similarity, [1] * 5, [1, 1, 2])
+
+
 def test_an_embedding_of_zeros_is_scored_as_a_tie_with_all():
   gallery = np.eye(3, dtype=np.float32)
   assert metrics.retrieval_metrics(np.zeros((1, 3)), gallery, [2], [0, 1, 2])["mAP"] == pytest.approx(100 / 3)
