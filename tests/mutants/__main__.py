@@ -2,7 +2,7 @@
 
   python -m tests.mutants                          goes on where the results end
   python -m tests.mutants --only=losses,optim      of these files
-  python -m tests.mutants --again=passed           those that no test noticed, once more
+  python -m tests.mutants --again=passed           those that no test noticed and no reason excuses, once more
   python -m tests.mutants --report                 what the results say; runs nothing
 
 Each mutant is written into a copy of the repository, and the tests nearest to its file run on it until one fails
@@ -88,8 +88,13 @@ def run(options, mutants):
   """Runs what has no result yet, and adds it to the results file."""
   known = read_results(options.results)
   again = [status.strip() for status in options.again.split(",") if status]
+  harmless = report.read_harmless()
+
+  def is_again(key):
+    return known[key]["status"] in again and key not in harmless
+
   waiting = {
-    name: [mutant for mutant in found if mutant.key not in known or known[mutant.key]["status"] in again]
+    name: [mutant for mutant in found if mutant.key not in known or is_again(mutant.key)]
     for name, found in mutants.items()
   }
   left = options.limit or sum(map(len, waiting.values()))
@@ -140,7 +145,10 @@ def main():
     raise SystemExit(f"--only={options.only} is no file of tests/mutants/table.py")
   if not options.report:
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
-    run(options, mutants)
+    try:
+      run(options, mutants)
+    except KeyboardInterrupt:
+      print("stopped; the same command goes on")
   report.show(mutants, read_results(options.results), options.json)
 
 

@@ -7,6 +7,11 @@ import pathlib
 HARMLESS = pathlib.Path(__file__).parent / "harmless.json"
 
 
+def read_harmless():
+  """Returns {key: reason}."""
+  return json.loads(HARMLESS.read_text())
+
+
 def summarise(mutants, results, harmless):
   """Returns ({file: counts}, [survivors without a reason], [reasons for what is no survivor]).
 
@@ -33,7 +38,7 @@ def summarise(mutants, results, harmless):
 
 def show(mutants, results, file=None):
   """Prints the summary, and writes it as JSON if a file is given."""
-  harmless = json.loads(HARMLESS.read_text()) if HARMLESS.is_file() else {}
+  harmless = read_harmless()
   counts, open_ones, stale = summarise(mutants, results, harmless)
   print(f"{'file':20} {'mutants':>8} {'run':>5} {'noticed':>8} {'harmless':>9} {'noticed of run':>15}")
   for name, count in counts.items():
