@@ -33,7 +33,7 @@ FUZZ ?= 60
 # reads this).
 HUGE_PAGES := GLIBC_TUNABLES=glibc.malloc.hugetlb=1
 
-.PHONY: demo test test-all parity tpu bench gpu gpu-wheels faults fuzz lint format clean
+.PHONY: demo test test-all parity tpu bench gpu gpu-wheels faults fuzz mutants lint format clean
 
 demo: $(VENV)/run
 	JAX_PLATFORMS=cpu $(HUGE_PAGES) $(RUN) -m tireid_jax.demo --to=$(DEMO)
