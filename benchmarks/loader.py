@@ -34,7 +34,7 @@ from PIL import Image
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 from configs import common
-from tireid_jax.data import augment, pipeline, prepare, prepared, recordfile
+from tireid_jax.data import augment, pipeline, prepare, prepared, recordfile, split_files
 
 BATCH_SIZE = 64
 SIZE = (384, 128)
@@ -132,7 +132,7 @@ def small_split(folder, num_images):
   return prepared.Split(
     name="small",
     split="train",
-    images=prepared.RecordImages(
+    images=split_files.RecordImages(
       recordfile.RecordBytes([file], num_bytes), np.zeros(num_images, int), positions, SMALL_SIZE
     ),
     person_id=rows,

@@ -9,7 +9,7 @@ from PIL import Image
 
 from tests.data import trees, vocabularies
 from tests.data.preparing import REPOSITORY, SIZE, files_below, run_command, run_prepare
-from tireid_jax.data import builders, prepare, prepared, schema, tokenizer
+from tireid_jax.data import builders, prepare, prepared, schema, split_files, tokenizer
 
 
 @pytest.mark.parametrize("name", schema.LAYOUTS)
@@ -192,7 +192,7 @@ def test_the_info_has_the_sizes_of_the_raw_images(tmp_path):
   for side, values in (("width", [size[0] for size in sizes]), ("height", [size[1] for size in sizes])):
     assert (raw_sizes[side]["least"], raw_sizes[side]["most"]) == (min(values), max(values))
     assert raw_sizes[side]["median"] in values
-  index = prepared.read_index(prepared.prepared_path(tmp_path / "data", "cuhk_pedes", SIZE), "test")
+  index = split_files.read_index(prepared.prepared_path(tmp_path / "data", "cuhk_pedes", SIZE), "test")
   assert {tuple(size) for size in index["size"]} <= {size[::-1] for size in sizes}
   assert len(set(index["digest"])) == 7
 

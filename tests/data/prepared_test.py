@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.data import trees
-from tireid_jax.data import prepare, prepared
+from tireid_jax.data import prepare, prepared, split_files
 
 SIZE = (24, 16)
 NUM_IDS = {"train": 6, "val": 3, "test": 3}
@@ -43,7 +43,7 @@ def test_images_read_by_record_are_those_in_memory(data_dir, rows):
   in_memory = prepared.open_split(data_dir, "cuhk_pedes", SIZE, "train")
   by_record = prepared.open_split(data_dir, "cuhk_pedes", SIZE, "train", in_memory_bytes=0)
   assert isinstance(in_memory.images, np.ndarray)
-  assert isinstance(by_record.images, prepared.RecordImages)
+  assert isinstance(by_record.images, split_files.RecordImages)
   assert by_record.images.shape == in_memory.images.shape
   assert len(by_record.images) == 16
   np.testing.assert_array_equal(by_record.images[rows], in_memory.images[rows])
@@ -51,7 +51,7 @@ def test_images_read_by_record_are_those_in_memory(data_dir, rows):
 
 def test_the_limit_of_memory_is_in_bytes_of_pixels(data_dir):
   size = 16 * 24 * 16 * 3
-  for limit, kind in ((size, np.ndarray), (size - 1, prepared.RecordImages)):
+  for limit, kind in ((size, np.ndarray), (size - 1, split_files.RecordImages)):
     split = prepared.open_split(data_dir, "cuhk_pedes", SIZE, "train", in_memory_bytes=limit)
     assert isinstance(split.images, kind)
 
@@ -136,14 +136,14 @@ def test_another_tokenizer_than_it_was_prepared_with_is_an_error_with_the_comman
 @pytest.mark.parametrize("largest", [65_535, 65_536, 250_000])
 def test_the_index_holds_ids_of_large_vocabularies(tmp_path, largest):
   tokens = np.array([[1, largest]], np.int32)
-  prepared.write_index(tmp_path, "train", tokens=tokens, texts={"captions": ["a"]}, person_id=np.array([0]))
-  np.testing.assert_array_equal(prepared.read_index(tmp_path, "train")["tokens"], tokens)
+  split_files.write_index(tmp_path, "train", tokens=tokens, texts={"captions": ["a"]}, person_id=np.array([0]))
+  np.testing.assert_array_equal(split_files.read_index(tmp_path, "train")["tokens"], tokens)
 
 
 def test_an_index_of_other_records_is_noticed(data_dir, tmp_path):
   shutil.copytree(data_dir, tmp_path, dirs_exist_ok=True)
   folder = prepared.prepared_path(tmp_path, "cuhk_pedes", SIZE)
-  index = prepared.read_index(folder, "train")
+  index = split_files.read_index(folder, "train")
   texts = {key: index.pop(key) for key in ("captions", "file_paths", "cameras", "times")}
   for spoil in (
     {"texts": texts | {"file_paths": texts["file_paths"][::-1]}},
@@ -151,7 +151,7 @@ def test_an_index_of_other_records_is_noticed(data_dir, tmp_path):
     {"person_id": index["person_id"][::-1]},
     {"person_id": index["person_id"][:-1]},
   ):
-    prepared.write_index(folder, "train", **{"texts": texts} | index | spoil)
+    split_files.write_index(folder, "train", **{"texts": texts} | index | spoil)
     with pytest.raises(ValueError, match=r"index and records of train .* do not belong together"):
       prepared.open_split(tmp_path, "cuhk_pedes", SIZE, "train")
 

@@ -19,7 +19,7 @@ import numpy as np
 from absl import flags
 
 from tireid_jax import config_file, lock, storage
-from tireid_jax.data import builders, doctor, doctor_page, images, prepared, raw, recipe, schema, shards
+from tireid_jax.data import builders, doctor, doctor_page, images, prepared, raw, recipe, schema, shards, split_files
 from tireid_jax.data.problems import by_kind
 from tireid_jax.data.tokenizer import MAX_LENGTH, load_tokenizer
 from tireid_jax.errors import UserError
@@ -162,7 +162,7 @@ def _complete(folder, name, written, image_size, tokenizer, *, source, report, p
     captions = [caption for row in rows for caption in row.record.captions]
     tokens = tokenizer(captions)
     person_id = [row.record.person_id for row in rows]
-    prepared.write_index(
+    split_files.write_index(
       folder,
       split,
       tokens=tokens,
