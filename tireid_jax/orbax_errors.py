@@ -7,6 +7,7 @@ raised again where the save is waited for.
 import contextlib
 import re
 import sys
+from typing import Any
 
 from absl import logging
 
@@ -31,7 +32,7 @@ class _Quiet:
 
   def __init__(self):
     self.is_reading = False
-    self._hook = None
+    self._hook: Any = None
 
   def install(self):
     """Does it from now on; once, however often it is called."""
