@@ -10,13 +10,13 @@ PACKAGE = pathlib.Path(__file__).parent.parent / "tireid_jax"
 # Highest first. A file imports only from layers below its own; those of one layer may import each other.
 LAYERS = [
   {"demo"},
-  {"main", "evaluate", "compare", "export", "plan"},
+  {"main", "evaluate", "compare", "export", "plan", "replay"},
   {"train"},
-  {"preflight", "program"},
-  {"start", "retrieval", "report", "exported"},
+  {"preflight", "program", "diverged"},
+  {"start", "origin", "retrieval", "report", "exported"},
   {"train_step", "checkpoint", "chosen", "hooks", "profiling", "workdir", "optim", "ranked", "cli"},
   {"checkpoint_scores"},
-  {"config", "data", "models", "log", "state", "metrics", "sharding", "trace", "digests", "orbax_errors"},
+  {"config", "data", "models", "log", "state", "metrics", "sharding", "trace", "digests", "orbax_errors", "checksum"},
   {"config_file", "lock"},
   {"lock_storage"},
   {
