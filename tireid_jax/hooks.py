@@ -99,20 +99,46 @@ class Collector:
       self._is_done = True
 
 
+class NotFiniteError(DivergedError):
+  """A step came to values that are not finite.
+
+  Attributes:
+    step: its number, from 1; where only weights tell, the last that it may be.
+    metrics: {name: float} of it, {} where only weights tell.
+  """
+
+  def __init__(self, step, metrics):
+    bad = [f"{name} is {value}" for name, value in metrics.items() if not np.isfinite(value)]
+    super().__init__(f"{bad[0] if bad else 'a weight is not finite'} at step {step}")
+    self.step, self.metrics = step, metrics
+
+
 class Log:
-  """Writes means over the steps since the last line, rates and speed; raises on a loss that is not finite.
+  """Writes means over the steps since the last line, rates and speed; raises on values that are not finite.
 
   The values stay on the device until a line is due, so that no step waits for the log.
   """
 
-  def __init__(self, writer, bar, *, every_steps, learning_rates, batch_size):
+  def __init__(self, writer, bar, *, every_steps, learning_rates, batch_size, all_finite=lambda variables: True):
+    """Opens it.
+
+    Args:
+      writer: log.MetricWriter.
+      bar: of progress.
+      every_steps: between two lines.
+      learning_rates: {group: step -> rate}.
+      batch_size: B.
+      all_finite: variables -> bool[], whether all that is trained is finite; asked where a line is due.
+    """
     self._writer, self._bar, self._every_steps = writer, bar, every_steps
     self._learning_rates, self._batch_size = learning_rates, batch_size
+    self._all_finite, self._variables = all_finite, None
     self._pending, self._since = [], time.monotonic()
     self._is_first = True
 
   def __call__(self, step, state, metrics):
     self._pending.append((step, metrics))
+    self._variables = state and state.variables
     self._bar.update()
     if self._is_first:
       # Shown once it is done, not at the next interval: launch/failure.sh tells failures before it from others.
@@ -123,18 +149,23 @@ class Log:
       self.flush()
 
   def flush(self):
-    """Writes what has not been written yet."""
+    """Writes what has not been written yet.
+
+    Raises:
+      NotFiniteError: a loss, a gradient's norm or a weight is not finite.
+    """
     if not self._pending:
       return
     steps = [step for step, _ in self._pending]
-    values = jax.device_get([metrics for _, metrics in self._pending])
+    values, is_sound = jax.device_get(([metrics for _, metrics in self._pending], self._all_finite(self._variables)))
+    self._variables = None
     for step, metrics in zip(steps, values, strict=True):
-      bad = [name for name, value in metrics.items() if not np.isfinite(value)]
-      if bad:
-        raise DivergedError(
-          f"{bad[0]} is {metrics[bad[0]]} at step {step}; the checkpoint before it is kept. Lower the learning "
-          f"rate, or set a clip_norm"
-        )
+      if not all(np.isfinite(value) for value in metrics.values()):
+        # Losses first, and their total before its terms.
+        names = sorted(metrics, key=lambda name: (not name.startswith("loss/"), name != "loss/total", name))
+        raise NotFiniteError(step, {name: float(metrics[name]) for name in names})
+    if not is_sound:
+      raise NotFiniteError(steps[-1], {})
     means = {name: float(np.mean([metrics[name] for metrics in values])) for name in values[0]}
     rates = {f"learning_rate/{group}": float(rate(steps[-1] - 1)) for group, rate in self._learning_rates.items()}
     now = time.monotonic()

@@ -35,7 +35,7 @@ class Program:
       num_identities: of the training data; the identity head has as many classes if the stage's losses read one.
       steps_per_epoch: which the learning rate follows.
     """
-    self._config, self._stage, self._mesh = config, stage, mesh
+    self._config, self._stage, self._mesh, self._steps_per_epoch = config, stage, mesh, steps_per_epoch
     self.model = start.build_model(
       config, variant, use_prompts=stage.use_prompts, precision=stage.precision,
       platform=sharding.platform(mesh), place=sharding.place_activations(mesh),
@@ -55,6 +55,16 @@ class Program:
     trained, total = stages.count_parameters(shapes.variables, self.labels)
     self.parameters = {"trainable_parameters": trained, "total_parameters": total}
 
+  def all_finite(self):
+    """Returns the jitted variables -> bool[]: whether everything that is trained is finite."""
+
+    def all_finite(variables):
+      trained, _ = stages.partition(variables, self.labels)
+      # 0 for a finite number and NaN for any other; on CPUs a third of the time that a reduction of isfinite takes.
+      return jnp.isfinite(sum(jnp.sum(0 * leaf) for leaf in jax.tree.leaves(trained)))
+
+    return jax.jit(all_finite, out_shardings=sharding.replicated(self._mesh))
+
   def first_state(self, variables):
     """Returns the TrainState of step 0 with these variables."""
     return jax.jit(self._first_state, out_shardings=self.shardings)(variables)
@@ -63,19 +73,41 @@ class Program:
     trained, _ = stages.partition(variables, self.labels)
     return TrainState(jnp.int32(0), variables, self._optimizer.init(trained))
 
-  def step(self):
-    """Returns the jitted step(state, batch) -> (state, metrics); its state is donated."""
+  def described(self):
+    """Returns {"program": what, with the config and the variant, makes the same program again}, JSON data."""
+    return {
+      "program": {
+        "num_identities": self.num_identities,
+        "steps_per_epoch": self._steps_per_epoch,
+        "precision": jnp.dtype(self.model.execution.dtype).name,
+        "attention": self.model.execution.attention,
+        "mesh": dict(self._mesh.shape),
+        "platform": sharding.platform(self._mesh),
+      }
+    }
+
+  def loss(self, model=None, num_chunks=None):
+    """Returns the stage's loss, as `make_loss`.
+
+    Args:
+      model: has the method `apply` of the stage's own, which is the default.
+      num_chunks: in which a batch is encoded; as the stage's config says if not given.
+    """
     stage = self._stage
-    loss = make_loss(
-      self.model,
+    num_chunks = stage.num_chunks if num_chunks is None else num_chunks
+    return make_loss(
+      self.model if model is None else model,
       stage.active_losses,
       augment=functools.partial(augment.augment, **stage.augment),
       augment_text=functools.partial(augment_text.augment_text, **stage.augment_text),
       temperature=None if stage.learns_temperature else self._config.temperature,
-      encode_rows=accumulate.in_chunks(stage.num_chunks, sharding.batch_devices(self._mesh)),
+      encode_rows=accumulate.in_chunks(num_chunks, sharding.batch_devices(self._mesh)),
     )
+
+  def step(self):
+    """Returns the jitted step(state, batch) -> (state, metrics); its state is donated."""
     return jax.jit(
-      make_train_step(loss, self._optimizer, self.labels, self.key),
+      make_train_step(self.loss(), self._optimizer, self.labels, self.key),
       in_shardings=(self.shardings, sharding.batch_sharding(self._mesh)),
       out_shardings=(self.shardings, sharding.replicated(self._mesh)),
       donate_argnums=0,

@@ -8,6 +8,7 @@ import jax
 from tireid_jax import (
   checkpoint,
   distributed,
+  diverged,
   hooks,
   optim,
   preflight,
@@ -21,7 +22,7 @@ from tireid_jax import (
 )
 from tireid_jax import config as config_lib
 from tireid_jax.data import pipeline, prepared
-from tireid_jax.errors import UserError
+from tireid_jax.errors import DivergedError, UserError
 from tireid_jax.log import MetricWriter
 from tireid_jax.models import variants
 from tireid_jax.progress import bar, say
@@ -94,6 +95,7 @@ class _Run:
       config, stage, self._find_variant(), self.mesh,
       num_identities=self.train_split.num_identities, steps_per_epoch=self.steps_per_epoch,
     )  # fmt: skip
+    self.all_finite = self.program.all_finite()
     self.encoders = retrieval.Encoders(
       self.program.model, self.mesh, config.evaluation.batch_size, compiler_options=self.program.compiler_options
     )
@@ -169,7 +171,7 @@ class _Run:
     ):
       log = hooks.Log(
         writer, progress, every_steps=self.config.log_every_steps, batch_size=self.stage.batch_size,
-        learning_rates=self._learning_rates(),
+        learning_rates=self._learning_rates(), all_finite=self.all_finite,
       )  # fmt: skip
       validate = self.selection_split and hooks.Evaluate(
         self._score, writer, log, split=self.config.select_on, last_step=self.num_steps,
@@ -185,20 +187,71 @@ class _Run:
         every_minutes=self.config.checkpoint_every_minutes, best_score=metadata["best_score"],
         epoch_steps=self.steps_per_epoch, last_step=self.num_steps,
       )  # fmt: skip
-      with profiling.Profile(profile, self.folder, log, number=self.stage.number, first_step=first_step) as profiler:
-        # Validation has its place between the log, which shows the step's loss, and the save, which stores its score.
-        todo = [hook for hook in (self._check_lock, log, validate, save, collector, profiler) if hook]
-        for step in range(first_step, self.num_steps):
-          with profiler.step(step + 1):
-            state, metrics = train_step(state, sharding.put_batch(self.mesh, self.batches(step)))
-            for hook in todo:
-              hook(step + 1, state, metrics)
-      log.flush()
+      profiler = profiling.Profile(profile, self.folder, log, number=self.stage.number, first_step=first_step)
+      # Validation has its place between the log, which shows the step's loss, and the save, which stores its score.
+      todo = [hook for hook in (self._check_lock, log, validate, save, collector, profiler) if hook]
+      found = None
+      try:
+        with profiler:
+          state = self._take_steps(state, train_step, todo, profiler)
+        log.flush()
+      except hooks.NotFiniteError as error:
+        found = error.with_traceback(None)  # which holds the state, whose memory is needed
+      if found is not None:
+        try:
+          ending = self._diverged(found, checkpoints, train_step, stop)
+        except (OSError, ValueError) as error:
+          raise DivergedError(f"{found}; what it started from could not be found or written: {error}") from error
+        raise ending
     return metadata["seconds"] + time.monotonic() - began
 
   def _check_lock(self, step, state, metrics):
     del step, state, metrics
     self.held.check()
+
+  def _take_steps(self, state, train_step, todo, profiler):
+    """Returns the TrainState after the last step."""
+    for step in range(int(state.step), self.num_steps):
+      with profiler.step(step + 1):
+        state, metrics = train_step(state, self._batch(step))
+        for hook in todo:
+          hook(step + 1, state, metrics)
+    return state
+
+  def _batch(self, step):
+    return sharding.put_batch(self.mesh, self.batches(step))
+
+  def _diverged(self, found, checkpoints, train_step, stop):
+    """Returns the error that ends a run which came to values that are not finite, once there is a dump of the step.
+
+    Args:
+      found: hooks.NotFiniteError.
+      checkpoints, train_step, stop: of the run.
+    """
+    checkpoints.wait()
+    saved = checkpoints.latest_step()
+    say(f"step {found.step} is not finite; the steps since {saved or 0} are repeated to find what it started from")
+
+    def restore():
+      return self.fresh_state() if saved is None else checkpoints.restore(self.program.shapes)[0]
+
+    state = diverged.found_again(restore, train_step, self._batch, self.all_finite, found.step, stop.after_step)
+    if state is None:
+      return SystemExit(stop.status())
+    step, examples = int(state.step), self.batches.examples(int(state.step))
+    metrics = found.metrics if step + 1 == found.step else {}
+    said = diverged.describe(step + 1, metrics, examples, f"{self.train_split.name} train")
+    folder = diverged.write(
+      self.folder, state, self._batch(step),
+      {
+        **self._metadata(step=step), **self.program.described(), "examples": examples,
+        "metrics": {name: str(value) for name, value in metrics.items()},
+      },
+    )  # fmt: skip
+    return DivergedError(
+      f"{said}; python -m tireid_jax.replay {folder} shows where the first such value comes from. The last checkpoint "
+      f"is kept. If it is not the fault of one example, lower the learning rate or set a clip_norm"
+    )
 
   def _bar(self, first_step):
     name, hidden = f"stage {self.stage.number}", not distributed.is_first()

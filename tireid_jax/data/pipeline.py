@@ -1,6 +1,7 @@
 """Batches of a Split: for training by step, for evaluation in the order of rows or of lengths."""
 
 import concurrent.futures
+import functools
 import threading
 
 import numpy as np
@@ -43,7 +44,8 @@ class Batches:
     read_ahead=READ_AHEAD,
   ):
     self._split = split
-    self._captions = sampling.make_sampler(split, batch_size, seed, **sampler)
+    self._make_sampler = functools.partial(sampling.make_sampler, split, batch_size, seed, **sampler)
+    self._captions = self._make_sampler()
     self._captions_per_image = self._captions.captions_per_image
     self._share = share
     self._buckets = _Buckets(split.tokens, caption_lengths)
@@ -60,6 +62,13 @@ class Batches:
     if step < 0 or (self.num_steps is not None and step >= self.num_steps):
       raise ValueError(f"step {step} is not among the steps 0 to {self.num_steps} of these batches")
     return self._read(step)
+
+  def examples(self, step):
+    """Returns [{"caption": its row in the split, "image": file's path}] of the whole batch of a step."""
+    # A sampler of its own: the other one is the background thread's.
+    rows = self._make_sampler()(step)
+    paths = [self._split.file_paths[image] for image in self._split.caption_image[rows]]
+    return [{"caption": int(row), "image": path} for row, path in zip(rows, paths, strict=True)]
 
   def close(self):
     """Ends the background thread; batches that were read ahead are dropped."""
