@@ -15,6 +15,10 @@ pytestmark = pytest.mark.slow
 
 LAYOUTS = {"cuhk": "cuhk_pedes", "icfg": "icfg_pedes", "rstp": "rstp_reid"}
 FIGURES = ["R@1", "R@5", "R@10", "mAP", "mINP"]
+FROZEN = {
+  1: ["params/image_encoder", "params/logit_scale", "params/text_encoder"],
+  2: ["params/logit_scale", "prompts/image_encoder", "prompts/text_encoder"],
+}
 
 
 @pytest.fixture(scope="session")
@@ -49,6 +53,14 @@ def test_a_layout_goes_through_prepare_both_stages_and_evaluate(tmp_path, clip_f
       FIGURES,
     )
     assert (result["selection"] is None) == (config == "icfg")  # it has no validation split
+    assert result["frozen"]["start"] == result["frozen"]["end"]
+    assert list(result["frozen"]["end"]) == FROZEN[stage]
+  began = json.loads((workdir / "stage1/result.json").read_text())
+  assert (began["origin"]["kind"], began["origin"]["name"]) == ("pretrained", str(clip_folder))
+  assert result["origin"] == {
+    "kind": "checkpoint", "folder": "stage1", "stage": 1, "step": began["step"], "origin": began["origin"],
+    "digest": result["origin"]["digest"],
+  }  # fmt: skip
   printed = succeed("evaluate", f"--workdir={workdir}", "--stage=2", f"--dump={workdir}/dump.npz")
   assert f"{result['t2i']['R@1']:.2f}" in printed
   dump = np.load(workdir / "dump.npz")

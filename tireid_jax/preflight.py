@@ -4,10 +4,12 @@ import contextlib
 
 import jax
 
+from tireid_jax import checkpoint, origin, sharding, stages, start, train_step, workdir
 from tireid_jax import config as config_lib
-from tireid_jax import sharding, stages, start, train_step, workdir
 from tireid_jax.data import augment, augment_text, prepared, sampling
 from tireid_jax.errors import UserError
+from tireid_jax.models import variants
+from tireid_jax.progress import say
 
 
 def check(config, numbers, run_folder, profile=None):
@@ -21,6 +23,7 @@ def check(config, numbers, run_folder, profile=None):
   """
   config_lib.check(config)
   mesh = sharding.make_mesh(**config.mesh)
+  _check_origin(config, run_folder, mesh)
   variant = None
   for number in numbers:
     stage = stages.from_config(config, number)
@@ -35,7 +38,10 @@ def check(config, numbers, run_folder, profile=None):
     with _naming(stage):
       augment_text.check(info["tokenizer"], **stage.augment_text)
     named = config.pretrained if stage.init_from == "pretrained" else stage.init_from
-    if named not in {f"stage{before}" for before in numbers if before < number}:
+    begun = workdir.stage_folder(run_folder, number)
+    if checkpoint.chosen_step(begun) is not None:  # what it started from is not read again
+      variant = variants.from_json(checkpoint.readable_metadata(begun)["variant"])
+    elif named not in {f"stage{before}" for before in numbers if before < number}:
       source = start.find_source(config, stage.init_from, run_folder, number)
       variant = start.find_variant(config, source)
       start.check_weights(config, source, variant)
@@ -43,6 +49,36 @@ def check(config, numbers, run_folder, profile=None):
     start.check_tokens(variant, info)
     if profile and workdir.read_result(run_folder, number) is None:
       profile.check(number, _num_steps(config, stage))
+
+
+def _check_origin(config, run_folder, mesh):
+  """Raises ValueError if config.pretrained is another name than a workdir's weights had, of other weights.
+
+  By the same name they are not read again; nor where the config gives none.
+  """
+  before = origin.recorded(run_folder)
+  if before is None:
+    return
+  name, prefix = before["config"]["pretrained"], before["config"].get("pretrained_prefix", "")
+  if config.pretrained and start.prefix_of(config) not in ("", prefix):
+    raise UserError(
+      f"pretrained_prefix: {prefix!r} there, {start.prefix_of(config)!r} asked for; choose another --workdir than "
+      f"{run_folder}, or ask for what is there"
+    )
+  if config.pretrained in ("", name):
+    return
+  if before.get("origin") is None:
+    say(
+      f"{run_folder} was started from {name} by a version that kept no digest of its weights; it goes on, and "
+      f"--config.pretrained={config.pretrained} is neither read nor recorded"
+    )
+    return
+  try:
+    found = start.read_origin(config, run_folder, mesh)
+  except UserError as error:
+    raise UserError(f"{run_folder} was started from {name}, and cannot be compared with another: {error}") from error
+  origin.check_same(found, before["origin"], run_folder)
+  say(f"{config.pretrained} holds the same weights as {name}, from which {run_folder} was started")
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from tireid_jax import checkpoint, chosen, sharding, stages, storage, workdir
+from tireid_jax import checkpoint, chosen, origin, sharding, stages, storage, workdir
 from tireid_jax import config as config_lib
 from tireid_jax.data import prepared
 from tireid_jax.errors import MissingFileError, UserError
@@ -112,6 +112,16 @@ def _check_same_model(metadata, variant, path):
     )
 
 
+def read_origin(config, run_folder, mesh):
+  """Returns the origin of what config.pretrained names now; errors as `find_source` and as reading it."""
+  kind, path = find_source(config, "pretrained", run_folder, 1)
+  if kind == "checkpoint":
+    step, variables, metadata = chosen.restore(path, mesh)
+    return origin.of_checkpoint(path, step, metadata, variables, mesh)
+  file, revision = pretrained.open_file(path)
+  return origin.of_weights(path, file, prefix=prefix_of(config), revision=revision)
+
+
 def check_tokens(variant, info):
   """Raises ValueError if a Variant cannot read the captions of a prepared data set, of which `info` is known."""
   prepared.check_tokens(
@@ -166,15 +176,16 @@ def draw_variables(model, key, num_identities=0):
 
 
 def initial_variables(
-  model, source, *, mesh, key, num_identities=0, fingerprint="", position_resize="bilinear", prefix=""
+  model, source, *, mesh, key, seed=0, num_identities=0, fingerprint="", position_resize="bilinear", prefix=""
 ):
-  """Returns variables on `mesh`: from the source, and freshly drawn what it does not have.
+  """Returns (variables on `mesh`, their origin): from the source, and freshly drawn what it does not have.
 
   Args:
     model: CLIP module.
     source: from `find_source`: None for random.
     mesh: where they shall be.
     key: of the random draws.
+    seed: that the key follows from, for the origin.
     num_identities: C of the identity head; 0 for none.
     fingerprint: of the training data; a head learned on other data starts anew.
     position_resize: how a published position table gets to another grid.
@@ -191,22 +202,23 @@ def initial_variables(
   shapes = jax.eval_shape(draw)
   shardings = sharding.tree_shardings(mesh, shapes)
   if source is None:
-    return jax.jit(draw, out_shardings=shardings)()
+    return jax.jit(draw, out_shardings=shardings)(), origin.of_random(seed)
   kind, path = source
   if kind == "checkpoint":
-    _, loaded, metadata = chosen.restore(path, mesh)
+    step, loaded, metadata = chosen.restore(path, mesh)
     _check_same_model(metadata, model.variant, path)
     keep_head = metadata["fingerprint"] == fingerprint
+    found = origin.of_checkpoint(path, step, metadata, loaded, mesh)
   else:
-    _, loaded = pretrained.load(
-      path, model.image_size, variant=model.variant, stride=model.stride, position_resize=position_resize, prefix=prefix
-    )
+    weights = pretrained.open_weights(path, model.image_size, variant=model.variant, stride=model.stride, prefix=prefix)
+    _, loaded = pretrained.read(weights, model.image_size, stride=model.stride, position_resize=position_resize)
     keep_head = False
+    found = origin.of_weights(path, weights, prefix=weights.prefix, revision=weights.revision)
   # Compiled, so that of the whole draw no more than this is made.
   rest = jax.jit(
     draw_rest, out_shardings={"prompts": shardings["prompts"], "id_head": shardings["params"].get("id_head")}
   )()
-  return sharding.put_tree(_adopt(shapes, rest, loaded, path, keep_head), shardings)
+  return sharding.put_tree(_adopt(shapes, rest, loaded, path, keep_head), shardings), found
 
 
 def _adopt(wanted, fresh, loaded, path, keep_head):
@@ -315,9 +327,12 @@ def load_stage(run_folder, stage, *, config=None):
     stages.from_config(config, 1)  # a workdir of another version is refused as such
     source = find_source(config, "pretrained", run_folder, 1)
     model = build_model(config, find_variant(config, source), use_prompts=False, precision="auto")
-    variables = initial_variables(
+    variables, found = initial_variables(
       model, source, mesh=mesh, key=key, position_resize=config.model.position_resize, prefix=prefix_of(config)
     )
+    before = run_folder and origin.recorded(run_folder)
+    if before:
+      origin.check_same(found, before.get("origin"), run_folder)
     return model, variables, config, mesh, 0
   folder = workdir.stage_folder(run_folder, int(stage))
   if checkpoint.chosen_step(folder) is None:

@@ -7,10 +7,12 @@ import jax
 
 from tireid_jax import (
   checkpoint,
+  checksum,
   distributed,
   diverged,
   hooks,
   optim,
+  origin,
   preflight,
   profiling,
   program,
@@ -62,7 +64,7 @@ def run_stage(config, number, run_folder, held, profile=None):
   run = _Run(config, stages.from_config(config, number), run_folder, held)
   # Whatever can be refused is refused before the workdir is touched.
   fresh = None if run.resumes else run.fresh_state()
-  distributed.by_first(lambda: workdir.claim(run_folder, config, number))
+  distributed.by_first(lambda: workdir.claim(run_folder, run.recorded, number))
   with checkpoint.Checkpoints(run.folder) as checkpoints, hooks.StopRequest() as stop:
     seconds = run.train(checkpoints, fresh, stop, profile)
   if stop.by_now():
@@ -79,6 +81,10 @@ class _Run:
     self.folder = workdir.stage_folder(run_folder, stage.number)
     self.mesh = sharding.make_mesh(**config.mesh)
     self.resumes = checkpoint.chosen_step(self.folder) is not None
+    # As the stage's files have it: with the name by which weights were first read, should their folder have moved.
+    self.recorded = origin.with_recorded_name(config, run_folder)
+    self.origin: dict | None = None
+    self.frozen_at_start: dict[str, str] = {}
     self.train_split = self._open("train")
     distributed.check_same(self.train_split.fingerprint, f"the processes have different data in {config.data_dir}")
     self.selection_split = None if config.select_on == "last" else self._open(config.select_on)
@@ -119,11 +125,17 @@ class _Run:
 
   def fresh_state(self):
     """Returns the TrainState of step 0, from where the stage's config says."""
-    variables = start.initial_variables(
-      self.program.model, self._source(), mesh=self.mesh, key=self.program.key,
+    variables, found = start.initial_variables(
+      self.program.model, self._source(), mesh=self.mesh, key=self.program.key, seed=self.config.seed,
       fingerprint=self.train_split.fingerprint, num_identities=self.program.num_identities,
       position_resize=self.config.model.position_resize, prefix=start.prefix_of(self.config),
     )  # fmt: skip
+    self.origin = origin.within(self.run_folder, found)
+    distributed.check_same(self.origin, f"the processes read different weights by the name {self.config.pretrained}")
+    before = origin.recorded(self.run_folder)
+    if before and self.stage.init_from == "pretrained":
+      origin.check_same(self.origin, before.get("origin"), self.run_folder)
+    self.frozen_at_start = checksum.of_frozen(self.mesh, variables, self.program.labels)
     return self.program.first_state(variables)
 
   def _restored_state(self, checkpoints):
@@ -133,6 +145,15 @@ class _Run:
       raise UserError(
         f"{self.folder} was trained on another {metadata['dataset']} (its fingerprint differs from the prepared one); "
         f"choose another --workdir"
+      )
+    self.origin = metadata.get("origin")
+    if "frozen" in metadata:
+      self.frozen_at_start = metadata["frozen"]
+    else:
+      self.frozen_at_start = checksum.of_frozen(self.mesh, state.variables, self.program.labels)
+      say(
+        f"{self.folder} was begun by a version that recorded neither the digest of its first weights nor checksums of "
+        f"what is frozen; the checksums are those of step {int(state.step)}"
       )
     return state, metadata
 
@@ -203,6 +224,7 @@ class _Run:
         except (OSError, ValueError) as error:
           raise DivergedError(f"{found}; what it started from could not be found or written: {error}") from error
         raise ending
+    self._check_frozen(state.variables, self.num_steps)
     return metadata["seconds"] + time.monotonic() - began
 
   def _check_lock(self, step, state, metrics):
@@ -268,7 +290,7 @@ class _Run:
 
   def _metadata(self, **progress):
     return {
-      "config": config_lib.to_json(self.config),
+      "config": config_lib.to_json(self.recorded),
       "variant": variants.to_json(self.program.model.variant),
       "stage": self.stage.number,
       **progress,
@@ -276,13 +298,31 @@ class _Run:
       "fingerprint": self.train_split.fingerprint,
       "trains": list(self.stage.trains),
       **self.program.parameters,
+      "origin": self.origin,
+      "frozen": self.frozen_at_start,
       "versions": {name: importlib.metadata.version(name) for name in _LIBRARIES},
     }
+
+  def _check_frozen(self, variables, step):
+    """Returns the checksums of what the stage does not train, at a step.
+
+    Raises:
+      ValueError: they are not those of the stage's start.
+    """
+    found = checksum.of_frozen(self.mesh, variables, self.program.labels)
+    changed = [group for group, value in self.frozen_at_start.items() if found.get(group) != value]
+    if changed:
+      raise UserError(
+        f"stage {self.stage.number} in {self.run_folder} does not train {', '.join(changed)}, but at step {step} they "
+        f"are no longer what they were at its start; its results are not written: run it anew in another --workdir"
+      )
+    return found
 
   def finish(self, seconds):
     """Scores the chosen checkpoint on the test split, once; writes and returns the result."""
     step = checkpoint.chosen_step(self.folder)
     variables, _ = checkpoint.restore_variables(self.folder, step, self.mesh)
+    frozen = self._check_frozen(variables, step)
     split = self._open("test")
     retrieval.warn_if_small(split)
     _, _, scores = self.encoders.score(variables, split, self.config.data.caption_lengths, show_progress=True)
@@ -301,6 +341,8 @@ class _Run:
       "steps": self.num_steps,
       "seconds": round(seconds, 1),
       **self.program.parameters,
+      "origin": self.origin,
+      "frozen": {"start": self.frozen_at_start, "end": frozen},
     }
 
     def write():

@@ -34,6 +34,8 @@ class Weights:
     tensors: {Hugging Face's name: Tensor}.
     prefix: what a trainer put before their names in the file, "" if nothing.
     beside: names of tensors that are not the model's, as a trainer's heads.
+    shards: that the tensors are read from; none where that is `path` itself.
+    revision: commit of the hub's repository, "" where they are not from the hub or its cache does not tell.
   """
 
   path: pathlib.Path
@@ -41,6 +43,8 @@ class Weights:
   tensors: dict[str, Tensor]
   prefix: str
   beside: list[str]
+  shards: tuple[pathlib.Path, ...] = ()
+  revision: str = ""
 
 
 def load(
@@ -75,6 +79,11 @@ def load(
     path_or_hub_id, image_size, variant=variant, num_heads=num_heads, activation=activation, stride=stride,
     prefix=prefix,
   )  # fmt: skip
+  return read(weights, image_size, stride=stride, position_resize=position_resize)
+
+
+def read(weights, image_size, *, stride=0, position_resize="bilinear"):
+  """Returns what `load` does, of Weights that are open."""
   if position_resize not in METHODS:
     raise UserError(f"position_resize is {position_resize!r}; it must be one of {', '.join(METHODS)}")
   model = CLIP(weights.variant, tuple(image_size), stride=stride)
@@ -85,14 +94,11 @@ def open_weights(
   path_or_hub_id, image_size=(384, 128), *, variant=None, num_heads=None, activation=None, stride=0, prefix=""
 ) -> Weights:
   """Returns the Weights of a file, with no tensor read yet; arguments and errors as `load`."""
-  path = pathlib.Path(path_or_hub_id).expanduser()
-  if not path.exists():
-    path = hub.fetch(str(path_or_hub_id))
   if isinstance(variant, str):
     if variant not in VARIANTS:
       raise UserError(f"there is no variant {variant!r}; it must be one of {', '.join(VARIANTS)}")
     variant = VARIANTS[variant]
-  file = files.open_weights(path)
+  file, revision = open_file(path_or_hub_id)
   with _naming(file.path):
     model = names.to_hugging_face(file.tensors, prefix)
   from_shapes = functools.partial(settings.from_shapes, model.tensors, image_size=image_size)
@@ -117,7 +123,16 @@ def open_weights(
       f"activation; name the model as --config.model.variant (one of {', '.join(VARIANTS)}), or give "
       f"--config.model.num_heads=(IMAGE,TEXT) and --config.model.activation=quick_gelu or gelu"
     )
-  return Weights(file.path, found, model.tensors, model.prefix, model.beside)
+  return Weights(file.path, found, model.tensors, model.prefix, model.beside, file.shards, revision)
+
+
+def open_file(path_or_hub_id):
+  """Returns (files.WeightFile, commit of the hub's repository or ""), whatever model it is of."""
+  path, revision = pathlib.Path(path_or_hub_id).expanduser(), ""
+  if not path.exists():
+    path = hub.fetch(str(path_or_hub_id))
+    revision = hub.revision(path)
+  return files.open_weights(path), revision
 
 
 @contextlib.contextmanager

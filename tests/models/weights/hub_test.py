@@ -111,6 +111,22 @@ def test_out_of_reach_the_cached_copy_is_used(monkeypatch, tmp_path, error):
   assert pretrained.load("some/clip", SMALL.native_image_size)[0].variant == SMALL
 
 
+def test_the_cached_revision_is_logged_once_and_is_that_of_the_weights(monkeypatch, tmp_path, capsys):
+  def unreachable(self, name, timeout):
+    raise httpx.ConnectError("refused")
+
+  commit = "0123456789abcdef" * 2 + "01234567"
+  folder = tmp_path / "models--some--clip" / "snapshots" / commit
+  write_hf_clip(folder, SMALL)
+  monkeypatch.setattr(huggingface_hub.HfApi, "model_info", unreachable)
+  monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, local_files_only: str(folder))
+  hub._say_once.cache_clear()
+  assert [pretrained.open_weights("some/clip").revision for _ in range(2)] == [commit, commit]
+  (line,) = [line for line in capsys.readouterr().err.splitlines() if "cached" in line]
+  assert line == (f"the hub cannot be reached (ConnectError); the cached copy of some/clip is used, revision {commit}")
+  assert pretrained.open_weights(folder).revision == ""  # no model of the hub, but a folder
+
+
 def test_without_network_a_hub_id_is_one_line_within_3_seconds(tmp_path):
   # A process of its own, whose connections all end at a port where nobody listens.
   program = """

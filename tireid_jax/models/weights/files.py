@@ -41,11 +41,13 @@ class WeightFile:
     path: of the file, or of the index of its shards.
     tensors: {name in the file: Tensor}.
     is_torchscript: whether it is a TorchScript archive, the form in which OpenAI published CLIP.
+    shards: that the tensors are read from; none where that is `path` itself.
   """
 
   path: pathlib.Path
   tensors: dict[str, Tensor]
   is_torchscript: bool = False
+  shards: tuple[pathlib.Path, ...] = ()
 
 
 def open_weights(path):
@@ -139,7 +141,7 @@ def _open_shards(index):
     if kind_of(shard) == "index":
       raise UserError(f"{index} names {shard.name!r}, which is an index of shards itself; download the model again")
     tensors |= _open(shard).tensors
-  return WeightFile(index, tensors)
+  return WeightFile(index, tensors, shards=tuple(shards))
 
 
 def _text(name):

@@ -1,5 +1,6 @@
 """Weights by their name on the Hugging Face hub: from the local cache, else downloaded."""
 
+import functools
 import pathlib
 import re
 
@@ -19,6 +20,7 @@ from tireid_jax.progress import say
 # Seconds to wait for the hub's list of files before it is taken for out of reach.
 _TIMEOUT_S = 2.0
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 _CONFIGS = ["config.json", "open_clip_config.json"]
 # The first of these that a repository has is fetched; each is (the file that tells, all that belong to it).
 _WEIGHTS = (
@@ -29,6 +31,8 @@ _WEIGHTS = (
   ("open_clip_pytorch_model.bin", ["open_clip_pytorch_model.bin"]),
   ("flax_model.msgpack", ["flax_model.msgpack"]),
 )
+
+_say_once = functools.cache(say)
 
 
 def is_hub_id(name):
@@ -63,9 +67,20 @@ def fetch(hub_id):
     ) from error
 
 
+def revision(folder):
+  """Returns the commit of a folder that `fetch` returned, as the hub's cache names it, or ""."""
+  is_snapshot = folder.parent.name == "snapshots" and _COMMIT.fullmatch(folder.name)
+  return folder.name if is_snapshot else ""
+
+
 def _cached(hub_id, error):
   try:
-    return pathlib.Path(huggingface_hub.snapshot_download(hub_id, local_files_only=True))
+    folder = pathlib.Path(huggingface_hub.snapshot_download(hub_id, local_files_only=True))
+    _say_once(
+      f"the hub cannot be reached ({type(error).__name__}); the cached copy of {hub_id} is used, revision "
+      f"{revision(folder) or 'unknown'}"
+    )
+    return folder
   except (LocalEntryNotFoundError, OSError):
     reason = str(error).splitlines()[0]
     raise MissingFileError(
