@@ -17,7 +17,7 @@ LAYERS = [
   {"train_step", "checkpoint", "chosen", "hooks", "profiling", "workdir", "optim", "ranked", "cli"},
   {"checkpoint_scores"},
   {"config", "data", "models", "log", "state", "metrics", "sharding", "trace", "digests", "orbax_errors", "checksum"},
-  {"config_file", "lock"},
+  {"config_file", "lock", "paths"},
   {"lock_storage"},
   {
     "losses", "ranks", "compiled", "accumulate", "stages", "mesh", "chart", "table", "progress", "export_example",
@@ -74,4 +74,4 @@ def test_models_know_no_data_and_data_knows_no_model():
     if own == "models":
       assert others <= {"models", "progress", "errors"}, name_of(path)
     if own == "data":
-      assert others <= {"data", "progress", "cli", "config_file", "storage", "lock", "errors"}, name_of(path)
+      assert others <= {"data", "progress", "cli", "config_file", "storage", "lock", "paths", "errors"}, name_of(path)

@@ -2,11 +2,13 @@
 
 import csv
 import json
+import os
+import subprocess
 
 import numpy as np
 import pytest
 
-from tests.commands import SMALL, run, succeed
+from tests.commands import ROOT, SMALL, command, environment, run, succeed
 from tests.data.trees import make_tree, read_entries
 from tests.models.trees import write_hf_clip
 from tireid_jax.models.variants import VARIANTS
@@ -31,8 +33,9 @@ def clip_folder(tmp_path_factory):
 def prepared(tmp_path, config, clip_folder):
   """Prepares a small tree of a layout and returns the flags of every later command."""
   make_tree(tmp_path / "raw", LAYOUTS[config])
+  data_dir, clip_folder = (os.path.relpath(folder, ROOT) for folder in (tmp_path / "data", clip_folder))
   flags = (
-    f"--config=configs/{config}.py", *SMALL, f"--config.data_dir={tmp_path}/data", f"--config.pretrained={clip_folder}",
+    f"--config=configs/{config}.py", *SMALL, f"--config.data_dir={data_dir}", f"--config.pretrained={clip_folder}",
   )  # fmt: skip
   succeed("data.prepare", *flags, f"--raw={tmp_path}/raw")
   return flags
@@ -68,8 +71,14 @@ def test_a_layout_goes_through_prepare_both_stages_and_evaluate(tmp_path, clip_f
   assert dump["text_embeddings"].shape == (len(dump["text_ids"]), 64)
   assert (result["num_gallery"], result["num_distractors"]) == (len(dump["image_ids"]), 0)
   assert 100 * np.mean(dump["t2i_first_rank"] == 1) == pytest.approx(result["t2i"]["R@1"])
-  assert json.loads((workdir / "config.json").read_text())["stage2"]["batch_size"] == 8
-  assert "text to image" in succeed("evaluate", f"--workdir={workdir}", "--stage=pretrained", "--split=train")
+  stored = json.loads((workdir / "config.json").read_text())
+  assert (stored["stage2"]["batch_size"], stored["data_dir"]) == (8, f"{tmp_path}/data")
+  # From another folder than the relative paths were given in.
+  done = subprocess.run(
+    command("evaluate", "--workdir=run", "--stage=pretrained", "--split=train"), cwd=tmp_path,
+    env=environment(PYTHONPATH=str(ROOT)), capture_output=True, text=True,
+  )  # fmt: skip
+  assert "text to image" in done.stdout, done.stderr[-3000:]
 
 
 def test_all_stages_seeds_ablations_and_another_data_set(tmp_path, clip_folder):

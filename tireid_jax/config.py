@@ -7,7 +7,7 @@ import runpy
 from absl import flags
 from ml_collections import ConfigDict
 
-from tireid_jax import config_file
+from tireid_jax import config_file, paths
 from tireid_jax.errors import UserError
 
 STAGES = (0, 1, 2)
@@ -102,15 +102,20 @@ def seeds(values):
 def differences(old, new, stage_numbers):
   """Returns a line for each field in which two configs (JSON data) would make these stages other runs.
 
-  Other stages' fields, logging, the mesh and folders of data may differ.
+  Other stages' fields, logging, the mesh and folders of data may differ, and so may the spelling of a path.
   """
   sections = (*SHARED_FIELDS, *(f"stage{n}" for n in stage_numbers))
   old_fields, new_fields = _flatten(old), _flatten(new)
   return [
     f"{field.replace('/', '.')}: {old_fields.get(field)!r} there, {new_fields.get(field)!r} asked for"
     for field in sorted(old_fields.keys() | new_fields.keys())
-    if field.split("/")[0] in sections and field not in FREE_FIELDS and old_fields.get(field) != new_fields.get(field)
+    if field.split("/")[0] in sections and field not in FREE_FIELDS and not _is_same(field, old_fields, new_fields)
   ]
+
+
+def _is_same(field, old_fields, new_fields):
+  old, new = old_fields.get(field), new_fields.get(field)
+  return paths.is_same(old, new) if field.replace("/", ".") in (*paths.SOURCES, *paths.TOKENIZERS) else old == new
 
 
 def _flatten(data, prefix=""):

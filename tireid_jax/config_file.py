@@ -1,6 +1,7 @@
 """Finds the config file that a flag names: by its path, or among the configs that come with the package."""
 
 import difflib
+import os
 import pathlib
 import sys
 import traceback
@@ -9,6 +10,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 from ml_collections.config_flags import config_flags as flag_types
 
+from tireid_jax import storage
 from tireid_jax.errors import UserError
 
 # In a checkout a link to the top-level folder configs/, which the wheel holds as files.
@@ -57,9 +59,9 @@ def find(given):
   Raises:
     ValueError: FILE is neither a file nor one of the package's configs; names the nearest.
   """
-  path, colon, ablation = given.partition(":")
+  path, colon, ablation = os.fspath(storage.local_path(given, "FILE")).partition(":")
   if pathlib.Path(path).is_file():
-    return given
+    return f"{path}{colon}{ablation}"
   own = package_configs()
   name = path.removeprefix("configs/").removesuffix(".py")
   if name not in own:

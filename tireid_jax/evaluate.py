@@ -8,7 +8,7 @@ python -m tireid_jax.evaluate --config=configs/cuhk.py --config.pretrained=CLIP 
 import jax
 from absl import flags
 
-from tireid_jax import cli, compiled, config_file, distributed, retrieval, start, storage, workdir
+from tireid_jax import cli, compiled, config_file, distributed, paths, retrieval, start, storage, workdir
 from tireid_jax import config as config_lib
 from tireid_jax.data import prepared
 from tireid_jax.errors import MissingFileError, UserError
@@ -71,6 +71,7 @@ def _check(options):
     raise MissingFileError(f"--dump={options.dump}: there is no folder {dump.parent}")
   if options.config is not None:
     config_lib.check(options.config)
+    paths.with_absolute_paths(options.config)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from tireid_jax import (
   hooks,
   optim,
   origin,
+  paths,
   preflight,
   profiling,
   program,
@@ -43,6 +44,7 @@ def run(config, numbers, run_folder, profile=None):
   """
   asked = [config_lib.to_json(config), list(numbers), str(run_folder), profile]
   distributed.check_same(asked, "the processes were started with different flags or config files")
+  config = distributed.together(lambda: paths.with_absolute_paths(config))
   with workdir.held(run_folder) as held:
     distributed.together(lambda: preflight.check(config, numbers, run_folder, profile))
     return {number: run_stage(config, number, run_folder, held, profile) for number in numbers}

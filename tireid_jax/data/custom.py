@@ -7,6 +7,7 @@ import posixpath
 import re
 import reprlib
 
+from tireid_jax import storage
 from tireid_jax.data import annotations, cells, prepared, schema, tables
 from tireid_jax.data.problems import Problem, raise_errors, shown
 from tireid_jax.errors import MissingFileError, UserError
@@ -32,8 +33,10 @@ class _Row:
 
 def find_files(settings, raw_dir):
   """Returns the annotation file and the folder of images that config.custom names, both below `raw_dir` or absolute."""
-  file = pathlib.Path(raw_dir) / settings["annotations"]
-  images = pathlib.Path(raw_dir) / settings["images"]
+  file, images = (
+    pathlib.Path(raw_dir) / storage.local_path(settings[field], f"--config.custom.{field}")
+    for field in ("annotations", "images")
+  )
   if not file.is_file():
     raise MissingFileError(f"there is no annotation file {file}; set --config.custom.annotations, or --raw")
   if not images.is_dir():

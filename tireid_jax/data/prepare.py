@@ -18,7 +18,7 @@ import shutil
 import numpy as np
 from absl import flags
 
-from tireid_jax import config_file, lock, storage
+from tireid_jax import config_file, lock, paths, storage
 from tireid_jax.data import builders, doctor, doctor_page, images, prepared, raw, recipe, schema, shards, split_files
 from tireid_jax.data.problems import by_kind
 from tireid_jax.data.tokenizer import MAX_LENGTH, load_tokenizer
@@ -193,7 +193,7 @@ def _complete(folder, name, written, image_size, tokenizer, *, source, report, p
     "version": schema.VERSION,
     "image_size": list(image_size),
     "tokenizer": {
-      "name": tokenizer.name,
+      "name": paths.resolve(tokenizer.name),
       "vocabulary_size": tokenizer.vocabulary_size,
       "end_token": tokenizer.end_token,
     },

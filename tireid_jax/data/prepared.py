@@ -6,7 +6,7 @@ import shlex
 
 import numpy as np
 
-from tireid_jax import storage
+from tireid_jax import paths, storage
 from tireid_jax.data import recipe, schema, split_files
 from tireid_jax.data.tokenizer import MAX_LENGTH
 from tireid_jax.errors import MissingFileError, UserError
@@ -88,7 +88,7 @@ def dataset_info(data_dir, name, image_size, tokenizer=""):
     if info["image_size"] != list(image_size):
       raise UserError(f"{path} is of images of {info['image_size']} pixels; remove {path.parent} and run {command}")
     used = info["tokenizer"]["name"]
-    if used != tokenizer:
+    if not paths.is_same(used, tokenizer):
       raise UserError(
         f"{path.parent} is prepared with the tokenizer {used or 'of CLIP'}, but config.data.tokenizer asks for "
         f"{tokenizer or 'that of CLIP'}; remove that folder, or give another --config.data_dir, and run {command}"

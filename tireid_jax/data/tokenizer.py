@@ -9,6 +9,7 @@ import pathlib
 
 import numpy as np
 
+from tireid_jax import storage
 from tireid_jax.data import byte_pairs
 from tireid_jax.data.byte_pairs import END, ID_BYTES, START, VOCABULARY_SIZE, to_bytes
 from tireid_jax.data.caption import clean
@@ -135,7 +136,7 @@ def _clip_tokenizer():
 
 def _find_folder(name):
   """Returns the folder of a tokenizer's files: `name` itself, or the hub's copy of them, fetched if need be."""
-  folder = pathlib.Path(name)
+  folder = storage.local_path(name, "--config.data.tokenizer")
   if folder.is_dir():
     if not _is_sufficient(folder):
       raise MissingFileError(f"{folder} holds no tokenizer.json, nor vocab.json with merges.txt; give another folder")

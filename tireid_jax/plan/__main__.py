@@ -35,16 +35,19 @@ def main(_):
     raise UserError(f"--topology={','.join(options.topology)} names several; give one, or --sweep too")
   if options.dcn_gbps < 0:
     raise UserError(f"--dcn_gbps={options.dcn_gbps} must be above 0, or 0 for what is published")
+  json_file, picture = (
+    value and storage.local_path(value, flag) for value, flag in ((options.json, "--json"), (options.plot, "--plot"))
+  )
   config_file.print_sources()
   number = int(options.stage)
   asked = {name: getattr(options, flag) for name, flag in _OPTIONS.items()}
   if options.sweep:
-    found = _sweep(options.config, number, options.topology, asked, options.plot)
+    found = _sweep(options.config, number, options.topology, asked, picture)
   else:
     found = make_plan(options.config, number, options.topology[0], **asked)
     print(show.describe(found))
-  if options.json:
-    storage.local_path(options.json, "--json").write_text(json.dumps(found, indent=2) + "\n")
+  if json_file:
+    json_file.write_text(json.dumps(found, indent=2) + "\n")
 
 
 def _sweep(config, number, names, asked, picture):
@@ -55,7 +58,7 @@ def _sweep(config, number, names, asked, picture):
     title = (
       f"{config.model.variant}, stage {number}, the largest batch that fits: examples/s, as the compiler estimates"
     )
-    plot.scaling_plot(points, title).save(storage.local_path(picture, "--plot"))
+    plot.scaling_plot(points, title).save(picture)
   return plans
 
 
