@@ -150,6 +150,23 @@ def test_where_the_kernel_has_a_say_its_word_counts(on_disk):
     pass
 
 
+def test_a_damaged_record_is_nobodys(folder, monkeypatch):
+  monkeypatch.setattr(lock, "_DYING_S", 0.3)
+  storage.write_bytes(folder / lock.FILE, bytes(holder.RECORD_BYTES))
+  with holding(folder):
+    assert recorded(folder)["pid"] == os.getpid()
+
+
+def test_a_kernel_lock_counts_though_its_holder_wrote_nothing(on_disk, monkeypatch):
+  monkeypatch.setattr(lock, "_DYING_S", 0.3)
+  on_disk.mkdir()
+  with (on_disk / lock.FILE).open("w") as file:
+    fcntl.flock(file, fcntl.LOCK_EX)
+    with pytest.raises(ValueError, match="^W is in use by another process; wait for it to end"), holding(on_disk):
+      pass
+    assert (on_disk / lock.FILE).read_bytes() == b""
+
+
 def test_a_lock_of_another_host_is_stale_once_it_is_not_refreshed_for_long(folder, hasty, capsys):
   left = own_holder(machine="another", host="elsewhere")
   leave(folder, left)
@@ -245,7 +262,7 @@ def test_a_file_system_without_locks_is_reported_once_and_the_record_still_count
   on_disk, without_kernel_locks, capsys
 ):
   with holding(on_disk):
-    assert "has no locks; of runs that start there at the same moment, none is noticed" in capsys.readouterr().err
+    assert "has no locks; two that start at the same moment may not notice each other" in capsys.readouterr().err
     with pytest.raises(ValueError, match="^W is in use by process"), holding(on_disk):
       pass
   assert capsys.readouterr().err == ""

@@ -104,12 +104,10 @@ class Lock:
       if before is None and seen.age_s < STALE_S:
         say(f"{self._subject} was in use by {other}; waiting at most {STALE_S:.0f} s to see whether it still runs")
       return max(waited_s, seen.age_s) >= STALE_S
-    if other is None:
-      if waited_s < _DYING_S:  # it is about to write who it is
-        return False
-      if seen.kernel is None:
-        return True  # a damaged record
-      raise self._refusal("another process")
+    if other is None:  # a damaged record, as a machine that lost its power leaves behind
+      if seen.kernel is False and waited_s >= _DYING_S:
+        raise self._refusal("another process")
+      return seen.kernel or (seen.kernel is None and waited_s >= _DYING_S)  # or one that is being written
     if seen.kernel or (seen.kernel is None and other.is_gone()):
       return True
     if not other.is_gone() or waited_s >= _DYING_S:
@@ -124,7 +122,7 @@ class Lock:
     if self._storage is None:
       return
     if not self._storage.has_kernel_locks():
-      say(f"the file system of {self._file} has no locks; of runs that start there at the same moment, none is noticed")
+      say(f"the file system of {self._file} has no locks; two that start at the same moment may not notice each other")
     self._refreshed_at = _clock()
     self._thread = threading.Thread(target=self._keep, daemon=True)
     self._thread.start()
