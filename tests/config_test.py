@@ -5,6 +5,7 @@ import pytest
 from configs import common, cuhk, custom, icfg, rstp, synth
 from tireid_jax import config as config_lib
 from tireid_jax import stages, start
+from tireid_jax.errors import UserError
 
 CONFIGS = {"cuhk": cuhk, "icfg": icfg, "rstp": rstp, "custom": custom, "synth": synth}
 
@@ -90,3 +91,9 @@ def test_caption_lengths_ascend_to_77(lengths):
   config.data.caption_lengths = lengths
   with pytest.raises(ValueError, match="must ascend from at least 3 and end with 77"):
     config_lib.check(config)
+
+
+@pytest.mark.parametrize("data", [{"model": {"bright.ness": 1}}, [1], "a"])
+def test_stored_data_that_is_no_config_is_one_line(data):
+  with pytest.raises(UserError, match=r"^this is no config: [^\n]*$"):
+    config_lib.from_json(data)

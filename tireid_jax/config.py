@@ -29,14 +29,17 @@ def to_json(config):
 
 
 def from_json(data):
-  """Returns the ConfigDict that `to_json` made the data of."""
+  """Returns the ConfigDict that `to_json` made the data of; raises ValueError for data that it makes of no config."""
 
   def tuples(value):
     if isinstance(value, dict):
       return {key: tuples(item) for key, item in value.items()}
     return tuple(tuples(item) for item in value) if isinstance(value, list) else value
 
-  return ConfigDict(tuples(data))
+  try:
+    return ConfigDict(tuples(data))
+  except (ValueError, TypeError, AttributeError, RecursionError) as error:  # a name with a dot, say, in a damaged file
+    raise UserError(f"this is no config: {' '.join(str(error).split())[:200]}") from error
 
 
 def check(config):
