@@ -4,7 +4,7 @@ import contextlib
 
 import jax
 
-from tireid_jax import checkpoint, origin, sharding, stages, start, train_step, workdir
+from tireid_jax import checkpoint, origin, paths, sharding, stages, start, train_step, workdir
 from tireid_jax import config as config_lib
 from tireid_jax.data import augment, augment_text, prepared, sampling
 from tireid_jax.errors import UserError
@@ -65,7 +65,7 @@ def _check_origin(config, run_folder, mesh):
       f"pretrained_prefix: {prefix!r} there, {start.prefix_of(config)!r} asked for; choose another --workdir than "
       f"{run_folder}, or ask for what is there"
     )
-  if config.pretrained in ("", name):
+  if not config.pretrained or paths.is_same(config.pretrained, name):  # older versions recorded relative paths
     return
   if before.get("origin") is None:
     say(
