@@ -91,6 +91,12 @@ def test_a_mistake_in_the_command_is_one_line(project, tmp_path, flags, expected
   assert not (tmp_path / "w").exists()
 
 
+def test_a_gpu_that_is_asked_for_and_absent_is_one_line():
+  refused(
+    run("evaluate", "--config=rstp", "--stage=pretrained", JAX_PLATFORMS="cuda"), "JAX_PLATFORMS=cuda asks for dev"
+  )
+
+
 @pytest.mark.parametrize(("field", "value"), [("batch_size", 6), ("microbatch_size", 2)])
 def test_a_batch_that_the_devices_do_not_divide_is_refused(project, tmp_path, field, value):
   _, flags = project

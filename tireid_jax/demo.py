@@ -11,7 +11,21 @@ import time
 import numpy as np
 from absl import flags
 
-from tireid_jax import cli, compiled, config_file, lock, log, ranked, report, retrieval, start, storage, train, workdir
+from tireid_jax import (
+  cli,
+  compiled,
+  config_file,
+  distributed,
+  lock,
+  log,
+  ranked,
+  report,
+  retrieval,
+  start,
+  storage,
+  train,
+  workdir,
+)
 from tireid_jax import config as config_lib
 from tireid_jax.data import prepare, prepared
 from tireid_jax.data.synth import oracle, write
@@ -50,6 +64,7 @@ def main(_):
 def _run(config, folder, seeds):
   """Does all of it and returns the exit status."""
   began = time.monotonic()
+  distributed.check_backend()
   compiled.keep(folder / COMPILED_FOLDER)  # most runs have the encoders of another
   raw = _prepare_data(config, folder)
   by_seed = {seed: _run_seed(config, folder, seed) for seed in seeds}

@@ -56,6 +56,7 @@ def initialize(options):
   if 0 < len(missing) < len(given):
     raise UserError(f"give all of {_BY_HAND} or none; --{missing[0]} is missing")
   if missing and not options.multihost:
+    check_backend()
     return
   join = functools.partial(
     jax.distributed.initialize,
@@ -81,6 +82,21 @@ def initialize(options):
   check_device_counts(jax.devices())
   if not is_first():
     logging.set_verbosity(logging.ERROR)
+
+
+def check_backend():
+  """Raises UserError where JAX_PLATFORMS names a kind of device that this machine does not have."""
+  try:
+    jax.default_backend()
+  except (RuntimeError, AssertionError) as error:  # the latter where jaxlib has no such backend at all
+    asked = jax.config.values["jax_platforms"]
+    if not asked:
+      raise
+    reason = " ".join(str(error).split())[:160] or "this jaxlib has no such backend"
+    raise UserError(
+      f"JAX_PLATFORMS={asked} asks for devices that JAX does not find here ({reason}); for NVIDIA GPUs check "
+      f"nvidia-smi and pip install 'jax[cuda12]', or set JAX_PLATFORMS=cpu"
+    ) from error
 
 
 def check_device_counts(devices):

@@ -117,7 +117,9 @@ def test_a_tensor_of_another_model_is_named_as_the_file_names_it(tmp_path):
 
 
 def test_of_very_many_problems_the_first_are_shown_and_the_others_counted(tmp_path):
-  write_hf_clip(tmp_path, SMALL, extra={f"odd.{letter}": np.zeros(1, np.float32) for letter in "abcdefghijklmnop"})
+  write_hf_clip(
+    tmp_path, SMALL, extra={f"text_model.odd.{letter}": np.zeros(1, np.float32) for letter in "abcdefghijklmnop"}
+  )
   line = refusal(tmp_path)
   assert line.count("is not part of this model") == 10
   assert line.endswith("odd.j is not part of this model and 6 more")
@@ -220,6 +222,24 @@ def test_a_trainers_heads_are_left_out_and_the_log_names_them(tmp_path, capsys):
   forms.write_parallel_trainer(tmp_path, clip_tensors(SMALL))
   load(tmp_path, **forms.BARE)
   assert "best.pth: 1 tensors beside CLIP's are left out: module.classifier.weight\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("top", ["my_model", "network.student"])
+def test_weights_below_a_key_that_is_not_known_are_found_by_their_names(tmp_path, top):
+  content = forms.to_openai(clip_tensors(SMALL))
+  for key in reversed(top.split(".")):
+    content = {key: content}
+  forms.write_torch(tmp_path / "best.pth", {**content, "epoch": {"step": np.ones(1, np.float32)}})
+  _, params = load(tmp_path, **forms.BARE)
+  chex.assert_trees_all_equal(params, forms.own_params(clip_tensors(SMALL), SMALL))
+
+
+def test_a_trainers_heads_beside_names_without_a_prefix_are_left_out(tmp_path, capsys):
+  state = forms.to_openai(clip_tensors(SMALL))
+  forms.write_torch(tmp_path / "best.pth", {"model": {**state, "classifier.weight": np.ones(3, np.float32)}})
+  _, params = load(tmp_path, **forms.BARE)
+  chex.assert_trees_all_equal(params, forms.own_params(clip_tensors(SMALL), SMALL))
+  assert "best.pth: 1 tensors beside CLIP's are left out: classifier.weight\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("has_head", [True, False])

@@ -13,7 +13,7 @@ import numpy as np
 import safetensors
 
 from tireid_jax.errors import MissingFileError, UserError
-from tireid_jax.models.weights import archive
+from tireid_jax.models.weights import archive, settings
 from tireid_jax.models.weights.tensor import Tensor
 
 # Where a folder has several formats of the same weights: the first of these is read. An index names shards.
@@ -108,6 +108,9 @@ def _open_one_of(folder):
       found[kind].append(path)
   for kind in KINDS:
     candidates = [path for path in found[kind] if path.name in USUAL_NAMES] or found[kind]
+    if len(candidates) > 1 and not settings.is_clip_config(folder / "config.json"):
+      # As in timm's folders, whose other file is an image encoder alone.
+      candidates = [path for path in candidates if path.name.startswith("open_clip")] or candidates
     if len(candidates) == 1:
       return _OPEN[kind](candidates[0])
     if candidates:
@@ -171,7 +174,8 @@ def _open_archive(path):
   content, is_torchscript = archive.read(path)
   content = content if isinstance(content, dict) else {}
   if not is_torchscript and not any(isinstance(value, Tensor) for value in content.values()):
-    content = next((content[key] for key in _MODEL_KEYS if isinstance(content.get(key), dict)), {})
+    # Below a key that is not known, the names tell where the model is: the key is a prefix of them.
+    content = next((content[key] for key in _MODEL_KEYS if isinstance(content.get(key), dict)), content)
   tensors = _flatten(content)
   if not tensors:
     raise UserError(f"{path} is no checkpoint of a model: it holds no tensors, nor any in {', '.join(_MODEL_KEYS)}")

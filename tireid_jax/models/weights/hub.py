@@ -5,7 +5,9 @@ import pathlib
 import re
 
 import huggingface_hub
+from huggingface_hub import constants
 from huggingface_hub.errors import (
+  GatedRepoError,
   HfHubHTTPError,
   HFValidationError,
   HTTPError,  # of the HTTP library that this version uses, httpx or httpx2
@@ -14,11 +16,10 @@ from huggingface_hub.errors import (
   RepositoryNotFoundError,
 )
 
-from tireid_jax.errors import MissingFileError
+from tireid_jax.errors import MissingFileError, UserError
+from tireid_jax.models.weights import settings
 from tireid_jax.progress import say
 
-# Seconds to wait for the hub's list of files before it is taken for out of reach.
-_TIMEOUT_S = 2.0
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _CONFIGS = ["config.json", "open_clip_config.json"]
@@ -43,23 +44,35 @@ def is_hub_id(name):
 def fetch(hub_id):
   """Returns the folder of a model of the hub, its config and one file of weights downloaded if need be.
 
+  The hub's client reads HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE, and how many seconds to wait for an answer and for a
+  piece of a file from HF_HUB_ETAG_TIMEOUT and HF_HUB_DOWNLOAD_TIMEOUT (10 each).
+
   Raises:
     FileNotFoundError: if there is no such model, or no network and no cached copy.
+    ValueError: if the model is gated, and this account has not been let in.
   """
   if not is_hub_id(hub_id):
     raise MissingFileError(f"there is no file or folder {hub_id}; give one, or a hub id as ORGANISATION/NAME")
   try:
-    files = [file.rfilename for file in huggingface_hub.HfApi().model_info(hub_id, timeout=_TIMEOUT_S).siblings or []]
+    info = huggingface_hub.HfApi().model_info(hub_id, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+    files = [file.rfilename for file in info.siblings or []]
+  except GatedRepoError as error:
+    raise _gated(hub_id) from error
   except (RepositoryNotFoundError, HFValidationError) as error:
     raise MissingFileError(f"there is no folder {hub_id}, and the hub has no model of that name") from error
   except (HfHubHTTPError, OfflineModeIsEnabled, HTTPError, OSError) as error:
     return _cached(hub_id, error)
-  patterns = next((patterns for mark, patterns in _WEIGHTS if mark in files), None)
-  if patterns is None:
+  found = [patterns for mark, patterns in _WEIGHTS if mark in files]
+  if not found:
     raise MissingFileError(f"the hub's {hub_id} holds no weights that can be read here: {', '.join(files[:5])}")
-  say(f"fetching {hub_id} from the hub: {patterns[0]}")
   try:
-    return pathlib.Path(huggingface_hub.snapshot_download(hub_id, allow_patterns=_CONFIGS + patterns))
+    of_open_clip = [patterns for patterns in found if patterns[0].startswith("open_clip")]
+    if found[0] not in of_open_clip and of_open_clip and not _first_is_clip(hub_id):
+      found = of_open_clip
+    say(f"fetching {hub_id} from the hub: {found[0][0]}")
+    return pathlib.Path(huggingface_hub.snapshot_download(hub_id, allow_patterns=_CONFIGS + found[0]))
+  except GatedRepoError as error:
+    raise _gated(hub_id) from error
   except (HfHubHTTPError, HTTPError, OSError) as error:
     raise MissingFileError(
       f"the hub's {hub_id} cannot be downloaded ({type(error).__name__}: {str(error).splitlines()[0][:80]}); try "
@@ -73,6 +86,19 @@ def revision(folder):
   return folder.name if is_snapshot else ""
 
 
+def _first_is_clip(hub_id):
+  """Whether the weights that config.json belongs to are a CLIP; in timm's repositories they are an image encoder."""
+  folder = pathlib.Path(huggingface_hub.snapshot_download(hub_id, allow_patterns=_CONFIGS))
+  return settings.is_clip_config(folder / "config.json")
+
+
+def _gated(hub_id):
+  return UserError(
+    f"the hub's {hub_id} is gated: ask for access at {constants.ENDPOINT}/{hub_id}, then run hf auth login or set "
+    f"HF_TOKEN"
+  )
+
+
 def _cached(hub_id, error):
   try:
     folder = pathlib.Path(huggingface_hub.snapshot_download(hub_id, local_files_only=True))
@@ -83,7 +109,8 @@ def _cached(hub_id, error):
     return folder
   except (LocalEntryNotFoundError, OSError):
     reason = str(error).splitlines()[0]
+    slow = "wait longer by HF_HUB_ETAG_TIMEOUT=SECONDS, or " if "Timeout" in type(error).__name__ else ""
     raise MissingFileError(
-      f"there is no folder {hub_id}, and the hub cannot be reached ({type(error).__name__}: {reason[:80]}); download "
-      f"the model elsewhere and give its folder"
+      f"there is no folder {hub_id}, and the hub cannot be reached ({type(error).__name__}: {reason[:80]}); {slow}"
+      f"download the model elsewhere and give its folder"
     ) from error

@@ -34,6 +34,12 @@ _OPENAI_TOP = {
   "text.ln_final.weight": "text_model.final_layer_norm.weight",
   "text.ln_final.bias": "text_model.final_layer_norm.bias",
 }
+# What the names of a CLIP's tensors begin with, Hugging Face's and OpenAI's; others beside them are a trainer's heads.
+# `logit_bias` makes it another model, SigLIP.
+_MODULES = {
+  "vision_model", "text_model", "visual_projection", "text_projection", "logit_scale", "logit_bias", "visual", "text",
+  "transformer", "token_embedding", "positional_embedding", "ln_final",
+}  # fmt: skip
 # Flax's last part of a name: PyTorch's, and how the tensor is turned.
 _FLAX_LEAVES = {"scale": "weight", "embedding": "weight", "bias": "bias"}
 
@@ -79,7 +85,9 @@ def to_hugging_face(tensors, prefix=""):
     inside = _from_openai(inside)
   elif any(name.endswith(".kernel") for name in inside):
     family, inside = "Flax", _from_flax(inside)
-  return Renamed(family, prefix, inside, beside)
+  heads = {name for name in inside if name.split(".")[0] not in _MODULES}
+  beside = sorted([*beside, *(prefix + name for name in heads)])
+  return Renamed(family, prefix, {name: inside[name] for name in inside if name not in heads}, beside)
 
 
 def _families(tensors):

@@ -45,6 +45,12 @@ def beside(path, family):
   return None
 
 
+def is_clip_config(file):
+  """Whether a file is the `config.json` of a CLIP, as Hugging Face writes it."""
+  data = _read_json(file) if file.is_file() else {}
+  return "vision_config" in data and "text_config" in data
+
+
 def _read_json(path: pathlib.Path):
   try:
     data = json.loads(path.read_text())
