@@ -16,7 +16,7 @@ from absl import flags
 from safetensors.numpy import save_file
 
 from tireid_jax import cli, distributed, exported, lock, start, storage, workdir
-from tireid_jax.errors import UserError
+from tireid_jax.errors import UserError, naming
 from tireid_jax.progress import say
 
 WEIGHTS_FILE, PROMPTS_FILE, README_FILE = "model.safetensors", "prompts.safetensors", "README.md"
@@ -52,7 +52,7 @@ def export_stage(run_folder, stage, to, *, precision="float32"):
     # Beside the folder, which must be empty.
     with lock.holding(folder.with_name(f".{folder.name}"), f"--to={to}", "give another --to"):
       _check_is_new(folder, to)
-      with create(folder) as temporary:
+      with naming(folder), create(folder) as temporary:
         write(temporary, model, variables, title=title, precision=precision)
 
   distributed.by_first(write_all)

@@ -11,7 +11,7 @@ import unicodedata
 from tireid_jax.data import cells
 from tireid_jax.data.near import near_match
 from tireid_jax.data.problems import Problem, shown
-from tireid_jax.errors import UserError
+from tireid_jax.errors import UserError, naming
 
 _KINDS = {
   dict: "an object", list: "a list", str: "a string", int: "a number", float: "a number", bool: "true or false",
@@ -21,7 +21,8 @@ _KINDS = {
 
 def load_text(file):
   """Returns the text of a UTF-8 file, with or without a byte-order mark."""
-  content = file.read_bytes()
+  with naming(file):
+    content = file.read_bytes()
   try:
     return content.decode("utf-8-sig")
   except UnicodeDecodeError as error:

@@ -22,7 +22,7 @@ from tireid_jax import config_file, lock, paths, storage
 from tireid_jax.data import builders, doctor, doctor_page, images, prepared, raw, recipe, schema, shards, split_files
 from tireid_jax.data.problems import by_kind
 from tireid_jax.data.tokenizer import MAX_LENGTH, load_tokenizer
-from tireid_jax.errors import UserError
+from tireid_jax.errors import UserError, naming
 
 # Distributions whose versions may show in the prepared pixels and tokens.
 _LIBRARIES = (
@@ -66,7 +66,7 @@ def prepare(
   home = target.parent.parent
   if page:
     page.absolute().parent.mkdir(parents=True, exist_ok=True)
-  with lock.holding(home, home, "give another --config.data_dir"):
+  with naming(target), lock.holding(home, home, "give another --config.data_dir"):
     state = "prepared already"
     if not _is_prepared(target, source, skip_bad):
       state = "prepared"

@@ -12,7 +12,7 @@ import msgpack
 import numpy as np
 import safetensors
 
-from tireid_jax.errors import MissingFileError, UserError
+from tireid_jax.errors import MissingFileError, UserError, naming
 from tireid_jax.models.weights import archive, settings
 from tireid_jax.models.weights.tensor import Tensor
 
@@ -86,7 +86,7 @@ def kind_of(path):
 
 
 def _read_start(path):
-  with open(path, "rb") as file:
+  with naming(path), open(path, "rb") as file:
     return file.read(_START)
 
 
