@@ -1,5 +1,6 @@
 """An exported folder, used by others: a process without this package, and our own loader of published weights."""
 
+import errno
 import json
 import os
 import pathlib
@@ -14,7 +15,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 
-from tests import exports
+from tests import exports, small_disk
 from tests.commands import run, succeed
 from tests.models.trees import SMALL
 from tireid_jax import export, exported, retrieval, start
@@ -230,3 +231,11 @@ def test_a_folder_with_something_in_it_is_refused(tmp_path):
   assert (done.returncode, done.stderr.count("\n")) == (2, 1)
   assert done.stderr.startswith(f"error: --to={tmp_path}/to is there already and not empty")
   assert [path.name for path in pathlib.Path(tmp_path / "to").iterdir()] == ["mine"]
+
+
+@pytest.mark.skipif(not small_disk.can_mount(), reason="this process may not mount")
+def test_tensors_that_do_not_fit_raise_what_the_file_system_says(tmp_path):
+  """Safetensors raises an error of its own, which says it in words alone."""
+  with small_disk.SmallDisk(tmp_path / "disk", mib=1) as disk, pytest.raises(OSError) as raised:
+    export.save_tensors({"a": np.zeros(2**20)}, disk.folder / "file.safetensors")
+  assert (raised.value.errno, raised.value.filename) == (errno.ENOSPC, f"{tmp_path}/disk/file.safetensors")

@@ -9,10 +9,12 @@ import contextlib
 import importlib.metadata
 import os
 import pathlib
+import re
 import shutil
 import tempfile
 
 from absl import flags
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from tireid_jax import cli, distributed, exported, lock, start, storage, workdir
@@ -115,7 +117,7 @@ def write(folder, model, variables, *, title, precision="float32"):
   weights, prompts = exported.to_tensors(model, variables)
   write_clip(folder, model, weights)
   if prompts:
-    save_file(prompts, folder / PROMPTS_FILE)
+    save_tensors(prompts, folder / PROMPTS_FILE)
     _tell(folder / PROMPTS_FILE)
   for encoder in exported.ENCODERS:
     path = folder / f"{encoder}.stablehlo"
@@ -125,9 +127,20 @@ def write(folder, model, variables, *, title, precision="float32"):
   (folder / README_FILE).write_text(_readme(model, title, precision, bool(prompts)))
 
 
+def save_tensors(tensors, file, *, metadata=None):
+  """Writes {name: array} as safetensors; raises OSError where safetensors says it in words alone."""
+  try:
+    save_file(tensors, file, metadata=metadata)
+  except SafetensorError as error:
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    if not found:
+      raise
+    raise OSError(int(found[1]), os.strerror(int(found[1])), os.fspath(file)) from error
+
+
 def write_clip(folder, model, weights):
   """Writes what transformers reads: weights by Hugging Face's names, and the configs of model and images."""
-  save_file(weights, folder / WEIGHTS_FILE, metadata={"format": "pt"})  # without it transformers refuses the file
+  save_tensors(weights, folder / WEIGHTS_FILE, metadata={"format": "pt"})  # without it transformers refuses the file
   _tell(folder / WEIGHTS_FILE)
   workdir.write_json(folder / "preprocessor_config.json", exported.preprocessor_config(model))
   reason = exported.why_no_clip_model(model)
