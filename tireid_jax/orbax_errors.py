@@ -5,6 +5,7 @@ raised again where the save is waited for.
 """
 
 import contextlib
+import logging as python_logging
 import re
 import sys
 from typing import Any
@@ -112,3 +113,12 @@ def _errno(error):
       return int(number[1])
     waiting += [found.__cause__, found.__context__, *getattr(found, "exceptions", ())]
   return None
+
+
+def _is_not_of_orbax(record):
+  """Whether a record of asyncio is not about an Orbax task that failed and was never awaited."""
+  return not (record.exc_info and "/orbax/" in record.getMessage())
+
+
+# Of the writes of a save, Orbax awaits those until the first that fails.
+python_logging.getLogger("asyncio").addFilter(_is_not_of_orbax)
