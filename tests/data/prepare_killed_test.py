@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests import small_disk
 from tests.data import trees
 from tests.data.preparing import REPOSITORY, SIZE, contents, files_below, run_prepare
 from tireid_jax import lock
 from tireid_jax.data import builders, images, prepare, prepared, schema, shards
+from tireid_jax.errors import DiskError
 
 
 def _prepare_apart(tmp_path, log, *, data="data", die_after=None):
@@ -131,3 +133,26 @@ def test_a_disk_that_is_too_full_is_an_error_before_anything_is_decoded(tmp_path
   monkeypatch.setattr(prepare.shutil, "disk_usage", lambda path: types.SimpleNamespace(free=needed))
   target = run_prepare("cuhk_pedes", tmp_path)
   assert sum(file.stat().st_size for file in target.iterdir()) < needed
+
+
+@pytest.mark.skipif(not small_disk.can_mount(), reason="this process may not mount")
+def test_a_disk_that_cannot_be_written_is_one_line(tmp_path):
+  trees.make_tree(tmp_path / "raw", "cuhk_pedes")
+  with small_disk.SmallDisk(tmp_path / "data", mib=1) as disk:
+    disk.set_read_only(True)
+    with pytest.raises(DiskError) as read_only:
+      run_prepare("cuhk_pedes", tmp_path)
+  assert str(read_only.value).startswith(f"{tmp_path}/data/cuhk_pedes/24x16/")
+  assert ": read-only file system" in str(read_only.value)
+
+
+@pytest.mark.skipif(not small_disk.can_mount(), reason="this process may not mount")
+def test_a_disk_that_others_fill_meanwhile_is_one_line(tmp_path, monkeypatch):
+  trees.make_tree(tmp_path / "raw", "cuhk_pedes")
+  with small_disk.SmallDisk(tmp_path / "data", mib=1) as disk:
+    disk.fill(free_bytes=2**14)
+    monkeypatch.setattr(prepare.shutil, "disk_usage", lambda path: types.SimpleNamespace(free=2**30))
+    with pytest.raises(DiskError) as full:
+      run_prepare("cuhk_pedes", tmp_path)
+  assert str(full.value).startswith(f"{tmp_path}/data/cuhk_pedes/24x16/")
+  assert ": no space left on device" in str(full.value)

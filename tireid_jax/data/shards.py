@@ -7,6 +7,7 @@ can be read straight from the file.
 """
 
 import dataclasses
+import errno
 import functools
 import hashlib
 import json
@@ -120,10 +121,13 @@ class Plan:
 
     def write(file):
       # One record a group, so that each can be read alone.
-      writer = array_record_module.ArrayRecordWriter(os.fspath(file), "group_size:1,uncompressed")
-      for content in contents:
-        writer.write(content)
-      writer.close()
+      try:
+        writer = array_record_module.ArrayRecordWriter(os.fspath(file), "group_size:1,uncompressed")
+        for content in contents:
+          writer.write(content)
+        writer.close()
+      except RuntimeError as error:
+        raise _file_error(error, file) from error
 
     if not contents:
       return []
@@ -191,6 +195,12 @@ def _name(part, start, image_size, use_exif):
   rows = [(*annotation(record), file_state(record)) for record in part]
   how = [schema.VERSION, images.DECODER, PIL.__version__, list(image_size), start, use_exif]
   return hashlib.sha256(json.dumps([how, rows]).encode()).hexdigest()
+
+
+def _file_error(error, file):
+  """Returns the OSError that an error of array_record names in words, or the error itself if it names none."""
+  found = (number for number in errno.errorcode if os.strerror(number) in str(error))
+  return next((OSError(number, os.strerror(number), os.fspath(file)) for number in found), error)
 
 
 def _write_whole(file, write):
