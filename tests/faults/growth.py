@@ -3,15 +3,13 @@
 import dataclasses
 import os
 import pathlib
-import statistics
 import time
 
 from tests.faults import scenario
 from tireid_jax.log import read_metrics
 
 _INTERVAL_S = 0.5
-# Fractions of the steps between which the run is warm, and from which on its end is.
-WARM, END = (0.25, 0.5), 0.75
+FIELDS = ("resident_bytes", "descriptors", "threads")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,11 +59,10 @@ def watch(run, workdir, num_steps):
   return samples
 
 
-def growth(samples, num_steps):
-  """Returns {field: (median once warm, median at the end)} of Samples."""
-  warm = [s for s in samples if WARM[0] * num_steps <= s.step < WARM[1] * num_steps]
-  end = [s for s in samples if END * num_steps <= s.step < num_steps]
-  return {
-    field: tuple(statistics.median(getattr(s, field) for s in part) for part in (warm, end))
-    for field in ("resident_bytes", "descriptors", "threads")
-  }
+def quarters(samples, num_steps):
+  """Returns, for each quarter of the steps, a Sample of the least of everything: what is held between saves."""
+
+  def least(part):
+    return Sample(part[0].step, *(min(getattr(sample, field) for sample in part) for field in FIELDS))
+
+  return [least([s for s in samples if 4 * s.step // num_steps == quarter]) for quarter in range(4)]

@@ -27,7 +27,6 @@ _DELAYS_S = {
   "between stages": 5.0, "preparing": 1.0, "evaluate": 6.0,
 }  # fmt: skip
 _KILLS_PER_RUN = 5
-_PREPARE_SIZE = ("--config.data.image_size=(384,128)", "--config.data.tokenizer=")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,8 +114,7 @@ class Killer:
   def _kill_prepare(self, moments, folder):
     (moment,) = moments
     make_tree(folder / "raw", "rstp_reid", num_ids={"train": 480, "val": 5, "test": 5}, images_per_id=1)
-    flags = [*self._run.flags, *_PREPARE_SIZE, f"--raw={folder}/raw"]
-    arguments = ("data.prepare", *flags, f"--config.data_dir={folder}/data")
+    arguments = self._run.prepare(folder / "raw", folder / "data", "(384,128)")
     home, landed = folder / "data/rstp_reid", []
     with scenario.Command(folder / "log", *arguments) as command:
       command.wait_until(lambda: home.exists())
@@ -126,7 +124,7 @@ class Killer:
     packed = home.glob("*/*/dataset.json")
     landed.append(f"{shards} shards written" + ", data set complete" * any(packed) if is_killed else "ended before")
     faults = _restart(folder, arguments)
-    scenario.succeed("data.prepare", *flags, f"--config.data_dir={folder}/again")
+    faults = faults or _restart(folder, self._run.prepare(folder / "raw", folder / "again", "(384,128)"))
     if not faults and _contents(folder / "data") != _contents(folder / "again"):
       faults = ["the prepared files differ"]
     return Outcome(moments, landed, faults)
@@ -140,7 +138,7 @@ class Killer:
       is_killed = command.kill()
     landed = ["dump written" if dump.exists() else "no dump yet"] if is_killed else ["ended before"]
     faults = _restart(folder, (*arguments, f"--dump={dump}"))
-    scenario.succeed(*arguments, f"--dump={folder}/again.npz")
+    faults = faults or _restart(folder, (*arguments, f"--dump={folder}/again.npz"))
     if not faults:
       faults = equality.array_differences(
         "dump", *(dict(np.load(folder / f"{name}.npz")) for name in ("dump", "again"))

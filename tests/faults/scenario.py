@@ -54,6 +54,12 @@ class Scenario:
     """Returns the arguments of a run."""
     return ("main", *self.flags, f"--stage={stage}", f"--workdir={workdir}", *more)
 
+  def prepare(self, raw, data_dir, image_size):
+    """Returns the arguments of preparing raw data at another image size, by CLIP's own vocabulary."""
+    others = [flag for flag in self.flags if not flag.startswith("--config.data")]
+    more = (f"--raw={raw}", f"--config.data_dir={data_dir}", f"--config.data.image_size={image_size}")
+    return ("data.prepare", *others, *more)
+
 
 def make(folder, *, num_train=8):
   """Makes a Scenario below a folder and prepares its data.

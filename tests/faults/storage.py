@@ -126,7 +126,7 @@ def make_cases():
     *(Case(f"disk full, {free // _KIB} KiB left", "resume", 2, "no space left", free=free)
       for free in (0, 8 * _KIB, 16 * _KIB, 24 * _KIB, 32 * _KIB, 256 * _KIB)),
     *(Case(f"disk full, {free // _KIB} KiB left", "score", 2, "no space left", free=free)
-      for free in (0, 16 * _KIB, 24 * _KIB)),
+      for free in (0, 12 * _KIB)),
     Case("disk full", "dump", 2, "no space left", free=0),
     Case("disk full", "export", 2, "no space left", free=256 * _KIB),
     Case("disk full", "prepare", 2, "make room", free=256 * _KIB),
@@ -201,8 +201,7 @@ class Storage:
     if command in ("resume", "score"):
       return self._run.main(workdir, stage=1)
     if command == "prepare":
-      flags = [*self._run.flags, f"--raw={self._run.folder}/raw", f"--config.data_dir={place}/data"]
-      return ("data.prepare", *flags, "--config.data.image_size=(384,128)")
+      return self._run.prepare(f"{self._run.folder}/raw", f"{place}/data", "(384,128)")
     module = "export" if command == "export" else "evaluate"
     more = {"export": [f"--to={place}/exported"], "dump": [f"--dump={place}/dump.npz"]}.get(command, [])
     return (module, f"--workdir={workdir}", "--stage=1", *more)
