@@ -92,3 +92,12 @@ def test_a_damaged_data_set_is_one_line_that_says_what_to_do(tmp_path, folder, d
     prepared.open_split(tmp_path / "data", "rstp_reid", SIZE, "test")
   assert message in str(error.value)
   assert "\n" not in str(error.value)
+
+
+def test_files_of_a_data_set_may_be_links_to_elsewhere(tmp_path, folder):
+  shutil.copytree(folder / "data", tmp_path / "data")
+  (tmp_path / "versions").mkdir()
+  for number, file in enumerate(sorted(prepared.prepared_path(tmp_path / "data", "rstp_reid", SIZE).iterdir())):
+    file.rename(tmp_path / "versions" / str(number))
+    file.symlink_to(tmp_path / "versions" / str(number))
+  assert len(prepared.open_split(tmp_path / "data", "rstp_reid", SIZE, "test").images)

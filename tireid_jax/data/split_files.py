@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import math
+import os
 import pathlib
 
 import numpy as np
@@ -102,7 +103,8 @@ def open_stored(folder, split, info):
   shards = builder.info.splits[split]
   if sum(shards.shard_lengths) != counts["images"] or min(shards.shard_lengths) < 0:
     raise UserError(f"index and records of {split} in {folder} do not belong together; remove it and prepare it again")
-  if any(pathlib.Path(file).resolve().parent != folder.resolve() for file in shards.filepaths):
+  # By name: a file may be a link, as of tools that keep each version of a file elsewhere.
+  if any(os.path.dirname(os.path.abspath(file)) != os.path.abspath(folder) for file in shards.filepaths):
     raise UserError(f"{folder} names records of {split} in another folder; remove it and prepare it again")
   file_of_row = np.repeat(np.arange(len(shards.shard_lengths)), shards.shard_lengths)
   records = recordfile.RecordBytes(shards.filepaths, math.prod(info["image_size"]) * 3)
