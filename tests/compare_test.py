@@ -1,7 +1,9 @@
 """The paired bootstrap against what is known of it, and what the command says of results that cannot be compared."""
 
 import dataclasses
+import errno
 import io
+import os
 import re
 import subprocess
 import sys
@@ -10,7 +12,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from tireid_jax import compare, metrics, retrieval
+from tireid_jax import compare, errors, metrics, retrieval
 
 NUM_QUERIES = 200
 
@@ -255,4 +257,15 @@ def test_an_array_that_claims_to_be_larger_than_memory_is_one_line(tmp_path):
     for name, content in {**members, "t2i_query_ids.npy": header.getvalue()}.items():
       whole.writestr(name, content)
   with pytest.raises(ValueError, match=r"ranks\.npz holds no ranks of a split \(Unable to allocate"):
+    compare.read_result(path)
+
+
+def test_a_file_of_ranks_that_may_not_be_read_is_not_called_damaged(tmp_path, monkeypatch):
+  def refuse(path, *_, **__):
+    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
+
+  path = tmp_path / "ranks.npz"
+  write_result(path, result(ranks(0.5, 0)))
+  monkeypatch.setattr(type(path), "open", refuse)
+  with pytest.raises(errors.DiskError, match=r"ranks\.npz: permission denied; change its permissions"):
     compare.read_result(path)

@@ -14,7 +14,7 @@ from absl import flags
 
 from tireid_jax import cli, metrics, retrieval, storage, workdir
 from tireid_jax import config as config_lib
-from tireid_jax.errors import MissingFileError, UserError
+from tireid_jax.errors import MissingFileError, UserError, naming
 from tireid_jax.table import format_table
 
 INTERVAL_PERCENT = 95
@@ -92,7 +92,7 @@ def _finished_stages(folder):
 def read_result(path):
   """Returns the Result in a file that holds `retrieval.score_arrays`."""
   try:
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+    with naming(path), path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
       return Result(
         path=path,
         dataset=str(arrays["dataset"]),

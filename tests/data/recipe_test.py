@@ -1,7 +1,11 @@
 """What is known of a prepared data set, where its file is damaged or of somebody else's making."""
 
+import builtins
 import copy
+import errno
+import io
 import json
+import os
 import shutil
 
 import pytest
@@ -9,6 +13,7 @@ import pytest
 from tests.data import trees
 from tests.data.preparing import SIZE, run_prepare
 from tireid_jax.data import prepared, recipe
+from tireid_jax.errors import DiskError
 
 DELETED = object()
 
@@ -101,3 +106,18 @@ def test_files_of_a_data_set_may_be_links_to_elsewhere(tmp_path, folder):
     file.rename(tmp_path / "versions" / str(number))
     file.symlink_to(tmp_path / "versions" / str(number))
   assert len(prepared.open_split(tmp_path / "data", "rstp_reid", SIZE, "test").images)
+
+
+@pytest.mark.parametrize("name", [recipe.FILE, "index_test.npz"])
+def test_a_file_that_may_not_be_read_is_not_called_damaged(folder, monkeypatch, name):
+  def open_file(file, *arguments, **options):
+    if os.path.basename(os.fspath(file)) == name:
+      raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(file))
+    return original(file, *arguments, **options)
+
+  original = io.open
+  for module in (builtins, io):  # pathlib's, and NumPy's
+    monkeypatch.setattr(module, "open", open_file)
+  with pytest.raises(DiskError, match="permission denied.*; change its permissions") as error:
+    prepared.open_split(folder / "data", "rstp_reid", SIZE, "test")
+  assert "\n" not in str(error.value)

@@ -9,7 +9,7 @@ import numpy as np
 from tireid_jax import paths, storage
 from tireid_jax.data import recipe, schema, split_files
 from tireid_jax.data.tokenizer import MAX_LENGTH
-from tireid_jax.errors import MissingFileError, UserError
+from tireid_jax.errors import MissingFileError, UserError, naming
 
 INFO_FILE = recipe.FILE
 
@@ -146,7 +146,7 @@ def open_split(
   info = dataset_info(data_dir, name, image_size, tokenizer)
   stored = _stored_split(info, split, val_identities)
   folder = prepared_path(data_dir, name, image_size)
-  with split_files.naming_damage(folder):
+  with naming(folder), split_files.naming_damage(folder):
     index, images = split_files.open_stored(folder, stored, info)
   rows = np.arange(len(index["person_id"]))
   if val_identities and stored == "train":

@@ -2,7 +2,7 @@
 
 import json
 
-from tireid_jax.errors import UserError
+from tireid_jax.errors import UserError, naming
 
 # Written last, so a folder without it is no prepared data set.
 FILE = "dataset.json"
@@ -21,8 +21,10 @@ def read(path):
   Raises:
     ValueError: it is damaged: no JSON, or a field is missing, of another type, or unknown among counts.
   """
+  with naming(path):
+    content = path.read_bytes()
   try:
-    info = json.loads(path.read_bytes())
+    info = json.loads(content)
     faults = _faults(info, _FIELDS) or [
       fault
       for split, counts in info["counts"].items()

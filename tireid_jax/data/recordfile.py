@@ -10,7 +10,7 @@ import os
 import threading
 import weakref
 
-from tireid_jax.errors import UserError
+from tireid_jax.errors import UserError, naming
 
 BLOCK = 2**16
 HEADER = 24
@@ -52,7 +52,8 @@ class RecordBytes:
   def _descriptor(self, file):
     descriptor = self._descriptors.pop(file, None)
     if descriptor is None:
-      descriptor = os.open(self._files[file], os.O_RDONLY)
+      with naming(self._files[file]):
+        descriptor = os.open(self._files[file], os.O_RDONLY)
     self._descriptors[file] = descriptor
     if len(self._descriptors) > MAX_OPEN:
       os.close(self._descriptors.pop(next(iter(self._descriptors))))
