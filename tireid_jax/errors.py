@@ -39,6 +39,12 @@ _REMEDIES = {
 }
 
 
+def first_line(error):
+  """Returns the type of what a library raised, and the first line of what it says."""
+  said = str(error).strip()
+  return f"{type(error).__name__}: {said.splitlines()[0] if said else 'no reason given'}"
+
+
 @contextlib.contextmanager
 def naming(path):
   """Turns an OSError that the user can mend into a DiskError, or MissingFileError, that names what was in use.

@@ -7,8 +7,11 @@ import shutil
 import socket
 import subprocess
 import sys
+import unittest.mock
 
 import huggingface_hub
+import huggingface_hub.constants
+import huggingface_hub.errors
 import numpy as np
 import pytest
 
@@ -187,6 +190,34 @@ def test_of_the_hub_s_reason_one_line_is_told(tmp_path, monkeypatch, reason, tol
   monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
   monkeypatch.setattr(huggingface_hub, "HfApi", refuse)
   with pytest.raises(FileNotFoundError, match=rf"^there is no folder some/words, .*\({told}.*\); check [^\n]*$"):
+    tokenizer.load_tokenizer("some/words")
+
+
+def test_a_slow_hub_is_waited_for_as_long_as_its_variable_says(tmp_path, monkeypatch):
+  asked = []
+
+  class SlowHub:
+    def model_info(self, name, timeout):
+      asked.append((name, timeout))
+      raise TimeoutError
+
+  monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+  monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_ETAG_TIMEOUT", 7)
+  monkeypatch.setattr(huggingface_hub, "HfApi", SlowHub)
+  with pytest.raises(FileNotFoundError, match=r"\(TimeoutError: .*\); wait longer by HF_HUB_ETAG_TIMEOUT=SECONDS, or "):
+    tokenizer.load_tokenizer("some/words")
+  assert asked == [("some/words", 7)]
+
+
+def test_a_gated_tokenizer_says_how_to_be_let_in(tmp_path, monkeypatch):
+  def refuse():
+    raise huggingface_hub.errors.GatedRepoError("403 Client Error", response=unittest.mock.MagicMock())
+
+  monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+  monkeypatch.setattr(huggingface_hub, "HfApi", refuse)
+  with pytest.raises(
+    ValueError, match=r"^the hub's some/words is gated: ask for access at \S+/some/words, then run hf"
+  ):
     tokenizer.load_tokenizer("some/words")
 
 

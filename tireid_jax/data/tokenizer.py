@@ -13,7 +13,7 @@ from tireid_jax import storage
 from tireid_jax.data import byte_pairs
 from tireid_jax.data.byte_pairs import END, ID_BYTES, START, VOCABULARY_SIZE, to_bytes
 from tireid_jax.data.caption import clean
-from tireid_jax.errors import MissingFileError, UserError
+from tireid_jax.errors import MissingFileError, UserError, first_line
 
 PADDING = 0
 MAX_LENGTH = 77
@@ -21,9 +21,6 @@ MAX_LENGTH = 77
 # Either set of files makes a tokenizer; the others say more of it.
 _SUFFICIENT_FILES = (("tokenizer.json",), ("vocab.json", "merges.txt"))
 _FILES = ["vocab.json", "merges.txt", "*token*.json"]
-
-# To find that there is no way to the hub.
-_HUB_TIMEOUT_SECONDS = 2
 
 
 class Tokenizer:
@@ -90,7 +87,7 @@ def load_tokenizer(name):
     # The folder, never the id: with an id it asks the hub, for half a minute if there is no network.
     library = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
   except Exception as error:  # whatever transformers makes of a file that is not what it should be
-    raise UserError(f"{folder} holds no CLIP tokenizer ({_first_line(error)}); give another folder or id") from error
+    raise UserError(f"{folder} holds no CLIP tokenizer ({first_line(error)}); give another folder or id") from error
 
   def encode(texts):
     # Not verbose: a caption longer than the model takes is no mistake, it is cut.
@@ -142,13 +139,18 @@ def _find_folder(name):
       raise MissingFileError(f"{folder} holds no tokenizer.json, nor vocab.json with merges.txt; give another folder")
     return folder
   import huggingface_hub as hub  # here, since it takes part of a second
+  from huggingface_hub.errors import GatedRepoError
+
+  from tireid_jax import hub_errors
 
   try:
     folder = _hub_folder(hub, name)
+  except GatedRepoError as error:
+    raise hub_errors.gated(name) from error
   except Exception as error:  # whatever the hub's client makes of no network, or of an id that there is not
     raise MissingFileError(
-      f"there is no folder {name}, and the Hugging Face hub gives no tokenizer {name} ({_first_line(error)}); check "
-      f"config.data.tokenizer, or give a folder with vocab.json and merges.txt"
+      f"there is no folder {name}, and the Hugging Face hub gives no tokenizer {name} ({first_line(error)}); "
+      f"{hub_errors.wait_longer(error)}check config.data.tokenizer, or give a folder with vocab.json and merges.txt"
     ) from error
   if not _is_sufficient(folder):
     raise MissingFileError(f"{name} on the Hugging Face hub holds no tokenizer of CLIP's kind; give another id")
@@ -161,7 +163,8 @@ def _hub_folder(hub, name):
     folder = pathlib.Path(hub.snapshot_download(name, allow_patterns=_FILES, local_files_only=True))
     if _is_sufficient(folder):
       return folder
-  hub.HfApi().model_info(name, timeout=_HUB_TIMEOUT_SECONDS)  # first, since the next call has no time-out
+  # First, since the next call has no time-out.
+  hub.HfApi().model_info(name, timeout=hub.constants.HF_HUB_ETAG_TIMEOUT)
   return pathlib.Path(hub.snapshot_download(name, allow_patterns=_FILES))
 
 
@@ -174,10 +177,6 @@ def _digest(folder):
   files = sorted({file for pattern in _FILES for file in folder.glob(pattern)})
   digests = [(file.name, hashlib.sha256(file.read_bytes()).hexdigest()) for file in files]
   return hashlib.sha256(json.dumps(digests).encode()).hexdigest()
-
-
-def _first_line(error):
-  return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no reason given'}"
 
 
 def _checked(captions, length=MAX_LENGTH):

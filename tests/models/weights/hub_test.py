@@ -98,6 +98,22 @@ def test_a_download_that_fails_is_one_line(play_hub, monkeypatch):
     pretrained.load("some/clip")
 
 
+@pytest.mark.parametrize("step", ["the list of files", "the download"])
+def test_an_error_without_a_message_is_told_by_its_type(play_hub, monkeypatch, step):
+  def fail(*_, **__):
+    raise httpx.ConnectTimeout("")
+
+  def fail_without_copy(*_, local_files_only=False, **__):
+    raise OSError if local_files_only else httpx.ConnectTimeout("")
+
+  play_hub(["model.safetensors"])
+  if step == "the list of files":
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", fail)
+  monkeypatch.setattr(huggingface_hub, "snapshot_download", fail_without_copy)
+  with pytest.raises(FileNotFoundError, match=r"\(ConnectTimeout: no reason given\); "):
+    hub.fetch("some/clip")
+
+
 def test_a_model_without_weights_is_refused_with_what_it_holds(play_hub):
   assert play_hub(["README.md", "model.onnx"]) == []
   with pytest.raises(

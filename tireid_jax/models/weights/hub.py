@@ -16,7 +16,8 @@ from huggingface_hub.errors import (
   RepositoryNotFoundError,
 )
 
-from tireid_jax.errors import MissingFileError, UserError
+from tireid_jax import hub_errors
+from tireid_jax.errors import MissingFileError, first_line
 from tireid_jax.models.weights import settings
 from tireid_jax.progress import say
 
@@ -32,6 +33,9 @@ _WEIGHTS = (
   ("open_clip_pytorch_model.bin", ["open_clip_pytorch_model.bin"]),
   ("flax_model.msgpack", ["flax_model.msgpack"]),
 )
+
+# Letters of what the hub's client says of an error.
+_MAX_REASON = 100
 
 _say_once = functools.cache(say)
 
@@ -57,7 +61,7 @@ def fetch(hub_id):
     info = huggingface_hub.HfApi().model_info(hub_id, timeout=constants.HF_HUB_ETAG_TIMEOUT)
     files = [file.rfilename for file in info.siblings or []]
   except GatedRepoError as error:
-    raise _gated(hub_id) from error
+    raise hub_errors.gated(hub_id) from error
   except (RepositoryNotFoundError, HFValidationError) as error:
     raise MissingFileError(f"there is no folder {hub_id}, and the hub has no model of that name") from error
   except (HfHubHTTPError, OfflineModeIsEnabled, HTTPError, OSError) as error:
@@ -72,11 +76,11 @@ def fetch(hub_id):
     say(f"fetching {hub_id} from the hub: {found[0][0]}")
     return pathlib.Path(huggingface_hub.snapshot_download(hub_id, allow_patterns=_CONFIGS + found[0]))
   except GatedRepoError as error:
-    raise _gated(hub_id) from error
+    raise hub_errors.gated(hub_id) from error
   except (HfHubHTTPError, HTTPError, OSError) as error:
     raise MissingFileError(
-      f"the hub's {hub_id} cannot be downloaded ({type(error).__name__}: {str(error).splitlines()[0][:80]}); try "
-      f"again, or download it elsewhere and give its folder"
+      f"the hub's {hub_id} cannot be downloaded ({first_line(error)[:_MAX_REASON]}); try again, or download it "
+      f"elsewhere and give its folder"
     ) from error
 
 
@@ -92,13 +96,6 @@ def _first_is_clip(hub_id):
   return settings.is_clip_config(folder / "config.json")
 
 
-def _gated(hub_id):
-  return UserError(
-    f"the hub's {hub_id} is gated: ask for access at {constants.ENDPOINT}/{hub_id}, then run hf auth login or set "
-    f"HF_TOKEN"
-  )
-
-
 def _cached(hub_id, error):
   try:
     folder = pathlib.Path(huggingface_hub.snapshot_download(hub_id, local_files_only=True))
@@ -108,9 +105,7 @@ def _cached(hub_id, error):
     )
     return folder
   except (LocalEntryNotFoundError, OSError):
-    reason = str(error).splitlines()[0]
-    slow = "wait longer by HF_HUB_ETAG_TIMEOUT=SECONDS, or " if "Timeout" in type(error).__name__ else ""
     raise MissingFileError(
-      f"there is no folder {hub_id}, and the hub cannot be reached ({type(error).__name__}: {reason[:80]}); {slow}"
-      f"download the model elsewhere and give its folder"
+      f"there is no folder {hub_id}, and the hub cannot be reached ({first_line(error)[:_MAX_REASON]}); "
+      f"{hub_errors.wait_longer(error)}download the model elsewhere and give its folder"
     ) from error
