@@ -234,6 +234,17 @@ def test_weights_below_a_key_that_is_not_known_are_found_by_their_names(tmp_path
   chex.assert_trees_all_equal(params, forms.own_params(clip_tensors(SMALL), SMALL))
 
 
+def test_of_two_models_below_keys_of_a_checkpoint_none_is_taken_unless_it_is_chosen(tmp_path):
+  model, average = (clip_tensors(SMALL, seed=seed) for seed in (0, 1))
+  content = {"model": forms.to_openai(model), "ema": forms.to_openai(average), "epoch": 3}
+  forms.write_torch(tmp_path / "best.pth", content)
+  message = "it holds 2 CLIPs, below ema. and model.; choose one by --config.pretrained_prefix"
+  assert message in refusal(tmp_path, **forms.BARE)
+  for prefix, tensors in (("model", model), ("ema", average)):
+    _, params = load(tmp_path, prefix=prefix, **forms.BARE)
+    chex.assert_trees_all_equal(params, forms.own_params(tensors, SMALL))
+
+
 def test_a_trainers_heads_beside_names_without_a_prefix_are_left_out(tmp_path, capsys):
   state = forms.to_openai(clip_tensors(SMALL))
   forms.write_torch(tmp_path / "best.pth", {"model": {**state, "classifier.weight": np.ones(3, np.float32)}})

@@ -14,6 +14,7 @@ import safetensors
 
 from tireid_jax.errors import MissingFileError, UserError, naming
 from tireid_jax.models.weights import archive, settings
+from tireid_jax.models.weights.names import find_clips
 from tireid_jax.models.weights.tensor import Tensor
 
 # Where a folder has several formats of the same weights: the first of these is read. An index names shards.
@@ -174,8 +175,7 @@ def _open_archive(path):
   content, is_torchscript = archive.read(path)
   content = content if isinstance(content, dict) else {}
   if not is_torchscript and not any(isinstance(value, Tensor) for value in content.values()):
-    # Below a key that is not known, the names tell where the model is: the key is a prefix of them.
-    content = next((content[key] for key in _MODEL_KEYS if isinstance(content.get(key), dict)), content)
+    content = _model_of(content)
   tensors = _flatten(content)
   if not tensors:
     raise UserError(f"{path} is no checkpoint of a model: it holds no tensors, nor any in {', '.join(_MODEL_KEYS)}")
@@ -185,12 +185,23 @@ def _open_archive(path):
 def _open_flax(path):
   try:
     tree = flax.serialization.msgpack_restore(path.read_bytes())
+    # Not beside `params`: an optimiser's state there has the same names.
     arrays = _flatten(tree["params"] if isinstance(tree.get("params"), dict) else tree, (np.ndarray, np.generic))
   except Exception as error:  # A damaged one raises nearly anything.
     raise UserError(f"{path} is damaged ({error}); download it again") from error
   return WeightFile(
     path, {name: Tensor(array.shape, functools.partial(np.asarray, array)) for name, array in arrays.items()}
   )
+
+
+def _model_of(content):
+  """Returns the dictionary below the first of _MODEL_KEYS, or all of a checkpoint, where names tell which is meant."""
+  key = next((key for key in _MODEL_KEYS if isinstance(content.get(key), dict)), None)
+  if key is None:
+    return content
+  # Another CLIP, as a moving average of this one, is not passed over in silence: the keys are prefixes of names then.
+  others = {other: value for other, value in content.items() if other != key}
+  return content if find_clips(_flatten(others)) else content[key]
 
 
 def _flatten(content, leaf=Tensor, prefix=""):

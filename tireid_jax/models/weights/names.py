@@ -90,12 +90,18 @@ def to_hugging_face(tensors, prefix=""):
   return Renamed(family, prefix, {name: inside[name] for name in inside if name not in heads}, beside)
 
 
-def _families(tensors):
-  """Returns {prefix: family} of each CLIP among some tensors."""
+def find_clips(names):
+  """Returns {prefix: family} of each CLIP among some names of tensors."""
   found: dict[str, str] = {}
   for family, mark in _MARKS.items():
-    marked = [name for name in tensors if name == mark or name.endswith(f".{mark}")]
+    marked = [name for name in names if name == mark or name.endswith(f".{mark}")]
     found |= {name.removesuffix(mark): family for name in marked}
+  return found
+
+
+def _families(tensors):
+  """Returns what `find_clips` does, of at least one CLIP."""
+  found = find_clips(tensors)
   if found:
     return found
   names = sorted(tensors)
