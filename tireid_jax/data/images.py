@@ -106,7 +106,7 @@ def decode(image_file, image_size, *, use_exif=True):
   Args:
     image_file: path.
     image_size: (h, w).
-    use_exif: turns the image upright as its EXIF data says.
+    use_exif: turns the image upright as its EXIF data says. A TIFF file is turned by PIL itself, in any case.
   """
   height, width = image_size
   content = _read(image_file)
