@@ -133,6 +133,19 @@ def test_out_of_reach_the_cached_copy_is_used(monkeypatch, tmp_path, error):
   assert pretrained.load("some/clip", SMALL.native_image_size)[0].variant == SMALL
 
 
+def test_a_cached_copy_of_the_tokenizer_alone_is_none_of_the_weights(monkeypatch, tmp_path):
+  def unreachable(self, name, timeout):
+    raise httpx.ConnectError("refused")
+
+  (tmp_path / "tokenizer.json").write_text("{}")
+  monkeypatch.setattr(huggingface_hub.HfApi, "model_info", unreachable)
+  monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, local_files_only: str(tmp_path))
+  with pytest.raises(
+    FileNotFoundError, match=r"the hub cannot be reached \(ConnectError: refused\); download the model"
+  ):
+    hub.fetch("some/clip")
+
+
 def test_the_cached_revision_is_logged_once_and_is_that_of_the_weights(monkeypatch, tmp_path, capsys):
   def unreachable(self, name, timeout):
     raise httpx.ConnectError("refused")

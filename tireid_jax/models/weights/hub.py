@@ -99,6 +99,8 @@ def _first_is_clip(hub_id):
 def _cached(hub_id, error):
   try:
     folder = pathlib.Path(huggingface_hub.snapshot_download(hub_id, local_files_only=True))
+    if not any((folder / mark).is_file() for mark, _ in _WEIGHTS):  # its tokenizer alone, or its config
+      raise LocalEntryNotFoundError(f"the cached copy of {hub_id} holds no weights")
     _say_once(
       f"the hub cannot be reached ({type(error).__name__}); the cached copy of {hub_id} is used, revision "
       f"{revision(folder) or 'unknown'}"
