@@ -7,6 +7,7 @@ import pytest
 
 from tests.data import trees
 from tests.data.preparing import SIZE, files_below, run_command, run_prepare
+from tireid_jax import errors
 from tireid_jax.data import images, prepared, shards
 
 
@@ -152,3 +153,19 @@ def test_an_entry_that_became_bad_is_not_passed_over(tmp_path):
   trees.write_annotations(root, "cuhk_pedes", [*entries, {**entries[0], "split": "training"}])
   with pytest.raises(ValueError, match="was prepared from other images or annotations"):
     run_prepare("cuhk_pedes", tmp_path)
+
+
+@pytest.mark.parametrize(
+  ("page", "message"),
+  [("file/page.html", "file/page.html: .*; remove it"), ("folder", "folder: .*; give the path of a")],
+)
+@pytest.mark.parametrize("is_bad", [False, True])
+def test_a_page_that_cannot_be_written_is_one_line_that_names_it(tmp_path, page, message, is_bad):
+  root = trees.make_tree(tmp_path / "raw", "cuhk_pedes")
+  if is_bad:
+    _spoil_image(root, trees.read_entries(root, "cuhk_pedes"))
+  (tmp_path / "file").touch()
+  (tmp_path / "folder").mkdir()
+  with pytest.raises(errors.DiskError, match=message) as error:
+    run_prepare("cuhk_pedes", tmp_path, page=str(tmp_path / page))
+  assert "\n" not in str(error.value)

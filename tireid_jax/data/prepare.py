@@ -65,7 +65,8 @@ def prepare(
   source = _source_digest(records, problems, image_size, tokenizer, use_exif)
   home = target.parent.parent
   if page:
-    page.absolute().parent.mkdir(parents=True, exist_ok=True)
+    with naming(page):
+      page.absolute().parent.mkdir(parents=True, exist_ok=True)
   with naming(target), lock.holding(home, home, "give another --config.data_dir"):
     state = "prepared already"
     if not _is_prepared(target, source, skip_bad):
@@ -86,7 +87,8 @@ def prepare(
         target.parent.mkdir(exist_ok=True)
         built.rename(target)
   if page:
-    shutil.copyfile(target / prepared.REPORT_PAGE, page)
+    with naming(page):
+      shutil.copyfile(target / prepared.REPORT_PAGE, page)
   if show_progress:
     print((target / prepared.REPORT_FILE).read_text(encoding="utf-8"))
     print(f"{target}: {state}\n{_summary(target)}")
@@ -105,7 +107,8 @@ def _examine(layout, rows, problems, tokenizer, sibling):
 def _refuse(raw_data, report, pictures, page, show_progress):
   """Shows the report of a data set that cannot be prepared as it is, and raises ValueError."""
   if page:
-    doctor_page.write_html(page, report, pictures)
+    with naming(page):
+      doctor_page.write_html(page, report, pictures)
   if show_progress:
     print(report.text())
   bad = [problem for problem in report.problems if problem.is_error]
