@@ -2,8 +2,10 @@
 
 import dataclasses
 import html.parser
+import io
 import json
 import shutil
+import struct
 import types
 
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 from PIL import Image
 
 from tests.data import trees
-from tireid_jax.data import doctor, doctor_page, prepared, schema
+from tireid_jax.data import doctor, doctor_page, images, prepared, schema
 from tireid_jax.data.problems import Problem
 
 CUHK = schema.layout_of("cuhk_pedes")
@@ -286,3 +288,47 @@ def test_text_that_cannot_be_written_does_not_stop_the_page(tmp_path):
   report = examine([record("a.jpg")], [Problem("unusable entry", "half \ud83d", "is \ud83d & bad")])
   doctor_page.write_html(tmp_path / "r.html", report)
   assert r"half \ud83d is \ud83d & bad" in Page((tmp_path / "r.html").read_text()).text
+
+
+# An image width that is a fraction, as no image has one, and an orientation; PIL cannot write the first back.
+EXIF = (
+  b"Exif\0\0MM\0*\0\0\0\x08\0\x02"
+  + struct.pack(">HHIf", 0x0100, 11, 1, 1.5)
+  + struct.pack(">HHIHxx", 0x0112, 3, 1, 6)
+  + bytes(4)
+)
+
+
+def jpeg(segment=b"", **options):
+  """Returns a JPEG file of 40x90 pixels, with the segment as its EXIF data."""
+  file = io.BytesIO()
+  Image.new("RGB", (40, 90), (200, 0, 0)).save(file, "JPEG", **options)
+  content = file.getvalue()
+  return content[:2] + b"\xff\xe1" + struct.pack(">H", 2 + len(segment)) + segment + content[2:]
+
+
+def pictures_of(tmp_path, content):
+  """Returns the Pictures of a data set of one image file."""
+  (tmp_path / "a.jpg").write_bytes(content)
+  sample = dataclasses.replace(record("a.jpg"), image_file=tmp_path / "a.jpg")
+  return [p for p in doctor_page.take_pictures(examine([sample]), [sample], tmp_path) if p.heading == "train"]
+
+
+def test_damaged_exif_data_do_not_keep_an_image_from_the_page(tmp_path):
+  (picture,) = pictures_of(tmp_path, jpeg(EXIF))
+  assert picture.image.shape == (90, 40, 3)
+
+
+@pytest.mark.parametrize("error", [struct.error, RuntimeError, MemoryError, TypeError])
+def test_whatever_pil_raises_of_an_image_costs_its_picture_alone(tmp_path, monkeypatch, error):
+  def fail(*_, **__):
+    raise error
+
+  monkeypatch.setattr(Image.Image, "convert", fail)
+  assert pictures_of(tmp_path, jpeg()) == []
+
+
+@pytest.mark.parametrize(("progressive", "is_shown"), [(False, True), (True, False)])
+def test_a_large_image_is_shown_only_if_it_can_be_decoded_at_less(tmp_path, monkeypatch, progressive, is_shown):
+  monkeypatch.setattr(images, "MAX_PIXELS", 1000)
+  assert bool(pictures_of(tmp_path, jpeg(progressive=progressive))) == is_shown

@@ -1,6 +1,7 @@
 """The doctor's report as one HTML file with pictures, which loads nothing from elsewhere."""
 
 import base64
+import contextlib
 import dataclasses
 import html
 import io
@@ -179,14 +180,16 @@ def _thumbnail(file):
   """Returns u8[h, w, 3] of an image file, its aspect kept, or None where it does not open."""
   try:
     with warnings.catch_warnings():
+      warnings.filterwarnings("ignore", module="PIL")
       warnings.simplefilter("error", Image.DecompressionBombWarning)
       with Image.open(file, formats=images.FORMATS) as image:
-        image.draft("RGB", _THUMBNAIL)
-        if image.width * image.height > images.MAX_PIXELS:
+        if image.width * image.height > images.MAX_PIXELS and not images.can_reduce(image):
           return None
-        small = ImageOps.exif_transpose(image.convert("RGB"))
-    small.thumbnail(_THUMBNAIL)
-  # Whatever PIL's plugins raise.
-  except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning):
+        image.draft("RGB", _THUMBNAIL)
+        small = image.convert("RGB")
+      with contextlib.suppress(Exception):  # EXIF data may be damaged where pixels are sound
+        small = ImageOps.exif_transpose(small)
+      small.thumbnail(_THUMBNAIL)
+  except Exception:  # of a damaged file, PIL's readers raise whatever it brings them to
     return None
   return np.asarray(small)

@@ -178,7 +178,7 @@ def _in_turn(image):
   return _LARGE if image.width * image.height > _LARGE_PIXELS else contextlib.nullcontext()
 
 
-def _can_reduce(image):
+def can_reduce(image):
   """Whether an image can be decoded at less than its size: a JPEG file, unless its passes need the whole in memory."""
   return image.format in ("JPEG", "MPO") and not image.info.get("progressive")
 
@@ -211,7 +211,7 @@ def _read(image_file):
 def _check_claims(image):
   """Raises ValueError for what the header of an image claims, before it is decoded."""
   # PIL itself warns above MAX_IMAGE_PIXELS, 89 million, and refuses twice as much.
-  if image.width * image.height > (Image.MAX_IMAGE_PIXELS if _can_reduce(image) else MAX_PIXELS):
+  if image.width * image.height > (Image.MAX_IMAGE_PIXELS if can_reduce(image) else MAX_PIXELS):
     claimed = _named((image.height, image.width))
     raise UserError(f"it claims {claimed} pixels, as a decompression bomb does; {MAX_PIXELS:,} are allowed")
   if image.mode in ("I", "F"):
