@@ -1,10 +1,15 @@
 """Raw data by name: the same reading for published layouts and for somebody's own."""
 
+import errno
+import os
+import pathlib
+
 import pytest
 
 from configs import custom as config
 from tests.data import trees
-from tireid_jax.data import custom, raw, schema
+from tireid_jax.data import custom, prepared, raw, schema
+from tireid_jax.errors import DiskError
 
 
 def test_a_published_layout_is_found_and_read(tmp_path):
@@ -35,3 +40,15 @@ def test_custom_data_is_found_and_read_by_its_settings(tmp_path):
 def test_custom_data_without_its_settings_says_which_config_has_them(tmp_path):
   with pytest.raises(ValueError, match=r"custom is custom data, .*; give --config=configs/custom\.py"):
     raw.find("custom", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["cuhk_pedes", "custom"])
+def test_a_folder_that_may_not_be_searched_is_one_line(tmp_path, monkeypatch, name):
+  def refuse(path):  # as Python 3.11 does, while later versions return False
+    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
+
+  monkeypatch.setattr(pathlib.Path, "is_file", refuse)
+  with pytest.raises(DiskError, match="permission denied; change its permissions"):
+    raw.find(name, tmp_path, config.get_config().custom)
+  with pytest.raises(DiskError, match="permission denied; change its permissions"):
+    prepared.dataset_info(tmp_path, name, (24, 16))

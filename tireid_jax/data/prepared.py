@@ -83,7 +83,9 @@ def dataset_info(data_dir, name, image_size, tokenizer=""):
   """
   path = prepared_path(data_dir, name, image_size) / INFO_FILE
   command = prepare_command(data_dir, name, image_size, tokenizer)
-  if path.is_file():
+  with naming(path):  # of a folder that may not be searched, some versions of Python raise
+    is_prepared = path.is_file()
+  if is_prepared:
     info = recipe.read(path)
     if info["image_size"] != list(image_size):
       raise UserError(f"{path} is of images of {info['image_size']} pixels; remove {path.parent} and run {command}")

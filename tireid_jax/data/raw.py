@@ -7,7 +7,7 @@ import typing
 
 from tireid_jax import storage
 from tireid_jax.data import custom, schema
-from tireid_jax.errors import UserError
+from tireid_jax.errors import UserError, naming
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,9 +42,11 @@ def find(name, raw_dir, settings=None):
   raw_dir = storage.local_path(raw_dir, "--raw")
   layout = schema.layout_of(name)
   if not schema.is_custom(name):
-    file = schema.find_annotations(layout, raw_dir)
+    with naming(raw_dir):
+      file = schema.find_annotations(layout, raw_dir)
     return RawData(layout, file, file.parent / "imgs", functools.partial(schema.read_annotations, layout, raw_dir))
   if not settings:
     raise UserError(f"{name} is custom data, which config.custom describes; give --config=configs/custom.py")
-  file, images = custom.find_files(settings, raw_dir)
+  with naming(raw_dir):
+    file, images = custom.find_files(settings, raw_dir)
   return RawData(layout, file, images, functools.partial(custom.read, settings, raw_dir))
