@@ -160,6 +160,12 @@ def test_a_save_is_due_by_steps_or_by_the_minutes_since_the_last(monkeypatch):
   assert saved_steps(monkeypatch, every_minutes=3, seconds_per_step=6) == [5, 10, 12]
 
 
+def test_several_processes_which_hear_of_a_due_save_later_do_it_once(monkeypatch):
+  monkeypatch.setattr(hooks.jax, "process_count", lambda: 2)
+  monkeypatch.setattr(hooks.distributed, "in_any", bool)
+  assert saved_steps(monkeypatch, every_minutes=1, seconds_per_step=60) == [3, 5, 8, 10, 12]
+
+
 def test_a_checkpoint_is_saved_once_the_log_before_it_is_stored():
   calls = []
 

@@ -230,7 +230,7 @@ class Save:
       self._log.flush()  # a loss that is not finite raises here, before it is saved
       self._log.wait()  # or lines could be missing before the step that a killed run resumes from
       self._checkpoints.save(state, self._describe(step, score, self._best_score), score)
-      self._since = time.monotonic()
+      self._since, self._is_time = time.monotonic(), _Agreed()  # claims of before this save are answered by it
     if stopping and step != self._last_step:
       self._checkpoints.wait()
       say(f"stopped and saved at step {step}; run the same command to go on")
