@@ -10,7 +10,11 @@ from tireid_jax import diverged, sharding, storage
 from tireid_jax.state import TrainState
 
 
-def found_again(*, saved, last, bad_from, is_stopped=lambda: False):
+def is_finite(variables):
+  return bool(jnp.isfinite(variables["w"]))
+
+
+def found_again(*, saved, last, bad_from, start=None, all_finite=is_finite, is_stopped=lambda: False):
   """Returns (state, steps that were taken) of a run whose weight counts steps, and is NaN after step `bad_from`."""
   taken = []
 
@@ -20,8 +24,8 @@ def found_again(*, saved, last, bad_from, is_stopped=lambda: False):
     return TrainState(step, {"w": jnp.where(step < bad_from, step, jnp.nan)}, None), {}
 
   state = diverged.found_again(
-    lambda: TrainState(jnp.int32(saved), {"w": jnp.float32(saved)}, None), train_step, lambda step: step,
-    lambda variables: bool(jnp.isfinite(variables["w"])), last, is_stopped,
+    lambda: TrainState(jnp.int32(saved), {"w": jnp.float32(saved if start is None else start)}, None), train_step,
+    lambda step: step, all_finite, last, is_stopped,
   )  # fmt: skip
   return state, taken
 
@@ -41,6 +45,18 @@ def test_where_weights_were_not_finite_before_the_first_such_step_is_found(last)
 def test_the_first_step_after_a_checkpoint_needs_none():
   state, taken = found_again(saved=4, last=5, bad_from=5)
   assert (int(state.step), taken) == (4, [])
+
+
+@pytest.mark.parametrize("last", [5, 8])
+def test_a_checkpoint_that_is_not_finite_itself_is_what_the_step_started_from(last):
+  state, _ = found_again(saved=4, last=last, bad_from=0, start=jnp.nan)
+  assert int(state.step) == 4
+
+
+def test_weights_that_are_finite_when_the_steps_are_repeated_do_not_go_on_for_ever():
+  answers = iter([False])  # at first, as on a GPU that computes other bits each time
+  state, taken = found_again(saved=4, last=8, bad_from=100, all_finite=lambda _: next(answers, True))
+  assert (int(state.step), len(taken)) == (7, 6)
 
 
 def test_a_signal_ends_it():

@@ -100,6 +100,8 @@ def _open(folder):
 def found_again(restore, train_step, batches, all_finite, last, is_stopped):
   """Returns the TrainState before the first step that is not finite, or None if stopped.
 
+  Where what was restored is not finite itself, it is that.
+
   Args:
     restore: () -> TrainState of the last checkpoint, or of the stage's start.
     train_step, batches: as in training.
@@ -118,13 +120,15 @@ def found_again(restore, train_step, batches, all_finite, last, is_stopped):
   state = advance(restore(), lambda state: int(state.step) == last - 1)
   if state is None or all_finite(state.variables):
     return state
-  # Of its state no copy was kept, so the steps are repeated twice: until it is lost, and up to there.
-  state = advance(restore(), lambda state: not all_finite(state.variables))
-  if state is None:
-    return None
+  del state  # before another takes as much memory
+  # Of its state no copy was kept, so the steps are repeated twice: until it is lost, and up to there. Neither end need
+  # come: a GPU may compute other bits this time, and what was restored may not have been finite itself.
+  state = advance(restore(), lambda state: int(state.step) == last - 1 or not all_finite(state.variables))
+  if state is None or all_finite(state.variables):
+    return state
   first = int(state.step)
   del state
-  return advance(restore(), lambda state: int(state.step) == first - 1)
+  return advance(restore(), lambda state: int(state.step) >= first - 1)
 
 
 def describe(step, metrics, examples, split):
