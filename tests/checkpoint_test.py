@@ -1,3 +1,5 @@
+import errno
+import pathlib
 import re
 import shutil
 
@@ -251,6 +253,34 @@ def test_a_run_whose_newest_metadata_are_damaged_finds_those_before(tmp_path):
   assert checkpoint.readable_metadata(tmp_path)["step"] == 1
   with pytest.raises(errors.UserError, match="checkpoints/2 is damaged: TypeError: its metadata are no JSON object"):
     checkpoint.read_metadata(tmp_path, 2)
+
+
+@pytest.mark.parametrize(
+  ("error", "raised"),
+  [
+    (OSError(errno.EMFILE, "too many"), errors.DiskError),
+    (PermissionError(errno.EACCES, "denied"), errors.DiskError),
+    (OSError(errno.EIO, "i/o"), OSError),
+    (TimeoutError("the bucket is late"), TimeoutError),
+  ],
+  ids=["descriptors", "permissions", "i/o", "a bucket"],
+)
+def test_what_cannot_be_read_now_is_not_called_damaged_nor_deleted(tmp_path, monkeypatch, error, raised):
+  save(tmp_path, {1: 5.0, 2: 6.0})
+
+  def read(path, *arguments, **keywords):
+    raise error
+
+  with monkeypatch.context() as patch:
+    patch.setattr(pathlib.Path, "read_text", read)
+    with pytest.raises(raised) as found:
+      restore(tmp_path)
+  assert "damaged" not in str(found.value)
+  assert isinstance(found.value, errors.UserError) == (raised is errors.DiskError)
+  with pytest.raises(raised) as found, orbax_errors.restoring(tmp_path):
+    raise error
+  assert "damaged" not in str(found.value)
+  assert int(restore(tmp_path).step) == 2
 
 
 def test_without_any_score_a_run_does_not_begin_anew_among_old_checkpoints(tmp_path):

@@ -6,7 +6,7 @@ import json
 import orbax.checkpoint as ocp
 
 from tireid_jax import digests, distributed, orbax_errors, storage
-from tireid_jax.errors import UserError
+from tireid_jax.errors import UserError, naming
 from tireid_jax.progress import say
 
 FOLDER = "checkpoints"
@@ -67,13 +67,16 @@ def read(stage_folder):
   with open_reader(folder) as manager:
     steps = manager.all_steps()
   for step in steps:
-    try:
-      scores[step] = float(json.loads(_file(folder, step).read_text())["score"])
-    except orbax_errors.DAMAGE as error:
-      known = digests.score(stage_folder, step)
-      if known is not None or _file(folder, step).exists():
-        scores[step] = float("inf") if known is None else known
-        wrong[step] = f"{_file(folder, step).name}: {orbax_errors.first_line(error)}"
+    with naming(_file(folder, step)):
+      try:
+        scores[step] = float(json.loads(_file(folder, step).read_text())["score"])
+      except orbax_errors.DAMAGE as error:
+        if not orbax_errors.is_damage(error):
+          raise
+        known = digests.score(stage_folder, step)
+        if known is not None or _file(folder, step).exists():
+          scores[step] = float("inf") if known is None else known
+          wrong[step] = f"{_file(folder, step).name}: {orbax_errors.first_line(error)}"
   if steps and not scores:
     raise UserError(f"the checkpoints in {folder} are damaged: none has a score; put back a copy of one")
   return scores, wrong

@@ -5,6 +5,7 @@ raised again where the save is waited for.
 """
 
 import contextlib
+import errno
 import logging as python_logging
 import re
 import sys
@@ -19,6 +20,16 @@ from tireid_jax.errors import UserError, disk_error
 # is not there, a number of its metadata is of no date, or their lists nest too deep.
 DAMAGE = (
   OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, NotImplementedError, RecursionError,
+)  # fmt: skip
+
+# Of these, what tells of the way to the files alone: the same checkpoint may be read at the next attempt.
+_OF_THE_WAY = frozenset(
+  getattr(errno, name)
+  for name in (
+    "EACCES", "EPERM", "EMFILE", "ENFILE", "ENOMEM", "EIO", "ESTALE", "EAGAIN", "EBUSY", "EINTR", "ENOLCK", "ETIMEDOUT",
+    "ECONNABORTED", "ECONNREFUSED", "ECONNRESET", "ENOTCONN", "EPIPE", "EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN",
+    "ENETRESET", "ENETUNREACH",
+  )
 )  # fmt: skip
 
 # What to do about a damaged checkpoint, to be read after "is damaged: ...; ".
@@ -72,7 +83,7 @@ def saving(folder):
 
 @contextlib.contextmanager
 def restoring(folder, remedy=REMEDY):
-  """Turns the errors of reading a checkpoint into UserError.
+  """Turns the errors of reading a checkpoint into UserError, unless the file system is at fault and may yet answer.
 
   Args:
     folder: of the checkpoint.
@@ -85,10 +96,20 @@ def restoring(folder, remedy=REMEDY):
   except UserError:
     raise
   except DAMAGE as error:
-    named = disk_error(error, folder) if isinstance(error, PermissionError) else None
-    raise (named or UserError(f"the checkpoint {folder} is damaged: {first_line(error)}; {remedy}")) from error
+    if is_damage(error):
+      raise UserError(f"the checkpoint {folder} is damaged: {first_line(error)}; {remedy}") from error
+    named = disk_error(error if isinstance(error, OSError) else OSError(_errno(error), ""), folder)
+    if not named:
+      raise
+    raise named from error
   finally:
     _quiet.is_reading = before
+
+
+def is_damage(error):
+  """Whether an error of reading a checkpoint is of what is stored, and not of the way to it."""
+  is_late = isinstance(error, (TimeoutError, ConnectionError))  # of a bucket, without an errno
+  return isinstance(error, DAMAGE) and not is_late and _errno(error) not in _OF_THE_WAY
 
 
 def first_line(error):
