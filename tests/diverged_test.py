@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tireid_jax import diverged, sharding, storage
+from tireid_jax import diverged, errors, sharding, storage
 from tireid_jax.state import TrainState
 
 
@@ -102,3 +102,16 @@ def test_a_dump_is_read_as_it_was_written_and_the_newest_stays(folder):
 def test_what_is_no_dump_is_refused(tmp_path, name, error):
   with pytest.raises(ValueError, match=error):
     diverged.read_metadata(str(tmp_path / name))
+
+
+def test_a_damaged_dump_is_named_in_one_line(tmp_path):
+  state = TrainState(jnp.int32(5), {"params": {"w": jnp.zeros(3)}}, {"m": jnp.zeros(2)})
+  mesh = sharding.make_mesh(1, 1, 1)
+  dump = diverged.write(tmp_path, state, sharding.put_batch(mesh, {"person_id": np.int32([3, 4])}), {})
+  damaged = f"{dump} is damaged: .*; run the command that wrote it again"
+  (dump / "batch" / "_METADATA").unlink()
+  with pytest.raises(errors.UserError, match=damaged):
+    diverged.read(dump, mesh, state)
+  (dump / "metadata" / "metadata").unlink()
+  with pytest.raises(errors.UserError, match=damaged):
+    diverged.read_metadata(dump)

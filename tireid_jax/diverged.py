@@ -5,10 +5,12 @@ copy of its state, which would take as much memory again. So the state is found 
 steps since then: on CPUs, and with config.deterministic on GPUs, it has the same bits.
 """
 
+import contextlib
+
 import jax
 import orbax.checkpoint as ocp
 
-from tireid_jax import sharding, storage
+from tireid_jax import orbax_errors, sharding, storage
 from tireid_jax.errors import MissingFileError, UserError
 from tireid_jax.state import TrainState
 
@@ -47,10 +49,9 @@ def read_metadata(folder):
   """Returns the metadata of a dump.
 
   Raises:
-    FileNotFoundError, ValueError: that is no dump.
+    FileNotFoundError, ValueError: that is no dump, or a damaged one.
   """
-  manager, step = _open(folder)
-  with manager:
+  with _open(folder) as (manager, step):
     return manager.restore(step, args=ocp.args.Composite(metadata=ocp.args.JsonRestore()))["metadata"]
 
 
@@ -62,8 +63,7 @@ def read(folder, mesh, shapes):
     mesh: Mesh.
     shapes: abstract TrainState with shardings, as Program has it.
   """
-  manager, step = _open(folder)
-  with manager:
+  with _open(folder) as (manager, step):
     stored = manager.item_metadata(step)["batch"]
     batch = {
       name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding.batch_sharding(mesh))
@@ -81,20 +81,26 @@ def read(folder, mesh, shapes):
   return TrainState(count, {**shapes.variables, **restored["variables"]}, restored["optimizer"]), restored["batch"]
 
 
+@contextlib.contextmanager
 def _open(folder):
+  """Yields (manager, step) of a dump; raises ValueError if it is none, or damaged."""
   folder = storage.absolute(storage.check(storage.to_path(folder, "DUMP")))
   if not folder.is_dir():
     raise MissingFileError(f"there is no folder {folder}; give a dump, as WORKDIR/stage1/{FOLDER}/STEP")
   if not folder.name.isdigit() or folder.parent.name != FOLDER:
     raise UserError(f"{folder} is no dump of a step; give one, as WORKDIR/stage1/{FOLDER}/STEP")
   arrays = {name: ocp.StandardCheckpointHandler() for name in ("variables", "optimizer", "batch")}
-  manager = ocp.CheckpointManager(
-    folder.parent,
-    options=ocp.CheckpointManagerOptions(create=False),
-    item_names=(*arrays, "metadata"),
-    item_handlers={**arrays, "metadata": ocp.JsonCheckpointHandler()},
-  )
-  return manager, int(folder.name)
+  handlers = {**arrays, "metadata": ocp.JsonCheckpointHandler()}
+  with (
+    orbax_errors.restoring(folder, "run the command that wrote it again"),
+    ocp.CheckpointManager(
+      folder.parent,
+      options=ocp.CheckpointManagerOptions(create=False),
+      item_names=tuple(handlers),
+      item_handlers=handlers,
+    ) as manager,
+  ):
+    yield manager, int(folder.name)
 
 
 def found_again(restore, train_step, batches, all_finite, last, is_stopped):
