@@ -144,6 +144,25 @@ def test_where_the_kernel_has_no_say_a_lock_of_this_host_lives_as_long_as_its_pr
     assert recorded(folder)["token"] == left.token
 
 
+@pytest.mark.parametrize(
+  ("state", "flags", "pending", "is_gone"),
+  [
+    ("R", 0, 0, False),
+    ("S", 0x400000, 1 << 14, False),
+    ("Z", 0, 0, True),
+    ("R", 0x400004, 0, True),
+    ("D", 0, 256, True),
+  ],
+  ids=["running", "asked to end", "a zombie", "giving back its memory", "killed while it waits for a disk"],
+)
+def test_a_process_that_is_being_killed_is_gone(monkeypatch, state, flags, pending, is_gone):
+  own = own_holder()
+  zeros = ["0"] * 49
+  zeros[5], zeros[18], zeros[27] = str(flags), str(own.started), str(pending)
+  monkeypatch.setattr(holder.pathlib.Path, "read_text", lambda _: f"1 (a) b) {state} {' '.join(zeros)}")
+  assert own.is_gone() == is_gone
+
+
 def test_where_the_kernel_has_a_say_its_word_counts(on_disk):
   leave(on_disk, own_holder())
   with holding(on_disk):  # the kernel says that this running process holds none

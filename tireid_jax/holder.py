@@ -7,10 +7,15 @@ import json
 import os
 import pathlib
 import secrets
+import signal
 import socket
 
 # Bytes of a record, so that each write replaces the one before as a whole.
 RECORD_BYTES = 512
+
+# Bits of what the kernel shows of a process: of its flags, and of its pending signals.
+_PF_EXITING = 0x4
+_SIGKILL_PENDING = 1 << (signal.SIGKILL - 1)
 
 _BOOT_ID = pathlib.Path("/proc/sys/kernel/random/boot_id")
 _PID_NAMESPACE = pathlib.Path("/proc/self/ns/pid")
@@ -46,15 +51,15 @@ class Holder:
     return self.machine == _machine()
 
   def is_gone(self):
-    """Whether the process has ended; of one that `is_near`."""
+    """Whether the process has ended, or is ending as after SIGKILL; of one that `is_near`."""
     try:
       os.kill(self.pid, 0)
     except ProcessLookupError:
       return True
     except OSError:  # another user's
       pass
-    state, started = _state(self.pid)
-    return state in ("Z", "X") or started not in (self.started, None)
+    is_ending, started = _state(self.pid)
+    return is_ending or started not in (self.started, None)
 
   def __str__(self):
     return f"process {self.pid} on {self.host} since {self.since}"
@@ -86,11 +91,13 @@ def _machine():
 
 
 def _state(pid):
-  """Returns (letter of its state, clock ticks from the boot to its start) of a process, ("", None) if unknown."""
+  """Returns (whether a process ends or has ended, clock ticks from the boot to its start), (False, None) if unknown."""
   try:
     text = pathlib.Path(f"/proc/{pid}/stat").read_text()
   except OSError:
-    return "", None
+    return False, None
   # Its second field, the program's name in parentheses, may hold anything.
   fields = text.rpartition(")")[2].split()
-  return fields[0], int(fields[19])
+  # Until a killed process has given its memory back, which may take seconds, its state is still that of a running one.
+  is_ending = fields[0] in ("Z", "X") or int(fields[6]) & _PF_EXITING or int(fields[28]) & _SIGKILL_PENDING
+  return bool(is_ending), int(fields[19])
