@@ -12,6 +12,7 @@ from tests.commands import ROOT, environment
 from tests.data.trees import make_tree
 from tireid_jax import config as config_lib
 from tireid_jax import paths
+from tireid_jax.errors import UserError
 
 # Each flag that takes a path, of each command, and what else that command needs to come to it.
 PLAN = ("--config=configs/rstp.py", "--stage=1", "--topology=cpu:1", "--sweep")
@@ -167,6 +168,13 @@ def test_a_path_that_is_there_becomes_absolute_and_a_name_stays(folder, given, s
   assert found.pretrained == found.stage2.init_from == stored.format(folder)
   assert config.pretrained == given
   assert (found.data_dir, found.stage1.init_from) == (f"{folder}/data", "pretrained")
+
+
+def test_a_name_that_is_too_long_for_a_path_is_one_line():
+  config = rstp.get_config()
+  config.pretrained = 300 * "x"
+  with pytest.raises(UserError, match="^x{300}: file name too long; choose a shorter path$"):
+    paths.with_absolute_paths(config)
 
 
 def test_a_folder_of_the_name_of_a_keyword_is_none(folder):

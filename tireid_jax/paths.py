@@ -4,6 +4,7 @@ import copy
 import os
 
 from tireid_jax import storage
+from tireid_jax.errors import naming
 
 # Always a folder on a disk.
 FOLDERS = ("data_dir",)
@@ -18,7 +19,7 @@ def with_absolute_paths(config):
   """Returns a copy of a config in which paths on a disk are absolute, so that they hold from any working directory.
 
   Raises:
-    ValueError: a path is a URL that cannot be used there, or of a user that there is not.
+    ValueError: a path is a URL that cannot be used there, of a user that there is not, or cannot be looked up.
   """
   config = copy.deepcopy(config)
   for field in FOLDERS:
@@ -36,7 +37,8 @@ def resolve(value, *, to_path=storage.local_path, flag="path"):
   if value in KEYWORDS:
     return value
   path = to_path(value, flag)
-  is_path = not storage.is_remote(path) and (path.exists() or value.startswith("~"))
+  with naming(path):  # which may be too long, or in a folder that may not be searched
+    is_path = not storage.is_remote(path) and (path.exists() or value.startswith("~"))
   return _absolute(path) if is_path else value
 
 
