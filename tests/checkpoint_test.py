@@ -221,6 +221,17 @@ def test_whichever_file_is_damaged_the_newest_gives_way_and_the_best_is_named(tm
   assert len(str(named.value).splitlines()) == 1
 
 
+def test_one_process_looks_for_damaged_scores_since_what_it_deletes_others_would_not_find(tmp_path, monkeypatch):
+  save(tmp_path, {1: 5.0, 2: 6.0})
+  (tmp_path / checkpoint.FOLDER / "2" / "metrics" / "metrics").write_text("{")
+  monkeypatch.setattr(checkpoint_scores.distributed, "is_first", lambda: False)
+  checkpoint_scores.check(tmp_path)
+  assert kept(tmp_path) == [1, 2]
+  monkeypatch.undo()
+  checkpoint_scores.check(tmp_path)
+  assert kept(tmp_path) == [1]
+
+
 @pytest.mark.parametrize("name", ["metadata/metadata", "variables/_METADATA", "variables/manifest.ocdbt"])
 def test_a_file_that_is_cut_short_is_one_line_without_digests_too(tmp_path, name):
   save(tmp_path, {1: 5.0, 2: 4.0})

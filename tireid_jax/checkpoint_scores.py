@@ -85,13 +85,19 @@ def read(stage_folder):
 def check(stage_folder):
   """Raises UserError if the score of a checkpoint cannot be read; the newest is deleted instead, with a line.
 
-  Orbax, which reads the scores of all when it opens a folder to write, would fail or forget which was the best.
+  Orbax, which reads the scores of all when it opens a folder to write, would fail or forget which was the best. Every
+  process calls it alike; process 0 looks, since what it deletes others would no longer find.
   """
+  distributed.by_first(lambda: _check(stage_folder))
+
+
+def _check(stage_folder):
   scores, wrong = read(stage_folder)
   newest, best, folder = max(scores, default=None), best_step(scores), folder_of(stage_folder)
   if newest in wrong and len(scores) > 1:
     say(f"checkpoint {newest} in {folder} is damaged ({wrong.pop(newest)}); the one before is taken")
-    distributed.by_first(lambda: _delete(stage_folder, newest, folder / str(newest)))
+    digests.forget(stage_folder, [newest])
+    storage.remove_folder(folder / str(newest))
   for step, fault in wrong.items():
     if step == best or _file(folder, step).exists():  # others without a score were being deleted
       raise UserError(f"the checkpoint {folder / str(step)} is damaged: {fault}; {orbax_errors.REMEDY}")
@@ -100,8 +106,3 @@ def check(stage_folder):
 def _file(folder, step):
   """Returns the file in which Orbax writes a score."""
   return folder / str(step) / "metrics" / "metrics"
-
-
-def _delete(stage_folder, step, folder):
-  digests.forget(stage_folder, [step])
-  storage.remove_folder(folder)
