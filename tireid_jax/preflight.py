@@ -13,7 +13,9 @@ from tireid_jax.progress import say
 
 
 def check(config, numbers, run_folder, profile=None):
-  """Raises ValueError or FileNotFoundError for a mistake in any of the stages; reads no image and no weight.
+  """Raises ValueError or FileNotFoundError for a mistake in any of the stages; reads no image.
+
+  Weights are read only to compare those of another name with what the workdir was started from.
 
   Args:
     config: of the run.
