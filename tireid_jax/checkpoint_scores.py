@@ -31,8 +31,9 @@ def open_reader(folder):
 def _open_reader(folder):
   return ocp.CheckpointManager(
     folder,
-    # Otherwise it reads the scores of all checkpoints, and fails if one is damaged.
-    options=ocp.CheckpointManagerOptions(create=False, lightweight_initialize=True),
+    # Otherwise it reads the scores of all checkpoints, and fails if one is damaged; and all processes would wait for
+    # each other here, though at times process 0 alone reads.
+    options=ocp.CheckpointManagerOptions(create=False, lightweight_initialize=True, save_root_metadata=False),
     item_names=("variables", "optimizer", "metadata", "metrics"),
     item_handlers={
       "variables": ocp.StandardCheckpointHandler(),
