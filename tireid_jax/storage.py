@@ -212,7 +212,10 @@ def write_bytes(path, data):
   with naming(path):
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-      temporary.write_bytes(data)
+      with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())  # otherwise a loss of power may leave the new name and none of the data
       temporary.replace(path)
     except OSError:
       with contextlib.suppress(OSError):
