@@ -267,6 +267,22 @@ def test_one_that_was_suspended_looks_at_once_whether_it_still_holds_the_lock(fo
       first.check()
 
 
+def test_a_storage_that_cannot_be_reached_is_not_tried_at_each_check(folder, monkeypatch):
+  attempts = []
+
+  def fail(*_):
+    attempts.append(None)
+    raise ConnectionError
+
+  now = lock._clock()
+  with holding(folder) as first:
+    monkeypatch.setattr(first._storage, "refresh", fail)
+    for seconds in (lock.STALE_S, lock.STALE_S + 1, lock.STALE_S + 2, lock.STALE_S + lock.REFRESH_S + 1):
+      monkeypatch.setattr(lock, "_clock", lambda seconds=seconds: now + seconds)
+      first.check()
+  assert len(attempts) == 2
+
+
 def test_a_record_that_somebody_removed_is_written_again(folder, monkeypatch):
   monkeypatch.setattr(lock, "_clock", lambda: 0.0)
   with holding(folder) as first:

@@ -41,7 +41,7 @@ class Lock:
     self._watched: tuple = (None, 0.0)  # a record, since when it has been the same
     self._thread: threading.Thread | None = None
     self._is_ending, self._refreshing = threading.Event(), threading.Lock()
-    self._num_refreshed, self._refreshed_at, self._is_lost = 0, 0.0, False
+    self._num_refreshed, self._tried_at, self._refreshed_at, self._is_lost = 0, 0.0, 0.0, False
 
   def acquire(self, seconds=_ROUND_S):
     """Returns whether the lock is taken; if not within `seconds`, it is not known yet whether its holder still runs.
@@ -135,6 +135,7 @@ class Lock:
     with self._refreshing:
       if self._storage is None or self._is_ending.is_set():
         return
+      self._tried_at = _clock()
       # What cannot be reached cannot be written to either; another attempt follows.
       with contextlib.suppress(Exception):
         self._num_refreshed += 1
@@ -144,7 +145,9 @@ class Lock:
 
   def check(self):
     """Raises ValueError if another process has taken the lock over, as after this one was suspended for minutes."""
-    if self._thread is not None and _clock() - self._refreshed_at > STALE_S / 2:
+    now = _clock()
+    # Not at each call while a bucket cannot be reached: an attempt may take many seconds.
+    if self._thread is not None and now - self._refreshed_at > STALE_S / 2 and now - self._tried_at > REFRESH_S:
       self._refresh()
     if self._is_lost:
       raise UserError(f"{self._subject}: another process has taken it over, while this one was suspended or cut off")
