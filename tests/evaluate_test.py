@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tests.commands import run, succeed
 from tests.data import vocabularies
 from tests.data.trees import make_tree
+from tests.forked import run, succeed
 from tests.models import forms, trees
 from tireid_jax import metrics
 from tireid_jax.data import prepared

@@ -46,6 +46,13 @@ def run(module, *arguments, **changes):
   return subprocess.CompletedProcess([module, *arguments], process.exitcode, *written)
 
 
+def succeed(module, *arguments):
+  """Runs a command that must end well and returns its standard output."""
+  done = run(module, *arguments)
+  assert done.returncode == 0, done.stderr[-3000:]
+  return done.stdout
+
+
 def _command(module, arguments, environment, outputs):
   for number, output in enumerate(outputs, start=1):
     file = os.open(output, os.O_WRONLY | os.O_CREAT)

@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from tests.commands import SMALL, run
+from tests.commands import SMALL
 from tests.data.trees import make_tree
+from tests.forked import run
 from tests.models.trees import write_hf_clip
 from tireid_jax import checkpoint, profiling, sharding, trace
 from tireid_jax.log import read_metrics

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.commands import run
+from tests.forked import run
 
 TINY = (
   "--config=configs/cuhk.py",
