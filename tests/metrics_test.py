@@ -213,3 +213,26 @@ def test_top_gallery_is_best_first_with_ties_by_lowest_index(monkeypatch):
 
 def test_top_gallery_of_more_than_there_are_is_all():
   assert metrics.top_gallery(np.ones((2, 3)), np.ones((4, 3)), k=10)[0].shape == (2, 4)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64])
+def test_top_gallery_takes_blocks_of_queries_in_float32_whatever_the_embeddings_are(monkeypatch, dtype):
+  monkeypatch.setattr(metrics, "BLOCK_ROWS", 3)
+  draw = np.random.default_rng(0)
+  query, gallery = (draw.standard_normal((num, 64)).astype(dtype) for num in (8, 50))
+  indices, similarities = metrics.top_gallery(query, gallery, k=5)
+  query, gallery = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in map(np.float64, (query, gallery)))
+  similarity = query @ gallery.T
+  np.testing.assert_array_equal(indices, np.argsort(-similarity, axis=1)[:, :5])
+  np.testing.assert_allclose(similarities, -np.sort(-similarity, axis=1)[:, :5], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+  "values",
+  [np.ones(4), np.ones((3, 1)), np.float64(1.0), np.array(["1", "2", "3"])],
+  ids=lambda values: str(values.shape),
+)
+def test_scores_that_are_no_number_for_each_query_are_refused(values):
+  arrays = metrics.query_scores(*random_retrieval(3, 14)).to_arrays("t2i") | {"t2i_first_rank": values}
+  with pytest.raises(ValueError, match="t2i_first_rank is .*, no number for each query"):
+    metrics.QueryScores.from_arrays(arrays, "t2i")
