@@ -244,7 +244,7 @@ def _judge(case, done):
   if not lines:
     faults.append(f"nothing says {case.says!r}: {done.stderr.strip()[-300:]}")
   if "Traceback" in done.stderr:
-    faults.append(f"{len(done.stderr.splitlines())} lines with a traceback")
+    faults.append(f"{len(done.stderr.splitlines())} lines with a traceback: {done.stderr.strip()[-300:]}")
   errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
   if len(errors) != bool(case.status):
     faults.append(f"{len(errors)} lines begin with error:")

@@ -88,7 +88,7 @@ def test_what_looks_like_a_hub_id_and_is_none_is_refused_in_one_line(name):
     pretrained.load(name)
 
 
-@pytest.mark.parametrize(("words", "shown"), [("no more bytes\nof it", "no more bytes"), ("", "no answer")])
+@pytest.mark.parametrize(("words", "shown"), [("no more bytes\nof it", "no more bytes"), ("", "no reason given")])
 def test_a_download_that_fails_is_one_line(play_hub, monkeypatch, words, shown):
   def fail(name, allow_patterns):
     raise httpx.ReadTimeout(words)

@@ -132,7 +132,7 @@ def _tensor(path, name, num_bytes, dtype, offset, size, stride):
   )
   if not fits:
     raise UserError(
-      f"a tensor of size {size} and stride {stride} at {offset} does not fit storage {name!r} of {length} elements"
+      f"storage {name!r} of {length} elements does not hold a tensor of size {size} and stride {stride} at {offset}"
     )
   return Tensor(size, functools.partial(_values, path, name, num_bytes, dtype, offset, size, stride))
 
