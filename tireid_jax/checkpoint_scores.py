@@ -77,7 +77,7 @@ def read(stage_folder):
         known = digests.score(stage_folder, step)
         if known is not None or _file(folder, step).exists():
           scores[step] = float("inf") if known is None else known
-          wrong[step] = f"{_file(folder, step).name}: {orbax_errors.first_line(error)}"
+          wrong[step] = f"{_file(folder, step).name}: {orbax_errors.summary(error)}"
   if steps and not scores:
     raise UserError(f"the checkpoints in {folder} are damaged: none has a score; put back a copy of one")
   return scores, wrong

@@ -49,12 +49,19 @@ class _Quiet:
   def install(self):
     """Does it from now on; once, however often it is called."""
     logging.get_absl_logger().addFilter(self._is_news)
+    python_logging.getLogger("asyncio").addFilter(self._is_not_of_a_save)
     if self._hook is None:
       self._hook, sys.unraisablehook = sys.unraisablehook, self._show
 
   def _is_news(self, record):
     # While a checkpoint is read, also what it says of files that it finds damaged.
     return "/orbax/" not in record.pathname or not (record.exc_info or self.is_reading)
+
+  @staticmethod
+  def _is_not_of_a_save(record):
+    # Of the writes of a save, Orbax awaits those until the first that fails.
+    error = record.exc_info and record.exc_info[1]
+    return not (error and ("/orbax/" in record.getMessage() or _errno(error)))
 
   def _show(self, unraisable):
     # When one of many writes has failed, Orbax closes the event loop that tensorstore tells of the others.
@@ -97,7 +104,7 @@ def restoring(folder, remedy=REMEDY):
     raise
   except DAMAGE as error:
     if is_damage(error):
-      raise UserError(f"the checkpoint {folder} is damaged: {first_line(error)}; {remedy}") from error
+      raise UserError(f"the checkpoint {folder} is damaged: {summary(error)}; {remedy}") from error
     named = disk_error(error if isinstance(error, OSError) else OSError(_errno(error), ""), folder)
     if not named:
       raise
@@ -112,7 +119,7 @@ def is_damage(error):
   return isinstance(error, DAMAGE) and not is_late and _errno(error) not in _OF_THE_WAY
 
 
-def first_line(error):
+def summary(error):
   """Returns the start of what an error says, with its type where that says nothing by itself."""
   text = " ".join(str(error).split())
   if isinstance(error, (KeyError, TypeError, AttributeError)):
@@ -134,12 +141,3 @@ def _errno(error):
       return int(number[1])
     waiting += [found.__cause__, found.__context__, *getattr(found, "exceptions", ())]
   return None
-
-
-def _is_not_of_orbax(record):
-  """Whether a record of asyncio is not about an Orbax task that failed and was never awaited."""
-  return not (record.exc_info and "/orbax/" in record.getMessage())
-
-
-# Of the writes of a save, Orbax awaits those until the first that fails.
-python_logging.getLogger("asyncio").addFilter(_is_not_of_orbax)
