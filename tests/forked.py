@@ -26,11 +26,11 @@ _CONTEXT.set_forkserver_preload(_PRELOADED)
 
 
 def run(module, *arguments, **changes):
-  """Runs a command as `commands.run` does, and in a process of its own if JAX's variables change.
+  """Runs a command as `commands.run` does, and in a process of its own if variables change that a start alone reads.
 
-  JAX reads those when it is imported.
+  Python reads its own when it starts, JAX when it is imported.
   """
-  if any(name.startswith("JAX_") for name in changes):
+  if any(name.startswith(("JAX_", "PYTHON")) for name in changes):
     return commands.run(module, *arguments, **changes)
   with mock.patch.dict(os.environ, commands.environment()):  # as it is when JAX is imported
     forkserver.ensure_running()
