@@ -20,7 +20,7 @@ LAYERS = [
   {"config_file", "lock", "paths"},
   {"lock_storage"},
   {
-    "losses", "ranks", "compiled", "accumulate", "stages", "mesh", "chart", "table", "progress", "export_example",
+    "losses", "compiled", "accumulate", "stages", "mesh", "chart", "table", "progress", "export_example",
     "distributed", "op_source", "storage", "holder", "hub_errors",
   },
   {"errors"},

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tireid_jax import metrics, ranks
+from tireid_jax import metrics
 
 TESTDATA = pathlib.Path(__file__).parent / "testdata"
 GOLDEN = json.loads((TESTDATA / "metrics.json").read_text())["cases"]
@@ -60,7 +60,7 @@ def test_figures_are_the_reference_s_with_ties_by_lowest_index(case):
 @given(retrieval=retrievals())
 def test_figures_are_those_of_a_loop_with_and_without_ties(chunk_rows, retrieval):
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(ranks, "CHUNK_ROWS", chunk_rows)
+    patch.setattr(metrics, "CHUNK_ROWS", chunk_rows)
     assert metrics.rank_metrics(*retrieval) == pytest.approx(by_loop(*retrieval), abs=1e-9)
 
 

@@ -15,7 +15,6 @@ from tireid_jax import checkpoint_scores, digests, distributed, orbax_errors, sh
 from tireid_jax.checkpoint_scores import folder_of, open_reader
 from tireid_jax.errors import DivergedError, UserError
 from tireid_jax.progress import say
-from tireid_jax.state import TrainState
 
 FOLDER = checkpoint_scores.FOLDER
 
@@ -136,7 +135,7 @@ class Checkpoints:
       )
     variables = {**state.variables, **restored.variables}
     count = sharding.put_tree(jax.numpy.int32(step), state.step.sharding)
-    return TrainState(count, variables, restored.optimizer), restored.metadata
+    return state.replace(step=count, variables=variables, optimizer=restored.optimizer), restored.metadata
 
   def _find_sound(self):
     """Returns the newest step that is not damaged; deletes those after it. Where all are damaged, none is deleted."""

@@ -10,7 +10,6 @@ import re
 from PIL import Image
 
 from tireid_jax import chart
-from tireid_jax.ranked import KINDS
 
 _STYLE = pathlib.Path(__file__).with_suffix(".css")
 # Columns of percentages, in which the highest figure stands out.
@@ -157,10 +156,10 @@ def _queries(queries):
     '<span class="wrong"><span class="mark">✗ framed red</span></span> where it does not, with cosine similarity and '
     "identity.</p>"
   ]
-  for kind in KINDS:
+  for kind, heading in _HEADINGS.items():
     ours = [query for query in queries if query.kind == kind]
     if ours:
-      parts.append(f'<h3 class="kind">{_HEADINGS[kind]}</h3>{"".join(map(_query, ours))}')
+      parts.append(f'<h3 class="kind">{heading}</h3>{"".join(map(_query, ours))}')
   return "".join([*parts, "</section>"])
 
 
