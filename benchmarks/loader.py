@@ -35,6 +35,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 from configs import common
 from tireid_jax.data import augment, pipeline, prepare, prepared, recordfile, split_files
+from tireid_jax.data.permutation import permutation
 
 BATCH_SIZE = 64
 SIZE = (384, 128)
@@ -165,7 +166,7 @@ def cold(split, folder):
     os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
     os.close(descriptor)
   before = resource.getrusage(resource.RUSAGE_SELF).ru_inblock
-  order = prepared.permutation(len(split.images), 0, 0)
+  order = permutation(len(split.images), 0, 0)
   began = time.perf_counter()
   for start in range(0, len(order), BATCH_SIZE):
     jax.block_until_ready(jax.device_put(split.images[order[start : start + BATCH_SIZE]]))

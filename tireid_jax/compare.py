@@ -85,8 +85,8 @@ def find_results(first, second, *, stage=None):
 
 
 def _finished_stages(folder):
-  files = {number: workdir.stage_folder(folder, number) / workdir.RANKS_FILE for number in config_lib.STAGES}
-  return [number for number, file in files.items() if file.is_file()]
+  ranks = {number: workdir.stage_folder(folder, number) / workdir.RANKS_FILE for number in config_lib.STAGES}
+  return [number for number, file in ranks.items() if file.is_file()]
 
 
 def read_result(path):

@@ -94,9 +94,9 @@ def _new_objects(folder):
   """Yields a local folder, whose files are then copied to `folder` in a bucket, README.md last."""
   with tempfile.TemporaryDirectory() as local:
     yield pathlib.Path(local)
-    files = sorted(pathlib.Path(local).iterdir(), key=lambda file: (file.name == README_FILE, file.name))
+    written = sorted(pathlib.Path(local).iterdir(), key=lambda file: (file.name == README_FILE, file.name))
     try:
-      for file in files:
+      for file in written:
         storage.upload(file, folder / file.name)
     except BaseException:
       with contextlib.suppress(Exception):  # whatever stopped the copy may stop this, too

@@ -164,10 +164,3 @@ def test_records_that_end_early_are_an_error_that_names_the_file(data_dir, tmp_p
     records.truncate(5000)
   with pytest.raises(ValueError, match=f"{file} ends early"):
     images[:]
-
-
-def test_the_permutation_is_one_and_stays_the_same_from_version_to_version():
-  assert sorted(prepared.permutation(1000, 7, 3)) == list(range(1000))
-  assert prepared.permutation(8, 0, 0).tolist() == [0, 2, 1, 5, 4, 3, 6, 7]
-  assert prepared.permutation(8, 0, 1).tolist() == [5, 3, 7, 2, 4, 1, 0, 6]
-  assert prepared.permutation(8, 1, 0).tolist() == [3, 5, 2, 7, 0, 6, 1, 4]

@@ -8,7 +8,8 @@ import re
 import reprlib
 
 from tireid_jax import storage
-from tireid_jax.data import annotations, cells, prepared, schema, tables
+from tireid_jax.data import annotations, cells, schema, tables
+from tireid_jax.data.permutation import permutation
 from tireid_jax.data.problems import Problem, raise_errors, shown
 from tireid_jax.errors import MissingFileError, UserError
 
@@ -169,7 +170,7 @@ def _draw_splits(persons, settings):
       f"custom.val_share={shares['val']} and custom.test_share={shares['test']} leave none of the {len(persons)} "
       f"identities to train on; set both from 0, together below 1"
     )
-  order = prepared.permutation(len(persons), settings["split_seed"])
+  order = permutation(len(persons), settings["split_seed"])
   splits = ["val"] * sizes["val"] + ["test"] * sizes["test"]
   splits += ["train"] * (len(persons) - len(splits))
   return {persons[place]: split for place, split in zip(order, splits, strict=True)}

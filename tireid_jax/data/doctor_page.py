@@ -12,7 +12,8 @@ import warnings
 import numpy as np
 from PIL import Image, ImageOps
 
-from tireid_jax.data import annotations, images, prepared, problems, schema
+from tireid_jax.data import annotations, images, problems, schema
+from tireid_jax.data.permutation import permutation
 
 # One look for all reports: the other's style first.
 _STYLES = (pathlib.Path(__file__).parent.parent / "report.css", pathlib.Path(__file__).with_name("doctor.css"))
@@ -48,7 +49,7 @@ def take_pictures(report, records, images_dir):
         pictures.append(Picture(kind, image, (str(problem),)))
   for split in report.counts:
     rows = [row for row, record in enumerate(records) if record.split == split]
-    for place in prepared.permutation(len(rows), 0)[:NUM_SAMPLES]:
+    for place in permutation(len(rows), 0)[:NUM_SAMPLES]:
       record = records[rows[place]]
       image = _thumbnail(record.image_file)
       if image is not None:

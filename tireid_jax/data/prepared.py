@@ -8,6 +8,7 @@ import numpy as np
 
 from tireid_jax import paths, storage
 from tireid_jax.data import recipe, schema, split_files
+from tireid_jax.data.permutation import permutation
 from tireid_jax.data.tokenizer import MAX_LENGTH
 from tireid_jax.errors import MissingFileError, UserError, naming
 
@@ -183,16 +184,6 @@ def open_split(
 def check_split(data_dir, name, image_size, split, *, tokenizer="", val_identities=0):
   """Raises what `open_split` would if the data set is not prepared or has no such split; reads no image."""
   _stored_split(dataset_info(data_dir, name, image_size, tokenizer), split, val_identities)
-
-
-def permutation(num, *key):
-  """Returns i64[num], a permutation of 0..num-1 that depends on `num` and up to two whole numbers alone.
-
-  It sorts the raw output of a counter-based generator, which numpy keeps from version to version, unlike
-  `Generator.permutation`.
-  """
-  words = [number % 2**64 for number in key] + [0] * (2 - len(key))
-  return np.argsort(np.random.Philox(key=np.array(words, np.uint64)).random_raw(num), kind="stable")
 
 
 def _stored_split(info, split, val_identities):

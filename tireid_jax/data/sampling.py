@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tireid_jax.data import prepared
+from tireid_jax.data.permutation import permutation
 from tireid_jax.errors import UserError
 
 KINDS = ("captions", "identities", "images")
@@ -78,7 +78,7 @@ class _Groups:
 
   def __init__(self, split, group, size, batch_size, seed, kind):
     self.captions_per_image = size if kind == "images" else 1
-    captions = prepared.permutation(len(group), seed, _ALL_EPOCHS)
+    captions = permutation(len(group), seed, _ALL_EPOCHS)
     self._captions = captions[np.argsort(group[captions], kind="stable")]  # by group, shuffled within each
     _, self._first, self._count = np.unique(group[self._captions], return_index=True, return_counts=True)
     self._size = size
@@ -109,5 +109,5 @@ class _Shuffle:
 
   def __call__(self, epoch):
     if epoch != self._epoch:
-      self._epoch, self._order = epoch, prepared.permutation(self.num, self._seed, epoch)
+      self._epoch, self._order = epoch, permutation(self.num, self._seed, epoch)
     return self._order

@@ -169,13 +169,13 @@ def _hub_folder(hub, name):
 
 
 def _is_sufficient(folder):
-  return any(all((folder / file).is_file() for file in files) for files in _SUFFICIENT_FILES)
+  return any(all((folder / file).is_file() for file in names) for names in _SUFFICIENT_FILES)
 
 
 def _digest(folder):
   """Returns a digest of the tokenizer's files and their names."""
-  files = sorted({file for pattern in _FILES for file in folder.glob(pattern)})
-  digests = [(file.name, hashlib.sha256(file.read_bytes()).hexdigest()) for file in files]
+  found = sorted({file for pattern in _FILES for file in folder.glob(pattern)})
+  digests = [(file.name, hashlib.sha256(file.read_bytes()).hexdigest()) for file in found]
   return hashlib.sha256(json.dumps(digests).encode()).hexdigest()
 
 
