@@ -17,9 +17,12 @@ import numpy as np
 from benchmarks import measuring
 from benchmarks.peer import synth
 from configs import cuhk
-from tireid_jax import retrieval, sharding, start
-from tireid_jax.data import prepared, tokenizer
+from tireid_jax.data import tokenizer
+from tireid_jax.data.prepared import splits
+from tireid_jax.evaluation import embedding
 from tireid_jax.models.variants import VARIANTS
+from tireid_jax.parallel import rules
+from tireid_jax.training import initialization
 
 VARIANT = VARIANTS["ViT-B/16"]
 
@@ -39,7 +42,7 @@ def draw_split(num_images, num_captions, image_size):
   """Returns a Split in memory: random pixels, captions of the reference's script."""
   captions = synth.captions(num_captions)
   rows = np.arange(num_images, dtype=np.int32)
-  return prepared.Split(
+  return splits.Split(
     name="drawn",
     split="test",
     images=np.random.default_rng(0).integers(0, 256, (num_images, *image_size, 3), np.uint8),
@@ -69,9 +72,9 @@ def main():
   args = parse()
   measuring.forget_peak()
   config = cuhk.get_config()
-  model = start.build_model(config, VARIANT, use_prompts=False, precision=args.precision)
-  variables = jax.jit(lambda: start.draw_variables(model, jax.random.key(0)))()
-  encoders = retrieval.Encoders(model, sharding.make_mesh(**config.mesh), args.batch_size)
+  model = initialization.build_model(config, VARIANT, use_prompts=False, precision=args.precision)
+  variables = jax.jit(lambda: initialization.draw_variables(model, jax.random.key(0)))()
+  encoders = embedding.Encoders(model, rules.make_mesh(**config.mesh), args.batch_size)
   split = draw_split(args.images, args.captions, config.data.image_size)
   lengths = config.data.caption_lengths
   images_per_s = rate(lambda: encoders.encode_images(variables, split), args.images, args.repeat)

@@ -34,8 +34,10 @@ from PIL import Image
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 from configs import common
-from tireid_jax.data import augment, pipeline, prepare, prepared, recordfile, split_files
+from tireid_jax.data import loader, prepare
 from tireid_jax.data.permutation import permutation
+from tireid_jax.data.prepared import record_bytes, split_files, splits
+from tireid_jax.data.transforms import augment
 
 BATCH_SIZE = 64
 SIZE = (384, 128)
@@ -92,7 +94,7 @@ def preparation(raw, data_dir, num_images):
 
 def reading(split, use):
   """Returns the images a second of training batches of which `use` is called, after the first epoch."""
-  with pipeline.Batches(split, BATCH_SIZE, seed=0, caption_lengths=(77,)) as batches:
+  with loader.Batches(split, BATCH_SIZE, seed=0, caption_lengths=(77,)) as batches:
     use(0, batches(0))
     first = batches.steps_per_epoch
     use(first, batches(first))
@@ -128,13 +130,13 @@ def small_split(folder, num_images):
   for record in records:
     writer.write(record)
   writer.close()
-  positions = np.array(recordfile.find_tails(file, records, num_bytes))
+  positions = np.array(record_bytes.find_tails(file, records, num_bytes))
   rows = np.arange(num_images, dtype=np.int32)
-  return prepared.Split(
+  return splits.Split(
     name="small",
     split="train",
     images=split_files.RecordImages(
-      recordfile.RecordBytes([file], num_bytes), np.zeros(num_images, int), positions, SMALL_SIZE
+      record_bytes.RecordBytes([file], num_bytes), np.zeros(num_images, int), positions, SMALL_SIZE
     ),
     person_id=rows,
     labels=rows,
@@ -149,7 +151,7 @@ def small_split(folder, num_images):
 
 def batch_cost(split):
   """Returns the median microseconds that a batch takes to be read."""
-  with pipeline.Batches(split, BATCH_SIZE, seed=0, caption_lengths=(77,), read_ahead=0) as batches:
+  with loader.Batches(split, BATCH_SIZE, seed=0, caption_lengths=(77,), read_ahead=0) as batches:
     microseconds = []
     for step in range(min(NUM_BATCHES * 4, batches.steps_per_epoch)):
       began = time.perf_counter()
@@ -192,7 +194,7 @@ def measure(folder, data_dir, num_images, num_rounds):
     rounds["prepare"].append(preparation(folder / "raw", data_dir / str(turn), num_images))
     if turn == 0:
       memory = {"prepare_mib": anonymous_mib() - before}
-    split = prepared.open_split(data_dir / str(turn), "cuhk_pedes", SIZE, "train", in_memory_bytes=0)
+    split = splits.open_split(data_dir / str(turn), "cuhk_pedes", SIZE, "train", in_memory_bytes=0)
     before = anonymous_mib()
     rounds["read"].append(reading(split, to_device))
     if turn == 0:
@@ -207,7 +209,7 @@ def measure(folder, data_dir, num_images, num_rounds):
   ):
     figures[f"{name}_ratio"] = float(np.median(np.divide(rounds[mine], rounds[theirs])))
   figures["cold_images_per_s"], figures["cold_fraction"] = cold(
-    split, prepared.prepared_path(data_dir / str(turn), "cuhk_pedes", SIZE)
+    split, splits.prepared_path(data_dir / str(turn), "cuhk_pedes", SIZE)
   )
   for number in NUM_SMALL_IMAGES:
     figures[f"batch_us_of_{number}"] = batch_cost(small_split(data_dir, number))

@@ -18,8 +18,10 @@ import numpy as np
 
 from benchmarks import loader, measuring
 from configs import cuhk
-from tireid_jax import trace, train
-from tireid_jax.data import prepare, prepared
+from tireid_jax.data import prepare
+from tireid_jax.data.prepared import splits
+from tireid_jax.profiling import trace
+from tireid_jax.training import loop
 
 NUM_IMAGES, NUM_TEST_IMAGES = 1_000, 40
 SIZE = (96, 48)
@@ -105,9 +107,9 @@ def main():
   with tempfile.TemporaryDirectory() as temporary:
     folder = pathlib.Path(temporary)
     write_data(folder)
-    prepared.IN_MEMORY_BYTES = 0
+    splits.IN_MEMORY_BYTES = 0
     with jax.profiler.trace(folder / "trace", profiler_options=trace.options()):
-      result = train.run(configured(folder), (2,), folder / "run")[2]
+      result = loop.run(configured(folder), (2,), folder / "run")[2]
     figures = last_epoch(spans(folder / "trace"), result["steps"])
   measuring.emit(bench="overlap", system="tireid_jax", **figures)
 

@@ -24,10 +24,11 @@ import numpy as np
 
 from benchmarks import measuring
 from configs import cuhk
-from tireid_jax import sharding, stages, start
 from tireid_jax.models.variants import VARIANTS, patch_grid
+from tireid_jax.parallel import rules
 from tireid_jax.plan import costs, hlo
-from tireid_jax.program import Program
+from tireid_jax.training import initialization, stages
+from tireid_jax.training.program import Program
 
 VARIANT = VARIANTS["ViT-B/16"]
 NUM_IDENTITIES = 11_003  # of CUHK-PEDES' training split
@@ -140,13 +141,13 @@ def main():
   args = parse()
   measuring.forget_peak()
   config, stage = configured(args)
-  mesh = sharding.make_mesh(**config.mesh)
+  mesh = rules.make_mesh(**config.mesh)
   program = Program(
     config, stage, VARIANT, mesh, num_identities=NUM_IDENTITIES, steps_per_epoch=STEPS_PER_EPOCH
   )  # fmt: skip
-  draw = jax.jit(lambda: start.draw_variables(program.model, program.key, program.num_identities))
+  draw = jax.jit(lambda: initialization.draw_variables(program.model, program.key, program.num_identities))
   state = program.first_state(draw())
-  batch = sharding.put_batch(mesh, draw_batch(args, config))
+  batch = rules.put_batch(mesh, draw_batch(args, config))
   began = time.perf_counter()
   lowered = program.step().lower(program.shapes, batch)
   flops = costs.matrix_flops(hlo.Module(lowered.as_text(dialect="hlo")))

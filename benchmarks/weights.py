@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from safetensors.numpy import save_file
 
-from tireid_jax import exported
+from tireid_jax.exporting import encoders
 from tireid_jax.models import pretrained
 from tireid_jax.models.clip import CLIP, init_variables
 from tireid_jax.models.variants import VARIANTS
@@ -39,7 +39,7 @@ def write_weights(folder, name):
   }
   file = folder / "model.safetensors"
   save_file(tensors, file)
-  (folder / "config.json").write_text(json.dumps(exported.clip_config(model)))
+  (folder / "config.json").write_text(json.dumps(encoders.clip_config(model)))
   return file.stat().st_size
 
 

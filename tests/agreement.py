@@ -4,7 +4,7 @@ python -m tests.agreement --to=FOLDER --run=stage2:1,8,1 --run=stage2:2,4,1,fsdp
 
 A mesh is DATA,FSDP,MODEL, or followed by the axis that crosses slices and the number of slices.
 
-With the flags of tireid_jax.distributed it is one of several processes.
+With the flags of tireid_jax.parallel.distributed it is one of several processes.
 """
 
 import jax
@@ -14,9 +14,12 @@ from absl import flags
 from orbax.checkpoint import multihost
 
 from configs import synth
-from tireid_jax import cli, compiled, distributed, sharding, stages
+from tireid_jax import cli
 from tireid_jax.models.variants import Tower, Variant
-from tireid_jax.program import Program
+from tireid_jax.parallel import distributed, rules
+from tireid_jax.storage import compilation_cache
+from tireid_jax.training import stages
+from tireid_jax.training.program import Program
 
 VARIANT = Variant(
   Tower(64, 3, 2), Tower(32, 3, 2), patch_size=8, embedding_size=16, native_image_size=(32, 16), vocabulary_size=64,
@@ -69,7 +72,7 @@ def build(case, mesh, **fields):
   config, number = configured(case), CASES[case][0]
   config.update(fields)
   stage = stages.from_config(config, number)
-  mesh = sharding.make_mesh(*map(int, sizes), dcn_axis=dcn_axis, num_slices=int(num_slices))
+  mesh = rules.make_mesh(*map(int, sizes), dcn_axis=dcn_axis, num_slices=int(num_slices))
   program = Program(config, stage, VARIANT, mesh, num_identities=NUM_IDENTITIES, steps_per_epoch=NUM_STEPS)
   return stage, mesh, program
 
@@ -115,11 +118,9 @@ def compute(case, mesh):
 
   def put(step):
     batch = draw_batch(step, stage.captions_per_image)
-    return sharding.put_batch(
-      mesh, {name: array[sharding.process_rows(mesh, len(array))] for name, array in batch.items()}
-    )
+    return rules.put_batch(mesh, {name: array[rules.process_rows(mesh, len(array))] for name, array in batch.items()})
 
-  variables = sharding.put_tree(draw_variables(program.shapes.variables), program.shardings.variables)
+  variables = rules.put_tree(draw_variables(program.shapes.variables), program.shardings.variables)
   state, losses = program.first_state(variables), []
   step = program.step().lower(state, put(0)).compile()
   # A process that waits for another within a program gives up after 30 s.
@@ -158,14 +159,14 @@ def bytes_per_device(tree):
 
 
 def moments(optimizer):
-  """Returns {path of the weight: first moment} of a state of `optim.make_optimizer`."""
+  """Returns {path of the weight: first moment} of a state of `optimizers.make_optimizer`."""
   paths = {stages.path_string(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(optimizer)}
   return {path.partition("/mu/")[2]: leaf for path, leaf in paths.items() if "/mu/" in path}
 
 
 def named(kind, tree, mesh):
   """Returns {"KIND/PATH": array} of a tree that is spread over a mesh."""
-  whole = jax.jit(lambda tree: tree, out_shardings=sharding.replicated(mesh))(tree)
+  whole = jax.jit(lambda tree: tree, out_shardings=rules.replicated(mesh))(tree)
   return {
     f"{kind}/{stages.path_string(path)}": np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(whole)
   }
@@ -173,7 +174,7 @@ def named(kind, tree, mesh):
 
 def main(_):
   distributed.initialize(flags.FLAGS)
-  compiled.keep()
+  compilation_cache.keep()
   for run in flags.FLAGS.run:
     results = compute(*run.split(":"))
     if distributed.is_first():

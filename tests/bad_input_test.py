@@ -10,8 +10,8 @@ from tests.commands import SMALL, succeed
 from tests.data.trees import make_tree
 from tests.forked import run
 from tests.models.trees import write_hf_clip
-from tireid_jax import lock
 from tireid_jax.models.variants import VARIANTS
+from tireid_jax.storage import lock
 
 pytestmark = pytest.mark.slow
 

@@ -12,7 +12,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from tireid_jax import compare, errors, metrics, retrieval
+from tireid_jax import compare, errors, metrics
+from tireid_jax.evaluation import embedding
 
 NUM_QUERIES = 200
 
@@ -26,13 +27,13 @@ def scores(first_rank, query_ids=None):
 
 def result(first_rank, **changes):
   known = {"path": "ranks.npz", "dataset": "synth_pedes", "split": "test", "fingerprint": "f00"}
-  return compare.Result(**{**known, "scores": {way: scores(first_rank) for way in retrieval.WAYS}, **changes})
+  return compare.Result(**{**known, "scores": {way: scores(first_rank) for way in embedding.WAYS}, **changes})
 
 
 def write_result(path, result):
   path.parent.mkdir(parents=True, exist_ok=True)
   arrays = {name: np.asarray(getattr(result, name)) for name in ("fingerprint", "dataset", "split")}
-  for way in retrieval.WAYS:
+  for way in embedding.WAYS:
     arrays.update(result.scores[way].to_arrays(way))
   np.savez(path, **arrays)
   return path
@@ -134,9 +135,9 @@ def test_chunks_of_resamples_hold_few_at_a_time_and_change_nothing(monkeypatch):
   [
     ({"fingerprint": "f01"}, "results of different data: fingerprint f00 and f01"),
     ({"split": "val"}, "results of different data: split test and val"),
-    ({"scores": {way: scores(np.ones(7)) for way in retrieval.WAYS}}, "different queries, text to image: 200 and 7"),
+    ({"scores": {way: scores(np.ones(7)) for way in embedding.WAYS}}, "different queries, text to image: 200 and 7"),
     (
-      {"scores": {way: scores(np.ones(200), np.arange(200)) for way in retrieval.WAYS}},
+      {"scores": {way: scores(np.ones(200), np.arange(200)) for way in embedding.WAYS}},
       "different queries, text to image: 200 and 200, or others of the same number",
     ),
   ],

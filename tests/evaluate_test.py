@@ -10,8 +10,8 @@ from tests.data.trees import make_tree
 from tests.forked import run, succeed
 from tests.models import forms, trees
 from tireid_jax import metrics
-from tireid_jax.data import prepared
-from tireid_jax.data.augment import normalise
+from tireid_jax.data.prepared import splits
+from tireid_jax.data.transforms.augment import normalise
 from tireid_jax.models import pretrained
 
 SIZE = (24, 8)
@@ -40,7 +40,7 @@ def test_imported_weights_are_scored_with_their_own_sizes_and_tokenizer(project)
   folder, flags = project
   weights = f"--config.pretrained={folder}/ViT.pt"
   printed = succeed("evaluate", *flags, weights, "--stage=pretrained", f"--dump={folder}/dump.npz")
-  split = prepared.open_split(folder / "data", "rstp_reid", SIZE, "test", tokenizer=f"{folder}/words")
+  split = splits.open_split(folder / "data", "rstp_reid", SIZE, "test", tokenizer=f"{folder}/words")
   model, variables = pretrained.load(folder / "ViT.pt", SIZE)
   image = model.apply(variables, normalise(split.images), method="encode_image")
   text = model.apply(variables, split.tokens, method="encode_text")

@@ -18,11 +18,14 @@ from safetensors.numpy import load_file
 from tests import exports, small_disk
 from tests.commands import run, succeed
 from tests.models.trees import SMALL
-from tireid_jax import export, exported, retrieval, start
-from tireid_jax.data.augment import normalise
-from tireid_jax.data.prepared import Split
+from tireid_jax import export
+from tireid_jax.data.prepared.splits import Split
+from tireid_jax.data.transforms.augment import normalise
+from tireid_jax.evaluation import embedding
+from tireid_jax.exporting import encoders
 from tireid_jax.models import pretrained
 from tireid_jax.models.prompts import PromptSpec
+from tireid_jax.training import initialization
 
 SIZE = (32, 16)
 USUAL = {
@@ -51,10 +54,10 @@ def assert_equal_embeddings(ours, theirs, tolerance=1e-5):
 
 def retrieved(workdir, images, tokens):
   """Returns the embeddings that retrieval computes of a workdir's stage 2."""
-  model, variables, _, mesh, _ = start.load_stage(workdir, "2")
+  model, variables, _, mesh, _ = initialization.load_stage(workdir, "2")
   rows = np.arange(len(images), dtype=np.int32)
   split = Split("", "test", images, rows, rows, len(rows), tokens, np.zeros(len(tokens), np.int32), [], [], "")
-  return retrieval.Encoders(model, mesh, 2).encode(variables, split, (tokens.shape[1],))
+  return embedding.Encoders(model, mesh, 2).encode(variables, split, (tokens.shape[1],))
 
 
 @pytest.fixture(scope="module", params=["prompts", "no prompts"])
@@ -101,10 +104,10 @@ def test_a_folder_holds_the_encoders_and_its_prompts_alone(run_and_export):
   assert not any("id_head" in name for name in load_file(folder / "to/model.safetensors"))
   assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == ["run", "to"]
   if has_prompts:
-    _, variables, *_ = start.load_stage(folder / "run", "2")
+    _, variables, *_ = initialization.load_stage(folder / "run", "2")
     prompts = load_file(folder / "to/prompts.safetensors")
     assert set(prompts) == {"image_encoder.tokens", "text_encoder.tokens"}
-    for encoder in exported.ENCODERS:
+    for encoder in encoders.ENCODERS:
       np.testing.assert_array_equal(prompts[f"{encoder}.tokens"], variables["prompts"][encoder]["tokens"])
   assert ("without them" in (folder / "to/README.md").read_text()) == has_prompts
 
@@ -121,8 +124,8 @@ def test_a_stage_without_prompts_exports_none_whatever_its_config_says(tmp_path)
 )
 def test_our_loader_gets_back_every_bit(tmp_path, size, side):
   model, variables = exports.random_clip(size)
-  assert exported.stored_grid(model) == (side, side)
-  weights, _ = exported.to_tensors(model, variables)
+  assert encoders.stored_grid(model) == (side, side)
+  weights, _ = encoders.to_tensors(model, variables)
   export.write_clip(tmp_path, model, weights)
   assert weights["logit_scale"].shape == ()  # our loader would adapt others, transformers would not
   loaded, back = pretrained.load(tmp_path, image_size=size)
@@ -155,11 +158,11 @@ class Programs:
   """Both StableHLO programs of a model, with its tensors."""
 
   def __init__(self, model, variables, precision="float32"):
-    weights, prompts = exported.to_tensors(model, variables)
+    weights, prompts = encoders.to_tensors(model, variables)
     self._tensors = {**weights, **prompts}
     self.programs = {
-      encoder: jax.export.deserialize(bytearray(exported.serialize_encoder(model, variables, encoder, precision)))
-      for encoder in exported.ENCODERS
+      encoder: jax.export.deserialize(bytearray(encoders.serialize_encoder(model, variables, encoder, precision)))
+      for encoder in encoders.ENCODERS
     }
 
   def __call__(self, encoder, batch):
@@ -172,7 +175,7 @@ def test_programs_are_for_all_three_platforms_and_small_whatever_the_weights():
   model, variables = exports.random_clip(SIZE)
   for encoder, program in Programs(model, variables).programs.items():
     assert program.platforms == ("cpu", "cuda", "tpu")
-    assert len(exported.serialize_encoder(model, variables, encoder, "float32")) < 100_000
+    assert len(encoders.serialize_encoder(model, variables, encoder, "float32")) < 100_000
 
 
 def test_precision_is_the_programs_arithmetic():
@@ -200,7 +203,7 @@ def test_the_preprocessor_makes_the_models_images(tmp_path):
   from transformers import CLIPImageProcessorPil
 
   model, variables = exports.random_clip(SIZE)
-  export.write_clip(tmp_path, model, exported.to_tensors(model, variables)[0])
+  export.write_clip(tmp_path, model, encoders.to_tensors(model, variables)[0])
   photograph = Image.fromarray(exports.images(1, (50, 21))[0])
   resized = np.asarray(photograph.resize(SIZE[::-1], Image.Resampling.BILINEAR))
   made = CLIPImageProcessorPil.from_pretrained(tmp_path)(photograph, return_tensors="np")["pixel_values"]
@@ -210,7 +213,7 @@ def test_the_preprocessor_makes_the_models_images(tmp_path):
 def test_an_export_that_fails_leaves_nothing(tmp_path, monkeypatch):
   model, variables = exports.random_clip(SIZE)
   exports.write_run(tmp_path / "run", model, variables)
-  monkeypatch.setattr(exported, "serialize_encoder", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+  monkeypatch.setattr(encoders, "serialize_encoder", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
   with pytest.raises(KeyboardInterrupt):
     export.export_stage(tmp_path / "run", "2", tmp_path / "to")
   assert [path.name for path in tmp_path.iterdir()] == ["run"]

@@ -6,12 +6,12 @@ import numpy as np
 
 from configs import synth
 from tests.models.trees import SMALL
-from tireid_jax import checkpoint, workdir
-from tireid_jax import config as config_lib
+from tireid_jax.config import values as config_lib
 from tireid_jax.models import variants
 from tireid_jax.models.clip import CLIP, init_variables
 from tireid_jax.models.prompts import PromptSpec
-from tireid_jax.state import TrainState
+from tireid_jax.training.state import TrainState
+from tireid_jax.workdir import checkpoint, layout
 
 PROMPTS = PromptSpec(3, 2, depth=2)
 
@@ -50,9 +50,9 @@ def write_run(folder, model, variables, *, use_prompts=True):
   spec = model.prompts
   config.prompts.update(image_length=spec.image_length, text_length=spec.text_length, depth=spec.depth)
   config.stage2.use_prompts = use_prompts
-  workdir.claim(folder, config, 2)
+  layout.claim(folder, config, 2)
   head = {"kernel": jnp.ones((model.variant.embedding_size, 5)), "bias": jnp.ones(5)}
   variables = {**variables, "params": {**variables["params"], "id_head": head}}
   metadata = {"config": config_lib.to_json(config), "variant": variants.to_json(model.variant), "step": 7}
-  with checkpoint.Checkpoints(workdir.stage_folder(folder, 2)) as checkpoints:
+  with checkpoint.Checkpoints(layout.stage_folder(folder, 2)) as checkpoints:
     checkpoints.save(TrainState(jnp.int32(7), variables, {"moment": jnp.zeros(1)}), metadata)

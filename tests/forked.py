@@ -18,8 +18,8 @@ from tests import commands
 TIMEOUT_S = 600
 # No command's own module: runpy warns of one that is imported already.
 _PRELOADED = [
-  "tests.forked", "tireid_jax.train", "tireid_jax.preflight", "tireid_jax.data.builders", "tireid_jax.data.doctor",
-  "tireid_jax.models.pretrained", "tensorflow_datasets", "orbax.checkpoint", "optax", "safetensors.numpy", "tokenizers",
+  "tests.forked", "tireid_jax.training.loop", "tireid_jax.data.prepared.builders", "tireid_jax.data.checks.doctor",
+  "tensorflow_datasets", "safetensors.numpy", "tokenizers",
 ]  # fmt: skip
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(_PRELOADED)

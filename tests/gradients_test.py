@@ -16,8 +16,8 @@ from tireid_jax.models.norm import LayerNorm
 from tireid_jax.models.products import wide_dot_general
 
 PACKAGE = pathlib.Path(__file__).parent.parent / "tireid_jax"
-# Those below, and the one of sharding.py in the last test.
-CHECKED = {"models/attention.py": 2, "models/norm.py": 1, "models/products.py": 1, "sharding.py": 1}
+# Those below, and the one of parallel/rules.py in the last test.
+CHECKED = {"models/attention.py": 2, "models/norm.py": 1, "models/products.py": 1, "parallel/rules.py": 1}
 check = functools.partial(check_grads, order=1, modes=["rev"], atol=2e-3, rtol=2e-3, eps=1e-2)
 
 

@@ -10,7 +10,7 @@ import tempfile
 import numpy as np
 
 from tests.processes import Processes, by_hand
-from tireid_jax.table import format_table
+from tireid_jax.terminal.table import format_table
 
 MESHES = ("8,1,1", "1,8,1", "2,2,2")
 ALONE = ("stage1:1,1,1", "stage2:1,1,1")

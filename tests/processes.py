@@ -8,7 +8,7 @@ import tempfile
 import time
 
 from tests.commands import ROOT, environment
-from tireid_jax.log import read_metrics
+from tireid_jax.workdir.metric_log import read_metrics
 
 # A test ends here where a run hangs; what may take long is compiling on a busy machine.
 TIMEOUT_S = 600

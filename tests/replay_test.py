@@ -9,11 +9,13 @@ from safetensors.numpy import save_file
 from configs import rstp
 from tests.data.trees import make_tree, read_entries, write_annotations
 from tests.models.trees import write_hf_clip
-from tireid_jax import compiled, replay, train
-from tireid_jax.data import prepared
+from tireid_jax import replay
 from tireid_jax.data.prepare import prepare
+from tireid_jax.data.prepared import splits
 from tireid_jax.errors import DivergedError
 from tireid_jax.models.variants import VARIANTS
+from tireid_jax.storage import compilation_cache
+from tireid_jax.training import loop
 
 SIZE = (48, 16)
 EMBEDDING = "text_model.embeddings.token_embedding.weight"
@@ -28,7 +30,7 @@ def project(tmp_path_factory):
   next(entry for entry in entries if entry["split"] == "train")["captions"][0] += " umbrella"
   write_annotations(root, "rstp_reid", entries)
   prepare("rstp_reid", folder / "raw", folder / "data", SIZE, show_progress=False)
-  split = prepared.open_split(folder / "data", "rstp_reid", SIZE, "train")
+  split = splits.open_split(folder / "data", "rstp_reid", SIZE, "train")
   tokens, counts = np.unique(split.tokens, return_counts=True)
   token = tokens[counts == 1][0]
   tensors = write_hf_clip(folder / "clip", VARIANTS["tiny"], image_size=48)
@@ -51,7 +53,7 @@ def configured(folder, pretrained, **stage1):
 def diverged(config, run_folder):
   """Returns (message, dump) of a run that must end so."""
   with pytest.raises(DivergedError) as caught:
-    train.run(config, (1,), run_folder)
+    loop.run(config, (1,), run_folder)
   (dump,) = (run_folder / "stage1" / "diverged").iterdir()
   assert f"python -m tireid_jax.replay {dump}" in str(caught.value)
   assert not (run_folder / "stage1" / "result.json").exists()
@@ -60,7 +62,7 @@ def diverged(config, run_folder):
 
 def replayed(dump, monkeypatch, capsys):
   """Returns (exit status, lines printed)."""
-  monkeypatch.setattr(compiled, "keep", lambda: None)
+  monkeypatch.setattr(compilation_cache, "keep", lambda: None)
   capsys.readouterr()
   status = 0
   try:

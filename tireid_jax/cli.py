@@ -8,7 +8,7 @@ import traceback
 
 from absl import flags, logging
 
-from tireid_jax import config as config_lib
+from tireid_jax.config import values as config_lib
 from tireid_jax.errors import UserError
 
 flags.DEFINE_bool("traceback", False, "shows for bad input, too, where in the program it was found")

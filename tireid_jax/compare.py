@@ -12,10 +12,13 @@ import os
 import numpy as np
 from absl import flags
 
-from tireid_jax import cli, metrics, retrieval, storage, workdir
-from tireid_jax import config as config_lib
+from tireid_jax import cli, metrics
+from tireid_jax.config import values as config_lib
 from tireid_jax.errors import MissingFileError, UserError, naming
-from tireid_jax.table import format_table
+from tireid_jax.evaluation import embedding
+from tireid_jax.storage import files
+from tireid_jax.terminal.table import format_table
+from tireid_jax.workdir import layout
 
 INTERVAL_PERCENT = 95
 # Bytes of one array of a chunk of resamples; a few such are held at a time.
@@ -59,7 +62,7 @@ def find_results(first, second, *, stage=None):
     first, second: each a workdir or a file.
     stage: of the workdirs; None is the highest that is finished in all of them.
   """
-  given = [storage.check(storage.to_path(path)) for path in (first, second)]
+  given = [files.check(files.to_path(path)) for path in (first, second)]
   for path in given:
     if not path.exists():
       raise MissingFileError(f"there is no {path}; give the workdir of a run, or a file of evaluate --dump=FILE")
@@ -78,19 +81,19 @@ def find_results(first, second, *, stage=None):
       stages = "; ".join(f"{folder} has {', '.join(map(str, numbers))}" for folder, numbers in finished.items())
       raise MissingFileError(
         f"no stage is finished in both: {stages}; run python -m tireid_jax.main for the other, or compare two files "
-        f"WORKDIR/stageN/{workdir.RANKS_FILE}"
+        f"WORKDIR/stageN/{layout.RANKS_FILE}"
       )
     stage = max(common)
-  return [workdir.stage_folder(path, stage) / workdir.RANKS_FILE if path.is_dir() else path for path in given]
+  return [layout.stage_folder(path, stage) / layout.RANKS_FILE if path.is_dir() else path for path in given]
 
 
 def _finished_stages(folder):
-  ranks = {number: workdir.stage_folder(folder, number) / workdir.RANKS_FILE for number in config_lib.STAGES}
+  ranks = {number: layout.stage_folder(folder, number) / layout.RANKS_FILE for number in config_lib.STAGES}
   return [number for number, file in ranks.items() if file.is_file()]
 
 
 def read_result(path):
-  """Returns the Result in a file that holds `retrieval.score_arrays`."""
+  """Returns the Result in a file that holds `embedding.score_arrays`."""
   try:
     with naming(path), path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
       return Result(
@@ -98,14 +101,14 @@ def read_result(path):
         dataset=str(arrays["dataset"]),
         split=str(arrays["split"]),
         fingerprint=str(arrays["fingerprint"]),
-        scores={way: metrics.QueryScores.from_arrays(arrays, way) for way in retrieval.WAYS},
+        scores={way: metrics.QueryScores.from_arrays(arrays, way) for way in embedding.WAYS},
       )
   # What zipfile, zlib and NumPy make of a damaged file is their own affair; a size that it claims may be any.
   except Exception as error:
     if isinstance(error, OSError) and error.errno != errno.EINVAL:  # which is to seek before its beginning
       raise
     raise UserError(
-      f"{path} holds no ranks of a split ({' '.join(str(error).split())[:200]}); give a file {workdir.RANKS_FILE} of "
+      f"{path} holds no ranks of a split ({' '.join(str(error).split())[:200]}); give a file {layout.RANKS_FILE} of "
       f"a workdir, or one of evaluate --dump"
     ) from None
 
@@ -123,7 +126,7 @@ def compare(first, second, *, num_resamples=10_000, seed=0, by_identity=False):
     raise UserError(f"--num_resamples={num_resamples} must be at least 1")
   check_same_queries(first, second)
   rows = []
-  for number, way in enumerate(retrieval.WAYS):
+  for number, way in enumerate(embedding.WAYS):
     before, after = (result.scores[way].by_query() for result in (first, second))
     query_ids = first.scores[way].query_ids
     groups = np.unique(query_ids, return_inverse=True)[1] if by_identity else np.arange(len(query_ids))
@@ -134,7 +137,7 @@ def compare(first, second, *, num_resamples=10_000, seed=0, by_identity=False):
     for i, name in enumerate(before):
       rows.append(
         {
-          "direction": retrieval.WAYS[way],
+          "direction": embedding.WAYS[way],
           "metric": name,
           "W1": float(before[name].mean()),
           "W2": float(after[name].mean()),
@@ -156,7 +159,7 @@ def check_same_queries(first, second):
         f"{first.path} and {second.path} are results of different data: {name} {ours} and {theirs}; compare results "
         f"of the same split of the same prepared data set"
       )
-  for way, words in retrieval.WAYS.items():
+  for way, words in embedding.WAYS.items():
     ours, theirs = first.scores[way].query_ids, second.scores[way].query_ids
     if not np.array_equal(ours, theirs):
       raise UserError(

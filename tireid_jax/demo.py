@@ -11,26 +11,20 @@ import time
 import numpy as np
 from absl import flags
 
-from tireid_jax import (
-  cli,
-  compiled,
-  config_file,
-  distributed,
-  lock,
-  log,
-  ranked,
-  report,
-  retrieval,
-  start,
-  storage,
-  train,
-  workdir,
-)
-from tireid_jax import config as config_lib
-from tireid_jax.data import prepare, prepared
+from tireid_jax import cli
+from tireid_jax.config import config_file
+from tireid_jax.config import values as config_lib
+from tireid_jax.data import prepare
+from tireid_jax.data.prepared import splits
 from tireid_jax.data.synth import oracle, write
 from tireid_jax.errors import UserError
-from tireid_jax.table import format_table
+from tireid_jax.evaluation import embedding, ranked_examples
+from tireid_jax.parallel import distributed
+from tireid_jax.reporting import run_report
+from tireid_jax.storage import compilation_cache, files, lock
+from tireid_jax.terminal.table import format_table
+from tireid_jax.training import initialization, loop
+from tireid_jax.workdir import layout, metric_log
 
 TABLE_FILE, REPORT_FILE, PICTURE_FILE = "demo.json", "report.html", "ranked.png"
 COMPILED_FOLDER = "compiled"
@@ -56,7 +50,7 @@ def main(_):
     raise UserError("give --to=DIR, the folder for everything that the demo writes")
   seeds = config_lib.seeds(options.seeds)
   config_file.print_sources()
-  folder = storage.local_path(options.to, "--to")
+  folder = files.local_path(options.to, "--to")
   with lock.holding(folder, f"--to={options.to}", "give another --to"):
     return _run(options.config, folder, seeds)
 
@@ -65,14 +59,14 @@ def _run(config, folder, seeds):
   """Does all of it and returns the exit status."""
   began = time.monotonic()
   distributed.check_backend()
-  compiled.keep(folder / COMPILED_FOLDER)  # most runs have the encoders of another
+  compilation_cache.keep(folder / COMPILED_FOLDER)  # most runs have the encoders of another
   raw = _prepare_data(config, folder)
   by_seed = {seed: _run_seed(config, folder, seed) for seed in seeds}
   rows = _table(list(by_seed.values()))
   chance = _chance(config)
   missed = [line for seed, row in by_seed.items() for line in _missed_gates(seed, row, chance)]
   ceilings = _ceilings(raw / write.PEDES_FOLDER)
-  workdir.write_json(
+  layout.write_json(
     folder / TABLE_FILE, {"chance_r1": chance, "seeds": by_seed, "table": rows, "missed": missed, "ceilings": ceilings}
   )
   _write_report(config, folder, seeds[0], rows, ceilings)
@@ -99,7 +93,7 @@ def _run_seed(config, folder, seed):
   config = copy.deepcopy(config)
   config.seed = seed
   place = folder / f"seed{seed}"
-  results = train.run(config, (0, 1, 2), place / "two_stages")
+  results = loop.run(config, (0, 1, 2), place / "two_stages")
   direct = copy.deepcopy(config)
   direct.pretrained = str(place / "two_stages" / "stage0")
   direct.prompts.image_length = direct.prompts.text_length = 0
@@ -110,22 +104,22 @@ def _run_seed(config, folder, seed):
     ZERO_SHOT: _zero_shot(config, place, results[0]),
     STAGE_1: results[1],
     STAGE_2: results[2],
-    DIRECT: train.run(direct, (2,), place / "direct")[2],
-    DIRECT_LONG: train.run(longer, (2,), place / "direct_long")[2],
+    DIRECT: loop.run(direct, (2,), place / "direct")[2],
+    DIRECT_LONG: loop.run(longer, (2,), place / "direct_long")[2],
   }
 
 
 def _zero_shot(config, place, pretraining):
   """Returns the result of stage 0's model on the persons it has never seen."""
-  model, variables, _, mesh, _ = start.load_stage(place / "two_stages", "pretrained")
+  model, variables, _, mesh, _ = initialization.load_stage(place / "two_stages", "pretrained")
   split = _open_test(config)
-  encoders = retrieval.Encoders(model, mesh, config.evaluation.batch_size)
-  figures = retrieval.figures(encoders.score(variables, split, config.data.caption_lengths)[2])
+  encoders = embedding.Encoders(model, mesh, config.evaluation.batch_size)
+  figures = embedding.figures(encoders.score(variables, split, config.data.caption_lengths)[2])
   return {**figures, "trainable_parameters": 0, "steps": 0, "seconds": 0.0, "pretraining": pretraining["seconds"]}
 
 
 def _open_test(config):
-  return prepared.open_split(
+  return splits.open_split(
     config.data_dir, config.data.name, config.data.image_size, "test", tokenizer=config.data.tokenizer
   )
 
@@ -190,17 +184,19 @@ def _write_report(config, folder, seed, rows, ceilings):
     "stage 2": place / "two_stages/stage2",
     "direct fine-tuning": place / "direct_long/stage2",
   }
-  model, variables, _, mesh, _ = start.load_stage(place / "two_stages", "2")
+  model, variables, _, mesh, _ = initialization.load_stage(place / "two_stages", "2")
   split = _open_test(config)
-  encoders = retrieval.Encoders(model, mesh, config.evaluation.batch_size)
+  encoders = embedding.Encoders(model, mesh, config.evaluation.batch_size)
   image, text, both = encoders.score(variables, split, config.data.caption_lengths)
   scores = both["t2i"]
-  queries = ranked.rank_queries(ranked.choose_queries(scores, num=12, seed=seed), scores, image, text, split)
-  report.write_report(
+  queries = ranked_examples.rank_queries(
+    ranked_examples.choose_queries(scores, num=12, seed=seed), scores, image, text, split
+  )
+  run_report.write_report(
     folder / REPORT_FILE,
     title="Text-to-image person re-identification on SynthPEDES",
     table=rows,
-    curves={name: log.read_metrics(path) for name, path in stage_folders.items()},
+    curves={name: metric_log.read_metrics(path) for name, path in stage_folders.items()},
     ceilings=ceilings,
     queries=queries,
     notes=_NOTES,
@@ -208,8 +204,8 @@ def _write_report(config, folder, seed, rows, ceilings):
   # One caption picked at random whose person is found, but not at once: what the ranking is like.
   picked = np.random.default_rng(seed).permutation(np.flatnonzero((scores.first_rank > 1) & (scores.first_rank <= 3)))
   if picked.size:
-    query = ranked.rank_queries([("random", int(picked[0]))], scores, image, text, split)[0]
-    ranked.ranked_strip(query.caption, query.images, query.is_correct).save(folder / PICTURE_FILE)
+    query = ranked_examples.rank_queries([("random", int(picked[0]))], scores, image, text, split)[0]
+    ranked_examples.ranked_strip(query.caption, query.images, query.is_correct).save(folder / PICTURE_FILE)
 
 
 if __name__ == "__main__":

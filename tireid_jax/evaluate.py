@@ -8,52 +8,60 @@ python -m tireid_jax.evaluate --config=configs/cuhk.py --config.pretrained=CLIP 
 import jax
 from absl import flags
 
-from tireid_jax import cli, compiled, config_file, distributed, paths, retrieval, start, storage, workdir
-from tireid_jax import config as config_lib
-from tireid_jax.data import prepared
+from tireid_jax import cli
+from tireid_jax.config import config_file, paths
+from tireid_jax.config import values as config_lib
+from tireid_jax.data.prepared import splits
 from tireid_jax.errors import MissingFileError, UserError
-from tireid_jax.progress import say
-from tireid_jax.table import format_table
+from tireid_jax.evaluation import embedding
+from tireid_jax.parallel import distributed
+from tireid_jax.storage import compilation_cache, files
+from tireid_jax.terminal.progress import say
+from tireid_jax.terminal.table import format_table
+from tireid_jax.training import initialization
+from tireid_jax.workdir import layout
 
 
 def main(_):
   options = flags.FLAGS
   distributed.initialize(options)
-  compiled.keep()
+  compilation_cache.keep()
   if distributed.is_first():
     config_file.print_sources()
   distributed.together(lambda: _check(options))
-  model, variables, config, mesh, step = start.load_stage(options.workdir, options.stage, config=options.config)
+  model, variables, config, mesh, step = initialization.load_stage(
+    options.workdir, options.stage, config=options.config
+  )
   data = options.data if options.data is not None else config
   prepared_as = (data.data_dir, data.data.name, config.data.image_size)
-  start.check_tokens(model.variant, prepared.dataset_info(*prepared_as, config.data.tokenizer))
-  split = prepared.open_split(
+  initialization.check_tokens(model.variant, splits.dataset_info(*prepared_as, config.data.tokenizer))
+  split = splits.open_split(
     *prepared_as,
     options.split,
     tokenizer=config.data.tokenizer,
     val_identities=data.data.val_identities,
     seed=data.seed,
-    in_memory_bytes=prepared.IN_MEMORY_BYTES if jax.process_count() == 1 else 0,
+    in_memory_bytes=splits.IN_MEMORY_BYTES if jax.process_count() == 1 else 0,
   )
   trained_on = config.data.name
   if {trained_on, data.data.name} == {"icfg_pedes", "rstp_reid"}:
     say("warning: ICFG-PEDES and RSTPReid are drawn from the same source (MSMT17); this is no test across domains")
-  retrieval.warn_if_small(split)
-  encoders = retrieval.Encoders(model, mesh, config.evaluation.batch_size)
+  embedding.warn_if_small(split)
+  encoders = embedding.Encoders(model, mesh, config.evaluation.batch_size)
   image, text, scores = encoders.score(variables, split, config.data.caption_lengths, show_progress=True)
   title = f"{data.data.name} {options.split}, stage {options.stage}" + (f", step {step}" if step else "")
 
   def report():
-    rows = [{"direction": retrieval.WAYS[way], **values} for way, values in retrieval.figures(scores).items()]
+    rows = [{"direction": embedding.WAYS[way], **values} for way, values in embedding.figures(scores).items()]
     print(title, format_table(rows), sep="\n")
     if split.num_distractors:
       print(f"gallery: {len(split.person_id):,} images, {split.num_distractors:,} of them distractors")
     if options.dump:
       arrays = {
         "image_embeddings": image, "text_embeddings": text, "image_ids": split.person_id,
-        "text_ids": split.person_id[split.caption_image], **retrieval.score_arrays(scores, split),
+        "text_ids": split.person_id[split.caption_image], **embedding.score_arrays(scores, split),
       }  # fmt: skip
-      workdir.write_npz(storage.to_path(options.dump, "--dump"), arrays)
+      layout.write_npz(files.to_path(options.dump, "--dump"), arrays)
       say(f"wrote {options.dump}")
 
   distributed.by_first(report)
@@ -65,9 +73,9 @@ def _check(options):
     raise UserError("give either --workdir=DIR of a run, or --config=FILE for pretrained weights alone")
   if not options.workdir and options.stage != "pretrained":
     raise UserError(f"--stage={options.stage} is in a workdir; give --workdir=DIR, or --stage=pretrained")
-  storage.check(storage.to_path(options.workdir, "--workdir"))
-  dump = storage.check(storage.to_path(options.dump, "--dump"))
-  if options.dump and not storage.is_remote(dump) and not dump.absolute().parent.is_dir():
+  files.check(files.to_path(options.workdir, "--workdir"))
+  dump = files.check(files.to_path(options.dump, "--dump"))
+  if options.dump and not files.is_remote(dump) and not dump.absolute().parent.is_dir():
     raise MissingFileError(f"--dump={options.dump}: there is no folder {dump.parent}")
   if options.config is not None:
     config_lib.check(options.config)

@@ -17,13 +17,18 @@ from absl import flags
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-from tireid_jax import cli, distributed, exported, lock, start, storage, workdir
+from tireid_jax import cli
 from tireid_jax.errors import UserError, naming
-from tireid_jax.progress import say
+from tireid_jax.exporting import encoders
+from tireid_jax.parallel import distributed
+from tireid_jax.storage import files, lock
+from tireid_jax.terminal.progress import say
+from tireid_jax.training import initialization
+from tireid_jax.workdir import layout
 
 WEIGHTS_FILE, PROMPTS_FILE, README_FILE = "model.safetensors", "prompts.safetensors", "README.md"
 # The program that shows how the folder is used; it stays here as source so that the linter and the tests see it.
-EXAMPLE, EXAMPLE_FILE = pathlib.Path(__file__).parent / "export_example.py", "use.py"
+EXAMPLE, EXAMPLE_FILE = pathlib.Path(encoders.__file__).with_name("example.py"), "use.py"
 
 
 def main(_):
@@ -46,9 +51,9 @@ def export_stage(run_folder, stage, to, *, precision="float32"):
     precision: arithmetic of the StableHLO programs, "float32" or "bfloat16".
   """
   run_folder, folder = distributed.together(lambda: _check(run_folder, to))
-  model, variables, config, _, step = start.load_stage(run_folder, stage)
+  model, variables, config, _, step = initialization.load_stage(run_folder, stage)
   title = f"{config.data.name}, stage {stage}" + (f", step {step}" if step else "")
-  create = _new_objects if storage.is_remote(folder) else _new_folder
+  create = _new_objects if files.is_remote(folder) else _new_folder
 
   def write_all():
     # Beside the folder, which must be empty.
@@ -63,9 +68,9 @@ def export_stage(run_folder, stage, to, *, precision="float32"):
 
 def _check(run_folder, to):
   """Returns both as paths; raises ValueError or FileNotFoundError if nothing can be written to `to`."""
-  run_folder = storage.check(storage.to_path(run_folder, "--workdir"))
-  folder = storage.absolute(storage.check(storage.to_path(to, "--to")))
-  if storage.is_remote(folder) and not os.fspath(folder).removeprefix(storage.GS).partition("/")[2]:
+  run_folder = files.check(files.to_path(run_folder, "--workdir"))
+  folder = files.absolute(files.check(files.to_path(to, "--to")))
+  if files.is_remote(folder) and not os.fspath(folder).removeprefix(files.GS).partition("/")[2]:
     raise UserError(f"--to={to} is a whole bucket; give gs://BUCKET/FOLDER")
   _check_is_new(folder, to)
   return run_folder, folder
@@ -97,7 +102,7 @@ def _new_objects(folder):
     written = sorted(pathlib.Path(local).iterdir(), key=lambda file: (file.name == README_FILE, file.name))
     try:
       for file in written:
-        storage.upload(file, folder / file.name)
+        files.upload(file, folder / file.name)
     except BaseException:
       with contextlib.suppress(Exception):  # whatever stopped the copy may stop this, too
         folder.rmtree()
@@ -114,14 +119,14 @@ def write(folder, model, variables, *, title, precision="float32"):
     title: of the folder's README: whose weights these are.
     precision: arithmetic of the StableHLO programs, "float32" or "bfloat16".
   """
-  weights, prompts = exported.to_tensors(model, variables)
+  weights, prompts = encoders.to_tensors(model, variables)
   write_clip(folder, model, weights)
   if prompts:
     save_tensors(prompts, folder / PROMPTS_FILE)
     _tell(folder / PROMPTS_FILE)
-  for encoder in exported.ENCODERS:
+  for encoder in encoders.ENCODERS:
     path = folder / f"{encoder}.stablehlo"
-    path.write_bytes(exported.serialize_encoder(model, variables, encoder, precision))
+    path.write_bytes(encoders.serialize_encoder(model, variables, encoder, precision))
     _tell(path)
   shutil.copyfile(EXAMPLE, folder / EXAMPLE_FILE)
   (folder / README_FILE).write_text(_readme(model, title, precision, bool(prompts)))
@@ -142,12 +147,12 @@ def write_clip(folder, model, weights):
   """Writes what transformers reads: weights by Hugging Face's names, and the configs of model and images."""
   save_tensors(weights, folder / WEIGHTS_FILE, metadata={"format": "pt"})  # without it transformers refuses the file
   _tell(folder / WEIGHTS_FILE)
-  workdir.write_json(folder / "preprocessor_config.json", exported.preprocessor_config(model))
-  reason = exported.why_no_clip_model(model)
+  layout.write_json(folder / "preprocessor_config.json", encoders.preprocessor_config(model))
+  reason = encoders.why_no_clip_model(model)
   if reason:
     say(f"no config.json is written, for transformers' CLIPModel cannot be this model: {reason}")
   else:
-    workdir.write_json(folder / "config.json", exported.clip_config(model))
+    layout.write_json(folder / "config.json", encoders.clip_config(model))
 
 
 def _tell(path):
@@ -157,7 +162,7 @@ def _tell(path):
 def _readme(model, title, precision, has_prompts):
   """Returns the README of an exported folder."""
   variant, (height, width) = model.variant, model.image_size
-  reason = exported.why_no_clip_model(model)
+  reason = encoders.why_no_clip_model(model)
   if reason:
     clip = f"There is no `config.json`: transformers' CLIPModel cannot be this model, since {reason}."
   else:
@@ -176,7 +181,7 @@ def _readme(model, title, precision, has_prompts):
 
 - `{WEIGHTS_FILE}`: the weights, by Hugging Face's names{prompts}
 - `image_encoder.stablehlo`, `text_encoder.stablehlo`: the {prompted}encoders, by `jax.export` of jax
-  {importlib.metadata.version("jax")}, {precision} arithmetic, for {", ".join(exported.PLATFORMS)}
+  {importlib.metadata.version("jax")}, {precision} arithmetic, for {", ".join(encoders.PLATFORMS)}
 - `{EXAMPLE_FILE}`: runs them; needs jax, flatbuffers, numpy, pillow and safetensors
 - `preprocessor_config.json`: how images are made, for transformers: resized without regard to their aspect
 

@@ -9,31 +9,36 @@ python -m tireid_jax.main --config=configs/cuhk.py --stage=all --workdir=W --mul
 import numpy as np
 from absl import flags
 
-from tireid_jax import cli, compiled, config_file, distributed, profiling, storage, train
-from tireid_jax import config as config_lib
+from tireid_jax import cli
+from tireid_jax.config import config_file
+from tireid_jax.config import values as config_lib
 from tireid_jax.errors import UserError
-from tireid_jax.table import format_table
+from tireid_jax.parallel import distributed
+from tireid_jax.profiling import capture
+from tireid_jax.storage import compilation_cache, files
+from tireid_jax.terminal.table import format_table
+from tireid_jax.training import loop
 
 
 def main(_):
   options = flags.FLAGS
   distributed.initialize(options)
-  compiled.keep()
+  compilation_cache.keep()
   if options.config is None or not options.workdir:
     raise UserError("give --config=FILE (as configs/cuhk.py) and --workdir=DIR")
   if distributed.is_first():
     config_file.print_sources()
   config = options.config
-  run_folder = distributed.together(lambda: storage.check(storage.to_path(options.workdir, "--workdir")))
+  run_folder = distributed.together(lambda: files.check(files.to_path(options.workdir, "--workdir")))
   numbers = config_lib.stage_numbers(config, options.stage)
-  profile = profiling.parse(options.profile)
+  profile = capture.parse(options.profile)
   if not options.seeds:
-    train.run(config, numbers, run_folder, profile)
+    loop.run(config, numbers, run_folder, profile)
     return
   results = []
   for seed in config_lib.seeds(options.seeds):
     config.seed = seed
-    results.append(train.run(config, numbers, run_folder / f"seed{seed}", profile))
+    results.append(loop.run(config, numbers, run_folder / f"seed{seed}", profile))
   if distributed.is_first():
     print(format_table(_mean_rows(results, numbers)))
 

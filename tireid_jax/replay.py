@@ -17,13 +17,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tireid_jax import cli, compiled, diverged, sharding, stages
-from tireid_jax import config as config_lib
+from tireid_jax import cli
+from tireid_jax.config import values as config_lib
 from tireid_jax.errors import UserError
 from tireid_jax.models import variants
-from tireid_jax.program import Program
-from tireid_jax.stages import FROZEN, partition, path_string
-from tireid_jax.table import format_table
+from tireid_jax.parallel import rules
+from tireid_jax.storage import compilation_cache
+from tireid_jax.terminal.table import format_table
+from tireid_jax.training import divergence, stages
+from tireid_jax.training.program import Program
+from tireid_jax.training.stages import FROZEN, partition, path_string
 
 # Blocks whose weights and outputs are stacked, by the name of their module.
 _STACKED = "blocks"
@@ -33,16 +36,16 @@ _NUM_NAMED = 8
 
 
 def main(argv):
-  compiled.keep()
+  compilation_cache.keep()
   if len(argv) != 2:
     raise UserError("give the dump, as python -m tireid_jax.replay WORKDIR/stage1/diverged/STEP")
-  metadata = diverged.read_metadata(argv[1])
+  metadata = divergence.read_metadata(argv[1])
   program, mesh = _build(metadata)
   print(
     f"stage {metadata['stage']}, step {metadata['step'] + 1}, {metadata['dataset']}, {len(metadata['examples'])} "
-    f"captions, {metadata['program']['precision']}, on {mesh.size} {sharding.platform(mesh)} device(s)"
+    f"captions, {metadata['program']['precision']}, on {mesh.size} {rules.platform(mesh)} device(s)"
   )
-  state, batch = diverged.read(argv[1], mesh, program.shapes)
+  state, batch = divergence.read(argv[1], mesh, program.shapes)
   before = _not_finite(state.variables)
   order, layers = _layers(program, state, batch)
   state, found = program.step()(state, batch)  # the state before is given away
@@ -53,7 +56,7 @@ def main(argv):
   gradients = []
   is_backward = all(is_finite.all() for is_finite in layers.values()) and math.isfinite(metrics["loss/total"])
   if is_backward and not all(map(math.isfinite, metrics.values())):
-    gradients = _gradients(program, *diverged.read(argv[1], mesh, program.shapes))
+    gradients = _gradients(program, *divergence.read(argv[1], mesh, program.shapes))
     for group, paths in _by_group(program.labels, gradients).items():
       print(f"gradients that are not finite, {group}: {_some(paths)}")
   first = _first(before, order, layers, metrics, gradients, after, metadata["examples"])
@@ -69,8 +72,8 @@ def _build(metadata):
   config, stored = config_lib.from_json(metadata["config"]), metadata["program"]
   sizes = stored["mesh"]
   fits = math.prod(sizes.values()) == jax.device_count()
-  mesh = sharding.make_mesh(**sizes) if fits else sharding.make_mesh(1, 1, 1, devices=jax.devices()[:1])
-  config.model.attention = stored["attention"] if sharding.platform(mesh) == stored["platform"] else "auto"
+  mesh = rules.make_mesh(**sizes) if fits else rules.make_mesh(1, 1, 1, devices=jax.devices()[:1])
+  config.model.attention = stored["attention"] if rules.platform(mesh) == stored["platform"] else "auto"
   config[f"stage{metadata['stage']}"].precision = stored["precision"]
   stage = stages.from_config(config, metadata["stage"])
   return Program(

@@ -12,12 +12,14 @@ from benchmarks import step as step_benchmark
 from tests import agreement, exports
 from tests.models import parity
 from tests.models.trees import SMALL
-from tireid_jax import retrieval, sharding, start
-from tireid_jax.data.augment import normalise
-from tireid_jax.data.prepared import Split
+from tireid_jax.data.prepared.splits import Split
+from tireid_jax.data.transforms.augment import normalise
+from tireid_jax.evaluation import embedding
 from tireid_jax.models.execution import Execution, choose_dot_general
 from tireid_jax.models.variants import VARIANTS
-from tireid_jax.program import Program
+from tireid_jax.parallel import rules
+from tireid_jax.training import initialization
+from tireid_jax.training.program import Program
 
 TESTDATA = pathlib.Path(__file__).parents[2] / "tests/testdata"
 # Of each leaf of gradients and weights so many elements are stored, evenly spaced.
@@ -62,14 +64,14 @@ def first_step(precision, variant="ViT-B/16", image_size=(384, 128)):
   args = step_settings(precision=precision)
   config, stage = step_benchmark.configured(args)
   config.data.image_size = image_size
-  mesh = sharding.make_mesh(1, 1, 1, devices=jax.devices()[:1])
+  mesh = rules.make_mesh(1, 1, 1, devices=jax.devices()[:1])
   program = Program(
     config, stage, VARIANTS[variant], mesh, num_identities=step_benchmark.NUM_IDENTITIES, steps_per_epoch=1000
   )
   with full_precision() if precision == "float32" else contextlib.nullcontext():
-    draw = jax.jit(lambda: start.draw_variables(program.model, program.key, program.num_identities))
+    draw = jax.jit(lambda: initialization.draw_variables(program.model, program.key, program.num_identities))
     state = program.first_state(draw())
-    _, metrics = program.step()(state, sharding.put_batch(mesh, step_benchmark.draw_batch(args, config)))
+    _, metrics = program.step()(state, rules.put_batch(mesh, step_benchmark.draw_batch(args, config)))
   return {name: np.asarray(value) for name, value in metrics.items()}
 
 
@@ -96,11 +98,11 @@ def evaluation():
     "synthetic", "test", images, rows // 4, rows // 4, 12, tokens, np.arange(96, dtype=np.int32) // 2, [], [], ""
   )
   with full_precision():
-    encoders = retrieval.Encoders(model, sharding.make_mesh(1, 1, 1, devices=jax.devices()[:1]), 16)
+    encoders = embedding.Encoders(model, rules.make_mesh(1, 1, 1, devices=jax.devices()[:1]), 16)
     _, _, scores = encoders.score(variables, split, (SMALL.text_length,))
   return {
     f"{way}/{name}": np.float32(value)
-    for way, metrics in retrieval.figures(scores).items()
+    for way, metrics in embedding.figures(scores).items()
     for name, value in metrics.items()
   }
 

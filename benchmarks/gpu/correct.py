@@ -16,8 +16,12 @@ from jax.experimental.compilation_cache import compilation_cache
 from benchmarks.gpu import cases
 from tests import agreement, exports
 from tests.models import parity
-from tireid_jax import checkpoint, exported, losses, metrics, sharding, stages
-from tireid_jax.data.augment import normalise
+from tireid_jax import losses, metrics
+from tireid_jax.data.transforms.augment import normalise
+from tireid_jax.exporting import encoders
+from tireid_jax.parallel import rules
+from tireid_jax.training import stages
+from tireid_jax.workdir import checkpoint
 
 GOLDEN = cases.TESTDATA / "gpu/golden.npz"
 # Of the first step in float32 on another device: sums in another order.
@@ -163,9 +167,9 @@ def resume(deterministic, keeps_programs, case="stage2", num_steps=6):
     num_steps: in all.
   """
   stage, mesh, program = agreement.build(case, "1,1,1", deterministic=deterministic)
-  variables = sharding.put_tree(agreement.draw_variables(program.shapes.variables), program.shardings.variables)
+  variables = rules.put_tree(agreement.draw_variables(program.shapes.variables), program.shardings.variables)
   batches = [
-    sharding.put_batch(mesh, agreement.draw_batch(number, stage.captions_per_image)) for number in range(num_steps)
+    rules.put_batch(mesh, agreement.draw_batch(number, stage.captions_per_image)) for number in range(num_steps)
   ]
   half, step = num_steps // 2, program.step()
   state = _advance(step, program.first_state(variables), batches[:half])
@@ -208,14 +212,14 @@ def _compiled_again(program, batch, keeps_programs):
 def export_and_reload():
   """Exported encoders, read back and run on this device, against the model."""
   model, variables = exports.random_clip(cases.SIZE, exports.PROMPTS)
-  weights, prompts = exported.to_tensors(model, variables)
+  weights, prompts = encoders.to_tensors(model, variables)
   tensors = {**weights, **prompts}
   inputs = {"image_encoder": exports.images(3, cases.SIZE), "text_encoder": exports.tokens(3)}
   differences = {}
   with cases.full_precision():
     expected = jax.jit(lambda v, x, t: model.apply(v, normalise(x), t))(variables, *inputs.values())
     for (encoder, batch), embeddings in zip(inputs.items(), expected, strict=True):
-      program = jax.export.deserialize(bytearray(exported.serialize_encoder(model, variables, encoder, "float32")))
+      program = jax.export.deserialize(bytearray(encoders.serialize_encoder(model, variables, encoder, "float32")))
       (names, _), _ = jax.tree.unflatten(program.in_tree, program.in_avals)
       differences[encoder] = relative(program.call({name: tensors[name] for name in names}, batch), embeddings)
   return compared(*_bounded(differences, 1e-5))

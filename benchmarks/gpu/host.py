@@ -12,12 +12,14 @@ from benchmarks import encode as encode_benchmark
 from benchmarks import startup as startup_benchmark
 from benchmarks.gpu import speed
 from configs import cuhk
-from tireid_jax import retrieval, sharding, start
-from tireid_jax.data import pipeline
+from tireid_jax.data import loader
+from tireid_jax.evaluation import embedding
 from tireid_jax.models.variants import VARIANTS
+from tireid_jax.parallel import rules
+from tireid_jax.training import initialization
 
 
-def loader(variant, batch_size, num_images=2048, num_steps=20):
+def loader_speed(variant, batch_size, num_images=2048, num_steps=20):
   """Returns a step's time with batches of the training loader, and what of it the host waits for a batch.
 
   Images are read from memory, as a data set of this size is by default, and captions padded to 77 tokens, as those of
@@ -33,15 +35,15 @@ def loader(variant, batch_size, num_images=2048, num_steps=20):
   prepared = speed.Prepared(variant, 2, batch_size, 1, {})
   state = prepared.state()
   split = encode_benchmark.draw_split(num_images, 2 * num_images, prepared.config.data.image_size)
-  fixed = sharding.put_batch(prepared.mesh, prepared.batch)
+  fixed = rules.put_batch(prepared.mesh, prepared.batch)
   seconds, state, _ = speed.timed(prepared.step, state, fixed)
-  with pipeline.Batches(split, batch_size, seed=0, caption_lengths=(77,)) as batches:
+  with loader.Batches(split, batch_size, seed=0, caption_lengths=(77,)) as batches:
     waited, windows, number = 0.0, [], 0
     for window in range(speed.WINDOWS + 1):
       began = time.perf_counter()
       for _ in range(num_steps):
         requested = time.perf_counter()
-        batch = sharding.put_batch(prepared.mesh, batches(number))
+        batch = rules.put_batch(prepared.mesh, batches(number))
         waited += (time.perf_counter() - requested) * (window > 0)
         state, metrics = prepared.step(state, batch)
         number += 1
@@ -64,9 +66,9 @@ def encoding(variant, batch_size, num_images=4096, num_captions=16384, repeat=3)
   config.data.image_size = speed.IMAGE_SIZES.get(variant, config.data.image_size)
   towers = VARIANTS[variant].image, VARIANTS[variant].text
   config.prompts.depth = min(config.prompts.depth, *(tower.num_blocks for tower in towers))
-  model = start.build_model(config, VARIANTS[variant], use_prompts=True, precision="auto")
-  variables = jax.jit(lambda: start.draw_variables(model, jax.random.key(0)))()
-  encoders = retrieval.Encoders(model, sharding.make_mesh(1, 1, 1, devices=jax.devices()[:1]), batch_size)
+  model = initialization.build_model(config, VARIANTS[variant], use_prompts=True, precision="auto")
+  variables = jax.jit(lambda: initialization.draw_variables(model, jax.random.key(0)))()
+  encoders = embedding.Encoders(model, rules.make_mesh(1, 1, 1, devices=jax.devices()[:1]), batch_size)
   split = encode_benchmark.draw_split(num_images, num_captions, config.data.image_size)
   lengths = config.data.caption_lengths
   return {

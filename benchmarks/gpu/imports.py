@@ -18,7 +18,7 @@ def modules():
   """Returns the names of all modules, without those that run when they are imported."""
   packages = (tireid_jax, configs, benchmarks.gpu)
   names = [m.name for package in packages for m in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
-  return [name for name in names if not name.endswith(("__main__", "export_example"))]
+  return [name for name in names if not name.endswith(("__main__", "exporting.example"))]
 
 
 def main():

@@ -8,8 +8,11 @@ from PIL import Image
 
 from configs import custom as config
 from tests.data.preparing import SIZE, run_prepare
-from tireid_jax import metrics, ranked, report, retrieval
-from tireid_jax.data import custom, prepared, schema
+from tireid_jax import metrics
+from tireid_jax.data.datasets import custom, schema
+from tireid_jax.data.prepared import splits
+from tireid_jax.evaluation import embedding, ranked_examples
+from tireid_jax.reporting import run_report
 
 # Image, identity, split, caption.
 ROWS = [
@@ -97,27 +100,27 @@ def test_other_images_without_captions_stay_errors(tmp_path, rows, kinds):
 
 def test_they_are_prepared_counted_and_left_out_of_the_identities(tmp_path):
   target = prepare(tmp_path)
-  split = prepared.open_split(tmp_path / "data", "custom", SIZE, "test")
+  split = splits.open_split(tmp_path / "data", "custom", SIZE, "test")
   assert split.person_id.tolist() == [2, 2, 3, 4, -1, 5]
   assert split.caption_image.tolist() == [0, 2]
   assert (split.described.tolist(), split.num_distractors) == ([0, 2], 4)
   assert len(split.images) == 6
-  info = json.loads((target / prepared.INFO_FILE).read_text())
+  info = json.loads((target / splits.INFO_FILE).read_text())
   assert info["counts"]["test"] == {"ids": 4, "images": 6, "captions": 2}
   assert info["report"]["distractors"] == {"test": 4}
-  lines = [line.split() for line in (target / prepared.REPORT_FILE).read_text().splitlines()]
+  lines = [line.split() for line in (target / splits.REPORT_FILE).read_text().splitlines()]
   assert lines[1:4] == [
     ["split", "ids", "images", "captions", "distractors"], ["train", "2", "2", "2", "0"], ["test", "4", "6", "2", "4"]
   ]  # fmt: skip
-  assert "identity -1" not in (target / prepared.REPORT_FILE).read_text() + (target / prepared.REPORT_PAGE).read_text()
-  assert "no identity, distractor" in (target / prepared.REPORT_PAGE).read_text()
+  assert "identity -1" not in (target / splits.REPORT_FILE).read_text() + (target / splits.REPORT_PAGE).read_text()
+  assert "no identity, distractor" in (target / splits.REPORT_PAGE).read_text()
 
 
 def test_a_data_set_with_other_distractors_is_another_one(tmp_path):
   one, two = tmp_path / "one", tmp_path / "two"
   prepare(one)
   prepare(two, TABLE.replace("test/e.jpg,,test,\n", ""))
-  prints = {prepared.dataset_info(folder / "data", "custom", SIZE)["fingerprint"] for folder in (one, two)}
+  prints = {splits.dataset_info(folder / "data", "custom", SIZE)["fingerprint"] for folder in (one, two)}
   assert len(prints) == 2
 
 
@@ -127,10 +130,10 @@ def test_without_the_images_of_its_captions_a_split_of_distractors_is_refused_be
     (tmp_path / "raw/images/test" / f"{name}.jpg").unlink()
   run_prepare("custom", tmp_path, settings=settings(), skip_bad=True)
   with pytest.raises(ValueError, match="the test split of custom has no caption to be a query"):
-    prepared.check_split(tmp_path / "data", "custom", SIZE, "test")
+    splits.check_split(tmp_path / "data", "custom", SIZE, "test")
 
 
-class FixedEncoders(retrieval.Encoders):
+class FixedEncoders(embedding.Encoders):
   """Returns given embeddings."""
 
   def __init__(self, image, text):
@@ -142,7 +145,7 @@ class FixedEncoders(retrieval.Encoders):
 
 def test_they_are_ranked_but_are_no_queries(tmp_path):
   prepare(tmp_path)
-  split = prepared.open_split(tmp_path / "data", "custom", SIZE, "test")
+  split = splits.open_split(tmp_path / "data", "custom", SIZE, "test")
   # Carl's caption finds a distractor of nobody's first, then his own distractor, then his described image; Dora's finds
   # her image after the four distractors.
   image = [[0.7, 0.7], [0.9, 0.4], [0.1, 1], [0, 0.9], [1, 0], [0.3, 1]]
@@ -152,13 +155,13 @@ def test_they_are_ranked_but_are_no_queries(tmp_path):
   assert scores["t2i"].average_precision.tolist() == pytest.approx([(1 / 2 + 2 / 3) / 2, 1 / 2])
   assert scores["i2t"].query_ids.tolist() == [2, 3]
   assert scores["i2t"].first_rank.tolist() == [2, 1]
-  assert retrieval.gallery_counts(split) == {"num_gallery": 6, "num_distractors": 4}
+  assert embedding.gallery_counts(split) == {"num_gallery": 6, "num_distractors": 4}
   without = metrics.retrieval_metrics(text, [image[0], image[2]], [2, 3], [2, 3])
-  assert without["R@1"] == 100.0 > retrieval.figures(scores)["t2i"]["R@1"] == 0.0
+  assert without["R@1"] == 100.0 > embedding.figures(scores)["t2i"]["R@1"] == 0.0
 
-  queries = ranked.rank_queries([("best", 0)], scores["t2i"], image_embeddings, text_embeddings, split, top=3)
+  queries = ranked_examples.rank_queries([("best", 0)], scores["t2i"], image_embeddings, text_embeddings, split, top=3)
   assert [(hit.person_id, hit.is_correct) for hit in queries[0].hits] == [(-1, False), (2, True), (2, True)]
-  report.write_report(tmp_path / "report.html", title="run", table=[{"run": "a", "R@1": 1.0}], queries=queries)
+  run_report.write_report(tmp_path / "report.html", title="run", table=[{"run": "a", "R@1": 1.0}], queries=queries)
   page = (tmp_path / "report.html").read_text()
   assert "rank 1, wrong: identity none," in page
   assert "id none<" in page
@@ -166,6 +169,6 @@ def test_they_are_ranked_but_are_no_queries(tmp_path):
 
 def test_chance_is_that_of_the_whole_gallery(tmp_path, capsys):
   prepare(tmp_path)
-  retrieval.warn_if_small(prepared.open_split(tmp_path / "data", "custom", SIZE, "test"))
+  embedding.warn_if_small(splits.open_split(tmp_path / "data", "custom", SIZE, "test"))
   # Of six images two are right for one caption and one for the other.
   assert "has 2 identities: R@1 is about 25 by chance alone" in "".join(capsys.readouterr())

@@ -8,7 +8,7 @@ import pytest
 from tests.data import trees
 from tests.data.preparing import SIZE, files_below, run_command, run_prepare
 from tireid_jax import errors
-from tireid_jax.data import images, prepared, shards
+from tireid_jax.data.prepared import images, shards, splits
 
 
 def _drop_data(root, entries):
@@ -104,11 +104,11 @@ def test_skip_bad_leaves_them_out_and_records_which_and_why(tmp_path):
   for kind in ("no caption", "missing image", "truncated image", "zero-size image"):
     assert f"       1  {kind}: " in done.stdout
   assert "4 entries or images left out" in done.stdout
-  info = prepared.dataset_info(tmp_path / "data", "cuhk_pedes", SIZE)
+  info = splits.dataset_info(tmp_path / "data", "cuhk_pedes", SIZE)
   assert len(info["left_out"]) == 4
   assert {"kind": "zero-size image", "place": paths[2], "detail": "has 0 bytes"} in info["left_out"]
   kept = [entry for entry in entries[4:] if entry["split"] == "train"]
-  split = prepared.open_split(tmp_path / "data", "cuhk_pedes", SIZE, "train")
+  split = splits.open_split(tmp_path / "data", "cuhk_pedes", SIZE, "train")
   assert split.file_paths == [entry["file_path"] for entry in kept]
   assert split.captions == [caption for entry in kept for caption in entry["captions"]]
   for image, entry in zip(split.images[:], kept, strict=True):
@@ -126,9 +126,9 @@ def test_a_shard_or_a_split_whose_images_are_all_bad_is_left_out_whole(tmp_path,
   for entry in trains[2:4] + [entry for entry in entries if entry["split"] == "val"]:
     (root / "imgs" / entry["img_path"]).write_bytes(b"")
   run_prepare("rstp_reid", tmp_path, skip_bad=True)
-  split = prepared.open_split(tmp_path / "data", "rstp_reid", SIZE, "train")
+  split = splits.open_split(tmp_path / "data", "rstp_reid", SIZE, "train")
   assert split.file_paths == [entry["img_path"] for entry in trains[:2] + trains[4:]]
-  assert "val" not in prepared.dataset_info(tmp_path / "data", "rstp_reid", SIZE)["counts"]
+  assert "val" not in splits.dataset_info(tmp_path / "data", "rstp_reid", SIZE)["counts"]
   for entry in entries:
     (root / "imgs" / entry["img_path"]).write_bytes(b"")
   with pytest.raises(ValueError, match="names no image that can be used: .* has 0 bytes"):

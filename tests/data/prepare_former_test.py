@@ -7,7 +7,8 @@ import numpy as np
 
 from tests.data import trees
 from tests.data.preparing import SIZE, run_prepare
-from tireid_jax.data import builders, prepared, tokenizer
+from tireid_jax.data import tokenizer
+from tireid_jax.data.prepared import builders, splits
 
 GOLDEN = json.loads((pathlib.Path(__file__).parents[1] / "testdata" / "tokenizer.json").read_text())
 
@@ -33,18 +34,18 @@ def make_raw(folder):
 def test_the_fingerprint_is_that_of_former_versions(tmp_path):
   make_raw(tmp_path / "raw")
   run_prepare("cuhk_pedes", tmp_path)
-  assert prepared.dataset_info(tmp_path / "data", "cuhk_pedes", SIZE)["fingerprint"] == FINGERPRINT
+  assert splits.dataset_info(tmp_path / "data", "cuhk_pedes", SIZE)["fingerprint"] == FINGERPRINT
 
 
 def test_data_prepared_with_a_former_tokenizer_package_is_read_and_not_prepared_again(tmp_path, monkeypatch):
   make_raw(tmp_path / "raw")
   target = run_prepare("cuhk_pedes", tmp_path)
-  info = json.loads((target / prepared.INFO_FILE).read_text())
+  info = json.loads((target / splits.INFO_FILE).read_text())
   # As recorded when instant-clip-tokenizer was a requirement.
   info["libraries"] = {"ftfy": "6.3.1", "instant-clip-tokenizer": "0.1.1", "numpy": "2.4.6", "tokenizers": "0.23.3"}
-  (target / prepared.INFO_FILE).write_text(json.dumps(info))
+  (target / splits.INFO_FILE).write_text(json.dumps(info))
   monkeypatch.setattr(builders, "build", None)
   assert run_prepare("cuhk_pedes", tmp_path) == target
-  assert json.loads((target / prepared.INFO_FILE).read_text()) == info
-  split = prepared.open_split(tmp_path / "data", "cuhk_pedes", SIZE, "test")
+  assert json.loads((target / splits.INFO_FILE).read_text()) == info
+  split = splits.open_split(tmp_path / "data", "cuhk_pedes", SIZE, "test")
   np.testing.assert_array_equal(split.tokens, tokenizer.tokenize(split.captions))

@@ -13,9 +13,11 @@ from PIL import Image
 from tests import small_disk
 from tests.data import trees
 from tests.data.preparing import REPOSITORY, SIZE, contents, files_below, run_prepare
-from tireid_jax import lock
-from tireid_jax.data import builders, images, prepare, prepared, schema, shards
+from tireid_jax.data import prepare
+from tireid_jax.data.datasets import schema
+from tireid_jax.data.prepared import builders, images, shards, splits
 from tireid_jax.errors import DiskError
+from tireid_jax.storage import lock
 
 
 def _prepare_apart(tmp_path, log, *, data="data", die_after=None):
@@ -47,7 +49,7 @@ def test_a_killed_run_leaves_no_data_set_and_the_next_one_decodes_the_rest(tmp_p
   assert done.returncode == -signal.SIGKILL
   assert sorted(os.listdir(tmp_path / "data" / "cuhk_pedes")) == [".preparing-24x16", lock.FILE]
   with pytest.raises(FileNotFoundError):
-    prepared.open_split(tmp_path / "data", "cuhk_pedes", SIZE, "train")
+    splits.open_split(tmp_path / "data", "cuhk_pedes", SIZE, "train")
   shards_done = len(list((tmp_path / "data" / "cuhk_pedes" / ".preparing-24x16" / "shards").glob("*.json")))
   assert shards_done > 0
   done, decoded = _prepare_apart(tmp_path, "second")
@@ -65,7 +67,7 @@ def test_of_a_killed_run_nothing_is_used_for_images_that_have_changed(tmp_path):
   first = next(entry for entry in trees.read_entries(root, "cuhk_pedes") if entry["split"] == "train")
   Image.new("RGB", (16, 24), (1, 2, 3)).save(root / "imgs" / first["file_path"], quality=100)
   _prepare_apart(tmp_path, "second")
-  split = prepared.open_split(tmp_path / "data", "cuhk_pedes", SIZE, "train")
+  split = splits.open_split(tmp_path / "data", "cuhk_pedes", SIZE, "train")
   np.testing.assert_array_equal(split.images[:1], images.decode(root / "imgs" / first["file_path"], SIZE).pixels[None])
   assert split.file_paths[0] == first["file_path"]
   assert split.images[0].std() < 3
@@ -83,7 +85,7 @@ def test_an_interrupted_run_keeps_what_it_decoded(tmp_path, monkeypatch):
       run_prepare("cuhk_pedes", tmp_path)
   monkeypatch.setattr(images, "decode", None)
   run_prepare("cuhk_pedes", tmp_path)
-  assert prepared.dataset_info(tmp_path / "data", "cuhk_pedes", SIZE)["counts"]["train"]["images"] == 16
+  assert splits.dataset_info(tmp_path / "data", "cuhk_pedes", SIZE)["counts"]["train"]["images"] == 16
 
 
 def test_a_run_that_fails_at_its_last_step_leaves_nothing(tmp_path, monkeypatch):
@@ -112,7 +114,7 @@ def test_two_runs_at_once_do_not_mix(tmp_path):
 
 def test_a_folder_that_is_no_prepared_set_is_left_alone(tmp_path):
   trees.make_tree(tmp_path / "raw", "cuhk_pedes")
-  target = prepared.prepared_path(tmp_path / "data", "cuhk_pedes", SIZE)
+  target = splits.prepared_path(tmp_path / "data", "cuhk_pedes", SIZE)
   target.mkdir(parents=True)
   (target / "thesis.txt").write_text("mine")
   with pytest.raises(ValueError, match=r"holds no dataset\.json; remove that folder"):

@@ -9,7 +9,9 @@ from PIL import Image
 
 from tests.data import trees, vocabularies
 from tests.data.preparing import REPOSITORY, SIZE, files_below, run_command, run_prepare
-from tireid_jax.data import builders, prepare, prepared, schema, split_files, tokenizer
+from tireid_jax.data import prepare, tokenizer
+from tireid_jax.data.datasets import schema
+from tireid_jax.data.prepared import builders, split_files, splits
 
 
 @pytest.mark.parametrize("name", schema.LAYOUTS)
@@ -19,7 +21,7 @@ def test_each_layout_comes_out_as_its_entries_say(tmp_path, name):
   layout = schema.layout_of(name)
   for split_name in {entry["split"] for entry in trees.read_entries(root, name)}:
     entries = [entry for entry in trees.read_entries(root, name) if entry["split"] == split_name]
-    split = prepared.open_split(tmp_path / "data", name, SIZE, split_name)
+    split = splits.open_split(tmp_path / "data", name, SIZE, split_name)
     assert split.file_paths == [entry[layout.path_key] for entry in entries]
     assert split.person_id.tolist() == [entry["id"] for entry in entries]
     pairs = [(row, caption) for row, entry in enumerate(entries) for caption in entry["captions"]]
@@ -40,7 +42,7 @@ def test_the_info_counts_splits_and_captions_that_are_cut(tmp_path):
   first_test["captions"][1] = "red " * 75
   trees.write_annotations(root, "rstp_reid", entries)
   run_prepare("rstp_reid", tmp_path)
-  info = prepared.dataset_info(tmp_path / "data", "rstp_reid", SIZE)
+  info = splits.dataset_info(tmp_path / "data", "rstp_reid", SIZE)
   assert info["counts"]["train"] == {"ids": 6, "images": 18, "captions": 36}
   assert info["truncated_captions"] == {"train": 0, "val": 0, "test": 1}
   assert info["libraries"].keys() >= {"pillow", "ftfy"}
@@ -64,7 +66,7 @@ def test_exif_data_is_followed_or_ignored_and_a_data_set_is_one_of_both(tmp_path
   fingerprints, sizes = [], []
   for data, use_exif in (("upright", True), ("as_stored", False)):
     run_prepare("cuhk_pedes", tmp_path, data=data, use_exif=use_exif)
-    split = prepared.open_split(tmp_path / data, "cuhk_pedes", SIZE, "test")
+    split = splits.open_split(tmp_path / data, "cuhk_pedes", SIZE, "test")
     fingerprints.append(split.fingerprint)
     index = split.file_paths.index(entry["file_path"])
     pixels, picture = split.images[index], Image.open(file).convert("RGB")
@@ -96,7 +98,7 @@ def test_the_same_data_has_the_same_fingerprint_and_other_data_another(tmp_path)
   entries = trees.read_entries(root, "cuhk_pedes")
   Image.new("RGB", (30, 60)).save(root / "imgs" / entries[0]["file_path"])
   prepare.prepare("cuhk_pedes", tmp_path / "other", tmp_path / "three", SIZE, show_progress=False)
-  prints = [prepared.dataset_info(tmp_path / d, "cuhk_pedes", SIZE)["fingerprint"] for d in ("one", "two", "three")]
+  prints = [splits.dataset_info(tmp_path / d, "cuhk_pedes", SIZE)["fingerprint"] for d in ("one", "two", "three")]
   assert prints[0] == prints[1] != prints[2]
 
 
@@ -104,10 +106,10 @@ def test_other_raw_data_does_not_replace_what_is_prepared(tmp_path):
   trees.make_tree(tmp_path / "raw", "cuhk_pedes")
   trees.make_tree(tmp_path / "other", "cuhk_pedes", seed=1)
   run_prepare("cuhk_pedes", tmp_path)
-  before = prepared.dataset_info(tmp_path / "data", "cuhk_pedes", SIZE)
+  before = splits.dataset_info(tmp_path / "data", "cuhk_pedes", SIZE)
   with pytest.raises(ValueError, match="was prepared from other images or annotations, .*; remove that folder"):
     run_prepare("cuhk_pedes", tmp_path, raw="other")
-  assert prepared.dataset_info(tmp_path / "data", "cuhk_pedes", SIZE) == before
+  assert splits.dataset_info(tmp_path / "data", "cuhk_pedes", SIZE) == before
 
 
 def test_the_chosen_tokenizer_makes_the_tokens_and_counts_what_is_cut(tmp_path):
@@ -121,10 +123,10 @@ def test_the_chosen_tokenizer_makes_the_tokens_and_counts_what_is_cut(tmp_path):
   ids = vocabularies.make_tokenizer(tmp_path / "words")
   words = str(tmp_path / "words")
   run_prepare("rstp_reid", tmp_path, tokenizer=words)
-  info = prepared.dataset_info(tmp_path / "data", "rstp_reid", SIZE, tokenizer=words)
+  info = splits.dataset_info(tmp_path / "data", "rstp_reid", SIZE, tokenizer=words)
   assert info["tokenizer"] == {"name": words, "vocabulary_size": 519, "end_token": 518}
   assert info["truncated_captions"] == {"train": 0, "val": 0, "test": 1}
-  split = prepared.open_split(tmp_path / "data", "rstp_reid", SIZE, "test", tokenizer=words)
+  split = splits.open_split(tmp_path / "data", "rstp_reid", SIZE, "test", tokenizer=words)
   tokens = split.tokens[split.captions.index("green " * 18)]
   green = [ids[token] for token in ("g", "re", "e", "n</w>")]
   assert tokens.tolist() == [517, *green * 18, 518, *[0] * 3]
@@ -139,7 +141,7 @@ def test_two_tokenizers_give_two_fingerprints_and_do_not_replace_each_other(tmp_
   prints = set()
   for data, name in zip("abc", names, strict=True):
     run_prepare("cuhk_pedes", tmp_path, data=data, tokenizer=name)
-    prints.add(prepared.dataset_info(tmp_path / data, "cuhk_pedes", SIZE, tokenizer=name)["fingerprint"])
+    prints.add(splits.dataset_info(tmp_path / data, "cuhk_pedes", SIZE, tokenizer=name)["fingerprint"])
   assert len(prints) == 3
   with pytest.raises(
     ValueError, match=r"or with another tokenizer or data\.use_exif; remove that folder to prepare it anew"
@@ -152,7 +154,7 @@ def test_sizes_live_side_by_side(tmp_path):
   run_prepare("cuhk_pedes", tmp_path)
   run_prepare("cuhk_pedes", tmp_path, size=(384, 128))
   for size in (SIZE, (384, 128)):
-    assert prepared.open_split(tmp_path / "data", "cuhk_pedes", size, "val").images.shape[1:3] == size
+    assert splits.open_split(tmp_path / "data", "cuhk_pedes", size, "val").images.shape[1:3] == size
 
 
 def test_a_tokenizer_that_is_not_there_is_an_error_before_anything_is_written(tmp_path):
@@ -180,7 +182,7 @@ def test_the_command_prepares_and_shows_its_progress(tmp_path):
   assert "30/30" in done.stderr
   assert "train has other counts than the published ones" in done.stdout
   assert f"tokenizer {tmp_path / 'words'} with 519 ids" in done.stdout
-  prepared.open_split(tmp_path / "data", "cuhk_pedes", SIZE, "test", tokenizer=str(tmp_path / "words"))
+  splits.open_split(tmp_path / "data", "cuhk_pedes", SIZE, "test", tokenizer=str(tmp_path / "words"))
 
 
 def test_the_info_has_the_sizes_of_the_raw_images(tmp_path):
@@ -188,11 +190,11 @@ def test_the_info_has_the_sizes_of_the_raw_images(tmp_path):
   files = [root / "imgs" / entry["file_path"] for entry in trees.read_entries(root, "cuhk_pedes")]
   sizes = [Image.open(file).size for file in files]
   run_prepare("cuhk_pedes", tmp_path)
-  raw_sizes = prepared.dataset_info(tmp_path / "data", "cuhk_pedes", SIZE)["report"]["image_sizes"]
+  raw_sizes = splits.dataset_info(tmp_path / "data", "cuhk_pedes", SIZE)["report"]["image_sizes"]
   for side, values in (("width", [size[0] for size in sizes]), ("height", [size[1] for size in sizes])):
     assert (raw_sizes[side]["least"], raw_sizes[side]["most"]) == (min(values), max(values))
     assert raw_sizes[side]["median"] in values
-  index = split_files.read_index(prepared.prepared_path(tmp_path / "data", "cuhk_pedes", SIZE), "test")
+  index = split_files.read_index(splits.prepared_path(tmp_path / "data", "cuhk_pedes", SIZE), "test")
   assert {tuple(size) for size in index["size"]} <= {size[::-1] for size in sizes}
   assert len(set(index["digest"])) == 7
 
@@ -209,7 +211,7 @@ def test_cameras_and_times_are_kept(tmp_path, monkeypatch):
 
   monkeypatch.setattr(schema, "read_annotations", read_with_cameras)
   run_prepare("cuhk_pedes", tmp_path)
-  split = prepared.open_split(tmp_path / "data", "cuhk_pedes", SIZE, "val")
+  split = splits.open_split(tmp_path / "data", "cuhk_pedes", SIZE, "val")
   records = [r for r in read(schema.layout_of("cuhk_pedes"), tmp_path / "raw") if r.split == "val"]
   assert split.file_paths == [record.file_path for record in records]
   assert len(split.cameras) == len(split.times) == len(records)
@@ -242,9 +244,9 @@ def test_custom_data_is_prepared_by_its_config(tmp_path):
   command += ["--config.custom.columns.image=picture", "--config.custom.test_share=0.34"]
   done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPOSITORY)
   assert done.returncode == 0, done.stderr
-  info = prepared.dataset_info(tmp_path / "data", "custom", SIZE)
+  info = splits.dataset_info(tmp_path / "data", "custom", SIZE)
   assert {split: counts["ids"] for split, counts in info["counts"].items()} == {"train": 3, "val": 1, "test": 2}
   assert sorted(info["persons"].values()) == [f"person {number}" for number in range(6)]
-  test = prepared.open_split(tmp_path / "data", "custom", SIZE, "test")
+  test = splits.open_split(tmp_path / "data", "custom", SIZE, "test")
   assert set(test.cameras) == {"c0", "c1"}
   assert len(test.captions) == 8

@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 from PIL import Image
 
-from tireid_jax.data import schema
+from tireid_jax.data.datasets import schema
 
 # Identities of each split. Small, but a split of every data set fills a batch of 4.
 NUM_IDS = {"train": 6, "val": 3, "test": 3}

@@ -3,7 +3,7 @@
 import json
 import pathlib
 
-from tireid_jax.data import byte_pairs
+from tireid_jax.data.text import byte_pairs
 
 # Bytes by the characters that stand for them in such files: themselves if printable, else from 256 up.
 _PRINTABLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]

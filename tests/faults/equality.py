@@ -7,7 +7,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from tensorboardX.proto import event_pb2
 
-from tireid_jax import digests
+from tireid_jax.workdir import digests
 
 # The fields of result.json, of a checkpoint's metadata and of the metric log that a wall clock decides.
 WALL_CLOCK = re.compile(r"seconds|speed/.*")

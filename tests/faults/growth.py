@@ -6,7 +6,7 @@ import pathlib
 import time
 
 from tests.faults import scenario
-from tireid_jax.log import read_metrics
+from tireid_jax.workdir.metric_log import read_metrics
 
 _INTERVAL_S = 0.5
 FIELDS = ("resident_bytes", "descriptors", "threads")

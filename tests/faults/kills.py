@@ -13,7 +13,7 @@ import numpy as np
 
 from tests.data.trees import make_tree
 from tests.faults import equality, scenario
-from tireid_jax.log import read_metrics
+from tireid_jax.workdir.metric_log import read_metrics
 
 # How often each phase comes in 20 kills: of runs, and of other commands.
 _OF_RUNS = {

@@ -15,7 +15,7 @@ import numpy as np
 
 from tests import small_disk
 from tests.faults import equality, scenario
-from tireid_jax import digests
+from tireid_jax.workdir import digests
 
 # Of the first stage of a scenario's run.
 BEST, NEWEST, LAST = 6, 8, 12

@@ -12,12 +12,16 @@ from absl import flags
 from configs import custom as custom_config
 from tests.data import trees as data_trees
 from tests.fuzz.target import Target
-from tireid_jax import checkpoint, config_file, preflight, sharding, stages, workdir
-from tireid_jax import config as config_lib
-from tireid_jax.data import prepare, prepared
+from tireid_jax.config import config_file
+from tireid_jax.config import values as config_lib
+from tireid_jax.data import prepare
+from tireid_jax.data.prepared import splits
 from tireid_jax.errors import UserError
 from tireid_jax.models import variants
-from tireid_jax.state import TrainState
+from tireid_jax.parallel import rules
+from tireid_jax.training import preflight, stages
+from tireid_jax.training.state import TrainState
+from tireid_jax.workdir import checkpoint, layout
 
 _SIZE = (24, 16)
 _SMALL = variants.Tower(16, 2, 2)
@@ -57,9 +61,9 @@ def _prepared():
 
     def read():
       for split in ("train", "val", "test"):
-        opened = prepared.open_split(folder / "data", "rstp_reid", _SIZE, split)
-        prepared.check_tokens(
-          prepared.dataset_info(folder / "data", "rstp_reid", _SIZE), vocabulary_size=49408, end_token=49407,
+        opened = splits.open_split(folder / "data", "rstp_reid", _SIZE, split)
+        splits.check_tokens(
+          splits.dataset_info(folder / "data", "rstp_reid", _SIZE), vocabulary_size=49408, end_token=49407,
           text_length=77,
         )  # fmt: skip
         opened.images[:1]
@@ -82,22 +86,22 @@ def _workdir():
   """Any file of a workdir with a checkpoint and its result, read as `evaluate` and a resumed run do."""
 
   def make(folder):
-    config, mesh = _config(), sharding.make_mesh(-1, 1, 1)
+    config, mesh = _config(), rules.make_mesh(-1, 1, 1)
     variables = {"params": {"kernel": jnp.ones((2, 2))}, "prompts": {}}
     state = TrainState(jnp.int32(1), variables, {"moment": jnp.ones(3)})
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), state)
-    workdir.claim(folder, config, 1)
-    stage_folder = workdir.stage_folder(folder, 1)
+    layout.claim(folder, config, 1)
+    stage_folder = layout.stage_folder(folder, 1)
     described = {
       "config": config_lib.to_json(config), "variant": variants.to_json(_VARIANT), "stage": 1, "step": 1,
       "seconds": 1.0, "score": 1.0, "best_score": 1.0, "dataset": "rstp_reid", "fingerprint": "f",
     }  # fmt: skip
     with checkpoint.Checkpoints(stage_folder) as checkpoints:
       checkpoints.save(state, described, 1.0)
-    workdir.write_json(stage_folder / workdir.RESULT_FILE, {"stage": 1, "fingerprint": "f", "t2i": {"R@1": 1.0}})
+    layout.write_json(stage_folder / layout.RESULT_FILE, {"stage": 1, "fingerprint": "f", "t2i": {"R@1": 1.0}})
 
     def read():
-      workdir.read_config(folder)
+      layout.read_config(folder)
       step = checkpoint.chosen_step(stage_folder)
       if step is None:
         raise UserError("it holds no checkpoint")
@@ -106,8 +110,8 @@ def _workdir():
       variants.from_json(metadata["variant"])
       with checkpoint.Checkpoints(stage_folder) as checkpoints:
         checkpoints.restore(shapes)
-      workdir.check(folder, config, 1)
-      workdir.read_result(folder, 1)
+      layout.check(folder, config, 1)
+      layout.read_result(folder, 1)
 
     shutil.rmtree(stage_folder / "digests")  # which would tell each damage before it is read
     return _replacing(folder, _files(folder), read)

@@ -18,9 +18,13 @@ from tests.fuzz.target import Target
 from tests.models import forms
 from tests.models import trees as model_trees
 from tests.models.weights import archives
-from tireid_jax import compare, metrics, retrieval
-from tireid_jax.data import annotations, custom, doctor, images, schema, tokenizer
+from tireid_jax import compare, metrics
+from tireid_jax.data import tokenizer
+from tireid_jax.data.checks import doctor
+from tireid_jax.data.datasets import annotations, custom, schema
+from tireid_jax.data.prepared import images
 from tireid_jax.errors import UserError
+from tireid_jax.evaluation import embedding
 from tireid_jax.models import pretrained
 from tireid_jax.models.clip import CLIP, init_variables
 from tireid_jax.models.variants import Tower, Variant
@@ -193,7 +197,7 @@ def _ranks(is_member):
     file = folder / "ranks.npz"
     scores = metrics.rank_scores(np.eye(3), [1, 2, 3], [1, 2, 3])
     arrays = {"fingerprint": np.asarray("f"), "dataset": np.asarray("custom"), "split": np.asarray("test")}
-    for way in retrieval.WAYS:
+    for way in embedding.WAYS:
       arrays |= scores.to_arrays(way)
     np.savez_compressed(file, **arrays)
     sound = compare.read_result(file)

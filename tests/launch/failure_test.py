@@ -9,7 +9,9 @@ import pytest
 
 from tests.commands import ROOT
 from tests.launch.checkout import AFTER, BEFORE
-from tireid_jax import hooks, log, progress
+from tireid_jax.terminal import progress
+from tireid_jax.training import hooks
+from tireid_jax.workdir import metric_log
 
 TRACEBACK = "Traceback (most recent call last):\n  File 'x.py', line 3, in f\n"
 
@@ -43,7 +45,7 @@ def test_errors_are_told_without_what_changes_from_start_to_start(tmp_path, text
 
 def shown(folder, *, steps_before, steps):
   """Returns what a run writes that has done some steps before and is at the begin of others, or has done them."""
-  with contextlib.redirect_stderr(io.StringIO()) as written, log.MetricWriter(folder, enabled=False) as writer:
+  with contextlib.redirect_stderr(io.StringIO()) as written, metric_log.MetricWriter(folder, enabled=False) as writer:
     bar = progress.bar(total=12, initial=steps_before, desc="stage 2", unit="step")
     hook = hooks.Log(writer, bar, every_steps=100, learning_rates={}, batch_size=8)
     for step in range(steps):

@@ -10,9 +10,9 @@ from tests.launch import standins
 from tests.launch.checkout import TIMEOUT_S, Checkout, wait_for
 from tests.models.trees import write_hf_clip
 from tests.processes import free_port
-from tireid_jax import checkpoint
-from tireid_jax.log import read_metrics
 from tireid_jax.models.variants import VARIANTS
+from tireid_jax.workdir import checkpoint
+from tireid_jax.workdir.metric_log import read_metrics
 
 # Of the loss at each step, and of the figures that come from it.
 TOLERANCE = 1e-5

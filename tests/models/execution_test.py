@@ -10,7 +10,7 @@ from tireid_jax.models.clip import CLIP, init_variables
 from tireid_jax.models.execution import Execution, choose_attention
 from tireid_jax.models.transformer import Attention
 from tireid_jax.models.variants import VARIANTS, Tower, Variant
-from tireid_jax.stages import path_string
+from tireid_jax.training.stages import path_string
 
 SMALL = Variant(Tower(16, 2, 2), Tower(16, 2, 2), patch_size=4, embedding_size=8)
 

@@ -3,8 +3,8 @@
 # All mutants of these, in the order in which they are run.
 WHOLE = {
   "losses": ("losses_test",),
-  "optim": ("optim_test",),
-  "stages": ("stages_test",),
+  "training/optimizers": ("training/optimizers_test",),
+  "training/stages": ("training/stages_test",),
   "metrics": ("metrics_test",),
   "models/prompts": ("models/prompted_test",),
 }
@@ -16,12 +16,12 @@ PROMPTED = {
 }
 # Of these together, a seeded sample.
 SAMPLED = {
-  "train_step": ("train_step_test",),
-  "program": ("program_test", "train_test"),
-  "config": ("config_test", "config_file_test"),
-  "hooks": ("hooks_test", "train_test"),
-  "checkpoint": ("checkpoint_test", "train_test"),
-  "start": ("start_test", "train_test"),
+  "training/train_step": ("training/train_step_test",),
+  "training/program": ("training/program_test", "training/loop_test"),
+  "config/values": ("config/values_test", "config/config_file_test"),
+  "training/hooks": ("training/hooks_test", "training/loop_test"),
+  "workdir/checkpoint": ("workdir/checkpoint_test", "training/loop_test"),
+  "training/initialization": ("training/initialization_test", "training/loop_test"),
 }
 SAMPLE_SIZE = 300
 SEED = 0

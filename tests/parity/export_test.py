@@ -10,7 +10,8 @@ from transformers import CLIPModel
 
 from tests import exports
 from tests.models.trees import SMALL
-from tireid_jax import export, exported
+from tireid_jax import export
+from tireid_jax.exporting import encoders
 from tireid_jax.models.variants import Tower
 
 # Of the greatest absolute value of the outputs.
@@ -19,7 +20,7 @@ TOLERANCE = 2e-5
 
 def compare(folder, model, variables):
   """Exports, loads with transformers, and checks both embeddings."""
-  export.write_clip(folder, model, exported.to_tensors(model, variables)[0])
+  export.write_clip(folder, model, encoders.to_tensors(model, variables)[0])
   theirs, told = CLIPModel.from_pretrained(folder, output_loading_info=True)
   assert not any(told.values()), told
   images = np.random.default_rng(4).standard_normal((2, *model.image_size, 3)).astype(np.float32)
@@ -51,7 +52,7 @@ def compare(folder, model, variables):
 def test_clip_model_has_our_embeddings_at_any_grid(tmp_path, size, repeats):
   model, variables = exports.random_clip(size)
   grid = tuple(side // SMALL.patch_size for side in size)
-  assert exported.stored_grid(model) == tuple(side * count for side, count in zip(grid, repeats, strict=True))
+  assert encoders.stored_grid(model) == tuple(side * count for side, count in zip(grid, repeats, strict=True))
   compare(tmp_path, model, variables)
 
 

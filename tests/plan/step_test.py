@@ -3,9 +3,9 @@
 import pytest
 
 from configs import cuhk, icfg, synth
-from tireid_jax import stages
-from tireid_jax.data import schema
+from tireid_jax.data.datasets import schema
 from tireid_jax.plan import step
+from tireid_jax.training import stages
 
 
 def test_counts_are_the_published_ones_where_nothing_is_prepared(tmp_path):

@@ -18,11 +18,14 @@ import shutil
 import numpy as np
 from absl import flags
 
-from tireid_jax import config_file, lock, paths, storage
-from tireid_jax.data import builders, doctor, doctor_page, images, prepared, raw, recipe, schema, shards, split_files
-from tireid_jax.data.problems import by_kind
+from tireid_jax.config import config_file, paths
+from tireid_jax.data.checks import doctor, doctor_page
+from tireid_jax.data.datasets import raw, schema
+from tireid_jax.data.datasets.problems import by_kind
+from tireid_jax.data.prepared import builders, images, recipe, shards, split_files, splits
 from tireid_jax.data.tokenizer import MAX_LENGTH, load_tokenizer
 from tireid_jax.errors import UserError, naming
+from tireid_jax.storage import files, lock
 
 # Distributions whose versions may show in the prepared pixels and tokens.
 _LIBRARIES = (
@@ -56,9 +59,9 @@ def prepare(
     ValueError: without `skip_bad`, entries or images cannot be used; or the target holds something else, or the disk
       is too full. Nothing is written then but `page`, and what was decoded is dropped.
   """
-  page = page and storage.local_path(page, "--page")
+  page = page and files.local_path(page, "--page")
   raw_data = raw.find(name, raw_dir, settings)
-  target = prepared.prepared_path(data_dir, name, image_size)
+  target = splits.prepared_path(data_dir, name, image_size)
   tokenizer = load_tokenizer(tokenizer)
   problems: list = []
   records = raw_data.read(problems=problems)
@@ -88,9 +91,9 @@ def prepare(
         built.rename(target)
   if page:
     with naming(page):
-      shutil.copyfile(target / prepared.REPORT_PAGE, page)
+      shutil.copyfile(target / splits.REPORT_PAGE, page)
   if show_progress:
-    print((target / prepared.REPORT_FILE).read_text(encoding="utf-8"))
+    print((target / splits.REPORT_FILE).read_text(encoding="utf-8"))
     print(f"{target}: {state}\n{_summary(target)}")
   return target
 
@@ -121,7 +124,7 @@ def _refuse(raw_data, report, pictures, page, show_progress):
 
 def _summary(target):
   """Returns a line on a prepared data set."""
-  info = recipe.read(target / prepared.INFO_FILE)
+  info = recipe.read(target / splits.INFO_FILE)
   tokenizer, left_out = info["tokenizer"], len(info["left_out"])
   return (
     f"fingerprint {info['fingerprint'][:12]}, tokenizer {tokenizer['name'] or 'of CLIP'} with "
@@ -189,8 +192,8 @@ def _complete(folder, name, written, image_size, tokenizer, *, source, report, p
     persons |= {row.record.person_id: row.record.person for row in rows if row.record.person}
   num_bytes = sum(file.stat().st_size for file in folder.iterdir())
   report = dataclasses.replace(report, num_bytes=num_bytes)
-  (folder / prepared.REPORT_FILE).write_text(report.text() + "\n", encoding="utf-8")
-  doctor_page.write_html(folder / prepared.REPORT_PAGE, report, pictures)
+  (folder / splits.REPORT_FILE).write_text(report.text() + "\n", encoding="utf-8")
+  doctor_page.write_html(folder / splits.REPORT_PAGE, report, pictures)
   info = {
     "name": name,
     "version": schema.VERSION,
@@ -209,7 +212,7 @@ def _complete(folder, name, written, image_size, tokenizer, *, source, report, p
     "source": source,
     "libraries": {library: importlib.metadata.version(library) for library in _LIBRARIES},
   }
-  (folder / prepared.INFO_FILE).write_text(json.dumps(info, indent=2) + "\n")
+  (folder / splits.INFO_FILE).write_text(json.dumps(info, indent=2) + "\n")
 
 
 @contextlib.contextmanager
@@ -251,9 +254,9 @@ def _is_prepared(target, source, skip_bad):
   """
   if not target.exists():
     return False
-  info_file = target / prepared.INFO_FILE
+  info_file = target / splits.INFO_FILE
   if not info_file.is_file():
-    raise UserError(f"{target} is there but holds no {prepared.INFO_FILE}; remove that folder and prepare again")
+    raise UserError(f"{target} is there but holds no {splits.INFO_FILE}; remove that folder and prepare again")
   info = recipe.read(info_file)
   if info["source"] != source:
     raise UserError(

@@ -9,11 +9,11 @@ import pathlib
 
 import numpy as np
 
-from tireid_jax import storage
-from tireid_jax.data import byte_pairs
-from tireid_jax.data.byte_pairs import END, ID_BYTES, START, VOCABULARY_SIZE, to_bytes
-from tireid_jax.data.caption import clean
+from tireid_jax.data.text import byte_pairs
+from tireid_jax.data.text.byte_pairs import END, ID_BYTES, START, VOCABULARY_SIZE, to_bytes
+from tireid_jax.data.text.cleaning import clean
 from tireid_jax.errors import MissingFileError, UserError, first_line
+from tireid_jax.storage import files
 
 PADDING = 0
 MAX_LENGTH = 77
@@ -133,7 +133,7 @@ def _clip_tokenizer():
 
 def _find_folder(name):
   """Returns the folder of a tokenizer's files: `name` itself, or the hub's copy of them, fetched if need be."""
-  folder = storage.local_path(name, "--config.data.tokenizer")
+  folder = files.local_path(name, "--config.data.tokenizer")
   if folder.is_dir():
     if not _is_sufficient(folder):
       raise MissingFileError(f"{folder} holds no tokenizer.json, nor vocab.json with merges.txt; give another folder")
@@ -141,7 +141,7 @@ def _find_folder(name):
   import huggingface_hub as hub  # here, since it takes part of a second
   from huggingface_hub.errors import GatedRepoError
 
-  from tireid_jax import hub_errors
+  from tireid_jax.storage import hub_errors
 
   try:
     folder = _hub_folder(hub, name)

@@ -16,7 +16,7 @@ from tireid_jax.models.variants import VARIANTS, Variant, differences, patch_gri
 from tireid_jax.models.weights import files, hub, leaves, names, settings
 from tireid_jax.models.weights.positions import METHODS, resize_positions
 from tireid_jax.models.weights.tensor import Tensor
-from tireid_jax.progress import say
+from tireid_jax.terminal.progress import say
 
 # Problems that a message names; the others are counted.
 _NUM_SHOWN = 10

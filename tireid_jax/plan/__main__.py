@@ -13,11 +13,13 @@ import json
 
 from absl import flags
 
-from tireid_jax import cli, config_file, storage
+from tireid_jax import cli
+from tireid_jax.config import config_file
 from tireid_jax.errors import UserError
 from tireid_jax.plan import plot, show, sweep
 from tireid_jax.plan.estimate import make_plan
-from tireid_jax.progress import say
+from tireid_jax.storage import files
+from tireid_jax.terminal.progress import say
 
 # Arguments of `make_plan`, and the flags that give them.
 _OPTIONS = {"num_slices": "slices", "dcn_gbps": "dcn_gbps", "caption_length": "caption_length"}
@@ -36,7 +38,7 @@ def main(_):
   if options.dcn_gbps < 0:
     raise UserError(f"--dcn_gbps={options.dcn_gbps} must be above 0, or 0 for what is published")
   json_file, picture = (
-    value and storage.local_path(value, flag) for value, flag in ((options.json, "--json"), (options.plot, "--plot"))
+    value and files.local_path(value, flag) for value, flag in ((options.json, "--json"), (options.plot, "--plot"))
   )
   config_file.print_sources()
   number = int(options.stage)

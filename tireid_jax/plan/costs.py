@@ -5,8 +5,8 @@ import dataclasses
 import math
 import re
 
-from tireid_jax.op_source import short_source
 from tireid_jax.plan import hlo
+from tireid_jax.profiling.op_names import short_source
 
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 # Networks: the links inside a slice, and the data-center network between slices.

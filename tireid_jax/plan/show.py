@@ -7,7 +7,7 @@ import jax
 
 from tireid_jax.plan import chips, costs
 from tireid_jax.plan.estimate import sent_bytes
-from tireid_jax.table import format_table
+from tireid_jax.terminal.table import format_table
 
 # Places that send fewer bytes in a step are added up in one line.
 SMALL_BYTES = 1e6

@@ -14,11 +14,14 @@ import typing
 import jax
 import jax.numpy as jnp
 
-from tireid_jax import config as config_lib
-from tireid_jax import sharding, stages, start
-from tireid_jax.data import prepared, sampling, schema
+from tireid_jax.config import values as config_lib
+from tireid_jax.data import sampling
+from tireid_jax.data.datasets import schema
+from tireid_jax.data.prepared import splits
 from tireid_jax.errors import UserError
-from tireid_jax.program import Program
+from tireid_jax.parallel import rules
+from tireid_jax.training import initialization, stages
+from tireid_jax.training.program import Program
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -71,13 +74,13 @@ def compile_step(config, number, devices, *, caption_length=0):
     lengths = ", ".join(map(str, config.data.caption_lengths))
     raise UserError(f"--caption_length={caption_length} is none of data.caption_lengths; give one of {lengths}")
   stage = stages.from_config(config, number)
-  mesh = sharding.make_mesh(**config.mesh, devices=devices)
+  mesh = rules.make_mesh(**config.mesh, devices=devices)
   sampling.check(stage.batch_size, **stage.sampler)
   for field in ("batch_size", "microbatch_size"):
-    sharding.check_batch(f"{stage.name}.{field}", getattr(stage, field), mesh, stage.captions_per_image)
+    rules.check_batch(f"{stage.name}.{field}", getattr(stage, field), mesh, stage.captions_per_image)
   counts = training_counts(config, stage)
   steps_per_epoch = _steps_per_epoch(stage, counts)
-  variant = start.find_variant(config, _source(config))
+  variant = initialization.find_variant(config, _source(config))
   batch = _batch(config, stage, mesh, caption_length or config.data.caption_lengths[-1])
 
   def lower(config, stage):
@@ -145,16 +148,16 @@ def training_counts(config, stage):
   name = stage.data or config.data.name
   held_out = 0 if stage.data else config.data.val_identities
   layout = schema.layout_of(name)
-  path = prepared.prepared_path(config.data_dir, name, config.data.image_size)
-  if (path / prepared.INFO_FILE).is_file():
-    info = prepared.dataset_info(config.data_dir, name, config.data.image_size, config.data.tokenizer)
+  path = splits.prepared_path(config.data_dir, name, config.data.image_size)
+  if (path / splits.INFO_FILE).is_file():
+    info = splits.dataset_info(config.data_dir, name, config.data.image_size, config.data.tokenizer)
     counts = schema.Counts(**info["counts"]["train"])
   elif layout.published:
     counts = layout.published["train"]
   else:
     raise UserError(
       f"the size of {name} is not published and it is not prepared in {config.data_dir}; prepare it first: "
-      f"{prepared.prepare_command(config.data_dir, name, config.data.image_size, config.data.tokenizer)}"
+      f"{splits.prepare_command(config.data_dir, name, config.data.image_size, config.data.tokenizer)}"
     )
   # Held-out identities take their share of images and captions with them.
   return schema.Counts(
@@ -165,9 +168,9 @@ def training_counts(config, stage):
 def batch_range(config, number, devices):
   """Returns (least, most) batch sizes of a stage: what mesh and sampler divide, and the whole training split."""
   stage = stages.from_config(config, number)
-  mesh = sharding.make_mesh(**config.mesh, devices=devices)
+  mesh = rules.make_mesh(**config.mesh, devices=devices)
   together = stage.sampler["captions_per_identity"] if stage.sampler["kind"] == "identities" else 1
-  least = math.lcm(sharding.batch_devices(mesh) * stage.captions_per_image, together, stage.microbatch_size or 1)
+  least = math.lcm(rules.batch_devices(mesh) * stage.captions_per_image, together, stage.microbatch_size or 1)
   num, size = _epoch(stage, training_counts(config, stage))
   return least, num * size
 
@@ -191,14 +194,14 @@ def _epoch(stage, counts):
 
 def _source(config):
   """Returns what tells the sizes of a model of `model.variant=from_weights`; None for a variant with a name."""
-  if config.model.variant != start.FROM_WEIGHTS:
+  if config.model.variant != initialization.FROM_WEIGHTS:
     return None
-  return start.find_source(config, "pretrained", None, 1)
+  return initialization.find_source(config, "pretrained", None, 1)
 
 
 def _batch(config, stage, mesh, caption_length):
   """Returns the abstract batch of a step."""
-  where, size = sharding.batch_sharding(mesh), stage.batch_size
+  where, size = rules.batch_sharding(mesh), stage.batch_size
   shapes = {
     "images": ((size // stage.captions_per_image, *config.data.image_size, 3), jnp.uint8),
     "tokens": ((size, caption_length), jnp.int32),

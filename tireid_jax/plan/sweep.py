@@ -6,7 +6,7 @@ import copy
 from tireid_jax.errors import UserError
 from tireid_jax.plan import chips, step
 from tireid_jax.plan.estimate import make_plan
-from tireid_jax.table import format_table
+from tireid_jax.terminal.table import format_table
 
 
 def topologies_of(names):

@@ -2,9 +2,11 @@
 
 from absl import flags
 
-from tireid_jax import cli, config_file, storage
+from tireid_jax import cli
+from tireid_jax.config import config_file
 from tireid_jax.data.synth.write import write_all
 from tireid_jax.errors import UserError
+from tireid_jax.storage import files
 
 
 def main(_):
@@ -12,7 +14,7 @@ def main(_):
   if options.config is None or not options.to:
     raise UserError("give --config=configs/synth.py and --to=DIR")
   config_file.print_sources()
-  write_all(storage.local_path(options.to, "--to"), options.config.synth)
+  write_all(files.local_path(options.to, "--to"), options.config.synth)
 
 
 if __name__ == "__main__":

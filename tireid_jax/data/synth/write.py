@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from tireid_jax import lock
 from tireid_jax.data.synth.attributes import GENERIC, PEDES, SPLITS, sample_people
 from tireid_jax.data.synth.camera import CAMERAS, photograph
 from tireid_jax.data.synth.captions import DEFAULT_NOISE, describe, tokens
 from tireid_jax.data.synth.generic import draw_generic
 from tireid_jax.errors import UserError
-from tireid_jax.progress import bar
+from tireid_jax.storage import lock
+from tireid_jax.terminal.progress import bar
 
 PEDES_FOLDER, GENERIC_FOLDER = "SynthPEDES", "SynthGeneric"
 ANNOTATIONS, ATTRIBUTES, SETTINGS, IMAGES = "reid_raw.json", "attributes.json", "settings.json", "imgs"

@@ -16,10 +16,10 @@ from huggingface_hub.errors import (
   RepositoryNotFoundError,
 )
 
-from tireid_jax import hub_errors
 from tireid_jax.errors import MissingFileError, first_line
 from tireid_jax.models.weights import settings
-from tireid_jax.progress import say
+from tireid_jax.storage import hub_errors
+from tireid_jax.terminal.progress import say
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _COMMIT = re.compile(r"[0-9a-f]{40}")

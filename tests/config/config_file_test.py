@@ -1,0 +1,101 @@
+"""A config is found by its path first, then among those of the package."""
+
+import pathlib
+
+import pytest
+from absl import flags
+
+from tests.commands import ROOT, run
+from tireid_jax.config import config_file
+
+OWN = ROOT / "configs"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+  """An empty working folder."""
+  monkeypatch.chdir(tmp_path)
+  return tmp_path
+
+
+@pytest.mark.parametrize("given", ["cuhk", "cuhk.py", "configs/cuhk", "configs/cuhk.py"])
+def test_a_config_of_the_package_has_a_short_name_and_the_repositorys_path(folder, given):
+  assert config_file.find(given) == f"{OWN}/cuhk.py"
+  assert config_file.find(f"{given}:no_stage1") == f"{OWN}/cuhk.py:no_stage1"
+
+
+def test_a_file_of_that_path_goes_before_the_package(folder):
+  mine = folder / "configs/cuhk.py"
+  mine.parent.mkdir()
+  mine.write_text("")
+  assert config_file.find("configs/cuhk.py:row") == "configs/cuhk.py:row"
+  assert config_file.find("cuhk") == f"{OWN}/cuhk.py"
+
+
+@pytest.mark.parametrize(
+  ("given", "suggestion"),
+  [
+    ("cuk", "cuhk"),
+    ("configs/icgf.py:row", "icfg"),
+    ("mine/my_confg.py", "mine/my_config.py"),
+    ("nothing_near", ""),
+  ],
+)
+def test_what_is_in_neither_place_is_an_error_with_the_nearest_of_both(folder, given, suggestion):
+  (folder / "mine").mkdir()
+  (folder / "mine/my_config.py").write_text("")
+  with pytest.raises(ValueError, match="there is no file .*, nor has .*/configs such a config") as error:
+    config_file.find(given)
+  assert str(error.value).partition("; did you mean ")[2] == (suggestion and f"{suggestion}?")
+
+
+@pytest.mark.parametrize("given", ["common", "__init__", "elsewhere/cuhk.py", ""])
+def test_what_is_no_config_of_the_package_is_not_found_there(folder, given):
+  with pytest.raises(ValueError, match="there is no file"):
+    config_file.find(given)
+
+
+@pytest.mark.parametrize(
+  ("text", "message"),
+  [
+    ("def get_config():\n  return {}['seed']", "line 2: KeyError: 'seed'"),
+    ("def get_config():\n  return int('x')", "line 2: ValueError: invalid literal for int() with base 10: 'x'"),
+    ("def get_config():\n  open('/nowhere/x')", "line 2: FileNotFoundError: [Errno 2] No such file or directory"),
+    ("import no_such_module", "line 1: ModuleNotFoundError: No module named 'no_such_module'"),
+    ("def get_config():\n  return {", "SyntaxError: '{' was never closed"),
+    ("def get_config():\n  return {}", "get_config() returns a dict, not a ConfigDict"),
+    ("def get_config():\n  pass", "get_config() returns None, not a ConfigDict"),
+  ],
+)
+def test_what_a_config_file_raises_is_one_line_that_names_its_line(tmp_path, text, message):
+  file = tmp_path / "mine.py"
+  file.write_text(text)
+  if "mine" not in flags.FLAGS:
+    config_file.define_flag("mine", None, "")
+  with pytest.raises(flags.IllegalFlagValueError) as refused:
+    flags.FLAGS["mine"].parse(str(file))
+  assert str(refused.value).startswith(f"flag --mine={file}: {message}")
+  assert len(str(refused.value).splitlines()) == 1
+
+
+def test_a_config_of_ones_own_may_start_from_the_packages_and_the_command_says_what_it_read(tmp_path):
+  mine = tmp_path / "mine.py"
+  mine.write_text("from tireid_jax.configs import synth\n\n\ndef get_config(row=''):\n  return synth.get_config(row)\n")
+  sizes = ("num_train_ids", "num_val_ids", "num_test_ids", "generic_train_images", "generic_eval_images")
+  done = run("data.synth", f"--config={mine}:irra_like", f"--to={tmp_path}", *(f"--config.synth.{n}=2" for n in sizes))
+  assert done.returncode == 0, done.stderr
+  assert done.stderr.splitlines()[0] == f"--config: read {mine}:irra_like"
+
+
+def test_evaluate_finds_the_config_of_its_data_likewise(tmp_path):
+  done = run("evaluate", "--config=rstp", "--data=icgf", "--stage=pretrained")
+  assert done.returncode == 2
+  assert "error: flag --data=icgf: there is no file 'icgf'" in done.stderr
+  done = run("evaluate", "--config=rstp", "--data=icfg", "--stage=2")
+  assert done.returncode == 2
+  assert done.stderr.splitlines()[:2] == [f"--config: read {OWN}/rstp.py", f"--data: read {OWN}/icfg.py"]
+
+
+def test_no_config_has_another_name_in_the_package():
+  assert set(config_file.package_configs()) == {"cuhk", "custom", "icfg", "rstp", "synth"}
+  assert all(pathlib.Path(path).is_file() for path in config_file.package_configs().values())

@@ -1,0 +1,101 @@
+import json
+
+import pytest
+
+from configs import common, cuhk, custom, icfg, rstp, synth
+from tireid_jax.config import values as config_lib
+from tireid_jax.errors import UserError
+from tireid_jax.training import initialization, stages
+
+CONFIGS = {"cuhk": cuhk, "icfg": icfg, "rstp": rstp, "custom": custom, "synth": synth}
+
+
+@pytest.mark.parametrize("row", ["", *common.ABLATIONS])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_ablation_of_every_data_set_makes_stages_and_a_model(name, row):
+  config = CONFIGS[name].get_config(row)
+  config_lib.check(config)
+  assert config.ablation == row
+  for number in config_lib.stage_numbers(config, "all"):
+    variant = initialization.find_variant(config, source=None)
+    initialization.build_model(
+      config, variant, use_prompts=stages.from_config(config, number).use_prompts, precision="float32"
+    )
+  assert (0 in config_lib.stage_numbers(config, "all")) == (name == "synth")
+
+
+def test_reversed_swaps_the_recipes_and_not_the_starts():
+  usual, swapped = cuhk.get_config(), cuhk.get_config("reversed")
+  assert swapped.stage1.trains == ("params",)
+  assert swapped.stage1.learning_rate == usual.stage2.learning_rate
+  assert swapped.stage2.trains == ("prompts",)
+  assert swapped.stage2.learning_rate == usual.stage1.learning_rate
+  assert (swapped.stage1.init_from, swapped.stage2.init_from) == ("pretrained", "stage1")
+
+
+def test_baselines_do_not_follow_changes_of_stage_2():
+  assert dict(synth.get_config("irra_like").stage2.losses) == dict(cuhk.get_config("irra_like").stage2.losses)
+  assert synth.get_config("irra_like").stage2.learning_rate == 1e-5
+  assert {n for n, w in cuhk.get_config("clip_baseline").stage2.losses.items() if w} == {"itc_plain"}
+
+
+def test_an_unknown_ablation_names_the_nearest():
+  with pytest.raises(ValueError, match="there is no ablation 'no_promts'; did you mean 'no_prompts'?"):
+    cuhk.get_config("no_promts")
+
+
+def test_json_and_back_is_the_same_config():
+  config = synth.get_config()
+  data = json.loads(json.dumps(config_lib.to_json(config)))
+  assert config_lib.from_json(data).to_dict() == config.to_dict()
+
+
+def test_differences_are_of_the_model_data_and_these_stages_alone():
+  old, new = synth.get_config(), synth.get_config()
+  new.stage2.learning_rate = 1.0
+  new.data_dir = "elsewhere"
+  new.log_every_steps = 7
+  new.mesh.data = 1
+  new.model.remat = "full"
+  new.model.attention = "xla"
+  new.stage1.microbatch_size = 16
+  before, after = config_lib.to_json(old), config_lib.to_json(new)
+  assert config_lib.differences(before, after, (0, 1)) == []
+  assert config_lib.differences(before, after, (0, 1, 2)) == [
+    f"stage2.learning_rate: {old.stage2.learning_rate} there, 1.0 asked for"
+  ]
+  new.prompts.depth = 1
+  assert config_lib.differences(before, config_lib.to_json(new), ()) == [
+    f"prompts.depth: {old.prompts.depth} there, 1 asked for"
+  ]
+
+
+@pytest.mark.parametrize(
+  ("field", "value", "message"),
+  [
+    ("temperature", 0.0, "temperature is 0.0; it must be above 0"),
+    ("select_on", "valid", "select_on is 'valid' (did you mean 'val'?)"),
+    ("stages", (1, 3), "the stages are 0, 1 and 2"),
+    ("log_every_steps", 0, "log_every_steps is 0; it must be at least 1"),
+  ],
+)
+def test_values_that_no_run_could_use_are_refused(field, value, message):
+  config = cuhk.get_config()
+  config[field] = value
+  with pytest.raises(ValueError) as error:
+    config_lib.check(config)
+  assert message in str(error.value)
+
+
+@pytest.mark.parametrize("lengths", [(77, 32), (32, 64), (2, 77), (32, 32, 77)])
+def test_caption_lengths_ascend_to_77(lengths):
+  config = cuhk.get_config()
+  config.data.caption_lengths = lengths
+  with pytest.raises(ValueError, match="must ascend from at least 3 and end with 77"):
+    config_lib.check(config)
+
+
+@pytest.mark.parametrize("data", [{"model": {"bright.ness": 1}}, [1], "a"])
+def test_stored_data_that_is_no_config_is_one_line(data):
+  with pytest.raises(UserError, match=r"^this is no config: [^\n]*$"):
+    config_lib.from_json(data)

@@ -1,0 +1,76 @@
+"""Values as other tools write them: lists as text, missing values, identities that became decimals."""
+
+import ast
+import json
+import math
+
+import hypothesis
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+
+from tireid_jax.data.datasets import cells
+
+CAPTIONS = ["A man's coat, red.", 'She says "hi"; walks.', "A line\nbreak and a \\ slash."]
+
+
+@pytest.mark.parametrize(
+  "text",
+  [
+    str(CAPTIONS),
+    str(tuple(CAPTIONS)),
+    json.dumps(CAPTIONS),
+    f"  {json.dumps(CAPTIONS, indent=2)}\n",
+    str(np.array(CAPTIONS, dtype=object)),
+    repr(np.array(CAPTIONS, dtype=object)),
+    repr(np.array(CAPTIONS)),
+    "{" + ",".join(json.dumps(caption) for caption in CAPTIONS) + "}",  # PostgreSQL's text[]
+  ],
+)
+def test_a_list_written_as_text_is_read_back(text):
+  assert cells.is_list(text)
+  assert cells.strings_of(text) == CAPTIONS
+
+
+def test_lists_of_one_and_of_none():
+  assert cells.strings_of("['A man.']") == ["A man."]
+  assert cells.strings_of("('A man.',)") == ["A man."]
+  assert cells.strings_of("[]") == []
+
+
+@hypothesis.given(st.lists(st.text(st.characters(exclude_categories=["Cs"])), max_size=4))
+def test_any_list_of_strings_is_read_back(strings):
+  for text in (str(strings), json.dumps(strings), json.dumps(strings, ensure_ascii=False)):
+    assert cells.is_list(text)
+    assert cells.strings_of(text) == strings
+
+
+@pytest.mark.parametrize("text", ["[A man, a woman]", "['a', nan]", "['a', ['b']]", "{'a': 'b'}", "['\\N{x}']", "[1]"])
+def test_what_is_not_all_quoted_strings_is_not_guessed_at(text):
+  assert cells.is_list(text)
+  with pytest.raises(ValueError, match=r"^it holds more|^a string in it"):
+    cells.strings_of(text)
+
+
+@pytest.mark.parametrize(
+  "text", ["[blurred] A man.", "A man (seen from behind)", "(a man in red)", "'A man.'", "", "]"]
+)
+def test_captions_with_brackets_or_quotes_are_no_lists(text):
+  assert not cells.is_list(text)
+
+
+@pytest.mark.parametrize(
+  ("value", "text"),
+  [
+    (12, "12"), (12.0, "12"), ("12", "12"), ("12.0", "12"), (" 12.00 ", "12"), (1e20, str(10**20)), (-1.0, "-1"),
+    ("007", "007"), (1.5, "1.5"), ("1.5", "1.5"), ("v1.0", "v1.0"), ("anna", "anna"), ("Nan", "Nan"),
+    (math.nan, ""), ("nan", ""), (None, ""), ("", ""), (" ", ""), ("NULL", ""), ("None", ""), ("<NA>", ""),
+  ],
+)  # fmt: skip
+def test_an_identity_is_one_however_it_is_written(value, text):
+  assert cells.identity(value) == text
+
+
+def test_the_literals_are_those_of_python():
+  text = r"""['\u00e9', "\x41", 'it\'s']"""
+  assert cells.strings_of(text) == ast.literal_eval(text)

@@ -1,0 +1,55 @@
+"""Raw data by name: the same reading for published layouts and for somebody's own."""
+
+import errno
+import os
+import pathlib
+
+import pytest
+
+from configs import custom as config
+from tests.data import trees
+from tireid_jax.data.datasets import custom, raw, schema
+from tireid_jax.data.prepared import splits
+from tireid_jax.errors import DiskError
+
+
+def test_a_published_layout_is_found_and_read(tmp_path):
+  root = trees.make_tree(tmp_path, "icfg_pedes")
+  data = raw.find("icfg_pedes", tmp_path)
+  assert (data.annotations, data.images) == (root / "ICFG-PEDES.json", root / "imgs")
+  assert data.read() == schema.read_annotations(data.layout, tmp_path)
+
+
+def test_custom_data_is_found_and_read_by_its_settings(tmp_path):
+  (tmp_path / "images").mkdir()
+  for n in range(9):
+    (tmp_path / "images" / f"{n}.jpg").touch()
+  rows = "".join(f"{n}.jpg,p{n},A man.\n" for n in range(10))
+  (tmp_path / "annotations.csv").write_text(f"image,id,caption\n{rows}")
+  settings = config.get_config().custom
+  data = raw.find("custom_shop", tmp_path, settings)
+  problems = []
+  assert data.read(problems=problems) == custom.read(settings, tmp_path, problems=[])
+  assert [str(problem) for problem in problems] == [f"9.jpg is not there below {tmp_path / 'images'}"]
+  assert (data.layout.name, data.annotations, data.images) == (
+    "custom_shop",
+    tmp_path / "annotations.csv",
+    tmp_path / "images",
+  )
+
+
+def test_custom_data_without_its_settings_says_which_config_has_them(tmp_path):
+  with pytest.raises(ValueError, match=r"custom is custom data, .*; give --config=configs/custom\.py"):
+    raw.find("custom", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["cuhk_pedes", "custom"])
+def test_a_folder_that_may_not_be_searched_is_one_line(tmp_path, monkeypatch, name):
+  def refuse(path):  # as Python 3.11 does, while later versions return False
+    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
+
+  monkeypatch.setattr(pathlib.Path, "is_file", refuse)
+  with pytest.raises(DiskError, match="permission denied; change its permissions"):
+    raw.find(name, tmp_path, config.get_config().custom)
+  with pytest.raises(DiskError, match="permission denied; change its permissions"):
+    splits.dataset_info(tmp_path, name, (24, 16))

@@ -1,0 +1,90 @@
+"""What is said of a split's results."""
+
+import types
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tireid_jax.data.transforms.augment import MEAN, STD
+from tireid_jax.evaluation import embedding
+from tireid_jax.parallel import rules
+
+
+@pytest.mark.parametrize(
+  ("count", "said"),
+  [
+    (1, "the test split of mine has 1 identity: R@1 is about 100 by chance alone, and its standard error is up to 50"),
+    (
+      25,
+      "the test split of mine has 25 identities: R@1 is about 4 by chance alone, and its standard error is up to 10",
+    ),
+    (49, "has 49 identities"),
+    (50, ""),
+  ],
+)
+def test_results_of_few_identities_come_with_a_warning(capsys, count, said):
+  person_id = np.arange(count).repeat(3)
+  split = types.SimpleNamespace(name="mine", split="test", person_id=person_id, caption_image=np.arange(len(person_id)))
+  embedding.warn_if_small(split)
+  printed = "".join(capsys.readouterr())
+  assert said in printed if said else printed == ""
+
+
+class Sums:
+  """Stands for a model: an image's embedding is that of its mean colour, a caption's of its second token."""
+
+  variant = types.SimpleNamespace(embedding_size=4)
+
+  def apply(self, variables, inputs, *, method):
+    if method == "encode_image":
+      colours = inputs.mean(axis=(1, 2)) * jnp.array(STD) + jnp.array(MEAN)  # as they were before `normalise`
+      angles = 2 * colours[:, 0]
+    else:
+      angles = 2 * inputs[:, 1] / 255
+    return variables["scale"] * jnp.stack([jnp.cos(angles), jnp.sin(angles), 0 * angles, 0 * angles], axis=1)
+
+
+def make_split():
+  """5 images of 3 persons, grey from dark to light, with 7 captions that each name a grey; not in their order."""
+  greys = np.array([10, 60, 110, 160, 210])
+  caption_image = np.array([4, 0, 0, 1, 2, 3, 3])
+  tokens = np.zeros((7, 6), np.int32)
+  tokens[:, 0], tokens[:, 1] = 254, greys[caption_image]
+  for caption, length in enumerate([6, 3, 4, 5, 3, 6, 4]):
+    tokens[caption, length - 1] = 255
+  return types.SimpleNamespace(
+    name="mine", split="val", fingerprint="f", person_id=np.array([7, 5, 7, 9, 5]), caption_image=caption_image,
+    images=np.broadcast_to(greys[:, None, None, None], (5, 4, 2, 3)).astype(np.uint8), tokens=tokens,
+    described=np.arange(5),
+  )  # fmt: skip
+
+
+@pytest.mark.parametrize("batch_size", [2, 16])
+def test_embeddings_come_in_the_order_of_the_split_whatever_the_batches(batch_size):
+  split = make_split()
+  encoders = embedding.Encoders(Sums(), rules.make_mesh(1, 1, 1), batch_size)
+  image, text = encoders.encode({"scale": jnp.float32(3.0)}, split, (4, 6))
+  angles = 2 * np.array([10, 60, 110, 160, 210]) / 255
+  np.testing.assert_allclose(image[:, :2], 3 * np.stack([np.cos(angles), np.sin(angles)], axis=1), atol=1e-5)
+  np.testing.assert_allclose(text, image[split.caption_image], atol=1e-5)
+
+
+def test_scores_are_of_captions_among_images_and_of_images_among_captions():
+  split = make_split()
+  split.tokens[0, 1] = 160  # a caption of image 4, person 5, that looks like image 3, person 9
+  encoders = embedding.Encoders(Sums(), rules.make_mesh(1, 1, 1), 4)
+  _, _, scores = encoders.score({"scale": jnp.float32(1.0)}, split, (6,))
+  np.testing.assert_array_equal(scores["t2i"].query_ids, [5, 7, 7, 5, 7, 9, 9])
+  np.testing.assert_array_equal(scores["i2t"].query_ids, split.person_id)
+  # Greys by distance from 160: images 3, then 2 and 4 (110 and 210, the lower index first).
+  np.testing.assert_array_equal(scores["t2i"].first_rank, [3, 1, 1, 1, 1, 1, 1])
+  # Of image 4, at 210: captions 0, 5 and 6 at 160, then 4 at 110, then 3 at 60, of whose person it is too.
+  np.testing.assert_array_equal(scores["i2t"].first_rank, [1, 1, 1, 2, 1])
+  summary = embedding.figures(scores)
+  assert list(summary) == ["t2i", "i2t"]
+  assert (summary["t2i"]["R@1"], summary["i2t"]["R@1"]) == pytest.approx((100 * 6 / 7, 80))
+  arrays = embedding.score_arrays(scores, split)
+  assert (str(arrays["dataset"]), str(arrays["split"]), str(arrays["fingerprint"])) == ("mine", "val", "f")
+  np.testing.assert_array_equal(arrays["t2i_first_rank"], scores["t2i"].first_rank)
+  np.testing.assert_array_equal(arrays["i2t_query_ids"], split.person_id)

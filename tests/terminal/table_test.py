@@ -1,0 +1,18 @@
+from tireid_jax.terminal.table import format_table
+
+
+def test_text_stands_left_and_numbers_right_with_two_decimals():
+  rows = [{"run": "zero-shot", "R@1": 9.876, "steps": 0}, {"run": "stage 2", "R@1": 12.5, "steps": 12345}]
+  assert format_table(rows).splitlines() == [
+    "run          R@1   steps",
+    "zero-shot   9.88       0",
+    "stage 2    12.50  12,345",
+  ]
+
+
+def test_a_column_with_text_in_it_stands_left():
+  assert format_table([{"R@1": 1.0, "seeds": 1}, {"R@1": "41.2 ± 0.8", "seeds": 3}]).splitlines() == [
+    "R@1         seeds",
+    "1.00            1",
+    "41.2 ± 0.8      3",
+  ]

@@ -1,0 +1,242 @@
+"""Runs of both stages: what is reported, logged, kept and compared, where the best checkpoint is not the last."""
+
+import json
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests import small_runs
+from tests.small_runs import SIZE, STEPS_PER_EPOCH
+from tireid_jax import metrics
+from tireid_jax.data.prepared import splits
+from tireid_jax.evaluation import embedding
+from tireid_jax.models import pretrained
+from tireid_jax.parallel import rules
+from tireid_jax.training import initialization, loop
+from tireid_jax.training.state import TrainState
+from tireid_jax.workdir import checkpoint
+
+# Seeds that are tried until the best checkpoint of stage 2 is not its last.
+SEEDS = range(2, 10)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compilation_cache(tmp_path_factory):
+  """Lets the runs of this file share their compiled programs."""
+  if jax.config.jax_compilation_cache_dir:
+    yield
+    return
+  before = jax.config.jax_persistent_cache_min_compile_time_secs
+  jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+  yield
+  jax.config.update("jax_compilation_cache_dir", None)
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", before)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+  return small_runs.make_project(tmp_path_factory.mktemp("project"), num_datasets=2)
+
+
+def configured(project, data=0, **changes):
+  """As `small_runs.configured`; stage 1 learns nothing, so that its scores are equal, and stage 2 jumps about."""
+  defaults = {
+    "stage1__epochs": 2, "stage1__learning_rate": 0.0, "stage1__losses": {"identity": 1.0},
+    "stage1__trains": ("prompts", "params/id_head"), "stage2__epochs": 5, "stage2__learning_rate": 0.03,
+    "log_every_steps": 4,
+  }  # fmt: skip
+  return small_runs.configured(project, data, **{**defaults, **changes})
+
+
+def lines(stage_folder, name):
+  """Returns {step: value} of what the log has by a name."""
+  records = map(json.loads, (stage_folder / "metrics.jsonl").read_text().splitlines())
+  return {record["step"]: record[name] for record in records if name in record}
+
+
+def variables_of(stage_folder, step):
+  return checkpoint.restore_variables(stage_folder, step, rules.make_mesh(1, 1, 1))[0]
+
+
+@pytest.fixture(scope="module")
+def trained(project, tmp_path_factory):
+  """The workdir of a run of both stages and its config."""
+  for seed in SEEDS:
+    folder = tmp_path_factory.mktemp("run")
+    config = configured(project, seed=seed)
+    loop.run(config, (1, 2), folder)
+    scores = lines(folder / "stage2", "val/t2i/R@1")
+    if scores[5 * STEPS_PER_EPOCH] < max(scores.values()):
+      return folder, config
+  raise AssertionError("the last checkpoint is the best by every seed; choose other learning rates")
+
+
+def result(folder, number):
+  return json.loads((folder / f"stage{number}/result.json").read_text())
+
+
+def test_each_epoch_is_validated(trained):
+  folder, _ = trained
+  assert list(lines(folder / "stage1", "val/t2i/R@1")) == [3, 6]
+  assert list(lines(folder / "stage2", "val/i2t/mAP")) == [3, 6, 9, 12, 15]
+
+
+def test_of_equal_scores_the_later_checkpoint_is_reported(trained):
+  folder, _ = trained
+  scores = lines(folder / "stage1", "val/t2i/R@1")
+  assert scores[3] == scores[6]
+  assert result(folder, 1)["step"] == 6
+
+
+def test_the_best_checkpoint_is_reported_and_not_the_last(trained):
+  folder, config = trained
+  scores, reported = lines(folder / "stage2", "val/t2i/R@1"), result(folder, 2)
+  best = max(scores, key=lambda step: (scores[step], step))
+  assert reported["step"] == best < 15
+  assert reported["selection"]["t2i"]["R@1"] == scores[best]
+  assert (reported["steps"], reported["selected_on"], reported["seed"]) == (15, "val", config.seed)
+
+
+def test_what_is_reported_is_what_the_checkpoint_finds_on_the_test_split(trained):
+  folder, config = trained
+  reported = result(folder, 2)
+  model, _, _, mesh, step = initialization.load_stage(folder, "2")
+  assert step == reported["step"]
+  split = splits.open_split(config.data_dir, "rstp_reid", SIZE, "test", tokenizer=config.data.tokenizer)
+  # In the same batches, since rounding decides among images that this model can hardly tell apart.
+  encoders = embedding.Encoders(model, mesh, config.evaluation.batch_size)
+  image, text = encoders.encode(variables_of(folder / "stage2", step), split, (77,))
+  ids, caption_ids = split.person_id, split.person_id[split.caption_image]
+  assert reported["t2i"] == pytest.approx(metrics.retrieval_metrics(text, image, caption_ids, ids))
+  assert reported["i2t"] == pytest.approx(metrics.retrieval_metrics(image, text, ids, caption_ids))
+  ranks = np.load(folder / "stage2/ranks_test.npz")
+  assert 100 * np.mean(ranks["t2i_first_rank"] <= 5) == pytest.approx(reported["t2i"]["R@5"])
+
+
+def test_the_best_and_the_newest_two_checkpoints_are_kept(trained):
+  folder, _ = trained
+  kept = {int(path.name) for path in (folder / "stage2/checkpoints").iterdir() if path.name.isdigit()}
+  assert kept == {result(folder, 2)["step"], 12, 15}
+
+
+def test_stage_1_starts_from_the_pretrained_weights_and_stage_2_from_stage_1(trained, project):
+  folder, _ = trained
+  first, last = variables_of(folder / "stage1", 6), variables_of(folder / "stage2", 15)
+  _, loaded = pretrained.load(project / "clip", SIZE)
+  chex.assert_trees_all_equal({**first["params"], "id_head": None}, {**loaded["params"], "id_head": None})
+  chex.assert_trees_all_equal(first["prompts"], last["prompts"])
+  assert all(np.any(leaf) for leaf in jax.tree.leaves(first["prompts"]))
+  weights, learned = first["params"], {name: last["params"][name] for name in first["params"] if name != "logit_scale"}
+  assert learned.keys() == {"image_encoder", "text_encoder", "id_head"}
+  assert all(
+    np.any(np.asarray(a) != b)
+    for name in learned
+    for a, b in zip(jax.tree.leaves(weights[name]), jax.tree.leaves(learned[name]), strict=True)
+  )
+
+
+def test_a_line_of_the_log_has_the_means_since_the_line_before(trained, project, tmp_path):
+  folder, config = trained
+  each_step = configured(project, seed=config.seed, log_every_steps=1)
+  loop.run(each_step, (1,), tmp_path)
+  for name in ("loss/total", "loss/itc", "loss/identity", "gradient_norm/prompts"):
+    loss, means = lines(tmp_path / "stage1", name), lines(folder / "stage1", name)
+    assert list(loss) == [1, 2, 3, 4, 5, 6]
+    assert len(set(loss.values())) == 6
+    expected = {3: np.mean([loss[1], loss[2], loss[3]]), 4: loss[4], 6: np.mean([loss[5], loss[6]])}
+    assert means == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_log_has_the_learning_rate_of_each_groups_last_step_and_no_others(trained):
+  folder, _ = trained
+  stage_folder = folder / "stage2"
+  records = [json.loads(line) for line in (stage_folder / "metrics.jsonl").read_text().splitlines()]
+  groups = {name for record in records for name in record if name.startswith("learning_rate/")}
+  assert groups == {f"learning_rate/{group}" for group in ("weights", "biases", "id_head_weights", "id_head_biases")}
+  # IRRA's recipe: biases at twice the rate, the head at five times; a cosine over 5 epochs, by epoch.
+  for group, factor in (("weights", 1), ("biases", 2), ("id_head_weights", 5), ("id_head_biases", 5)):
+    rates = lines(stage_folder, f"learning_rate/{group}")
+    expected = {step: factor * 0.03 * (1 + np.cos(np.pi * ((step - 1) // 3) / 5)) / 2 for step in rates}
+    assert rates == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_at_its_step_and_reaches_no_checkpoint_and_no_line(
+  trained, project, tmp_path
+):
+  folder, config = trained
+  variables = variables_of(folder / "stage1", 6)
+  kernel = variables["params"]["image_encoder"]["projection"]["kernel"]
+  variables["params"]["image_encoder"]["projection"]["kernel"] = jnp.full_like(kernel, 3e38)
+  with checkpoint.Checkpoints(tmp_path / "huge/stage1") as checkpoints:
+    metadata = checkpoint.read_metadata(folder / "stage1", 6)
+    checkpoints.save(TrainState(jnp.int32(1), variables, {"moment": jnp.zeros(1)}), metadata)
+  changes = {"stage1__init_from": str(tmp_path / "huge"), "log_every_steps": 100}
+  with pytest.raises(FloatingPointError, match="is nan at step 1"):
+    loop.run(configured(project, seed=config.seed, **changes), (1,), tmp_path / "run")
+  stage_folder = tmp_path / "run/stage1"
+  assert "nan" not in (stage_folder / "metrics.jsonl").read_text().lower()
+  assert not (stage_folder / "result.json").exists()
+  assert checkpoint.chosen_step(stage_folder) is None
+
+
+def head_after_a_run_from(source, project, folder, data):
+  config = configured(project, data, stage1__init_from=str(source / "stage2"))
+  loop.run(config, (1,), folder)
+  return variables_of(folder / "stage1", 6)["params"]["id_head"]
+
+
+def test_an_identity_head_is_kept_on_the_same_data_and_starts_anew_on_other_data_of_as_many_identities(
+  trained, project, tmp_path, capsys
+):
+  folder, _ = trained
+  learned = variables_of(folder / "stage2", result(folder, 2)["step"])["params"]["id_head"]
+  assert np.any(learned["bias"])
+  kept = head_after_a_run_from(folder, project, tmp_path / "same", data=0)
+  chex.assert_trees_all_equal(kept, learned)
+  assert "starts anew" not in "".join(capsys.readouterr())
+  new = head_after_a_run_from(folder, project, tmp_path / "other", data=1)
+  assert new["kernel"].shape == learned["kernel"].shape
+  assert 0.0005 < np.std(new["kernel"]) < 0.002  # IRRA's 0.001
+  assert not np.any(new["bias"])
+  assert "the identity head of" in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize(
+  ("field", "value"),
+  [
+    ("seed", 99), ("temperature", 0.5), ("select_on", "last"), ("prompts__init_std", 0.5), ("prompts__dropout", 0.5),
+    ("model__position_resize", "bicubic"), ("stage1__learning_rate", 1.0), ("stage1__weight_decay", 0.5),
+    ("stage1__losses", {"sdm": 1.0}), ("stage1__augment", {"flip": 0.1}), ("stage1__epochs", 3),
+    ("stage1__init_from", "random"),
+  ],
+)  # fmt: skip
+def test_a_workdir_is_not_resumed_with_another_value_of_what_is_computed(trained, project, field, value):
+  folder, config = trained
+  before = (folder / "stage1/config.json").read_bytes()
+  changed = configured(project, **{"seed": config.seed, field: value})
+  with pytest.raises(ValueError, match=rf"holds stage 1 of another run: {field.replace('__', '.')}.* asked for"):
+    loop.run(changed, (1,), folder)
+  assert (folder / "stage1/config.json").read_bytes() == before
+
+
+def test_a_finished_stage_is_given_back_whatever_changes_nothing_of_it(trained, project):
+  folder, config = trained
+  finished, modified = result(folder, 1), (folder / "stage1/result.json").stat().st_mtime_ns
+  changes = {
+    "log_every_steps": 1, "checkpoint_every_steps": 7, "evaluation__batch_size": 8, "model__remat": "full",
+    "model__blocks": "unrolled", "stage1__microbatch_size": 4,
+  }  # fmt: skip
+  assert loop.run(configured(project, seed=config.seed, **changes), (1,), folder) == {1: finished}
+  assert (folder / "stage1/result.json").stat().st_mtime_ns == modified
+
+
+def test_stage_2_may_change_while_stage_1_stays_but_not_once_it_is_there(trained, project, tmp_path):
+  folder, config = trained
+  changed = configured(project, seed=config.seed, stage2__learning_rate=1.0)
+  assert 1 in loop.run(changed, (1,), folder)
+  with pytest.raises(ValueError, match=r"stage2.learning_rate: 0.03 there, 1.0 asked for"):
+    loop.run(changed, (2,), folder)

@@ -1,0 +1,165 @@
+import jax
+import jax.numpy as jnp
+import pytest
+
+from configs import synth
+from tests.small_training import make_stage
+from tireid_jax.training import stages
+
+VARIABLES = {
+  "params": {
+    "image_encoder": {"ln_post": {"scale": jnp.ones(2), "bias": jnp.ones(2)}},
+    "text_encoder": {"ln_final": {"scale": jnp.ones(3), "bias": jnp.ones(3)}},
+    "logit_scale": jnp.ones(()),
+    "id_head": {"kernel": jnp.ones((2, 4)), "bias": jnp.ones(4)},
+  },
+  "prompts": {"image_encoder": {"tokens": jnp.ones((1, 2, 2))}},
+}
+
+
+def labelled(**changes):
+  labels = make_stage(2, **changes).labels(VARIABLES)
+  return {stages.path_string(path): label for path, label in jax.tree_util.tree_leaves_with_path(labels)}
+
+
+def test_a_collection_is_trained_whole_but_for_the_temperature():
+  labels = labelled(trains=("params",))
+  assert labels == {
+    "params/image_encoder/ln_post/scale": "weights",
+    "params/image_encoder/ln_post/bias": "biases",
+    "params/text_encoder/ln_final/scale": "weights",
+    "params/text_encoder/ln_final/bias": "biases",
+    "params/logit_scale": "frozen",
+    "params/id_head/kernel": "id_head_weights",
+    "params/id_head/bias": "id_head_biases",
+    "prompts/image_encoder/tokens": "frozen",
+  }
+
+
+def test_a_longer_path_names_a_part():
+  labels = labelled(trains=("params/image_encoder", "params/id_head"))
+  assert {path for path, label in labels.items() if label != "frozen"} == {
+    "params/image_encoder/ln_post/scale", "params/image_encoder/ln_post/bias", "params/id_head/kernel",
+    "params/id_head/bias",
+  }  # fmt: skip
+
+
+def test_the_temperature_learns_where_the_stage_says_so():
+  assert labelled(learns_temperature=True)["params/logit_scale"] == "logit_scale"
+
+
+def test_partition_and_combine_are_inverse():
+  labels = make_stage(2).labels(VARIABLES)
+  trained, frozen = stages.partition(VARIABLES, labels)
+  assert trained["prompts"]["image_encoder"]["tokens"] is None
+  assert frozen["params"]["id_head"]["kernel"] is None
+  assert jax.tree.all(jax.tree.map(lambda a, b: a is b, stages.combine(trained, frozen), VARIABLES))
+
+
+def test_parameters_are_counted_by_the_labels():
+  assert stages.count_parameters(VARIABLES, make_stage(1).labels(VARIABLES)) == (4, 4 + 10 + 1 + 12)
+
+
+@pytest.mark.parametrize(("microbatch_size", "num_chunks"), [(0, 1), (64, 1), (16, 4)])
+def test_the_microbatch_says_in_how_many_chunks_a_batch_is_encoded(microbatch_size, num_chunks):
+  assert make_stage(2, batch_size=64, microbatch_size=microbatch_size).num_chunks == num_chunks
+
+
+def test_a_path_that_the_model_lacks_is_refused():
+  with pytest.raises(ValueError, match="stage2.trains names 'params/image_encodr', but the model has only"):
+    make_stage(2, trains=("params/image_encodr", "params/id_head")).labels(VARIABLES)
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"epochs": 0}, "stage2.epochs is 0; it must be at least 1"),
+    ({"batch_size": -1}, "stage2.batch_size is -1"),
+    ({"microbatch_size": 48}, "stage2.microbatch_size is 48, which does not divide stage2.batch_size=64"),
+    ({"microbatch_size": -8}, "stage2.microbatch_size is -8"),
+    ({"learning_rate": -1e-5}, "stage2.learning_rate is -1e-05; it must not be negative"),
+    ({"schedule_by": "hour"}, "stage2.schedule_by is 'hour'; it must be one of step, epoch"),
+    ({"losses": dict.fromkeys(("sdm", "itc", "itc_plain", "cmpm", "identity"), 0.0)}, "stage2.losses are all 0"),
+    (
+      {"losses": {"itc_plain": 1.0}, "sampler": {"kind": "images", "captions_per_image": 2}},
+      "stage2.losses.itc_plain takes for negatives what stage2.sampler.kind=images puts together",
+    ),
+    (
+      {"losses": {"itc_plain": 1.0}, "sampler": {"kind": "identities", "captions_per_identity": 2}},
+      "stage2.losses.itc_plain takes for negatives what stage2.sampler.kind=identities puts together",
+    ),
+    ({"trains": ("prompts",)}, "add 'params/id_head' to --config.stage2.trains"),
+    ({"evaluate_every_epochs": 0}, "stage2.evaluate_every_epochs is 0; it must be at least 1"),
+    ({"weight_decay": -1.0}, "stage2.weight_decay is -1.0; it must not be negative"),
+    ({"clip_norm": -1.0}, "stage2.clip_norm is -1.0; it must not be negative"),
+    ({"warmup_epochs": -1.0}, "stage2.warmup_epochs is -1.0; it must not be negative"),
+    ({"precision": "float16"}, "stage2.precision is 'float16'; it must be one of auto, float32, bfloat16"),
+    ({"adam_betas": (0.9,)}, "stage2.adam_betas is (0.9,); it must be two numbers"),
+    ({"adam_betas": (0.9, 0.99, 0.999)}, "it must be two numbers"),
+  ],
+)
+def test_impossible_stages_are_refused(changes, message):
+  with pytest.raises(ValueError) as error:
+    make_stage(2, **changes)
+  assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+  "changes",
+  [
+    {"epochs": 1, "batch_size": 1, "evaluate_every_epochs": 1, "learning_rate": 0.0, "weight_decay": 0.0},
+    {"clip_norm": 0.0, "warmup_epochs": 0.0, "microbatch_size": 1, "batch_size": 2},
+    *({"precision": precision} for precision in ("auto", "float32", "bfloat16")),
+    *({"schedule_by": unit} for unit in ("step", "epoch")),
+    # One caption of each identity or image is no negative of its own kind; other kinds' fields are not read.
+    {"losses": {"itc_plain": 1.0}, "sampler": {"kind": "captions", "captions_per_identity": 4}},
+    {"losses": {"itc_plain": 1.0}, "sampler": {"kind": "identities", "captions_per_identity": 1}},
+    {"losses": {"itc_plain": 1.0}, "sampler": {"kind": "images", "captions_per_image": 1, "captions_per_identity": 4}},
+  ],
+)
+def test_possible_stages_are_not(changes):
+  make_stage(2, **changes)
+
+
+def test_losses_of_weight_0_are_not_computed_and_those_of_weight_1_are():
+  losses = {"sdm": 1.0, "itc": 0.0, "itc_plain": 0.0, "cmpm": -0.5, "identity": 0.0}
+  stage = make_stage(2, losses=losses)
+  assert stage.active_losses == {"sdm": 1.0, "cmpm": -0.5}
+  assert not stage.uses_identities
+  assert make_stage(2, losses={**losses, "identity": 0.5}).uses_identities
+
+
+@pytest.mark.parametrize(("kind", "count"), [("images", 3), ("identities", 1), ("captions", 1)])
+def test_captions_stand_together_by_image_where_the_sampler_takes_images(kind, count):
+  stage = make_stage(2, batch_size=12, sampler={"kind": kind, "captions_per_image": 3})
+  assert stage.captions_per_image == count
+
+
+def test_a_path_is_no_prefix_of_a_name():
+  with pytest.raises(ValueError) as error:
+    make_stage(2, losses={"identity": 0.0, "itc": 1.0}, trains=("params/image",)).labels(VARIABLES)
+  assert str(error.value) == (
+    "stage2.trains names 'params/image', but the model has only params/id_head, params/image_encoder, "
+    "params/logit_scale, params/text_encoder, prompts/image_encoder"
+  )
+
+
+def test_a_stage_that_trains_only_a_temperature_that_does_not_learn_is_refused():
+  with pytest.raises(ValueError, match="leaves nothing that learns"):
+    make_stage(2, losses={"identity": 0.0, "itc": 1.0}, trains=("params/logit_scale",)).labels(VARIABLES)
+
+
+def test_prompts_are_a_group_without_biases():
+  variables = {**VARIABLES, "prompts": {"image_encoder": {"tokens": jnp.ones(2), "bias": jnp.ones(2)}}}
+  labels = make_stage(1).labels(variables)
+  assert labels["prompts"] == {"image_encoder": {"tokens": "prompts", "bias": "prompts"}}
+  assert set(jax.tree.leaves(labels["params"])) == {"frozen"}
+
+
+def test_a_config_of_another_version_is_refused_by_the_fields_that_differ():
+  config = synth.get_config()
+  with config.unlocked():
+    del config.stage2["sampler"]
+    config.stage2.sampling = 1
+  with pytest.raises(ValueError, match=r"stage2 has other fields than this version knows \(sampler, sampling\)"):
+    stages.from_config(config, 2)

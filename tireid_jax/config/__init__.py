@@ -1,0 +1,1 @@
+"""Configs: found, checked, stored and compared."""

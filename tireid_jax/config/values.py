@@ -1,0 +1,164 @@
+"""The config as data: checked once, written as JSON, compared with what a workdir holds."""
+
+import difflib
+import json
+import runpy
+
+from absl import flags
+from ml_collections import ConfigDict
+
+from tireid_jax.config import config_file, paths
+from tireid_jax.errors import UserError
+
+STAGES = (0, 1, 2)
+# Sections that every stage of a workdir shares: another value would mean another model or data set.
+SHARED_FIELDS = ("data", "model", "prompts", "temperature", "seed", "select_on", "synth")
+# Within them, what changes memory and speed but not what is computed, and what the data's fingerprint tells.
+FREE_FIELDS = (
+  "data/use_exif",
+  "model/blocks",
+  "model/remat",
+  "model/attention",
+  *(f"stage{n}/microbatch_size" for n in STAGES),
+)
+
+
+def to_json(config):
+  """Returns the config as plain JSON data: tuples become lists."""
+  return json.loads(config.to_json() if isinstance(config, ConfigDict) else json.dumps(config))
+
+
+def from_json(data):
+  """Returns the ConfigDict that `to_json` made the data of; raises ValueError for data that it makes of no config."""
+
+  def tuples(value):
+    if isinstance(value, dict):
+      return {key: tuples(item) for key, item in value.items()}
+    return tuple(tuples(item) for item in value) if isinstance(value, list) else value
+
+  try:
+    return ConfigDict(tuples(data))
+  except (ValueError, TypeError, AttributeError, RecursionError) as error:  # a name with a dot, say, in a damaged file
+    raise UserError(f"this is no config: {' '.join(str(error).split())[:200]}") from error
+
+
+def check(config):
+  """Raises ValueError, naming the field, for a value that no run could use."""
+  one_of(config, "select_on", ("val", "test", "last"))
+  for field in ("data.image_size", "data.caption_lengths", "stages"):
+    values = config[field]
+    if not values or not all(isinstance(v, int) and v >= 0 for v in values):
+      raise UserError(f"{field} is {values}; it must be a tuple of whole numbers, as --config.{field}=(1,2)")
+  if len(config.data.image_size) != 2 or min(config.data.image_size) < 1:
+    raise UserError(f"data.image_size is {config.data.image_size}; it must be (height, width) in pixels")
+  heads = config.model.num_heads
+  if len(heads) != 2 or not all(isinstance(n, int) and n >= 0 for n in heads):
+    raise UserError(f"model.num_heads is {heads}; it must be two whole numbers, (image, text), 0 for the variant's")
+  one_of(config, "model.activation", ("", "quick_gelu", "gelu"))
+  lengths = config.data.caption_lengths
+  if list(lengths) != sorted(set(lengths)) or lengths[-1] != 77 or lengths[0] < 3:
+    raise UserError(f"data.caption_lengths is {lengths}; it must ascend from at least 3 and end with 77")
+  if not config.temperature > 0:
+    raise UserError(f"temperature is {config.temperature}; it must be above 0")
+  for field in ("evaluation.batch_size", "log_every_steps", "checkpoint_every_steps"):
+    if config[field] < 1:
+      raise UserError(f"{field} is {config[field]}; it must be at least 1")
+  if not config.checkpoint_every_minutes >= 0:
+    raise UserError(f"checkpoint_every_minutes is {config.checkpoint_every_minutes}; it must be 0 or more")
+  if set(config.stages) - set(STAGES):
+    raise UserError(f"stages is {config.stages}; the stages are 0, 1 and 2")
+
+
+def one_of(config, field, allowed):
+  """Raises ValueError, with the nearest allowed value, if the field has none of them."""
+  section, _, name = field.rpartition(".")
+  if name not in (config[section] if section else config):
+    raise UserError(f"the config has no {field}, as configs of another version; train it anew")
+  value = config[field]
+  if value not in allowed:
+    raise UserError(f"{field} is {value!r}{nearest(str(value), allowed)}; it must be one of {', '.join(allowed)}")
+
+
+def nearest(name, names):
+  """Returns ` (did you mean ...?)`, or nothing where no name is near."""
+  near = difflib.get_close_matches(name, list(names), n=1)
+  return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def stage_numbers(config, flag):
+  """Returns the stages that --stage=FLAG runs: one of 0, 1, 2, or for "all" what the config says."""
+  if flag == "all":
+    own_stage0 = (0,) if config.pretrained == "stage0" else ()
+    return tuple(sorted({*own_stage0, *config.stages}))
+  if flag not in ("0", "1", "2"):
+    raise UserError(f"--stage={flag} is no stage; it must be 0, 1, 2 or all")
+  return (int(flag),)
+
+
+def seeds(values):
+  """Returns the whole numbers of a list flag; the strings must be different ones, at least one."""
+  if not values or not all(value.isdigit() for value in values) or len({int(v) for v in values}) != len(values):
+    raise UserError(f"--seeds={','.join(values)} must be different whole numbers, as 0,1,2")
+  return [int(value) for value in values]
+
+
+def differences(old, new, stage_numbers):
+  """Returns a line for each field in which two configs (JSON data) would make these stages other runs.
+
+  Other stages' fields, logging, the mesh and folders of data may differ, and so may the spelling of a path.
+  """
+  sections = (*SHARED_FIELDS, *(f"stage{n}" for n in stage_numbers))
+  old_fields, new_fields = _flatten(old), _flatten(new)
+  return [
+    f"{field.replace('/', '.')}: {old_fields.get(field)!r} there, {new_fields.get(field)!r} asked for"
+    for field in sorted(old_fields.keys() | new_fields.keys())
+    if field.split("/")[0] in sections and field not in FREE_FIELDS and not _is_same(field, old_fields, new_fields)
+  ]
+
+
+def _is_same(field, old_fields, new_fields):
+  old, new = old_fields.get(field), new_fields.get(field)
+  return paths.is_same(old, new) if field.replace("/", ".") in (*paths.SOURCES, *paths.TOKENIZERS) else old == new
+
+
+def _flatten(data, prefix=""):
+  fields: dict = {}
+  for key, value in data.items():
+    path = f"{prefix}{key}"
+    fields.update(_flatten(value, f"{path}/") if isinstance(value, dict) else {path: value})
+  return fields
+
+
+def explain_flag_error(error, argv):
+  """Returns what is wrong with the command line, in one line."""
+  for arg in argv:
+    flag, _, field = arg.split("=")[0].removeprefix("--").partition(".")
+    missing = _missing_field(flag, field, argv) if flag in ("config", "data") and field else None
+    if missing:
+      return missing
+  return f"{error} (--help lists the flags)" if isinstance(error, flags.UnrecognizedFlagError) else str(error)
+
+
+def _missing_field(flag, field, argv):
+  """Returns what is wrong with a dotted field name, with the nearest real one, or None where the config has it."""
+  given = next((arg.split("=", 1)[1] for arg in argv if arg.startswith(f"--{flag}=")), None)
+  if given is None:
+    return None
+  try:
+    path, _, row = config_file.find(given).partition(":")
+  except ValueError as error:
+    return f"--{flag}={given}: {error}"
+  # Read here again: the flag has no value where one of its fields was refused.
+  try:
+    section = runpy.run_path(path)["get_config"](row)
+  except Exception:  # what the file raises is the error that is explained
+    return None
+  for name in field.split("."):
+    if not isinstance(section, ConfigDict):
+      return f"--{flag}.{field}: {name!r} is below a field that holds no others" if section is not None else None
+    if name not in section:
+      return (
+        f"--{flag}.{field}: there is no field {name!r}{nearest(name, section)}; it must be one of {', '.join(section)}"
+      )
+    section = section[name]
+  return None

@@ -1,0 +1,1 @@
+"""Raw data sets: where their files lie, and what their annotations say."""

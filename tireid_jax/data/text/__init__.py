@@ -1,0 +1,1 @@
+"""Captions cleaned and encoded as CLIP does."""

@@ -1,0 +1,1 @@
+"""Normalisation and augmentation of images and captions, inside the jitted step."""

@@ -1,0 +1,226 @@
+"""Normalisation and augmentation of a batch of images, in JAX, for the inside of a jitted step."""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tireid_jax.data.transforms import color, geometry
+from tireid_jax.errors import UserError
+
+# Channel means and deviations of CLIP's training images, for values from 0 to 1.
+MEAN = (0.48145466, 0.4578275, 0.40821073)
+STD = (0.26862954, 0.26130258, 0.27577711)
+
+# Draws of a rectangle's area and aspect before random erasing or cropping gives up, as in torchvision.
+NUM_ATTEMPTS = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+  """What is drawn for each training image. The fields are those of `stageN.augment` in configs/common.py."""
+
+  flip: float
+  pad: int
+  erase_probability: float
+  erase_area: tuple[float, float]
+  erase_aspect: tuple[float, float]
+  rotation: float
+  crop_area: tuple[float, float]
+  crop_aspect: tuple[float, float]
+  brightness: float
+  contrast: float
+  saturation: float
+  hue: float
+  jitter_probability: float
+  grey_probability: float
+  blur_probability: float
+  blur_sigma: tuple[float, float]
+
+  def __post_init__(self):
+    for name in ("erase_area", "erase_aspect", "crop_area", "crop_aspect", "blur_sigma"):
+      if len(getattr(self, name)) != 2:
+        raise UserError(f"augment.{name} is (lowest, highest), got {getattr(self, name)}")
+    for name in ("flip", "erase_probability", "jitter_probability", "grey_probability", "blur_probability"):
+      if not 0 <= getattr(self, name) <= 1:
+        raise UserError(f"augment.{name} is a probability from 0 to 1, got {getattr(self, name)}")
+    if self.pad < 0:
+      raise UserError(f"augment.pad is a number of pixels from 0, got {self.pad}")
+    for name in ("erase_area", "crop_area"):
+      lowest, highest = getattr(self, name)
+      if not 0 < lowest <= highest <= 1:
+        raise UserError(f"augment.{name} is (lowest, highest) fraction between 0 and 1, got {getattr(self, name)}")
+    for name, what in (("erase_aspect", "ratio"), ("blur_sigma", "number of pixels")):
+      lowest, highest = getattr(self, name)
+      if not 0 < lowest <= highest:
+        raise UserError(f"augment.{name} is (lowest, highest) {what} above 0, got {getattr(self, name)}")
+    if not 0 < self.crop_aspect[0] <= 1 <= self.crop_aspect[1]:
+      raise UserError(f"augment.crop_aspect is (lowest, highest) ratio, with 1 between, got {self.crop_aspect}")
+    if not 0 <= self.rotation <= 180:
+      raise UserError(f"augment.rotation is a number of degrees from 0 to 180, got {self.rotation}")
+    for name in ("brightness", "contrast", "saturation"):
+      if getattr(self, name) < 0:
+        raise UserError(f"augment.{name} is how far a factor may be from 1, at least 0, got {getattr(self, name)}")
+    if not 0 <= self.hue <= 0.5:
+      raise UserError(f"augment.hue is a share of the colour circle from 0 to 0.5, got {self.hue}")
+
+  @property
+  def jitter(self):
+    """{name: spread} of what `colour.jitter` takes."""
+    return {name: getattr(self, name) for name in ("brightness", "contrast", "saturation", "hue")}
+
+
+def check(**settings):
+  """Raises ValueError for a setting that `augment` cannot have."""
+  Augmentation(**settings)
+
+
+def normalise(images, *, mean=MEAN, std=STD):
+  """Returns u8[..., h, w, 3] images as f32 of zero mean and unit deviation over CLIP's training images."""
+  return _standardise(_to_unit(images), mean, std).reshape(images.shape)
+
+
+def augment(key, images, rows=None, *, mean=MEAN, std=STD, **settings):
+  """Returns f32[B, h, w, 3] normalised images, each changed at random.
+
+  By the rules of the reference an image is flipped, padded with black and cropped back to its size, normalised, and
+  then erased; its fill is the channel means written into the already normalised image. Before normalisation stands
+  what TBPS-CLIP draws from, by torchvision's rules: rotation, a crop resized to the image, colour jitter, grey, blur.
+  Image i draws from `key` and rows[i] alone, so the result does not depend on how the batch is spread over devices or
+  divided into chunks, and what is off neither costs anything nor changes what the others draw.
+
+  Args:
+    key: key of the step.
+    images: u8[B, h, w, 3].
+    rows: i32[B] places of the images in the whole batch; from 0 on if not given.
+    mean, std: of each channel, for values from 0 to 1.
+    **settings: fields of Augmentation.
+
+  Everything but `key`, `images` and `rows` is static. With everything off the result is `normalise(images)`.
+  """
+  chosen = Augmentation(**settings)
+
+  def one(row, image):
+    row_key = jax.random.fold_in(key, row)
+    flip_key, shift_key, erase_key = jax.random.split(row_key, 3)
+    # Not 0 to 2, which would give the keys above again.
+    rotation_key, crop_key, jitter_key, grey_key, blur_key = (jax.random.fold_in(row_key, n) for n in range(3, 8))
+    if chosen.flip or chosen.pad:
+      words = _pack(image)
+      if chosen.flip:
+        words = jnp.where(jax.random.bernoulli(flip_key, chosen.flip), words[:, ::-1], words)
+      if chosen.pad:
+        words = _shift(shift_key, words, chosen.pad)
+      image = _unpack(words)
+    if chosen.rotation:
+      degrees = jax.random.uniform(rotation_key, minval=-chosen.rotation, maxval=chosen.rotation)
+      image = geometry.rotate(image, degrees)
+    image = _to_unit(image)
+    if chosen.crop_area[0] < 1:
+      image = geometry.crop(image, *_crop_window(crop_key, image.shape[:2], chosen.crop_area, chosen.crop_aspect))
+    if any(chosen.jitter.values()) and chosen.jitter_probability:
+      image = _sometimes(
+        jitter_key, chosen.jitter_probability, lambda key: color.jitter(key, image, **chosen.jitter), image
+      )
+    if chosen.grey_probability:
+      image = _sometimes(grey_key, chosen.grey_probability, lambda _: color.grey(image), image)
+    if chosen.blur_probability:
+      image = _sometimes(blur_key, chosen.blur_probability, lambda key: _blur(key, image, chosen.blur_sigma), image)
+    pixels = _standardise(image, mean, std)
+    if chosen.erase_probability:
+      erased = _rectangle(erase_key, image.shape[:2], chosen.erase_probability, chosen.erase_area, chosen.erase_aspect)
+      pixels = jnp.where(jnp.repeat(erased, image.shape[2], axis=1), _row(mean, pixels), pixels)
+    return pixels.reshape(image.shape)
+
+  return jax.vmap(one)(jnp.arange(len(images)) if rows is None else rows, images)
+
+
+def _to_unit(images):
+  """Returns u8 values as f32 from 0 to 1."""
+  return images.astype(jnp.float32) / 255.0
+
+
+def _standardise(images, mean, std):
+  """Returns [..., h, w * 3]: rows, since a last axis of 3 is too short for vector instructions."""
+  rows = images.reshape(*images.shape[:-2], -1)
+  return (rows - _row(mean, rows)) / _row(std, rows)
+
+
+def _sometimes(key, probability, change, image):
+  """Returns change(key), with that probability, or the image."""
+  chance_key, change_key = jax.random.split(key)
+  return jnp.where(jax.random.bernoulli(chance_key, probability), change(change_key), image)
+
+
+def _blur(key, image, sigma):
+  """Returns the image under a Gaussian of uniform sigma; beyond three of the largest it has no weight to speak of."""
+  return color.blur(image, jax.random.uniform(key, minval=sigma[0], maxval=sigma[1]), radius=math.ceil(3 * sigma[1]))
+
+
+def _row(values, rows):
+  """Returns a value for each channel as f32[..., w * 3], with as many axes as `rows` has."""
+  row = np.tile(np.asarray(values, np.float32), rows.shape[-1] // len(values))
+  return row.reshape((1,) * (rows.ndim - 1) + row.shape)
+
+
+def _pack(image):
+  """Returns u8[h, w, 3] as u32[h, w]: XLA on CPU moves elements one by one, so a pixel should be one."""
+  red, green, blue = (image[:, :, channel].astype(jnp.uint32) for channel in range(3))
+  return red | green << 8 | blue << 16
+
+
+def _unpack(words):
+  """Returns the u8[h, w, 3] that `_pack` made the words of."""
+  return jax.lax.bitcast_convert_type(words, jnp.uint8)[:, :, :3]  # the lowest byte is the first
+
+
+def _shift(key, image, pad):
+  """Returns image [h, w], padded with 0, cropped back to its size at a uniformly random place."""
+  padded = jnp.pad(image, pad)  # [h + 2 pad, w + 2 pad]
+  return jax.lax.dynamic_slice(padded, jax.random.randint(key, (2,), 0, 2 * pad + 1), image.shape)
+
+
+def _rectangle(key, size, probability, area, aspect):
+  """Returns bool[h, w], true inside the rectangle to erase; all false with probability 1 - `probability`.
+
+  Of NUM_ATTEMPTS draws the first that is smaller than the image in both directions is taken; if none is, nothing is
+  erased.
+  """
+  height, width = size
+  chance_key, area_key, aspect_key, place_key = jax.random.split(key, 4)
+  areas = jax.random.uniform(area_key, (NUM_ATTEMPTS,), minval=area[0], maxval=area[1]) * (height * width)
+  log_aspects = jax.random.uniform(aspect_key, (NUM_ATTEMPTS,), minval=math.log(aspect[0]), maxval=math.log(aspect[1]))
+  heights = jnp.round(jnp.sqrt(areas * jnp.exp(log_aspects))).astype(jnp.int32)
+  widths = jnp.round(jnp.sqrt(areas / jnp.exp(log_aspects))).astype(jnp.int32)
+  fits = (heights < height) & (widths < width)
+  first = jnp.argmax(fits)
+  is_erased = fits[first] & jax.random.bernoulli(chance_key, probability)
+  top_key, left_key = jax.random.split(place_key)
+  top = jax.random.randint(top_key, (), 0, jnp.maximum(height - heights[first] + 1, 1))
+  left = jax.random.randint(left_key, (), 0, jnp.maximum(width - widths[first] + 1, 1))
+  rows, columns = jnp.arange(height)[:, None], jnp.arange(width)[None, :]
+  inside_rows = (rows >= top) & (rows < top + heights[first])
+  inside_columns = (columns >= left) & (columns < left + widths[first])
+  return is_erased & inside_rows & inside_columns  # [h, w]
+
+
+def _crop_window(key, size, area, aspect):
+  """Returns (top, left, height, width) of a random rectangle of the image.
+
+  Of NUM_ATTEMPTS draws the first that the image holds is taken; if it holds none, the whole image.
+  """
+  height, width = size
+  area_key, aspect_key, top_key, left_key = jax.random.split(key, 4)
+  areas = jax.random.uniform(area_key, (NUM_ATTEMPTS,), minval=area[0], maxval=area[1])
+  log_aspects = jax.random.uniform(aspect_key, (NUM_ATTEMPTS,), minval=math.log(aspect[0]), maxval=math.log(aspect[1]))
+  heights = jnp.round(height * jnp.sqrt(areas / jnp.exp(log_aspects))).astype(jnp.int32)
+  widths = jnp.round(width * jnp.sqrt(areas * jnp.exp(log_aspects))).astype(jnp.int32)
+  fits = (heights > 0) & (heights <= height) & (widths > 0) & (widths <= width)
+  first = jnp.argmax(fits)
+  height_drawn = jnp.where(fits[first], heights[first], height)
+  width_drawn = jnp.where(fits[first], widths[first], width)
+  top = jax.random.randint(top_key, (), 0, height - height_drawn + 1)
+  left = jax.random.randint(left_key, (), 0, width - width_drawn + 1)
+  return top, left, height_drawn, width_drawn

@@ -1,0 +1,1 @@
+"""Evaluation: embeddings of a split, their retrieval metrics, and what single queries find."""

@@ -1,0 +1,124 @@
+"""Embeds every image and every caption of a split, and scores both directions of retrieval."""
+
+import jax
+import numpy as np
+
+from tireid_jax import metrics
+from tireid_jax.data import loader
+from tireid_jax.data.transforms.augment import normalise
+from tireid_jax.parallel import distributed, rules
+from tireid_jax.terminal.progress import bar, say
+
+WAYS = {"t2i": "text to image", "i2t": "image to text"}
+
+# With fewer identities, results are reported with a warning: at 50, R@1 has a standard error of up to 7 points.
+MIN_IDENTITIES = 50
+
+
+class Encoders:
+  """Both encoders of a model, compiled once for each batch shape, over all devices of a mesh.
+
+  Each process reads and encodes its share of a batch; all of them get all embeddings.
+  """
+
+  def __init__(self, model, mesh, batch_size, *, compiler_options=None):
+    devices = rules.batch_devices(mesh)
+    self._mesh, self._embedding_size = mesh, model.variant.embedding_size
+    self._batch_size = -(-batch_size // devices) * devices
+    self._compiler_options = compiler_options
+    self._share = rules.process_rows(mesh, self._batch_size)
+    self._image = self._compiled(
+      lambda variables, images: model.apply(variables, normalise(images), method="encode_image")
+    )
+    self._text = self._compiled(lambda variables, tokens: model.apply(variables, tokens, method="encode_text"))
+
+  def _compiled(self, encoder):
+    return jax.jit(encoder, out_shardings=rules.replicated(self._mesh), compiler_options=self._compiler_options)
+
+  def encode(self, variables, split, caption_lengths, *, show_progress=False):
+    """Returns (image f32[G, E], text f32[N, E]) of every image and every caption of a split, not normalised."""
+    return (
+      self.encode_images(variables, split, show_progress=show_progress),
+      self.encode_captions(variables, split, caption_lengths, show_progress=show_progress),
+    )
+
+  def encode_images(self, variables, split, *, show_progress=False):
+    """Returns f32[G, E] of every image of a split, in its order, not normalised."""
+    batches = loader.image_batches(split, self._batch_size, share=self._share)
+    return self._run(self._image, variables, len(split.person_id), batches, "images", show_progress)
+
+  def encode_captions(self, variables, split, caption_lengths, *, show_progress=False):
+    """Returns f32[N, E] of every caption of a split, in its order, not normalised.
+
+    Captions are encoded in the order of their lengths, each batch padded to the least of `caption_lengths` that holds
+    it.
+    """
+    batches = loader.caption_batches(split, self._batch_size, caption_lengths, share=self._share)
+    return self._run(self._text, variables, len(split.caption_image), batches, "tokens", show_progress)
+
+  def score(self, variables, split, caption_lengths, *, show_progress=False):
+    """Returns (image f32[G, E], text f32[N, E], {"t2i": QueryScores, "i2t": QueryScores}) of a split."""
+    image, text = self.encode(variables, split, caption_lengths, show_progress=show_progress)
+    caption_id, described = split.person_id[split.caption_image], split.described
+    scores = {
+      "t2i": metrics.query_scores(text, image, caption_id, split.person_id),
+      # A distractor is in the gallery of images but no query itself.
+      "i2t": metrics.query_scores(image[described], text, split.person_id[described], caption_id),
+    }
+    return image, text, scores
+
+  def _run(self, encoder, variables, total, batches, field, show_progress):
+    embeddings = np.empty((total, self._embedding_size), np.float32)
+    hidden = not (show_progress and distributed.is_first())
+    with bar(total=total, desc=f"encoding {field}", unit="row", disable=hidden) as progress:
+      # A batch is fetched while the next one is computed.
+      pending = None
+      for batch in batches:
+        queued = batch, encoder(variables, rules.put_batch(self._mesh, {field: batch[field]})[field])
+        if pending:
+          _store(embeddings, pending, progress)
+        pending = queued
+      _store(embeddings, pending, progress)
+    return embeddings
+
+
+def _store(embeddings, pending, progress):
+  batch, encoded = pending
+  embeddings[batch["rows"]] = np.asarray(encoded)  # the last batch is filled by repeating a row
+  progress.update(int(batch["is_valid"].sum()))
+
+
+def warn_if_small(split):
+  """Logs that a split has too few identities for its results to mean much, if so."""
+  queries = split.person_id[split.caption_image]
+  count = len(np.unique(queries))
+  if count < MIN_IDENTITIES:
+    identities = "1 identity" if count == 1 else f"{count} identities"
+    found, sizes = np.unique(split.person_id, return_counts=True)
+    chance = 100 * sizes[np.searchsorted(found, queries)].mean() / len(split.person_id)
+    say(
+      f"warning: the {split.split} split of {split.name} has {identities}: R@1 is about {chance:.0f} by chance "
+      f"alone, and its standard error is up to {50 / count**0.5:.0f} points"
+    )
+
+
+def gallery_counts(split):
+  """Returns {"num_gallery", "num_distractors"} of the images that captions are ranked in."""
+  return {"num_gallery": len(split.person_id), "num_distractors": split.num_distractors}
+
+
+def figures(scores):
+  """Returns {"t2i": {"R@1": percent, ...}, "i2t": ...}."""
+  return {way: scores[way].summary() for way in WAYS}
+
+
+def score_arrays(scores, split):
+  """Returns the arrays that `compare` reads: ranks and precisions by query, and whose they are."""
+  arrays = {
+    "fingerprint": np.asarray(split.fingerprint),
+    "dataset": np.asarray(split.name),
+    "split": np.asarray(split.split),
+  }
+  for way in WAYS:
+    arrays.update(scores[way].to_arrays(way))
+  return arrays

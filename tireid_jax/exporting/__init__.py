@@ -1,0 +1,1 @@
+"""What others run without this package."""

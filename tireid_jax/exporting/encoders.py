@@ -1,0 +1,192 @@
+"""What others run without this package: a Hugging Face CLIP, and both prompted encoders as StableHLO."""
+
+import itertools
+import math
+
+import jax
+import jax.export
+import jax.numpy as jnp
+import numpy as np
+
+from tireid_jax.data.transforms.augment import MEAN, STD, normalise
+from tireid_jax.models.execution import Execution
+from tireid_jax.models.variants import patch_grid
+from tireid_jax.models.weights import leaves
+
+# Encoder: the method that runs it.
+ENCODERS = {"image_encoder": "encode_image", "text_encoder": "encode_text"}
+PLATFORMS = ("cpu", "cuda", "tpu")
+
+_POSITIONS = "vision_model.embeddings.position_embedding.weight"
+# An end token of this id makes transformers' CLIPModel take the output at the highest id instead.
+_OLD_END_TOKEN = 2
+# PIL's number of bilinear resizing, by which the images of prepared data sets are made.
+_BILINEAR = 2
+
+
+def why_no_clip_model(model):
+  """Returns why transformers' CLIPModel cannot be this model, "" if it can."""
+  variant = model.variant
+  if model.stride not in (0, variant.patch_size):
+    return f"its patches overlap (model.stride is {model.stride}, patches have {variant.patch_size} pixels)"
+  if variant.end_token == _OLD_END_TOKEN:
+    return f"its end token is {_OLD_END_TOKEN}, which CLIPModel does not look for"
+  return ""
+
+
+def stored_grid(model):
+  """Returns the (rows, columns) of the position table as it is stored.
+
+  CLIPModel has square tables only, and moves them to the grid of its images by torch's bicubic resizing. So ours is
+  stored in a square whose side is a multiple of both of its own, every row and column repeated. An odd number of copies
+  is then sampled at the middle one, and all four taps of an even number, unless it is two, meet copies: what comes back
+  is our table, to rounding. A model that CLIPModel cannot be keeps its own grid.
+  """
+  grid = _own_grid(model)
+  if grid[0] == grid[1] or why_no_clip_model(model):
+    return grid
+  least = math.lcm(*grid)
+  side = next(side for side in itertools.count(least, least) if all(side // count != 2 for count in grid))
+  return side, side
+
+
+def _own_grid(model):
+  return patch_grid(model.image_size, model.variant.patch_size, model.stride)
+
+
+def _copies(model):
+  """Returns how often the stored position table has each of our (rows, columns)."""
+  return tuple(stored // own for stored, own in zip(stored_grid(model), _own_grid(model), strict=True))
+
+
+def to_tensors(model, variables):
+  """Returns ({name: f32 array} of the weights by Hugging Face's names, the same of the prompts by our paths).
+
+  The identity head is left out.
+  """
+  params = {name: tree for name, tree in variables["params"].items() if name != "id_head"}
+  tensors: dict[str, np.ndarray] = {}
+  for leaf, array in zip(jax.tree.leaves(leaves.leaves(params)), jax.tree.leaves(params), strict=True):
+    for name, tensor in leaf.to_stored(np.asarray(array, np.float32)).items():
+      tensors[name] = np.asarray(tensor, order="C")  # not ascontiguousarray, which makes a vector of a scalar
+  table, (rows, columns) = tensors[_POSITIONS], _copies(model)
+  patches = table[1:].reshape(*_own_grid(model), -1).repeat(rows, axis=0).repeat(columns, axis=1)
+  tensors[_POSITIONS] = np.concatenate([table[:1], patches.reshape(-1, table.shape[1])])
+  prompts = {
+    f"{encoder}.{name}": np.asarray(array, np.float32)
+    for encoder, held in variables["prompts"].items()
+    for name, array in held.items()
+  }
+  return tensors, prompts
+
+
+def clip_config(model):
+  """Returns the `config.json` of transformers' CLIPModel, JSON data."""
+  variant = model.variant
+
+  def tower(sizes):
+    return {
+      "hidden_size": sizes.width,
+      "intermediate_size": sizes.mlp_width,
+      "num_hidden_layers": sizes.num_blocks,
+      "num_attention_heads": sizes.num_heads,
+      "hidden_act": variant.activation,
+      "layer_norm_eps": variant.layer_norm_eps,
+      "projection_dim": variant.embedding_size,
+    }
+
+  return {
+    "architectures": ["CLIPModel"],
+    "model_type": "clip",
+    "dtype": "float32",
+    "projection_dim": variant.embedding_size,
+    "vision_config": {
+      **tower(variant.image),
+      "model_type": "clip_vision_model",
+      "image_size": stored_grid(model)[0] * variant.patch_size,
+      "patch_size": variant.patch_size,
+    },
+    "text_config": {
+      **tower(variant.text),
+      "model_type": "clip_text_model",
+      "vocab_size": variant.vocabulary_size,
+      "max_position_embeddings": variant.text_length,
+      "eos_token_id": variant.end_token,
+    },
+  }
+
+
+def preprocessor_config(model):
+  """Returns the `preprocessor_config.json` of transformers' CLIPImageProcessor, JSON data."""
+  height, width = model.image_size
+  return {
+    "image_processor_type": "CLIPImageProcessor",
+    "do_convert_rgb": True,
+    "do_resize": True,
+    "size": {"height": height, "width": width},
+    "resample": _BILINEAR,
+    "do_center_crop": False,
+    "do_rescale": True,
+    "rescale_factor": 1 / 255,
+    "do_normalize": True,
+    "image_mean": list(MEAN),
+    "image_std": list(STD),
+  }
+
+
+def serialize_encoder(model, variables, encoder, precision):
+  """Returns the bytes that `jax.export.deserialize` reads: an encoder with its prompts, for PLATFORMS.
+
+  It is called with {name: f32 array} and images u8[B, h, w, 3] or tokens i32[B, L], and returns f32[B, E], not
+  normalised. The arrays are those of `to_tensors` for this encoder alone. B is any, L any up to `variant.text_length`.
+
+  Args:
+    model: CLIP module.
+    variables: its variables, or their shapes.
+    encoder: of ENCODERS.
+    precision: type of the arithmetic, "float32" or "bfloat16".
+  """
+  # Unrolled, since a loop would first gather its stacked weights, at every call; XLA's attention, the one that runs on
+  # all of PLATFORMS.
+  model = model.clone(execution=Execution(jnp.dtype(precision), scan_blocks=False, attention="xla"))
+  wanted = leaves.leaves({encoder: variables["params"][encoder]})
+  weights = {name: leaf.stored_shape for leaf in jax.tree.leaves(wanted) for name in leaf.names}
+  if _POSITIONS in weights:
+    rows, columns = stored_grid(model)
+    weights[_POSITIONS] = (1 + rows * columns, weights[_POSITIONS][1])
+  prompts = {f"{encoder}.{name}": name for name in variables["prompts"].get(encoder, {})}
+  for stored, name in prompts.items():
+    weights[stored] = variables["prompts"][encoder][name].shape
+
+  def encode(weights, batch):
+    params = _from_tensors(model, wanted, weights)
+    # The module declares a logit scale; neither encoder reads it.
+    params["logit_scale"] = jnp.zeros(())
+    held = {encoder: {name: weights[stored] for stored, name in prompts.items()}}
+    inputs = normalise(batch) if encoder == "image_encoder" else batch
+    return model.apply({"params": params, "prompts": held}, inputs, method=ENCODERS[encoder])
+
+  shapes = {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in weights.items()}
+  program = jax.export.export(jax.jit(encode), platforms=PLATFORMS)(shapes, _batch_shape(model, encoder))
+  return program.serialize()
+
+
+def _batch_shape(model, encoder):
+  if encoder == "image_encoder":
+    return jax.ShapeDtypeStruct((*jax.export.symbolic_shape("B"), *model.image_size, 3), jnp.uint8)
+  shape = jax.export.symbolic_shape("B, L", constraints=[f"L <= {model.variant.text_length}"])
+  return jax.ShapeDtypeStruct(shape, jnp.int32)
+
+
+def _from_tensors(model, wanted, tensors):
+  """Returns the params of an encoder, traced: each leaf of the tree `wanted` made of the tensors as they are stored."""
+  if _POSITIONS in tensors:
+    table, (rows, columns) = tensors[_POSITIONS], _copies(model)
+    patches = table[1:].reshape(*stored_grid(model), -1)[rows // 2 :: rows, columns // 2 :: columns]
+    tensors = {**tensors, _POSITIONS: jnp.concatenate([table[:1], patches.reshape(-1, table.shape[1])])}
+
+  def read(leaf):
+    parts = [leaf.from_stored(tensors[name]) for name in leaf.names]
+    return jnp.stack(parts) if leaf.is_stacked else parts[0]
+
+  return jax.tree.map(read, wanted)

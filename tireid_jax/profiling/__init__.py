@@ -1,0 +1,1 @@
+"""Profiler traces: captured, and read."""

@@ -1,0 +1,1 @@
+"""HTML reports that load nothing from elsewhere."""

@@ -1,0 +1,1 @@
+"""Progress bars, log lines and tables of the commands."""

@@ -1,0 +1,130 @@
+"""Finds what is wrong with a run before its first stage begins, so that nothing is written and no hour is lost."""
+
+import contextlib
+
+import jax
+
+from tireid_jax.config import paths
+from tireid_jax.config import values as config_lib
+from tireid_jax.data import sampling
+from tireid_jax.data.prepared import splits
+from tireid_jax.data.transforms import augment, augment_text
+from tireid_jax.errors import UserError
+from tireid_jax.models import variants
+from tireid_jax.parallel import rules
+from tireid_jax.terminal.progress import say
+from tireid_jax.training import initialization, origin, stages, train_step
+from tireid_jax.workdir import checkpoint, layout
+
+
+def check(config, numbers, run_folder, profile=None):
+  """Raises ValueError or FileNotFoundError for a mistake in any of the stages; reads no image.
+
+  Weights are read only to compare those of another name with what the workdir was started from.
+
+  Args:
+    config: of the run.
+    numbers: stages to be run, ascending.
+    run_folder: workdir.
+    profile: profiling.Window, None for none.
+  """
+  config_lib.check(config)
+  mesh = rules.make_mesh(**config.mesh)
+  _check_origin(config, run_folder, mesh)
+  variant = None
+  for number in numbers:
+    stage = stages.from_config(config, number)
+    train_step.check_losses(stage.active_losses)
+    layout.check(run_folder, config, number)
+    with _naming(stage):
+      augment.check(**stage.augment)
+      sampling.check(stage.batch_size, **stage.sampler)
+    for field in ("batch_size", "microbatch_size"):
+      rules.check_batch(f"{stage.name}.{field}", getattr(stage, field), mesh, stage.captions_per_image)
+    info = _check_data(config, stage, run_folder)
+    with _naming(stage):
+      augment_text.check(info["tokenizer"], **stage.augment_text)
+    named = config.pretrained if stage.init_from == "pretrained" else stage.init_from
+    begun = layout.stage_folder(run_folder, number)
+    if checkpoint.chosen_step(begun) is not None:  # what it started from is not read again
+      variant = variants.from_json(checkpoint.readable_metadata(begun)["variant"])
+    elif named not in {f"stage{before}" for before in numbers if before < number}:
+      source = initialization.find_source(config, stage.init_from, run_folder, number)
+      variant = initialization.find_variant(config, source)
+      initialization.check_weights(config, source, variant)
+    _check_model(config, stage, variant)
+    initialization.check_tokens(variant, info)
+    if profile and layout.read_result(run_folder, number) is None:
+      profile.check(number, _num_steps(config, stage))
+
+
+def _check_origin(config, run_folder, mesh):
+  """Raises ValueError if config.pretrained is another name than a workdir's weights had, of other weights.
+
+  By the same name they are not read again; nor where the config gives none.
+  """
+  before = origin.recorded(run_folder)
+  if before is None:
+    return
+  name, prefix = before["config"]["pretrained"], before["config"].get("pretrained_prefix", "")
+  if config.pretrained and initialization.prefix_of(config) not in ("", prefix):
+    raise UserError(
+      f"pretrained_prefix: {prefix!r} there, {initialization.prefix_of(config)!r} asked for; choose another "
+      f"--workdir than {run_folder}, or ask for what is there"
+    )
+  if not config.pretrained or paths.is_same(config.pretrained, name):  # older versions recorded relative paths
+    return
+  if before.get("origin") is None:
+    say(
+      f"{run_folder} was started from {name} by a version that kept no digest of its weights; it goes on, and "
+      f"--config.pretrained={config.pretrained} is neither read nor recorded"
+    )
+    return
+  try:
+    found = initialization.read_origin(config, run_folder, mesh)
+  except UserError as error:
+    raise UserError(f"{run_folder} was started from {name}, and cannot be compared with another: {error}") from error
+  origin.check_same(found, before["origin"], run_folder)
+  say(f"{config.pretrained} holds the same weights as {name}, from which {run_folder} was started")
+
+
+@contextlib.contextmanager
+def _naming(stage):
+  """Puts the stage's name before the field that a ValueError begins with."""
+  try:
+    yield
+  except ValueError as error:
+    raise UserError(f"{stage.name}.{error}") from error
+
+
+def _check_model(config, stage, variant):
+  model = initialization.build_model(config, variant, use_prompts=stage.use_prompts, precision=stage.precision)
+  num_identities = 1 if stage.uses_identities else 0
+  stage.labels(jax.eval_shape(lambda: initialization.draw_variables(model, jax.random.key(0), num_identities)))
+
+
+def _num_steps(config, stage):
+  data = config.data
+  split = splits.open_split(
+    config.data_dir, stage.data or data.name, data.image_size, "train", tokenizer=data.tokenizer,
+    val_identities=0 if stage.data else data.val_identities, seed=config.seed, in_memory_bytes=0,
+  )  # fmt: skip
+  return stage.epochs * sampling.make_sampler(split, stage.batch_size, config.seed, **stage.sampler).steps_per_epoch
+
+
+def _check_data(config, stage, run_folder):
+  """Returns what is known of the stage's data set, once its splits are there and a finished stage was trained on it."""
+  data, name = config.data, stage.data or config.data.name
+  val_identities = 0 if stage.data else data.val_identities
+  for split in {"train", "test", config.select_on} - {"last"}:
+    splits.check_split(
+      config.data_dir, name, data.image_size, split, tokenizer=data.tokenizer, val_identities=val_identities
+    )
+  info = splits.dataset_info(config.data_dir, name, data.image_size, data.tokenizer)
+  result = layout.read_result(run_folder, stage.number)
+  if result is not None and result["fingerprint"] != info["fingerprint"]:
+    raise UserError(
+      f"stage {stage.number} in {run_folder} was trained on another {name} than the one prepared in {config.data_dir} "
+      f"(their fingerprints differ); choose another --workdir"
+    )
+  return info

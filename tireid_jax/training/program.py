@@ -1,0 +1,117 @@
+"""A stage's compiled step and the state it takes, laid out on a mesh: all of a run but its data and its weights."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from tireid_jax.data.transforms import augment, augment_text
+from tireid_jax.parallel import rules
+from tireid_jax.storage import compilation_cache
+from tireid_jax.training import accumulate, initialization, optimizers, stages
+from tireid_jax.training.state import TrainState
+from tireid_jax.training.train_step import make_loss, make_train_step
+
+
+class Program:
+  """What a stage computes, and where.
+
+  Attributes:
+    model: CLIP module.
+    key: from which the stage draws its first variables, and each step its own key.
+    labels: of the variables, by `Stage.labels`.
+    shapes: abstract TrainState, with the shardings below.
+    shardings: TrainState of NamedSharding.
+    compiler_options: of `jax.jit`, for whatever the run computes.
+    parameters: {"trainable_parameters", "total_parameters"}, counts of elements.
+  """
+
+  def __init__(self, config, stage, variant, mesh, *, num_identities, steps_per_epoch):
+    """Builds it; nothing is computed or compiled.
+
+    Args:
+      config: of the run.
+      stage: Stage.
+      variant: Variant of the model.
+      mesh: Mesh, of devices that need not be there.
+      num_identities: of the training data; the identity head has as many classes if the stage's losses read one.
+      steps_per_epoch: which the learning rate follows.
+    """
+    self._config, self._stage, self._mesh, self._steps_per_epoch = config, stage, mesh, steps_per_epoch
+    self.model = initialization.build_model(
+      config, variant, use_prompts=stage.use_prompts, precision=stage.precision,
+      platform=rules.platform(mesh), place=rules.place_activations(mesh),
+      gather=rules.gather_weights(mesh),
+    )  # fmt: skip
+    self.compiler_options = compilation_cache.options(deterministic=config.deterministic, platform=rules.platform(mesh))
+    self.key = jax.random.fold_in(jax.random.key(config.seed), stage.number)
+    self.num_identities = num_identities if stage.uses_identities else 0
+    variables = jax.eval_shape(lambda: initialization.draw_variables(self.model, self.key, self.num_identities))
+    self.labels = stage.labels(variables)
+    self._optimizer = optimizers.make_optimizer(stage, self.labels, steps_per_epoch)
+    shapes = jax.eval_shape(self._first_state, variables)
+    self.shardings = rules.tree_shardings(mesh, shapes)
+    self.shapes = jax.tree.map(
+      lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where), shapes, self.shardings
+    )
+    trained, total = stages.count_parameters(shapes.variables, self.labels)
+    self.parameters = {"trainable_parameters": trained, "total_parameters": total}
+
+  def all_finite(self):
+    """Returns the jitted variables -> bool[]: whether everything that is trained is finite."""
+
+    def all_finite(variables):
+      trained, _ = stages.partition(variables, self.labels)
+      # 0 for a finite number and NaN for any other; on CPUs a third of the time that a reduction of isfinite takes.
+      return jnp.isfinite(sum(jnp.sum(0 * leaf) for leaf in jax.tree.leaves(trained)))
+
+    return jax.jit(all_finite, out_shardings=rules.replicated(self._mesh))
+
+  def first_state(self, variables):
+    """Returns the TrainState of step 0 with these variables."""
+    return jax.jit(self._first_state, out_shardings=self.shardings)(variables)
+
+  def _first_state(self, variables):
+    trained, _ = stages.partition(variables, self.labels)
+    return TrainState(jnp.int32(0), variables, self._optimizer.init(trained))
+
+  def described(self):
+    """Returns {"program": what, with the config and the variant, makes the same program again}, JSON data."""
+    return {
+      "program": {
+        "num_identities": self.num_identities,
+        "steps_per_epoch": self._steps_per_epoch,
+        "precision": jnp.dtype(self.model.execution.dtype).name,
+        "attention": self.model.execution.attention,
+        "mesh": dict(self._mesh.shape),
+        "platform": rules.platform(self._mesh),
+      }
+    }
+
+  def loss(self, model=None, num_chunks=None):
+    """Returns the stage's loss, as `make_loss`.
+
+    Args:
+      model: has the method `apply` of the stage's own, which is the default.
+      num_chunks: in which a batch is encoded; as the stage's config says if not given.
+    """
+    stage = self._stage
+    num_chunks = stage.num_chunks if num_chunks is None else num_chunks
+    return make_loss(
+      self.model if model is None else model,
+      stage.active_losses,
+      augment=functools.partial(augment.augment, **stage.augment),
+      augment_text=functools.partial(augment_text.augment_text, **stage.augment_text),
+      temperature=None if stage.learns_temperature else self._config.temperature,
+      encode_rows=accumulate.in_chunks(num_chunks, rules.batch_devices(self._mesh)),
+    )
+
+  def step(self):
+    """Returns the jitted step(state, batch) -> (state, metrics); its state is donated."""
+    return jax.jit(
+      make_train_step(self.loss(), self._optimizer, self.labels, self.key),
+      in_shardings=(self.shardings, rules.batch_sharding(self._mesh)),
+      out_shardings=(self.shardings, rules.replicated(self._mesh)),
+      donate_argnums=0,
+      compiler_options=self.compiler_options,
+    )

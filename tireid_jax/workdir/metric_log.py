@@ -1,0 +1,207 @@
+"""Figures of a run as JSON lines and as TensorBoard event files."""
+
+import concurrent.futures
+import json
+import os
+import pathlib
+import tempfile
+import time
+from typing import Any
+
+from tensorboardX import event_file_writer, summary
+from tensorboardX.proto import event_pb2
+
+from tireid_jax.errors import naming
+from tireid_jax.storage import files
+from tireid_jax.terminal.progress import say
+
+METRICS_FILE, EVENTS_FOLDER = "metrics.jsonl", "tensorboard"
+
+
+class MetricWriter:
+  """Writes {"group/name": value} by step to FOLDER/metrics.jsonl and FOLDER/tensorboard. A context manager.
+
+  On a disk these are a file that grows and a folder of event files, and each write is flushed. In a bucket, where no
+  object can grow, each write makes an object in both folders. A run that resumes drops what was written beyond the
+  step it resumes from, so that every step stands there once.
+  """
+
+  def __init__(self, folder, *, first_step=0, enabled=True):
+    """Opens the log of a stage's folder for the steps after `first_step`; writes nothing unless `enabled`."""
+    self._log: Any = None
+    if not enabled:
+      return
+    folder = files.to_path(folder)
+    kept = [record for record in read_metrics(folder) if record["step"] <= first_step]
+    self._before = kept[-1]["seconds"] if kept else 0.0
+    kind = _Objects if files.is_remote(folder) else _Files
+    self._log = kind(folder, kept, first_step)
+    self._began = time.monotonic()
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *_):
+    if self._log:
+      self._log.close()
+
+  def write(self, step, values):
+    """Writes a line: step, seconds of running so far, and the values (floats)."""
+    if not self._log:
+      return
+    seconds = round(self._before + time.monotonic() - self._began, 3)
+    self._log.write({"step": step, "seconds": seconds, **values}, values)
+
+  def wait(self):
+    """Returns once all lines are stored."""
+    if self._log:
+      self._log.wait()
+
+
+class _Files:
+  """The log on a disk."""
+
+  def __init__(self, folder, kept, first_step):
+    self._path = folder / METRICS_FILE
+    files.write_bytes(self._path, "".join(map(_line, kept)).encode())
+    with naming(self._path):
+      self._descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND)
+    events = folder / EVENTS_FOLDER
+    # Also at step 0: a run killed before its first checkpoint has left events, too.
+    self._events = _Events(events, first_step + 1 if events.is_dir() else None)
+
+  def write(self, record, values):
+    line = _line(record).encode()
+    with naming(self._path):
+      # In one piece, with nothing of it left in a buffer, which would be tried again when the file is closed.
+      if os.write(self._descriptor, line) < len(line):
+        os.write(self._descriptor, b"\n")  # raises what has kept the rest from being written, if it still does
+        raise OSError(f"{self._path}: a line was not written whole")
+    self._events.write(record["step"], values)
+
+  def wait(self):
+    pass
+
+  def close(self):
+    os.close(self._descriptor)
+    self._events.close()
+
+
+class _Events:
+  """A TensorBoard event file. tensorboardX' own writer has a thread and waits for it for ever if the disk is full."""
+
+  def __init__(self, folder, purge_step):
+    """Opens a new file in a folder; TensorBoard drops what other files there have from `purge_step` on."""
+    self._folder = folder
+    with naming(folder):
+      folder.mkdir(parents=True, exist_ok=True)
+      self._writer = event_file_writer.EventsWriter(str(folder / "events"))
+      if purge_step is not None:
+        start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+        self._writer.write_event(event_pb2.Event(step=purge_step, wall_time=time.time(), file_version="brain.Event:2"))
+        self._writer.write_event(event_pb2.Event(step=purge_step, wall_time=time.time(), session_log=start))
+      self._writer.flush()
+
+  def write(self, step, values):
+    """Writes scalars, to be read at once."""
+    with naming(self._folder):
+      for name, value in values.items():
+        scalar = summary.scalar(name, value)
+        self._writer.write_event(event_pb2.Event(step=step, wall_time=time.time(), summary=scalar))
+      self._writer.flush()
+
+  def close(self):
+    with naming(self._folder):
+      self._writer.close()
+
+
+class _Objects:
+  """The log in a bucket. Names begin with the step, so that their order is that of the lines."""
+
+  def __init__(self, folder, kept, first_step):
+    del kept
+    self._folder = folder
+    # A TensorBoard that is running has read what is dropped here.
+    self._purge_step = first_step + 1 if files.list_objects(folder / EVENTS_FOLDER) else None
+    for name in (METRICS_FILE, EVENTS_FOLDER):
+      # The last one first, so that what is left after a kill is still a log without gaps.
+      for path in reversed(files.list_objects(folder / name)):
+        if _step(path.name) > first_step:
+          path.unlink()
+    self._last, self._count = 0, 0
+    # One at a time, and no step waits for it.
+    self._thread = concurrent.futures.ThreadPoolExecutor(1)
+    self._pending: Any = None
+
+  def write(self, record, values):
+    self.wait()
+    step = record["step"]
+    self._count = self._count + 1 if step == self._last else 0  # validation has a line of its own
+    self._last = step
+    name = f"{step:09d}-{self._count}"
+    self._pending = self._thread.submit(self._store, name, record, values, self._purge_step)
+    self._purge_step = None
+
+  def _store(self, name, record, values, purge_step):
+    files.write_bytes(self._folder / METRICS_FILE / f"{name}.jsonl", _line(record).encode())
+    # TensorBoard goes from one file to the next by name.
+    path = self._folder / EVENTS_FOLDER / f"events.out.tfevents.{name}"
+    files.write_bytes(path, _events(record["step"], values, purge_step))
+
+  def wait(self):
+    pending, self._pending = self._pending, None
+    if pending:
+      pending.result()
+
+  def close(self):
+    try:
+      self.wait()
+    finally:
+      self._thread.shutdown()
+
+
+def _step(name):
+  """Returns the step in an object's name."""
+  return int(name.removeprefix("events.out.tfevents.").partition("-")[0])
+
+
+def _events(step, values, purge_step):
+  """Returns an event file's bytes, of one step."""
+  with naming(tempfile.gettempdir()), tempfile.TemporaryDirectory() as folder:
+    events = _Events(pathlib.Path(folder), purge_step)
+    events.write(step, values)
+    events.close()
+    (file,) = pathlib.Path(folder).iterdir()
+    return file.read_bytes()
+
+
+def _line(record):
+  return json.dumps(record) + "\n"
+
+
+def read_metrics(folder):
+  """Returns the records of a stage's metrics, as one sequence wherever they are stored.
+
+  A last line that was cut off by a kill is left out, and so are damaged ones, which are counted in a message.
+  """
+  path = files.to_path(folder) / METRICS_FILE
+  if files.is_remote(path):
+    text = b"".join(files.read_objects(path))
+  else:
+    with naming(path):
+      text = path.read_bytes() if path.is_file() else b""
+  *whole, _ = lines = text.split(b"\n")
+  records = [record for line in lines if (record := _record(line))]
+  damaged = sum(1 for line in whole if line and not _record(line))
+  if damaged:
+    say(f"{path}: {damaged} damaged lines are left out")
+  return records
+
+
+def _record(line):
+  """Returns the record in a line, None where it is cut off or damaged."""
+  try:
+    record = json.loads(line)
+    return {**record, "step": int(record["step"]), "seconds": float(record["seconds"])}
+  except (ValueError, KeyError, TypeError):
+    return None
