@@ -13,7 +13,7 @@ import numpy as np
 from absl import flags
 from orbax.checkpoint import multihost
 
-from configs import synth
+from configs import toy
 from tireid_jax import cli
 from tireid_jax.models.variants import Tower, Variant
 from tireid_jax.parallel import distributed, rules
@@ -39,7 +39,7 @@ STAGE_2 = {
   "losses": {"sdm": 1.0, "itc": 0.0, "identity": 1.0},
   "sampler": {"kind": "images", "captions_per_image": 2},
 }
-# Name: (number of the stage, what differs from configs/synth.py).
+# Name: (number of the stage, what differs from configs/toy.py).
 CASES = {
   "stage1": (1, {}),
   "stage2": (2, STAGE_2),
@@ -50,7 +50,7 @@ CASES = {
 def configured(case):
   """Returns the config of a case."""
   number, changes = CASES[case]
-  config = synth.get_config()
+  config = toy.get_config()
   config.data.image_size = SIZE
   config.model.blocks = "loop"
   config.prompts.update(image_length=2, text_length=2, depth=2, dropout=0.2)

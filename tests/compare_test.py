@@ -26,7 +26,7 @@ def scores(first_rank, query_ids=None):
 
 
 def result(first_rank, **changes):
-  known = {"path": "ranks.npz", "dataset": "synth_pedes", "split": "test", "fingerprint": "f00"}
+  known = {"path": "ranks.npz", "dataset": "toy_pedes", "split": "test", "fingerprint": "f00"}
   return compare.Result(**{**known, "scores": {way: scores(first_rank) for way in embedding.WAYS}, **changes})
 
 
@@ -151,7 +151,7 @@ def test_results_of_other_queries_are_refused(changes, message):
 def test_a_result_is_read_as_it_was_written(tmp_path):
   written = result(ranks(0.5, 0))
   read = compare.read_result(write_result(tmp_path / "dump.npz", written))
-  assert (read.dataset, read.split, read.fingerprint) == ("synth_pedes", "test", "f00")
+  assert (read.dataset, read.split, read.fingerprint) == ("toy_pedes", "test", "f00")
   assert read.scores["i2t"].summary() == written.scores["i2t"].summary()
 
 
@@ -207,7 +207,7 @@ def test_the_command_prints_the_table_or_one_line_of_error(tmp_path):
   command = [sys.executable, "-m", "tireid_jax.compare", "--num_resamples=50", "--by_identity", first]
   good = subprocess.run([*command, first], capture_output=True, text=True)
   assert good.returncode == 0, good.stderr
-  assert "synth_pedes test, 50 resamples of identities" in good.stdout
+  assert "toy_pedes test, 50 resamples of identities" in good.stdout
   assert len([line for line in good.stdout.splitlines() if line.startswith("text to image")]) == 5
   bad = subprocess.run([*command, second], capture_output=True, text=True)
   assert bad.returncode == 2

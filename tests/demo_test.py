@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from configs import synth
+from configs import toy
 from tests.commands import SMALLEST_DEMO, run
 from tireid_jax import demo
 from tireid_jax.data import prepare
-from tireid_jax.data.synth import write
+from tireid_jax.data.toy import write
 
 pytestmark = pytest.mark.slow
 
@@ -32,10 +32,10 @@ def test_the_demo_writes_its_table_report_and_picture_and_fails_when_a_gate_is_m
 
 def trained_r1(raw, folder):
   """Returns the test R@1, percent, after a short pre-training on the generic domain."""
-  prepare.prepare("synth_generic", raw, folder / "data", synth.get_config().data.image_size, show_progress=False)
+  prepare.prepare("toy_generic", raw, folder / "data", toy.get_config().data.image_size, show_progress=False)
   # Optimised as for users, since here the steps take longer than their compilation.
   done = run(
-    "main", "--config=configs/synth.py", "--stage=0", f"--workdir={folder}/run", f"--config.data_dir={folder}/data",
+    "main", "--config=configs/toy.py", "--stage=0", f"--workdir={folder}/run", f"--config.data_dir={folder}/data",
     "--config.stage0.epochs=4", "--config.select_on=last", XLA_FLAGS="",
   )  # fmt: skip
   assert done.returncode == 0, done.stderr[-2000:]

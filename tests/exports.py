@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from configs import synth
+from configs import toy
 from tests.models.trees import SMALL
 from tireid_jax.config import values as config_lib
 from tireid_jax.models import variants
@@ -45,7 +45,7 @@ def tokens(num, variant=SMALL):
 
 def write_run(folder, model, variables, *, use_prompts=True):
   """Makes a workdir of one checkpoint, of stage 2, with an identity head."""
-  config = synth.get_config()
+  config = toy.get_config()
   config.data.image_size = model.image_size
   spec = model.prompts
   config.prompts.update(image_length=spec.image_length, text_length=spec.text_length, depth=spec.depth)

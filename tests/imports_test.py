@@ -12,7 +12,7 @@ PACKAGE = pathlib.Path(__file__).parent.parent / "tireid_jax"
 # imports from its own room and from those below it.
 ROOMS = [
   {"demo"},
-  {"main", "evaluate", "compare", "export", "replay", "plan", "data.prepare", "data.synth"},
+  {"main", "evaluate", "compare", "export", "replay", "plan", "data.prepare", "data.toy"},
   {"cli", "training"},
   {"evaluation", "exporting", "workdir", "profiling"},
   {"data.checks"},
@@ -33,7 +33,7 @@ ALONE = ROOMS[-2]
 
 
 def room_of(module):
-  """Returns the room of a module, "tireid_jax.data.synth.write" -> "data.synth"."""
+  """Returns the room of a module, "tireid_jax.data.toy.write" -> "data.toy"."""
   parts = module.split(".")[1:]
   while ".".join(parts) not in DEPTHS and len(parts) > 1:
     parts = parts[:-1]

@@ -5,7 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from configs import synth
+from configs import toy
 from tireid_jax.data.transforms.augment import augment, normalise
 from tireid_jax.data.transforms.augment_text import augment_text
 from tireid_jax.models.clip import CLIP, init_variables
@@ -22,7 +22,7 @@ NUM_IDENTITIES = 5
 
 
 def make_stage(number, **changes):
-  config = synth.get_config()
+  config = toy.get_config()
   config[f"stage{number}"].sampler.kind = "captions"  # which every loss may be computed of
   config[f"stage{number}"].update(changes)
   return stages.from_config(config, number)

@@ -16,7 +16,7 @@ from tireid_jax.config import config_file
 from tireid_jax.config import values as config_lib
 from tireid_jax.data import prepare
 from tireid_jax.data.prepared import splits
-from tireid_jax.data.synth import oracle, write
+from tireid_jax.data.toy import oracle, write
 from tireid_jax.errors import UserError
 from tireid_jax.evaluation import embedding, ranked_examples
 from tireid_jax.parallel import distributed
@@ -82,7 +82,7 @@ def _prepare_data(config, folder):
   """Writes and prepares both synthetic data sets and returns the raw folder."""
   config.data_dir = str(folder / "data")
   raw = folder / "raw"
-  write.write_all(raw, config.synth)
+  write.write_all(raw, config.toy)
   for name in (config.stage0.data, config.data.name):
     prepare.prepare(name, raw, config.data_dir, config.data.image_size, tokenizer=config.data.tokenizer)
   return raw
@@ -194,7 +194,7 @@ def _write_report(config, folder, seed, rows, ceilings):
   )
   run_report.write_report(
     folder / REPORT_FILE,
-    title="Text-to-image person re-identification on SynthPEDES",
+    title="Text-to-image person re-identification on ToyPEDES",
     table=rows,
     curves={name: metric_log.read_metrics(path) for name, path in stage_folders.items()},
     ceilings=ceilings,
@@ -209,7 +209,7 @@ def _write_report(config, folder, seed, rows, ceilings):
 
 
 if __name__ == "__main__":
-  config_file.define_flag("config", "synth", "config of the embedded data")
+  config_file.define_flag("config", "toy", "config of the embedded data")
   flags.DEFINE_string("to", "", "folder for data, runs and report")
   flags.DEFINE_list("seeds", ["0"], "seeds to run, as 0,1,2")
   cli.run(main)

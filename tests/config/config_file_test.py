@@ -80,9 +80,9 @@ def test_what_a_config_file_raises_is_one_line_that_names_its_line(tmp_path, tex
 
 def test_a_config_of_ones_own_may_start_from_the_packages_and_the_command_says_what_it_read(tmp_path):
   mine = tmp_path / "mine.py"
-  mine.write_text("from tireid_jax.configs import synth\n\n\ndef get_config(row=''):\n  return synth.get_config(row)\n")
+  mine.write_text("from tireid_jax.configs import toy\n\n\ndef get_config(row=''):\n  return toy.get_config(row)\n")
   sizes = ("num_train_ids", "num_val_ids", "num_test_ids", "generic_train_images", "generic_eval_images")
-  done = run("data.synth", f"--config={mine}:irra_like", f"--to={tmp_path}", *(f"--config.synth.{n}=2" for n in sizes))
+  done = run("data.toy", f"--config={mine}:irra_like", f"--to={tmp_path}", *(f"--config.toy.{n}=2" for n in sizes))
   assert done.returncode == 0, done.stderr
   assert done.stderr.splitlines()[0] == f"--config: read {mine}:irra_like"
 
@@ -97,5 +97,5 @@ def test_evaluate_finds_the_config_of_its_data_likewise(tmp_path):
 
 
 def test_no_config_has_another_name_in_the_package():
-  assert set(config_file.package_configs()) == {"cuhk", "custom", "icfg", "rstp", "synth"}
+  assert set(config_file.package_configs()) == {"cuhk", "custom", "icfg", "rstp", "toy"}
   assert all(pathlib.Path(path).is_file() for path in config_file.package_configs().values())

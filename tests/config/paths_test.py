@@ -43,8 +43,8 @@ PATHS = {
   ("data.prepare", "config.data_dir"): ("--config=configs/custom.py", "--raw=RAW"),
   ("data.prepare", "config.custom.annotations"): ("--config=configs/custom.py", "--raw=RAW"),
   ("data.prepare", "config.custom.images"): ("--config=configs/custom.py", "--raw=RAW"),
-  ("data.synth", "config"): (),
-  ("data.synth", "to"): ("--config=configs/synth.py",),
+  ("data.toy", "config"): (),
+  ("data.toy", "to"): ("--config=configs/toy.py",),
   ("compare", ""): ("W1",),
 }
 # Text that is no path.
@@ -58,7 +58,7 @@ OTHER_FIELDS = {
 RUN_ALL = """
 import json, os, runpy, sys, tempfile
 import tireid_jax.main, tireid_jax.evaluate, tireid_jax.export, tireid_jax.compare, tireid_jax.demo
-import tireid_jax.data.prepare, tireid_jax.data.synth.write, tireid_jax.plan.estimate
+import tireid_jax.data.prepare, tireid_jax.data.toy.write, tireid_jax.plan.estimate
 for module, arguments in json.loads(sys.argv[1]):
   with tempfile.TemporaryFile() as errors:
     child = os.fork()

@@ -2,12 +2,12 @@ import json
 
 import pytest
 
-from configs import common, cuhk, custom, icfg, rstp, synth
+from configs import common, cuhk, custom, icfg, rstp, toy
 from tireid_jax.config import values as config_lib
 from tireid_jax.errors import UserError
 from tireid_jax.training import initialization, stages
 
-CONFIGS = {"cuhk": cuhk, "icfg": icfg, "rstp": rstp, "custom": custom, "synth": synth}
+CONFIGS = {"cuhk": cuhk, "icfg": icfg, "rstp": rstp, "custom": custom, "toy": toy}
 
 
 @pytest.mark.parametrize("row", ["", *common.ABLATIONS])
@@ -21,7 +21,7 @@ def test_every_ablation_of_every_data_set_makes_stages_and_a_model(name, row):
     initialization.build_model(
       config, variant, use_prompts=stages.from_config(config, number).use_prompts, precision="float32"
     )
-  assert (0 in config_lib.stage_numbers(config, "all")) == (name == "synth")
+  assert (0 in config_lib.stage_numbers(config, "all")) == (name == "toy")
 
 
 def test_reversed_swaps_the_recipes_and_not_the_starts():
@@ -34,8 +34,8 @@ def test_reversed_swaps_the_recipes_and_not_the_starts():
 
 
 def test_baselines_do_not_follow_changes_of_stage_2():
-  assert dict(synth.get_config("irra_like").stage2.losses) == dict(cuhk.get_config("irra_like").stage2.losses)
-  assert synth.get_config("irra_like").stage2.learning_rate == 1e-5
+  assert dict(toy.get_config("irra_like").stage2.losses) == dict(cuhk.get_config("irra_like").stage2.losses)
+  assert toy.get_config("irra_like").stage2.learning_rate == 1e-5
   assert {n for n, w in cuhk.get_config("clip_baseline").stage2.losses.items() if w} == {"itc_plain"}
 
 
@@ -45,13 +45,13 @@ def test_an_unknown_ablation_names_the_nearest():
 
 
 def test_json_and_back_is_the_same_config():
-  config = synth.get_config()
+  config = toy.get_config()
   data = json.loads(json.dumps(config_lib.to_json(config)))
   assert config_lib.from_json(data).to_dict() == config.to_dict()
 
 
 def test_differences_are_of_the_model_data_and_these_stages_alone():
-  old, new = synth.get_config(), synth.get_config()
+  old, new = toy.get_config(), toy.get_config()
   new.stage2.learning_rate = 1.0
   new.data_dir = "elsewhere"
   new.log_every_steps = 7

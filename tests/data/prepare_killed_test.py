@@ -27,7 +27,8 @@ def _prepare_apart(tmp_path, log, *, data="data", die_after=None):
   """
   script = f"""
 import os, signal
-from tireid_jax.data import images, prepare, shards
+from tireid_jax.data import prepare
+from tireid_jax.data.prepared import images, shards
 shards.SHARD_BYTES = 4 * {SIZE[0] * SIZE[1] * 3}
 os.cpu_count = lambda: 2  # so that no more than 8 images are decoded ahead of the shards
 decode = images.decode

@@ -12,7 +12,7 @@ from tests.commands import ROOT, environment
 from tests.launch import standins
 
 SETTINGS = {  # besides WORKDIR, DATA_DIR and MOUNT_POINT, which lie beside the copy
-  "CONFIG": "configs/synth.py",
+  "CONFIG": "configs/toy.py",
   "STAGE": "all",
   "FLAGS": [],
   "MAX_TRIES": 3,

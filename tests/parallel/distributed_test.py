@@ -14,7 +14,8 @@ from tireid_jax.parallel import distributed
 FAILS_ALONE = """
 import jax
 from absl import flags
-from tireid_jax import cli, distributed
+from tireid_jax import cli
+from tireid_jax.parallel import distributed
 
 def main(_):
   distributed.initialize(flags.FLAGS)

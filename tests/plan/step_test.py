@@ -2,7 +2,7 @@
 
 import pytest
 
-from configs import cuhk, icfg, synth
+from configs import cuhk, icfg, toy
 from tireid_jax.data.datasets import schema
 from tireid_jax.plan import step
 from tireid_jax.training import stages
@@ -21,9 +21,9 @@ def test_identities_that_are_held_out_take_their_share_of_images_and_captions(tm
 
 
 def test_a_data_set_of_unknown_size_must_be_prepared(tmp_path):
-  config = synth.get_config()
+  config = toy.get_config()
   config.data_dir = str(tmp_path)
-  with pytest.raises(ValueError, match=r"the size of synth_pedes is not published.*data.prepare"):
+  with pytest.raises(ValueError, match=r"the size of toy_pedes is not published.*data.prepare"):
     step.training_counts(config, stages.from_config(config, 2))
 
 

@@ -12,7 +12,12 @@ import pytest
 from tests.commands import ROOT, environment
 from tireid_jax.storage import compilation_cache
 
-PROGRAM = "import jax; from tireid_jax import compiled; compiled.keep(); jax.jit(lambda x: x * 3 + 1)(2.0)"
+PROGRAM = """
+import jax
+from tireid_jax.storage import compilation_cache
+compilation_cache.keep()
+jax.jit(lambda x: x * 3 + 1)(2.0)
+"""
 
 
 def programs(folder):

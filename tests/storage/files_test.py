@@ -75,7 +75,7 @@ def test_a_listing_shows_at_once_what_another_program_wrote(bucket):
   files.write_bytes(folder / "b", b"2")
   assert (files.read_objects(folder), files.list_objects(folder / "nowhere")) == ([b"2"], [])
   assert [path.name for path in folder.iterdir()] == ["b"]
-  program = f"from tireid_jax import storage; storage.write_bytes(storage.to_path('{folder}/a'), b'1')"
+  program = f"from tireid_jax.storage import files; files.write_bytes(files.to_path('{folder}/a'), b'1')"
   with Processes([[sys.executable, "-c", program]]) as one:
     one.succeed()
   assert files.read_objects(folder) == [b"1", b"2"]

@@ -18,8 +18,8 @@ from tireid_jax.storage import files, lock, lock_backend, lock_holder
 
 HOLD = """
 import sys, time
-from tireid_jax import lock, storage
-with lock.holding(storage.to_path(sys.argv[1]), "W", "go away"):
+from tireid_jax.storage import files, lock
+with lock.holding(files.to_path(sys.argv[1]), "W", "go away"):
   print("held", flush=True)
   time.sleep(600)
 """

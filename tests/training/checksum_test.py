@@ -30,8 +30,8 @@ def here(arrays):
 
 def test_it_is_the_same_on_one_device_and_on_any_mesh_of_eight():
   program = f"""
-from tests import checksum_test as t
-from tireid_jax import sharding
+from tests.training import checksum_test as t
+from tireid_jax.parallel import rules as sharding
 for sizes in {MESHES}:
   mesh = sharding.make_mesh(*sizes)
   num_split = sum(not where.is_fully_replicated for where in sharding.tree_shardings(mesh, t.tree()).values())

@@ -79,7 +79,7 @@ def test_a_signal_is_noted_and_decides_the_exit_status(sent, status):
 def test_a_second_ctrl_c_ends_at_once():
   script = """
 import os, signal
-from tireid_jax import hooks
+from tireid_jax.training import hooks
 with hooks.StopRequest():
   os.kill(os.getpid(), signal.SIGINT)
   print("goes on", flush=True)

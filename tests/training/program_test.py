@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import synth
+from configs import toy
 from tests import agreement
 from tests.models import numpy_clip
 from tireid_jax.evaluation import embedding
@@ -68,8 +68,8 @@ MEAN, STD = np.array([0.48145466, 0.4578275, 0.40821073]), np.array([0.26862954,
 
 
 def built(number, kind, *, augment=OFF, seed=4, **changes):
-  """Returns the Program of a stage of configs/synth.py with changes, and random variables for it."""
-  config = synth.get_config()
+  """Returns the Program of a stage of configs/toy.py with changes, and random variables for it."""
+  config = toy.get_config()
   config.data.image_size, config.temperature, config.seed = (16, 8), 0.3, seed
   config.prompts.update(image_length=2, text_length=1, depth=1)
   fields = config[f"stage{number}"]

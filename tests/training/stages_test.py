@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from configs import synth
+from configs import toy
 from tests.small_training import make_stage
 from tireid_jax.training import stages
 
@@ -157,7 +157,7 @@ def test_prompts_are_a_group_without_biases():
 
 
 def test_a_config_of_another_version_is_refused_by_the_fields_that_differ():
-  config = synth.get_config()
+  config = toy.get_config()
   with config.unlocked():
     del config.stage2["sampler"]
     config.stage2.sampling = 1

@@ -74,7 +74,7 @@ def test_a_writer_that_is_not_enabled_writes_nothing(tmp_path):
 def test_events_are_written_without_tensorflow(tmp_path):
   code = f"""
 import sys
-from tireid_jax.log import MetricWriter
+from tireid_jax.workdir.metric_log import MetricWriter
 with MetricWriter({str(tmp_path)!r}) as writer:
   writer.write(1, {{"loss/total": 2.0}})
 assert not {{"tensorflow", "tensorboard", "torch"}} & set(sys.modules)

@@ -12,7 +12,7 @@ from tireid_jax.errors import UserError
 
 STAGES = (0, 1, 2)
 # Sections that every stage of a workdir shares: another value would mean another model or data set.
-SHARED_FIELDS = ("data", "model", "prompts", "temperature", "seed", "select_on", "synth")
+SHARED_FIELDS = ("data", "model", "prompts", "temperature", "seed", "select_on", "toy")
 # Within them, what changes memory and speed but not what is computed, and what the data's fingerprint tells.
 FREE_FIELDS = (
   "data/use_exif",

@@ -7,6 +7,7 @@ import os
 
 import numpy as np
 
+from tireid_jax.config import former
 from tireid_jax.config import values as config_lib
 from tireid_jax.errors import MissingFileError, UserError
 from tireid_jax.parallel import distributed
@@ -65,7 +66,9 @@ def read_config(workdir):
       f"{workdir} is no workdir of a run (it has no {CONFIG_FILE}); make one with python -m tireid_jax.main "
       f"--workdir={workdir}"
     )
-  return config_lib.from_json(files.read_json(path, _REMEDY))
+  config = config_lib.from_json(files.read_json(path, _REMEDY))
+  former.check_data_set(config.get("data", {}).get("name"))
+  return config
 
 
 def check(workdir, config, number):
@@ -82,6 +85,7 @@ def check(workdir, config, number):
   made = [n for n in config_lib.STAGES if (stage_folder(workdir, n) / CONFIG_FILE).is_file()]
   for other in made:
     there = files.read_json(stage_folder(workdir, other) / CONFIG_FILE, _REMEDY)
+    former.check_data_set(there.get("data", {}).get("name"))
     depended_on = [n for n in made if n <= min(other, number)]
     found = config_lib.differences(there, asked, depended_on)
     if found:

@@ -65,9 +65,10 @@ def test_tensorflow_is_not_needed_however_large_the_data(tmp_path):
 import sys
 from tensorflow_datasets.core import shuffle
 shuffle.MAX_MEM_BUFFER_SIZE = 1
-from tireid_jax.data import prepare, prepared
+from tireid_jax.data import prepare
+from tireid_jax.data.prepared import splits
 prepare.prepare("cuhk_pedes", {str(tmp_path)!r}, {str(tmp_path / "data")!r}, {SIZE}, show_progress=False)
-split = prepared.open_split({str(tmp_path / "data")!r}, "cuhk_pedes", {SIZE}, "train")
+split = splits.open_split({str(tmp_path / "data")!r}, "cuhk_pedes", {SIZE}, "train")
 print(len(split.images), "tensorflow" in sys.modules)
 """
   done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=REPOSITORY)

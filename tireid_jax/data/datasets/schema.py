@@ -7,6 +7,7 @@ import re
 import reprlib
 import typing
 
+from tireid_jax.config import former
 from tireid_jax.data.datasets import annotations
 from tireid_jax.data.datasets.problems import Problem, raise_errors
 from tireid_jax.errors import MissingFileError, UserError
@@ -121,8 +122,8 @@ LAYOUTS = {
         "test": Counts(200, 1_000, 2_000),
       },
     ),
-    _cuhk_like("synth_pedes", "configs/synth.py", "SynthPEDES", {}),
-    _cuhk_like("synth_generic", "configs/synth.py --config.data.name=synth_generic", "SynthGeneric", {}),
+    _cuhk_like("toy_pedes", "configs/toy.py", "ToyPEDES", {}),
+    _cuhk_like("toy_generic", "configs/toy.py --config.data.name=toy_generic", "ToyGeneric", {}),
   )
 }
 
@@ -131,6 +132,7 @@ def layout_of(name):
   """Returns the Layout of a data set's name; of custom data it tells no more than the name and the config."""
   if is_custom(name):
     return Layout(name, f"configs/custom.py --config.data.name={name}", name, (), path_key="", first_id=0, published={})
+  former.check_data_set(name)
   if name not in LAYOUTS:
     raise UserError(
       f"unknown data set {name!r}; config.data.name is one of {', '.join(LAYOUTS)}, or custom or custom_NAME"
@@ -162,6 +164,7 @@ def find_annotations(layout, raw_dir):
   state = f"{raw_dir} holds neither {layout.folder}/ with {names} nor that file itself"
   if not raw_dir.is_dir():
     state = f"{raw_dir} is no folder"
+  state += former.hint(layout.name, raw_dir)
   raise MissingFileError(f"{layout.name}: {state}; give --raw the folder that holds {layout.folder}/")
 
 

@@ -114,21 +114,21 @@ class RstpReid(PersonSearchBuilder):
   layout = schema.LAYOUTS["rstp_reid"]
 
 
-class SynthPedes(PersonSearchBuilder):
+class ToyPedes(PersonSearchBuilder):
   """The embedded, procedurally drawn pedestrians."""
 
-  name = "synth_pedes"
-  layout = schema.LAYOUTS["synth_pedes"]
+  name = "toy_pedes"
+  layout = schema.LAYOUTS["toy_pedes"]
 
 
-class SynthGeneric(PersonSearchBuilder):
+class ToyGeneric(PersonSearchBuilder):
   """The embedded generic domain: single garments, objects and figures on plain ground."""
 
-  name = "synth_generic"
-  layout = schema.LAYOUTS["synth_generic"]
+  name = "toy_generic"
+  layout = schema.LAYOUTS["toy_generic"]
 
 
-BUILDERS = {cls.name: cls for cls in (CuhkPedes, IcfgPedes, RstpReid, SynthPedes, SynthGeneric)}
+BUILDERS = {cls.name: cls for cls in (CuhkPedes, IcfgPedes, RstpReid, ToyPedes, ToyGeneric)}
 
 
 def _custom_builder(layout):

@@ -6,7 +6,7 @@ import shlex
 
 import numpy as np
 
-from tireid_jax.config import paths
+from tireid_jax.config import former, paths
 from tireid_jax.data.datasets import schema
 from tireid_jax.data.permutation import permutation
 from tireid_jax.data.prepared import recipe, split_files
@@ -100,7 +100,7 @@ def dataset_info(data_dir, name, image_size, tokenizer=""):
       )
     return info
   others = [found.parts[-3] for found in sorted(local_dir(data_dir).glob(f"{name}/*/{schema.VERSION}/{INFO_FILE}"))]
-  known = f" (it is at {', '.join(others)})" if others else ""
+  known = f" (it is at {', '.join(others)})" if others else former.hint(name, local_dir(data_dir))
   raise MissingFileError(
     f"{name} at {schema.size_name(image_size)} is not prepared in {data_dir}{known}; run {command}"
   )

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 
-from tireid_jax.data.synth.canvas import Point
+from tireid_jax.data.toy.canvas import Point
 
 # "left" and "right" are where the person walks to in the picture; figures are designed for "right" and mirrored.
 VIEWS = ("front", "back", "left", "right")

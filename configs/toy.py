@@ -1,13 +1,13 @@
-"""SynthPEDES, the embedded data: a tiny CLIP pre-trained on a generic domain (stage 0), then both stages, on a CPU.
+"""ToyPEDES, the embedded data: a tiny CLIP pre-trained on a generic domain (stage 0), then both stages, on a CPU.
 
-  python -m tireid_jax.data.synth --config=configs/synth.py --to=RAW
-  python -m tireid_jax.data.prepare --config=configs/synth.py --raw=RAW
-  python -m tireid_jax.data.prepare --config=configs/synth.py --raw=RAW --config.data.name=synth_generic
-  python -m tireid_jax.main --config=configs/synth.py --stage=all --workdir=W
+  python -m tireid_jax.data.toy --config=configs/toy.py --to=RAW
+  python -m tireid_jax.data.prepare --config=configs/toy.py --raw=RAW
+  python -m tireid_jax.data.prepare --config=configs/toy.py --raw=RAW --config.data.name=toy_generic
+  python -m tireid_jax.main --config=configs/toy.py --stage=all --workdir=W
 
 `make demo` does all of this and direct fine-tuning beside it; its table is in the README. Epochs, losses, learning
 rates, temperature, prompt lengths and the number of persons were chosen on the validation split of the persons that
-`synth.seed=0` draws; the demo draws others (`synth.seed=3`), none of which was looked at before. How hard the drawn
+`toy.seed=0` draws; the demo draws others (`toy.seed=3`), none of which was looked at before. How hard the drawn
 persons are was set earlier, by trials scored on test. Validation R@1 by recipe, an image encoded once for its two
 captions, from one stage 0 of each seed (zero-shot 5.88, 4.25, 5.50 in seeds 0, 1, 2; seed 0 unless said), among 100
 persons:
@@ -21,7 +21,7 @@ persons:
     without the identity loss 22.38, but R@10 75.12 instead of 73.75)
 
 Among 50 of these 100, drawn twenty times, zero-shot has 10.2, stage 1 17.7 and stage 2 38.7. The galleries are of 50,
-so that the figures have room on both sides: among the 100 of `synth.seed=2`, looked at once, stage 1 had 10.25 and
+so that the figures have room on both sides: among the 100 of `toy.seed=2`, looked at once, stage 1 had 10.25 and
 stage 2 25.50 on test. Stage 2 has the contrastive loss, not SDM, since in so few steps SDM at its usual temperature
 hardly trained this model.
 """
@@ -32,7 +32,7 @@ from tireid_jax.configs import common
 def get_config(ablation=""):
   config = common.base_config()
   config.pretrained = "stage0"
-  config.data.name = "synth_pedes"
+  config.data.name = "toy_pedes"
   config.data.image_size = (96, 48)
   config.data.caption_lengths = (40, 56, 77)
   config.model.variant = "tiny"
@@ -42,7 +42,7 @@ def get_config(ablation=""):
   config.prompts.text_length = 8
   config.prompts.depth = 3
   config.log_every_steps = 20
-  config.synth = {
+  config.toy = {
     "seed": 3,
     "num_train_ids": 1000,
     "num_val_ids": 50,
@@ -55,7 +55,7 @@ def get_config(ablation=""):
     stage.sampler.kind = "images"
     stage.augment.pad = 3
     stage.augment.erase_probability = 0.0
-  config.stage0.data = "synth_generic"
+  config.stage0.data = "toy_generic"
   config.stage0.epochs = 9
   config.stage0.learning_rate = 1e-3
   config.stage1.epochs = 3

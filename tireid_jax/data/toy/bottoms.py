@@ -1,9 +1,9 @@
 """Trousers, shorts, skirts and shoes, on legs or by themselves."""
 
-from tireid_jax.data.synth.attributes import Person
-from tireid_jax.data.synth.body import Body, Pose
-from tireid_jax.data.synth.canvas import Pen, mirrored, smooth
-from tireid_jax.data.synth.palette import contrast_with, edge, mix
+from tireid_jax.data.toy.attributes import Person
+from tireid_jax.data.toy.body import Body, Pose
+from tireid_jax.data.toy.canvas import Pen, mirrored, smooth
+from tireid_jax.data.toy.palette import contrast_with, edge, mix
 
 
 def draw_leg(pen: Pen, person: Person, body: Body, pose: Pose, index: int, *, skin=True):

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tireid_jax.data.synth.attributes import is_colour
-from tireid_jax.data.synth.write import ANNOTATIONS, ATTRIBUTES
+from tireid_jax.data.toy.attributes import is_colour
+from tireid_jax.data.toy.write import ANNOTATIONS, ATTRIBUTES
 from tireid_jax.errors import MissingFileError, UserError
 
 # Queries scored at a time, so that memory stays small for any size of data set.
@@ -16,7 +16,7 @@ QUERY_BLOCK = 1024
 
 
 def attribute_ceilings(root: str | os.PathLike, split: str, *, query: str = "visible") -> dict[str, float]:
-  """Returns the R@1, in percent, of matching true attributes on `split` of the SynthPEDES folder `root`.
+  """Returns the R@1, in percent, of matching true attributes on `split` of the ToyPEDES folder `root`.
 
   Keys: "all colours", "all shapes" (kinds, patterns, builds: all that is no colour), "everything", and the name of
   each attribute alone. The gallery has the attributes visible in each image. A score is the number of attributes that
@@ -33,7 +33,7 @@ def attribute_ceilings(root: str | os.PathLike, split: str, *, query: str = "vis
   path = Path(root) / ATTRIBUTES
   if not path.is_file():
     raise MissingFileError(
-      f"{path} is missing; write the folder with python -m tireid_jax.data.synth --to={Path(root).parent}"
+      f"{path} is missing; write the folder with python -m tireid_jax.data.toy --to={Path(root).parent}"
     )
   truths = json.loads(path.read_text())
   annotations = [entry for entry in json.loads((Path(root) / ANNOTATIONS).read_text()) if entry["split"] == split]

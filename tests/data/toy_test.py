@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tireid_jax.data import synth
-from tireid_jax.data.synth import attributes, camera, captions, generic, oracle, palette, words, write
+from tireid_jax.data import toy
+from tireid_jax.data.toy import attributes, camera, captions, generic, oracle, palette, words, write
 
 TINY = {"seed": 7, "num_train_ids": 3, "num_val_ids": 2, "num_test_ids": 2, "images_per_id": 2}
 TINY_GENERIC = {"seed": 7, "num_train_images": 6, "num_eval_images": 3}
@@ -19,12 +19,12 @@ BACKPACK_WORDS = words.KIND_WORDS["backpack"]
 
 @pytest.fixture(scope="module")
 def pedes(tmp_path_factory):
-  return synth.write_pedes(tmp_path_factory.mktemp("pedes"), **TINY, num_workers=1)
+  return toy.write_pedes(tmp_path_factory.mktemp("pedes"), **TINY, num_workers=1)
 
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory):
-  return synth.write_generic(tmp_path_factory.mktemp("generic"), **TINY_GENERIC, num_workers=1)
+  return toy.write_generic(tmp_path_factory.mktemp("generic"), **TINY_GENERIC, num_workers=1)
 
 
 @pytest.fixture(scope="module")
@@ -81,15 +81,15 @@ def test_a_combination_that_came_before_is_drawn_again(monkeypatch):
 
 
 def test_the_bytes_depend_on_the_seed_and_not_on_the_number_of_processes(pedes, plain, tmp_path):
-  again = synth.write_pedes(tmp_path, **TINY, num_workers=2)
+  again = toy.write_pedes(tmp_path, **TINY, num_workers=2)
   assert files(again) == files(pedes)
-  assert files(synth.write_generic(tmp_path, **TINY_GENERIC, num_workers=2)) == files(plain)
-  other = synth.write_pedes(tmp_path / "other", **{**TINY, "seed": 8}, num_workers=1)
+  assert files(toy.write_generic(tmp_path, **TINY_GENERIC, num_workers=2)) == files(plain)
+  other = toy.write_pedes(tmp_path / "other", **{**TINY, "seed": 8}, num_workers=1)
   assert not set(files(other / "imgs").values()) & set(files(pedes / "imgs").values())
 
 
 def test_an_image_does_not_depend_on_how_many_others_are_made(pedes, tmp_path):
-  larger = synth.write_pedes(
+  larger = toy.write_pedes(
     tmp_path, seed=7, num_train_ids=4, num_val_ids=2, num_test_ids=3, images_per_id=3, num_workers=1
   )
   small, large = ({e["split"]: e for e in reversed(read(folder))} for folder in (pedes, larger))
@@ -107,7 +107,7 @@ def test_no_two_images_of_any_split_are_drawn_from_one_stream(tmp_path, monkeypa
     return photograph(rng, person, camera_)
 
   monkeypatch.setattr(write, "photograph", spy)
-  synth.write_pedes(tmp_path, **TINY, num_workers=1)
+  toy.write_pedes(tmp_path, **TINY, num_workers=1)
   assert len(set(states)) == len(states) == 14
 
 
@@ -116,39 +116,39 @@ def test_the_same_settings_again_leave_the_folder_untouched(pedes, plain):
     return {path: path.stat().st_mtime_ns for path in (folder, *folder.rglob("*"))}
 
   before = times(pedes), times(plain)
-  synth.write_pedes(pedes.parent, **TINY)
-  synth.write_generic(plain.parent, **TINY_GENERIC)
+  toy.write_pedes(pedes.parent, **TINY)
+  toy.write_generic(plain.parent, **TINY_GENERIC)
   assert (times(pedes), times(plain)) == before
 
 
 def test_other_settings_are_refused_by_name(pedes, plain):
   before = files(pedes)
   with pytest.raises(ValueError, match=r"images_per_id 2 \(now 3\)"):
-    synth.write_pedes(pedes.parent, **{**TINY, "images_per_id": 3})
+    toy.write_pedes(pedes.parent, **{**TINY, "images_per_id": 3})
   with pytest.raises(ValueError, match=r"seed 7 \(now 8\)"):
-    synth.write_generic(plain.parent, **{**TINY_GENERIC, "seed": 8})
+    toy.write_generic(plain.parent, **{**TINY_GENERIC, "seed": 8})
   assert files(pedes) == before
 
 
 def test_a_folder_of_somebody_else_is_refused(tmp_path):
-  (tmp_path / "SynthPEDES").mkdir()
-  (tmp_path / "SynthPEDES" / "notes.txt").write_text("mine")
+  (tmp_path / "ToyPEDES").mkdir()
+  (tmp_path / "ToyPEDES" / "notes.txt").write_text("mine")
   with pytest.raises(ValueError, match="was not written by"):
-    synth.write_pedes(tmp_path, **TINY, num_workers=1)
-  assert (tmp_path / "SynthPEDES" / "notes.txt").read_text() == "mine"
+    toy.write_pedes(tmp_path, **TINY, num_workers=1)
+  assert (tmp_path / "ToyPEDES" / "notes.txt").read_text() == "mine"
 
 
 def test_a_failure_half_way_leaves_nothing_behind(tmp_path, monkeypatch):
   monkeypatch.setattr(write, "describe", lambda *args, **kwargs: 1 / 0)
   with pytest.raises(ZeroDivisionError):
-    synth.write_pedes(tmp_path, **TINY, num_workers=1)
+    toy.write_pedes(tmp_path, **TINY, num_workers=1)
   assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("change", [{"images_per_id": 0}, {"num_test_ids": -1}, {"seed": -1}])
 def test_sizes_that_make_no_sense_are_refused(tmp_path, change):
   with pytest.raises(ValueError, match=f"{next(iter(change))} of the synthetic data is"):
-    synth.write_pedes(tmp_path, **{**TINY, **change})
+    toy.write_pedes(tmp_path, **{**TINY, **change})
   assert list(tmp_path.iterdir()) == []
 
 
@@ -264,17 +264,17 @@ def test_ceilings_read_the_written_folder_by_split_and_kind_of_query(tmp_path):
   }
   (tmp_path / "reid_raw.json").write_text(json.dumps([entry(0, 1), entry(1, 2), entry(2, 3, "train")]))
   (tmp_path / "attributes.json").write_text(json.dumps({"0.jpg": truth, "1.jpg": other, "2.jpg": truth}))
-  visible = synth.attribute_ceilings(tmp_path, "test")
+  visible = toy.attribute_ceilings(tmp_path, "test")
   assert visible == {"all colours": 50, "all shapes": 100, "everything": 100, "top": 100, "top_colour": 50}
-  mentioned = synth.attribute_ceilings(tmp_path, "test", query="mentioned")
+  mentioned = toy.attribute_ceilings(tmp_path, "test", query="mentioned")
   assert mentioned["top"] == pytest.approx(100 * (1 + 0 + 1 / 2 + 1) / 4)
 
 
 def test_ceilings_say_what_is_missing(tmp_path, pedes):
   with pytest.raises(FileNotFoundError, match=r"attributes\.json is missing"):
-    synth.attribute_ceilings(tmp_path, "test")
+    toy.attribute_ceilings(tmp_path, "test")
   with pytest.raises(ValueError, match="no images in split 'dev'"):
-    synth.attribute_ceilings(pedes, "dev")
+    toy.attribute_ceilings(pedes, "dev")
 
 
 def test_the_command_writes_both_data_sets(tmp_path, pedes):
@@ -282,14 +282,14 @@ def test_the_command_writes_both_data_sets(tmp_path, pedes):
   config.write_text(
     "from ml_collections import ConfigDict\n"
     "def get_config():\n"
-    "  return ConfigDict({'synth': {'seed': 7, 'num_train_ids': 3, 'num_val_ids': 2, 'num_test_ids': 2,\n"
+    "  return ConfigDict({'toy': {'seed': 7, 'num_train_ids': 3, 'num_val_ids': 2, 'num_test_ids': 2,\n"
     "    'images_per_id': 2, 'generic_train_images': 2, 'generic_eval_images': 1}})\n"
   )
-  command = [sys.executable, "-m", "tireid_jax.data.synth", f"--config={config}", f"--to={tmp_path / 'raw'}"]
+  command = [sys.executable, "-m", "tireid_jax.data.toy", f"--config={config}", f"--to={tmp_path / 'raw'}"]
   subprocess.run(command, check=True, capture_output=True)
-  assert files(tmp_path / "raw" / "SynthPEDES") == files(pedes)
-  assert len(read(tmp_path / "raw" / "SynthGeneric")) == 4
-  refused = subprocess.run([*command, "--config.synth.seed=8"], capture_output=True, text=True)
+  assert files(tmp_path / "raw" / "ToyPEDES") == files(pedes)
+  assert len(read(tmp_path / "raw" / "ToyGeneric")) == 4
+  refused = subprocess.run([*command, "--config.toy.seed=8"], capture_output=True, text=True)
   assert refused.returncode == 2
   source, error = refused.stderr.splitlines()
   assert source == f"--config: read {config}"

@@ -7,10 +7,10 @@ import math
 import numpy as np
 from PIL import Image, ImageChops, ImageFilter
 
-from tireid_jax.data.synth.attributes import Person, pick
-from tireid_jax.data.synth.canvas import Canvas, Pen
-from tireid_jax.data.synth.figure import draw_person
-from tireid_jax.data.synth.scene import HEIGHT, WIDTH, draw_backdrop, draw_obstacle, draw_passer_by
+from tireid_jax.data.toy.attributes import Person, pick
+from tireid_jax.data.toy.canvas import Canvas, Pen
+from tireid_jax.data.toy.figure import draw_person
+from tireid_jax.data.toy.scene import HEIGHT, WIDTH, draw_backdrop, draw_obstacle, draw_passer_by
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 
-from tireid_jax.data.synth.palette import CONFUSED_COLOURS
+from tireid_jax.data.toy.palette import CONFUSED_COLOURS
 
 # The first of several is said about half the time.
 COLOUR_WORDS: dict[str, tuple[str, ...]] = {"grey": ("gray", "grey"), "beige": ("beige", "tan", "cream", "khaki"),

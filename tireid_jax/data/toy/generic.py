@@ -6,8 +6,8 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-from tireid_jax.data.synth import bottoms, head, things, tops
-from tireid_jax.data.synth.attributes import (
+from tireid_jax.data.toy import bottoms, head, things, tops
+from tireid_jax.data.toy.attributes import (
   BOTTOMS,
   HATS,
   OPEN_TOPS,
@@ -21,12 +21,12 @@ from tireid_jax.data.synth.attributes import (
   sample_attributes,
   standing_out,
 )
-from tireid_jax.data.synth.body import measure, stand
-from tireid_jax.data.synth.camera import visible_attributes
-from tireid_jax.data.synth.canvas import Canvas, Pen, mirrored
-from tireid_jax.data.synth.figure import draw_person
-from tireid_jax.data.synth.palette import RGB, contrast_with, edge, mix
-from tireid_jax.data.synth.words import (
+from tireid_jax.data.toy.body import measure, stand
+from tireid_jax.data.toy.camera import visible_attributes
+from tireid_jax.data.toy.canvas import Canvas, Pen, mirrored
+from tireid_jax.data.toy.figure import draw_person
+from tireid_jax.data.toy.palette import RGB, contrast_with, edge, mix
+from tireid_jax.data.toy.words import (
   COLOUR_WORDS,
   KIND_WORDS,
   SHADE_WORDS,

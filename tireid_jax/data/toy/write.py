@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from tireid_jax.data.synth.attributes import GENERIC, PEDES, SPLITS, sample_people
-from tireid_jax.data.synth.camera import CAMERAS, photograph
-from tireid_jax.data.synth.captions import DEFAULT_NOISE, describe, tokens
-from tireid_jax.data.synth.generic import draw_generic
+from tireid_jax.data.toy.attributes import GENERIC, PEDES, SPLITS, sample_people
+from tireid_jax.data.toy.camera import CAMERAS, photograph
+from tireid_jax.data.toy.captions import DEFAULT_NOISE, describe, tokens
+from tireid_jax.data.toy.generic import draw_generic
 from tireid_jax.errors import UserError
 from tireid_jax.storage import lock
 from tireid_jax.terminal.progress import bar
 
-PEDES_FOLDER, GENERIC_FOLDER = "SynthPEDES", "SynthGeneric"
+PEDES_FOLDER, GENERIC_FOLDER = "ToyPEDES", "ToyGeneric"
 ANNOTATIONS, ATTRIBUTES, SETTINGS, IMAGES = "reid_raw.json", "attributes.json", "settings.json", "imgs"
 # Raise it when a change to this package changes a byte of what is written for the same settings.
 GENERATOR_VERSION = 1
@@ -32,7 +32,7 @@ Entry = tuple[dict[str, Any], dict[str, Any]]
 
 
 def write_all(root: str | os.PathLike, sizes: Any) -> None:
-  """Writes both data sets under `root`; `sizes` has the fields of `config.synth`."""
+  """Writes both data sets under `root`; `sizes` has the fields of `config.toy`."""
   write_pedes(
     root,
     seed=sizes.seed,
@@ -60,7 +60,7 @@ def write_pedes(
   caption_noise: float = DEFAULT_NOISE,
   num_workers: int | None = None,
 ) -> Path:
-  """Writes SynthPEDES under `root` and returns its folder; leaves one made with the same settings as it is.
+  """Writes ToyPEDES under `root` and returns its folder; leaves one made with the same settings as it is.
 
   Beside reid_raw.json and imgs/ there is attributes.json: per file_path the person's "attributes", the names of those
   "visible" in it, its "view" and, for each caption, what it "mentioned". It is for the oracle, never for training.
@@ -95,7 +95,7 @@ def write_pedes(
 def write_generic(
   root: str | os.PathLike, *, seed: int, num_train_images: int, num_eval_images: int, num_workers: int | None = None
 ) -> Path:
-  """Writes SynthGeneric under `root` and returns its folder; leaves one made with the same settings as it is.
+  """Writes ToyGeneric under `root` and returns its folder; leaves one made with the same settings as it is.
 
   Every image is an identity of its own. Validation and test have `num_eval_images` each. See write_pedes.
   """
@@ -208,7 +208,7 @@ def _is_made(target: Path, settings: dict[str, Any]) -> bool:
     return False
   record = target / SETTINGS
   if not record.is_file():
-    raise UserError(f"{target} exists but was not written by tireid_jax.data.synth; remove it or choose another --to")
+    raise UserError(f"{target} exists but was not written by tireid_jax.data.toy; remove it or choose another --to")
   found = json.loads(record.read_text())
   different = [
     f"{name} {found.get(name)} (now {settings.get(name)})"

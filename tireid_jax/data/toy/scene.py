@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from tireid_jax.data.synth.attributes import Person, make_person, pick, sample_attributes
-from tireid_jax.data.synth.canvas import Canvas, Pen
-from tireid_jax.data.synth.figure import draw_person
-from tireid_jax.data.synth.palette import COLOURS, RGB, mix
+from tireid_jax.data.toy.attributes import Person, make_person, pick, sample_attributes
+from tireid_jax.data.toy.canvas import Canvas, Pen
+from tireid_jax.data.toy.figure import draw_person
+from tireid_jax.data.toy.palette import COLOURS, RGB, mix
 
 # The logical size of a picture and how tall a person stands in it, pixels.
 WIDTH, HEIGHT = 64, 160

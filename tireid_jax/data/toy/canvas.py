@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw
 
-from tireid_jax.data.synth.palette import RGB, edge
+from tireid_jax.data.toy.palette import RGB, edge
 
 Point = tuple[float, float]
 

@@ -1,9 +1,9 @@
 """Bags and things in the hand."""
 
-from tireid_jax.data.synth.attributes import Person
-from tireid_jax.data.synth.body import Body, Pose, with_hand
-from tireid_jax.data.synth.canvas import Pen, Point, mirrored, smooth
-from tireid_jax.data.synth.palette import RGB, contrast_with, edge, mix
+from tireid_jax.data.toy.attributes import Person
+from tireid_jax.data.toy.body import Body, Pose, with_hand
+from tireid_jax.data.toy.canvas import Pen, Point, mirrored, smooth
+from tireid_jax.data.toy.palette import RGB, contrast_with, edge, mix
 
 
 def pose_with_things(person: Person, body: Body, pose: Pose) -> Pose:

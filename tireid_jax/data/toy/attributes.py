@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tireid_jax.data.synth.palette import COLOURS, HAIR_COLOURS, RGB, SHADES, SKINS, luma, mix
+from tireid_jax.data.toy.palette import COLOURS, HAIR_COLOURS, RGB, SHADES, SKINS, luma, mix
 
 # Every random stream is default_rng([seed, domain, ...]): one domain a kind of thing that is drawn.
 PEDES, GENERIC = 1, 2

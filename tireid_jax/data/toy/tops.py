@@ -1,9 +1,9 @@
 """Tops with their sleeves, on a body or by themselves."""
 
-from tireid_jax.data.synth.attributes import Person
-from tireid_jax.data.synth.body import Body, Pose
-from tireid_jax.data.synth.canvas import Pen, mirrored, smooth
-from tireid_jax.data.synth.palette import contrast_with, edge, mix
+from tireid_jax.data.toy.attributes import Person
+from tireid_jax.data.toy.body import Body, Pose
+from tireid_jax.data.toy.canvas import Pen, mirrored, smooth
+from tireid_jax.data.toy.palette import contrast_with, edge, mix
 
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 HEMS = {

@@ -4,8 +4,8 @@ import re
 
 import numpy as np
 
-from tireid_jax.data.synth.attributes import Person, pick
-from tireid_jax.data.synth.words import (
+from tireid_jax.data.toy.attributes import Person, pick
+from tireid_jax.data.toy.words import (
   BAG_PHRASES,
   BUILD_WORDS,
   HAIR_PHRASES,

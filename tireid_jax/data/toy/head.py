@@ -1,8 +1,8 @@
 """Heads: face, hair and hat, seen from each view."""
 
-from tireid_jax.data.synth.attributes import Person
-from tireid_jax.data.synth.canvas import Pen, mirrored, smooth
-from tireid_jax.data.synth.palette import RGB, edge, mix
+from tireid_jax.data.toy.attributes import Person
+from tireid_jax.data.toy.canvas import Pen, mirrored, smooth
+from tireid_jax.data.toy.palette import RGB, edge, mix
 
 FACE_X, FACE_Y = 0.046, 0.062
 CENTRE_Y = 0.076

@@ -2,10 +2,10 @@
 
 import math
 
-from tireid_jax.data.synth import bottoms, head, things, tops
-from tireid_jax.data.synth.attributes import Person
-from tireid_jax.data.synth.body import measure, stand
-from tireid_jax.data.synth.canvas import Pen
+from tireid_jax.data.toy import bottoms, head, things, tops
+from tireid_jax.data.toy.attributes import Person
+from tireid_jax.data.toy.body import measure, stand
+from tireid_jax.data.toy.canvas import Pen
 
 
 def draw_person(pen: Pen, person: Person, view: str, *, phase: float, stride: float, light: int):

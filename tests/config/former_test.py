@@ -1,0 +1,51 @@
+"""Data of the embedded data sets' former names, and workdirs trained on them, are rejected with the commands to use."""
+
+import json
+
+import pytest
+
+from configs import toy
+from tests.forked import run
+from tireid_jax.config import former
+from tireid_jax.config import values as config_lib
+
+GENERATE = "python -m tireid_jax.data.toy --config=configs/toy.py --to=RAW"
+
+
+def rejected(*command):
+  """Returns the error line of a command that must end with status 2."""
+  done = run(*command)
+  assert done.returncode == 2, done.stderr[-2000:]
+  (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+  assert GENERATE in line
+  return line
+
+
+def test_raw_data_of_the_former_name_are_rejected_by_prepare(tmp_path):
+  (tmp_path / "SynthPEDES").mkdir()
+  flags = ("data.prepare", "--config=configs/toy.py", f"--config.data_dir={tmp_path}/data", f"--raw={tmp_path}")
+  assert "SynthPEDES, its former name" in rejected(*flags)
+  assert "synth_pedes is now called toy_pedes" in rejected(*flags, "--config.data.name=synth_pedes")
+
+
+def test_prepared_data_of_the_former_name_are_rejected_by_main(tmp_path):
+  (tmp_path / "data/synth_generic").mkdir(parents=True)
+  line = rejected(
+    "main", "--config=configs/toy.py", f"--config.data_dir={tmp_path}/data", "--stage=0", f"--workdir={tmp_path}/w"
+  )
+  assert "toy_generic at 96x48 is not prepared" in line
+  assert "synth_generic, its former name" in line
+
+
+@pytest.mark.parametrize("name", former.DATA_SETS)
+def test_workdirs_trained_on_them_are_rejected_by_main_and_evaluate(tmp_path, name):
+  config = config_lib.to_json(toy.get_config())
+  config["data"]["name"] = name
+  (tmp_path / "stage1").mkdir()
+  for folder in (tmp_path, tmp_path / "stage1"):
+    (folder / "config.json").write_text(json.dumps(config))
+  for command in (
+    ("evaluate", f"--workdir={tmp_path}", "--stage=1"),
+    ("main", "--config=configs/toy.py", "--stage=1", f"--workdir={tmp_path}"),
+  ):
+    assert f"{name} is now called {former.DATA_SETS[name]}" in rejected(*command)

@@ -1,0 +1,30 @@
+"""Names that earlier versions used."""
+
+from tireid_jax.errors import UserError
+
+# Embedded data sets, and the raw folders of each: under its former name, the first has that of a published data set.
+DATA_SETS = {"synth_pedes": "toy_pedes", "synth_generic": "toy_generic"}
+RAW_FOLDERS = {"toy_pedes": "SynthPEDES", "toy_generic": "SynthGeneric"}
+
+_COMMANDS = (
+  "python -m tireid_jax.data.toy --config=configs/toy.py --to=RAW, then "
+  "python -m tireid_jax.data.prepare --config=configs/toy.py --raw=RAW"
+)
+
+
+def check_data_set(name):
+  """Raises UserError for the former name of an embedded data set, with the commands that generate it anew."""
+  if name in DATA_SETS:
+    raise UserError(
+      f"{name} is now called {DATA_SETS[name]}, and neither its data nor its workdirs are read; generate it with "
+      f"{_COMMANDS}, and train in a new --workdir"
+    )
+
+
+def hint(name, folder):
+  """Returns ", but there is ..." where a folder holds an embedded data set under its former name, else ""."""
+  former = {new: old for old, new in DATA_SETS.items()}.get(name, "")
+  for found in filter(None, (former, RAW_FOLDERS.get(name))):
+    if (folder / found).is_dir():
+      return f", but {found}, its former name, whose data are not read: generate it with {_COMMANDS}"
+  return ""

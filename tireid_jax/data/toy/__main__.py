@@ -1,0 +1,23 @@
+"""python -m tireid_jax.data.toy --config=configs/toy.py --to=DIR: writes DIR/ToyPEDES and DIR/ToyGeneric."""
+
+from absl import flags
+
+from tireid_jax import cli
+from tireid_jax.config import config_file
+from tireid_jax.data.toy.write import write_all
+from tireid_jax.errors import UserError
+from tireid_jax.storage import files
+
+
+def main(_):
+  options = flags.FLAGS
+  if options.config is None or not options.to:
+    raise UserError("give --config=configs/toy.py and --to=DIR")
+  config_file.print_sources()
+  write_all(files.local_path(options.to, "--to"), options.config.toy)
+
+
+if __name__ == "__main__":
+  config_file.define_flag("config", None, "config with the sizes and the seed, config.toy")
+  flags.DEFINE_string("to", "", "folder to write ToyPEDES and ToyGeneric into")
+  cli.run(main)
