@@ -23,6 +23,7 @@ from tireid_jax.evaluation import embedding
 from tireid_jax.models.variants import VARIANTS
 from tireid_jax.parallel import rules
 from tireid_jax.training import initialization
+from tireid_jax.training.model import build_model
 
 VARIANT = VARIANTS["ViT-B/16"]
 
@@ -72,8 +73,8 @@ def main():
   args = parse()
   measuring.forget_peak()
   config = cuhk.get_config()
-  model = initialization.build_model(config, VARIANT, use_prompts=False, precision=args.precision)
-  variables = jax.jit(lambda: initialization.draw_variables(model, jax.random.key(0)))()
+  model = build_model(config, VARIANT, use_prompts=False, precision=args.precision)
+  variables = jax.jit(lambda: initialization.random_variables(model, jax.random.key(0)))()
   encoders = embedding.Encoders(model, rules.make_mesh(**config.mesh), args.batch_size)
   split = draw_split(args.images, args.captions, config.data.image_size)
   lengths = config.data.caption_lengths

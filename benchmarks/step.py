@@ -145,7 +145,7 @@ def main():
   program = Program(
     config, stage, VARIANT, mesh, num_identities=NUM_IDENTITIES, steps_per_epoch=STEPS_PER_EPOCH
   )  # fmt: skip
-  draw = jax.jit(lambda: initialization.draw_variables(program.model, program.key, program.num_identities))
+  draw = jax.jit(lambda: initialization.random_variables(program.model, program.key, program.num_identities))
   state = program.first_state(draw())
   batch = rules.put_batch(mesh, draw_batch(args, config))
   began = time.perf_counter()

@@ -25,7 +25,7 @@ from tireid_jax.evaluation import embedding
 from tireid_jax.exporting import encoders
 from tireid_jax.models import pretrained
 from tireid_jax.models.prompts import PromptSpec
-from tireid_jax.training import initialization
+from tireid_jax.training import loading
 
 SIZE = (32, 16)
 USUAL = {
@@ -54,7 +54,7 @@ def assert_equal_embeddings(ours, theirs, tolerance=1e-5):
 
 def retrieved(workdir, images, tokens):
   """Returns the embeddings that retrieval computes of a workdir's stage 2."""
-  model, variables, _, mesh, _ = initialization.load_stage(workdir, "2")
+  model, variables, _, mesh, _ = loading.load_stage(workdir, "2")
   rows = np.arange(len(images), dtype=np.int32)
   split = Split("", "test", images, rows, rows, len(rows), tokens, np.zeros(len(tokens), np.int32), [], [], "")
   return embedding.Encoders(model, mesh, 2).encode(variables, split, (tokens.shape[1],))
@@ -104,7 +104,7 @@ def test_a_folder_holds_the_encoders_and_its_prompts_alone(run_and_export):
   assert not any("id_head" in name for name in load_file(folder / "to/model.safetensors"))
   assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == ["run", "to"]
   if has_prompts:
-    _, variables, *_ = initialization.load_stage(folder / "run", "2")
+    _, variables, *_ = loading.load_stage(folder / "run", "2")
     prompts = load_file(folder / "to/prompts.safetensors")
     assert set(prompts) == {"image_encoder.tokens", "text_encoder.tokens"}
     for encoder in encoders.ENCODERS:

@@ -23,7 +23,7 @@ from tireid_jax.parallel import distributed
 from tireid_jax.reporting import run_report
 from tireid_jax.storage import compilation_cache, files, lock
 from tireid_jax.terminal.table import format_table
-from tireid_jax.training import initialization, loop
+from tireid_jax.training import loading, loop
 from tireid_jax.workdir import layout, metric_log
 
 TABLE_FILE, REPORT_FILE, PICTURE_FILE = "demo.json", "report.html", "ranked.png"
@@ -111,7 +111,7 @@ def _run_seed(config, folder, seed):
 
 def _zero_shot(config, place, pretraining):
   """Returns the result of stage 0's model on the persons it has never seen."""
-  model, variables, _, mesh, _ = initialization.load_stage(place / "two_stages", "pretrained")
+  model, variables, _, mesh, _ = loading.load_stage(place / "two_stages", "pretrained")
   split = _open_test(config)
   encoders = embedding.Encoders(model, mesh, config.evaluation.batch_size)
   figures = embedding.figures(encoders.score(variables, split, config.data.caption_lengths)[2])
@@ -184,7 +184,7 @@ def _write_report(config, folder, seed, rows, ceilings):
     "stage 2": place / "two_stages/stage2",
     "direct fine-tuning": place / "direct_long/stage2",
   }
-  model, variables, _, mesh, _ = initialization.load_stage(place / "two_stages", "2")
+  model, variables, _, mesh, _ = loading.load_stage(place / "two_stages", "2")
   split = _open_test(config)
   encoders = embedding.Encoders(model, mesh, config.evaluation.batch_size)
   image, text, both = encoders.score(variables, split, config.data.caption_lengths)

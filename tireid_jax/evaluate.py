@@ -18,7 +18,8 @@ from tireid_jax.parallel import distributed
 from tireid_jax.storage import compilation_cache, files
 from tireid_jax.terminal.progress import say
 from tireid_jax.terminal.table import format_table
-from tireid_jax.training import initialization
+from tireid_jax.training import loading
+from tireid_jax.training.model import check_tokens
 from tireid_jax.workdir import layout
 
 
@@ -29,12 +30,10 @@ def main(_):
   if distributed.is_first():
     config_file.print_sources()
   distributed.together(lambda: _check(options))
-  model, variables, config, mesh, step = initialization.load_stage(
-    options.workdir, options.stage, config=options.config
-  )
+  model, variables, config, mesh, step = loading.load_stage(options.workdir, options.stage, config=options.config)
   data = options.data if options.data is not None else config
   prepared_as = (data.data_dir, data.data.name, config.data.image_size)
-  initialization.check_tokens(model.variant, splits.dataset_info(*prepared_as, config.data.tokenizer))
+  check_tokens(model.variant, splits.dataset_info(*prepared_as, config.data.tokenizer))
   split = splits.open_split(
     *prepared_as,
     options.split,

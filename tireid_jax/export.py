@@ -23,7 +23,7 @@ from tireid_jax.exporting import encoders
 from tireid_jax.parallel import distributed
 from tireid_jax.storage import files, lock
 from tireid_jax.terminal.progress import say
-from tireid_jax.training import initialization
+from tireid_jax.training import loading
 from tireid_jax.workdir import layout
 
 WEIGHTS_FILE, PROMPTS_FILE, README_FILE = "model.safetensors", "prompts.safetensors", "README.md"
@@ -51,7 +51,7 @@ def export_stage(run_folder, stage, to, *, precision="float32"):
     precision: arithmetic of the StableHLO programs, "float32" or "bfloat16".
   """
   run_folder, folder = distributed.together(lambda: _check(run_folder, to))
-  model, variables, config, _, step = initialization.load_stage(run_folder, stage)
+  model, variables, config, _, step = loading.load_stage(run_folder, stage)
   title = f"{config.data.name}, stage {stage}" + (f", step {step}" if step else "")
   create = _new_objects if files.is_remote(folder) else _new_folder
 

@@ -69,7 +69,7 @@ def first_step(precision, variant="ViT-B/16", image_size=(384, 128)):
     config, stage, VARIANTS[variant], mesh, num_identities=step_benchmark.NUM_IDENTITIES, steps_per_epoch=1000
   )
   with full_precision() if precision == "float32" else contextlib.nullcontext():
-    draw = jax.jit(lambda: initialization.draw_variables(program.model, program.key, program.num_identities))
+    draw = jax.jit(lambda: initialization.random_variables(program.model, program.key, program.num_identities))
     state = program.first_state(draw())
     _, metrics = program.step()(state, rules.put_batch(mesh, step_benchmark.draw_batch(args, config)))
   return {name: np.asarray(value) for name, value in metrics.items()}

@@ -17,6 +17,7 @@ from tireid_jax.evaluation import embedding
 from tireid_jax.models.variants import VARIANTS
 from tireid_jax.parallel import rules
 from tireid_jax.training import initialization
+from tireid_jax.training.model import build_model
 
 
 def loader_speed(variant, batch_size, num_images=2048, num_steps=20):
@@ -66,8 +67,8 @@ def encoding(variant, batch_size, num_images=4096, num_captions=16384, repeat=3)
   config.data.image_size = speed.IMAGE_SIZES.get(variant, config.data.image_size)
   towers = VARIANTS[variant].image, VARIANTS[variant].text
   config.prompts.depth = min(config.prompts.depth, *(tower.num_blocks for tower in towers))
-  model = initialization.build_model(config, VARIANTS[variant], use_prompts=True, precision="auto")
-  variables = jax.jit(lambda: initialization.draw_variables(model, jax.random.key(0)))()
+  model = build_model(config, VARIANTS[variant], use_prompts=True, precision="auto")
+  variables = jax.jit(lambda: initialization.random_variables(model, jax.random.key(0)))()
   encoders = embedding.Encoders(model, rules.make_mesh(1, 1, 1, devices=jax.devices()[:1]), batch_size)
   split = encode_benchmark.draw_split(num_images, num_captions, config.data.image_size)
   lengths = config.data.caption_lengths

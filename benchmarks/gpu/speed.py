@@ -85,7 +85,7 @@ class Prepared:
       _states.clear()
       gc.collect()
       draw = jax.jit(
-        lambda: initialization.draw_variables(self.program.model, self.program.key, self.program.num_identities)
+        lambda: initialization.random_variables(self.program.model, self.program.key, self.program.num_identities)
       )  # fmt: skip
       return self.program.first_state(draw())
     return _states.pop(self.key)

@@ -5,7 +5,8 @@ import pytest
 from configs import common, cuhk, custom, icfg, rstp, toy
 from tireid_jax.config import values as config_lib
 from tireid_jax.errors import UserError
-from tireid_jax.training import initialization, stages
+from tireid_jax.training import stages
+from tireid_jax.training.model import build_model, find_variant
 
 CONFIGS = {"cuhk": cuhk, "icfg": icfg, "rstp": rstp, "custom": custom, "toy": toy}
 
@@ -17,10 +18,8 @@ def test_every_ablation_of_every_data_set_makes_stages_and_a_model(name, row):
   config_lib.check(config)
   assert config.ablation == row
   for number in config_lib.stage_numbers(config, "all"):
-    variant = initialization.find_variant(config, source=None)
-    initialization.build_model(
-      config, variant, use_prompts=stages.from_config(config, number).use_prompts, precision="float32"
-    )
+    variant = find_variant(config, source=None)
+    build_model(config, variant, use_prompts=stages.from_config(config, number).use_prompts, precision="float32")
   assert (0 in config_lib.stage_numbers(config, "all")) == (name == "toy")
 
 

@@ -21,7 +21,8 @@ SAMPLED = {
   "config/values": ("config/values_test", "config/config_file_test"),
   "training/hooks": ("training/hooks_test", "training/loop_test"),
   "workdir/checkpoint": ("workdir/checkpoint_test", "training/loop_test"),
-  "training/initialization": ("training/initialization_test", "training/loop_test"),
+  "training/model": ("training/model_test",),
+  "training/initialization": ("training/loop_test",),
 }
 SAMPLE_SIZE = 300
 SEED = 0

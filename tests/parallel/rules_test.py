@@ -13,6 +13,7 @@ from configs import cuhk
 from tireid_jax.models.variants import VARIANTS
 from tireid_jax.parallel import rules
 from tireid_jax.training import initialization, optimizers, stages
+from tireid_jax.training.model import build_model
 from tireid_jax.training.state import TrainState
 
 NUM_IDENTITIES = 11_003  # CUHK-PEDES', which 2 does not divide
@@ -30,8 +31,8 @@ def state():
   config = cuhk.get_config()
   config.stage2.trains = ("prompts", "params")
   stage = stages.from_config(config, 2)
-  model = initialization.build_model(config, VARIANTS["ViT-B/16"], use_prompts=True, precision="float32")
-  variables = jax.eval_shape(lambda: initialization.draw_variables(model, jax.random.key(0), NUM_IDENTITIES))
+  model = build_model(config, VARIANTS["ViT-B/16"], use_prompts=True, precision="float32")
+  variables = jax.eval_shape(lambda: initialization.random_variables(model, jax.random.key(0), NUM_IDENTITIES))
   labels = stage.labels(variables)
   optimizer = optimizers.make_optimizer(stage, labels, steps_per_epoch=10)
   trained, _ = stages.partition(variables, labels)

@@ -20,7 +20,7 @@ from tireid_jax.models import pretrained
 from tireid_jax.models.variants import VARIANTS
 from tireid_jax.parallel import rules
 from tireid_jax.storage import files
-from tireid_jax.training import initialization
+from tireid_jax.training import sources
 from tireid_jax.workdir import checkpoint, digests
 from tireid_jax.workdir.metric_log import read_metrics
 
@@ -155,13 +155,13 @@ def test_evaluate_reads_and_writes_there_and_compare_reads_both(runs, bucket):
 def test_a_stage_starts_from_a_workdir_in_a_bucket_but_not_from_published_weights_there(runs, bucket):
   config, (_, remote) = rstp.get_config(), runs
   for init_from in (str(remote), f"{remote}/stage1"):
-    assert initialization.find_source(config, init_from, "elsewhere", 2) == ("checkpoint", remote / "stage1")
+    assert sources.find_source(config, init_from, "elsewhere", 2) == ("checkpoint", remote / "stage1")
   config.pretrained = str(remote)
-  assert initialization.find_source(config, "pretrained", "elsewhere", 1) == ("checkpoint", remote / "stage1")
+  assert sources.find_source(config, "pretrained", "elsewhere", 1) == ("checkpoint", remote / "stage1")
   with pytest.raises(ValueError, match="^--config.stage2.init_from=s3://b/run is not supported; give a local path or"):
-    initialization.find_source(config, "s3://b/run", "elsewhere", 2)
+    sources.find_source(config, "s3://b/run", "elsewhere", 2)
   with pytest.raises(FileNotFoundError, match="which holds no checkpoint of a run; published weights must be a local"):
-    initialization.find_source(config, f"{bucket.url}/clip", "elsewhere", 1)
+    sources.find_source(config, f"{bucket.url}/clip", "elsewhere", 1)
 
 
 def test_an_export_by_two_processes_in_a_bucket_reloads(tmp_path, bucket):

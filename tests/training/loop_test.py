@@ -15,7 +15,7 @@ from tireid_jax.data.prepared import splits
 from tireid_jax.evaluation import embedding
 from tireid_jax.models import pretrained
 from tireid_jax.parallel import rules
-from tireid_jax.training import initialization, loop
+from tireid_jax.training import loading, loop
 from tireid_jax.training.state import TrainState
 from tireid_jax.workdir import checkpoint
 
@@ -104,7 +104,7 @@ def test_the_best_checkpoint_is_reported_and_not_the_last(trained):
 def test_what_is_reported_is_what_the_checkpoint_finds_on_the_test_split(trained):
   folder, config = trained
   reported = result(folder, 2)
-  model, _, _, mesh, step = initialization.load_stage(folder, "2")
+  model, _, _, mesh, step = loading.load_stage(folder, "2")
   assert step == reported["step"]
   split = splits.open_split(config.data_dir, "rstp_reid", SIZE, "test", tokenizer=config.data.tokenizer)
   # In the same batches, since rounding decides among images that this model can hardly tell apart.

@@ -10,7 +10,7 @@ from tests import exports
 from tests.workdir.checkpoint_test import array_file, flip, save
 from tireid_jax.parallel import rules
 from tireid_jax.storage import lock
-from tireid_jax.training import initialization
+from tireid_jax.training import loading
 from tireid_jax.training.state import TrainState
 from tireid_jax.workdir import best, checkpoint
 
@@ -73,6 +73,6 @@ def test_a_stage_is_loaded_though_its_run_deletes_the_checkpoint_that_is_read(tm
     metadata = checkpoint.read_metadata(tmp_path / "stage2", 7)
     checkpoints.save(TrainState(jnp.int32(8), clip, {"moment": jnp.zeros(1)}), metadata)
   delete_at_first(monkeypatch, "restore_variables", 8)
-  _, variables, _, _, step = initialization.load_stage(tmp_path, "2")
+  _, variables, _, _, step = loading.load_stage(tmp_path, "2")
   assert step == 7
   chex.assert_trees_all_equal(variables["params"]["text_encoder"], clip["params"]["text_encoder"])

@@ -20,7 +20,8 @@ from tireid_jax.data.datasets import schema
 from tireid_jax.data.prepared import splits
 from tireid_jax.errors import UserError
 from tireid_jax.parallel import rules
-from tireid_jax.training import initialization, stages
+from tireid_jax.training import sources, stages
+from tireid_jax.training.model import FROM_WEIGHTS, find_variant
 from tireid_jax.training.program import Program
 
 
@@ -80,7 +81,7 @@ def compile_step(config, number, devices, *, caption_length=0):
     rules.check_batch(f"{stage.name}.{field}", getattr(stage, field), mesh, stage.captions_per_image)
   counts = training_counts(config, stage)
   steps_per_epoch = _steps_per_epoch(stage, counts)
-  variant = initialization.find_variant(config, _source(config))
+  variant = find_variant(config, _source(config))
   batch = _batch(config, stage, mesh, caption_length or config.data.caption_lengths[-1])
 
   def lower(config, stage):
@@ -194,9 +195,9 @@ def _epoch(stage, counts):
 
 def _source(config):
   """Returns what tells the sizes of a model of `model.variant=from_weights`; None for a variant with a name."""
-  if config.model.variant != initialization.FROM_WEIGHTS:
+  if config.model.variant != FROM_WEIGHTS:
     return None
-  return initialization.find_source(config, "pretrained", None, 1)
+  return sources.find_source(config, "pretrained", None, 1)
 
 
 def _batch(config, stage, mesh, caption_length):

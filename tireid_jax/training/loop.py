@@ -24,8 +24,10 @@ from tireid_jax.training import (
   origin,
   preflight,
   program,
+  sources,
   stages,
 )
+from tireid_jax.training.model import find_variant
 from tireid_jax.workdir import checkpoint, layout
 from tireid_jax.workdir.metric_log import MetricWriter
 
@@ -119,17 +121,17 @@ class _Run:
   def _find_variant(self):
     if self.resumes:
       return variants.from_json(checkpoint.readable_metadata(self.folder)["variant"])
-    return initialization.find_variant(self.config, self._source())
+    return find_variant(self.config, self._source())
 
   def _source(self):
-    return initialization.find_source(self.config, self.stage.init_from, self.run_folder, self.stage.number)
+    return sources.find_source(self.config, self.stage.init_from, self.run_folder, self.stage.number)
 
   def fresh_state(self):
     """Returns the TrainState of step 0, from where the stage's config says."""
     variables, found = initialization.initial_variables(
       self.program.model, self._source(), mesh=self.mesh, key=self.program.key, seed=self.config.seed,
       fingerprint=self.train_split.fingerprint, num_identities=self.program.num_identities,
-      position_resize=self.config.model.position_resize, prefix=initialization.prefix_of(self.config),
+      position_resize=self.config.model.position_resize, prefix=sources.prefix_of(self.config),
     )  # fmt: skip
     self.origin = origin.within(self.run_folder, found)
     distributed.check_same(self.origin, f"the processes read different weights by the name {self.config.pretrained}")

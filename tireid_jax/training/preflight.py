@@ -13,7 +13,8 @@ from tireid_jax.errors import UserError
 from tireid_jax.models import variants
 from tireid_jax.parallel import rules
 from tireid_jax.terminal.progress import say
-from tireid_jax.training import initialization, origin, stages, train_step
+from tireid_jax.training import initialization, origin, sources, stages, train_step
+from tireid_jax.training.model import build_model, check_tokens, check_weights, find_variant
 from tireid_jax.workdir import checkpoint, layout
 
 
@@ -49,11 +50,11 @@ def check(config, numbers, run_folder, profile=None):
     if checkpoint.chosen_step(begun) is not None:  # what it started from is not read again
       variant = variants.from_json(checkpoint.readable_metadata(begun)["variant"])
     elif named not in {f"stage{before}" for before in numbers if before < number}:
-      source = initialization.find_source(config, stage.init_from, run_folder, number)
-      variant = initialization.find_variant(config, source)
-      initialization.check_weights(config, source, variant)
+      source = sources.find_source(config, stage.init_from, run_folder, number)
+      variant = find_variant(config, source)
+      check_weights(config, source, variant)
     _check_model(config, stage, variant)
-    initialization.check_tokens(variant, info)
+    check_tokens(variant, info)
     if profile and layout.read_result(run_folder, number) is None:
       profile.check(number, _num_steps(config, stage))
 
@@ -67,9 +68,9 @@ def _check_origin(config, run_folder, mesh):
   if before is None:
     return
   name, prefix = before["config"]["pretrained"], before["config"].get("pretrained_prefix", "")
-  if config.pretrained and initialization.prefix_of(config) not in ("", prefix):
+  if config.pretrained and sources.prefix_of(config) not in ("", prefix):
     raise UserError(
-      f"pretrained_prefix: {prefix!r} there, {initialization.prefix_of(config)!r} asked for; choose another "
+      f"pretrained_prefix: {prefix!r} there, {sources.prefix_of(config)!r} asked for; choose another "
       f"--workdir than {run_folder}, or ask for what is there"
     )
   if not config.pretrained or paths.is_same(config.pretrained, name):  # older versions recorded relative paths
@@ -81,7 +82,7 @@ def _check_origin(config, run_folder, mesh):
     )
     return
   try:
-    found = initialization.read_origin(config, run_folder, mesh)
+    found = sources.read_origin(config, run_folder, mesh)
   except UserError as error:
     raise UserError(f"{run_folder} was started from {name}, and cannot be compared with another: {error}") from error
   origin.check_same(found, before["origin"], run_folder)
@@ -98,9 +99,9 @@ def _naming(stage):
 
 
 def _check_model(config, stage, variant):
-  model = initialization.build_model(config, variant, use_prompts=stage.use_prompts, precision=stage.precision)
+  model = build_model(config, variant, use_prompts=stage.use_prompts, precision=stage.precision)
   num_identities = 1 if stage.uses_identities else 0
-  stage.labels(jax.eval_shape(lambda: initialization.draw_variables(model, jax.random.key(0), num_identities)))
+  stage.labels(jax.eval_shape(lambda: initialization.random_variables(model, jax.random.key(0), num_identities)))
 
 
 def _num_steps(config, stage):

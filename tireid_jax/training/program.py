@@ -9,6 +9,7 @@ from tireid_jax.data.transforms import augment, augment_text
 from tireid_jax.parallel import rules
 from tireid_jax.storage import compilation_cache
 from tireid_jax.training import accumulate, initialization, optimizers, stages
+from tireid_jax.training.model import build_model
 from tireid_jax.training.state import TrainState
 from tireid_jax.training.train_step import make_loss, make_train_step
 
@@ -38,7 +39,7 @@ class Program:
       steps_per_epoch: which the learning rate follows.
     """
     self._config, self._stage, self._mesh, self._steps_per_epoch = config, stage, mesh, steps_per_epoch
-    self.model = initialization.build_model(
+    self.model = build_model(
       config, variant, use_prompts=stage.use_prompts, precision=stage.precision,
       platform=rules.platform(mesh), place=rules.place_activations(mesh),
       gather=rules.gather_weights(mesh),
@@ -46,7 +47,7 @@ class Program:
     self.compiler_options = compilation_cache.options(deterministic=config.deterministic, platform=rules.platform(mesh))
     self.key = jax.random.fold_in(jax.random.key(config.seed), stage.number)
     self.num_identities = num_identities if stage.uses_identities else 0
-    variables = jax.eval_shape(lambda: initialization.draw_variables(self.model, self.key, self.num_identities))
+    variables = jax.eval_shape(lambda: initialization.random_variables(self.model, self.key, self.num_identities))
     self.labels = stage.labels(variables)
     self._optimizer = optimizers.make_optimizer(stage, self.labels, steps_per_epoch)
     shapes = jax.eval_shape(self._first_state, variables)

@@ -5,13 +5,14 @@ import pytest
 
 from configs import cuhk
 from tireid_jax.models.variants import VARIANTS
-from tireid_jax.training import initialization
+from tireid_jax.training import model as model_module
+from tireid_jax.training.model import build_model
 
 
 def execution(*, precision="auto", attention="auto", blocks="auto", remat="auto", **where):
   config = cuhk.get_config()
   config.model.update(attention=attention, blocks=blocks, remat=remat)
-  model = initialization.build_model(config, VARIANTS["ViT-B/16"], use_prompts=True, precision=precision, **where)
+  model = build_model(config, VARIANTS["ViT-B/16"], use_prompts=True, precision=precision, **where)
   return model.execution
 
 
@@ -25,14 +26,14 @@ def execution(*, precision="auto", attention="auto", blocks="auto", remat="auto"
 )
 def test_auto_follows_the_platform_that_shall_run_the_model(monkeypatch, platform, dtype, attention, scan_blocks):
   monkeypatch.setattr(
-    initialization, "choose_attention", functools.partial(initialization.choose_attention, probe=lambda *_: "")
+    model_module, "choose_attention", functools.partial(model_module.choose_attention, probe=lambda *_: "")
   )
   found = execution(platform=platform)
   assert (found.dtype, found.attention, found.scan_blocks) == (dtype, attention, scan_blocks)
 
 
 def test_that_cudnn_does_not_run_is_said_once(capsys):
-  initialization._say_once.cache_clear()
+  model_module._say_once.cache_clear()
   assert [execution(platform="gpu").attention for _ in range(2)] == ["xla", "xla"]
   (line,) = capsys.readouterr().err.splitlines()
   assert line.startswith("model.attention=auto is xla")
@@ -58,4 +59,4 @@ def test_a_config_of_another_version_is_refused():
   config = cuhk.get_config()
   del config.model.blocks
   with pytest.raises(ValueError, match="the config has no model.blocks, as configs of another version; train it anew"):
-    initialization.build_model(config, VARIANTS["ViT-B/16"], use_prompts=True, precision="auto")
+    build_model(config, VARIANTS["ViT-B/16"], use_prompts=True, precision="auto")

@@ -1,0 +1,49 @@
+"""Loads a trained stage, or the pretrained weights alone, for evaluation and export."""
+
+import jax
+
+from tireid_jax.config import values as config_lib
+from tireid_jax.errors import MissingFileError, UserError
+from tireid_jax.models import variants
+from tireid_jax.parallel import rules
+from tireid_jax.training import initialization, origin, sources, stages
+from tireid_jax.training.model import build_model, find_variant
+from tireid_jax.workdir import best, checkpoint, layout
+
+
+def load_stage(run_folder, stage, *, config=None):
+  """Returns (model, variables, config, mesh, step) of a finished or running stage, or of the pretrained weights.
+
+  Args:
+    run_folder: workdir; None for pretrained weights that `config` names.
+    stage: "0", "1", "2" or "pretrained".
+    config: where there is no workdir.
+  """
+  if stage not in ("0", "1", "2", "pretrained"):
+    raise UserError(f"--stage={stage} is no stage; it must be pretrained, 0, 1 or 2")
+  if run_folder:
+    config = layout.read_config(run_folder)
+    config.model.attention = "auto"  # what runs here, whatever machine trained it
+  mesh = rules.make_mesh(-1, 1, 1)  # all devices here, whatever mesh trained it
+  key = jax.random.key(config.seed)
+  if stage == "pretrained":
+    stages.from_config(config, 1)  # a workdir of another version is refused as such
+    source = sources.find_source(config, "pretrained", run_folder, 1)
+    model = build_model(config, find_variant(config, source), use_prompts=False, precision="auto")
+    variables, found = initialization.initial_variables(
+      model, source, mesh=mesh, key=key, position_resize=config.model.position_resize, prefix=sources.prefix_of(config)
+    )
+    before = run_folder and origin.recorded(run_folder)
+    if before:
+      origin.check_same(found, before.get("origin"), run_folder)
+    return model, variables, config, mesh, 0
+  folder = layout.stage_folder(run_folder, int(stage))
+  if checkpoint.chosen_step(folder) is None:
+    raise MissingFileError(f"{folder} holds no checkpoint; run --stage={stage} in this workdir first")
+  step, variables, metadata = best.restore(folder, mesh)
+  config = config_lib.from_json(metadata["config"])
+  config.model.attention = "auto"
+  settings = stages.from_config(config, int(stage))
+  variant = variants.from_json(metadata["variant"])
+  model = build_model(config, variant, use_prompts=settings.use_prompts, precision=settings.precision)
+  return model, variables, config, mesh, step

@@ -1,0 +1,144 @@
+"""The model that a config describes: its variant, and the CLIP module."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from tireid_jax.config import values as config_lib
+from tireid_jax.data.prepared import splits
+from tireid_jax.errors import UserError
+from tireid_jax.models import pretrained, variants
+from tireid_jax.models.clip import CLIP
+from tireid_jax.models.execution import (
+  ATTENTIONS,
+  BLOCKS,
+  REMATS,
+  Execution,
+  anywhere,
+  choose_attention,
+  choose_dot_general,
+  choose_remat,
+  scans_blocks,
+)
+from tireid_jax.models.prompts import PromptSpec
+from tireid_jax.models.variants import VARIANTS
+from tireid_jax.models.weights import positions
+from tireid_jax.terminal.progress import say
+from tireid_jax.training.sources import prefix_of
+from tireid_jax.workdir import best
+
+# As config.model.variant: sizes and numerics as the weights have them.
+FROM_WEIGHTS = "from_weights"
+
+_say_once = functools.cache(say)
+
+
+def find_variant(config, source):
+  """Returns the Variant that a config names, or, for "from_weights", the one of what a run starts from.
+
+  Args:
+    config: of the run.
+    source: from `find_source`, read for "from_weights" alone.
+
+  Raises:
+    ValueError: for an unknown variant, or if nothing tells which it is.
+  """
+  name, heads = config.model.variant, config.model.num_heads
+  if name == FROM_WEIGHTS:
+    if source is None:
+      raise UserError(f"model.variant={name} needs weights to start from; name a variant: {', '.join(VARIANTS)}")
+    kind, path = source
+    if kind == "checkpoint":
+      return variants.from_json(best.read_metadata(path)["variant"])
+    return pretrained.open_weights(
+      path, tuple(config.data.image_size), num_heads=heads, activation=config.model.activation,
+      stride=config.model.stride, prefix=prefix_of(config),
+    ).variant  # fmt: skip
+  if name not in VARIANTS:
+    raise UserError(
+      f"model.variant is {name!r}{config_lib.nearest(name, VARIANTS)}; it must be {FROM_WEIGHTS} or one of "
+      f"{', '.join(VARIANTS)}"
+    )
+  variant = VARIANTS[name]
+  image, text = (
+    dataclasses.replace(tower, num_heads=given or tower.num_heads)
+    for tower, given in zip((variant.image, variant.text), heads, strict=True)
+  )
+  activation = config.model.activation or variant.activation
+  return dataclasses.replace(variant, image=image, text=text, activation=activation)
+
+
+def check_weights(config, source, variant):
+  """Raises ValueError or FileNotFoundError for weights that are missing, damaged or of another model.
+
+  Args:
+    config: of the run.
+    source: from `find_source`.
+    variant: from `find_variant`.
+  """
+  if source is None:
+    return
+  kind, path = source
+  if kind == "checkpoint":
+    check_same_model(best.read_metadata(path), variant, path)
+  else:
+    pretrained.open_weights(
+      path, tuple(config.data.image_size), variant=variant, stride=config.model.stride, prefix=prefix_of(config)
+    )
+
+
+def check_same_model(metadata, variant, path):
+  """Raises ValueError if a checkpoint is of another model: heads, activation and the like show in no shape.
+
+  The image size that published weights were made for is no difference: the position table has been resized.
+  """
+  found = dataclasses.replace(variants.from_json(metadata["variant"]), native_image_size=variant.native_image_size)
+  wrong = variants.differences(found, variant)
+  if wrong:
+    named = "; ".join(f"{field} is {there} there, {here} here" for field, (there, here) in wrong.items())
+    raise UserError(
+      f"the checkpoint in {path} is of another model: {named}; set --config.model.* as it was trained, or "
+      f"--config.model.variant={FROM_WEIGHTS} to take its own"
+    )
+
+
+def check_tokens(variant, info):
+  """Raises ValueError if a Variant cannot read the captions of a prepared data set, of which `info` is known."""
+  splits.check_tokens(
+    info, vocabulary_size=variant.vocabulary_size, end_token=variant.end_token, text_length=variant.text_length
+  )
+
+
+def build_model(config, variant, *, use_prompts, precision, platform=None, place=anywhere, gather=None):
+  """Returns the CLIP module of a Variant that a config describes.
+
+  Args:
+    config: of the run.
+    variant: Variant.
+    use_prompts, precision: as in the stage's config.
+    platform: of the devices that are to run it; that of this process' own if not given.
+    place, gather: as in Execution.
+
+  Raises:
+    ValueError: for prompts that do not fit it, or a choice that there is not.
+  """
+  spec = PromptSpec(**config.prompts.to_dict()) if use_prompts else PromptSpec()
+  spec.check(variant.image.num_blocks, variant.text.num_blocks)
+  config_lib.one_of(config, "model.remat", REMATS)
+  config_lib.one_of(config, "model.position_resize", positions.METHODS)
+  config_lib.one_of(config, "model.attention", ATTENTIONS)
+  config_lib.one_of(config, "model.blocks", BLOCKS)
+  platform = platform or jax.default_backend()
+  if precision == "auto":
+    precision = "float32" if platform == "cpu" else "bfloat16"
+  attention = choose_attention(
+    config.model.attention, variant=variant, dtype=precision, platform=platform,
+    lengths=variants.sequence_lengths(variant, config.data.image_size, config.model.stride, spec), log=_say_once,
+  )  # fmt: skip
+  scan_blocks = scans_blocks(config.model.blocks, platform=platform)
+  remat = choose_remat(config.model.remat, scan_blocks=scan_blocks)
+  dot_general = choose_dot_general(dtype=precision, platform=platform)
+  execution = Execution(jnp.dtype(precision), scan_blocks, remat, attention, place, gather, dot_general)
+  return CLIP(variant, tuple(config.data.image_size), spec, execution, config.model.stride)

@@ -1,0 +1,88 @@
+"""Where a stage's first variables come from: random values, published weights, or a checkpoint of an earlier stage."""
+
+import os
+from typing import Literal, NamedTuple
+
+from tireid_jax.errors import MissingFileError, UserError
+from tireid_jax.models import pretrained
+from tireid_jax.models.variants import VARIANTS
+from tireid_jax.models.weights import hub
+from tireid_jax.storage import files
+from tireid_jax.training import origin
+from tireid_jax.workdir import best, checkpoint, layout
+
+
+class Source(NamedTuple):
+  """Weights to start from: the folder of a stage that has a checkpoint, or a published file, folder or hub id."""
+
+  kind: Literal["checkpoint", "pretrained"]
+  path: str | os.PathLike
+
+
+def find_source(config, init_from, run_folder, number):
+  """Returns None for random, or ("checkpoint", stage folder) or ("pretrained", path).
+
+  Args:
+    config: of the run.
+    init_from: "random", "pretrained", "stage0", "stage1" or a path.
+    run_folder: workdir of the run.
+    number: of the stage that starts, for messages.
+
+  Raises:
+    FileNotFoundError, ValueError: if there is nothing to start from; never random weights instead.
+  """
+  if init_from == "random":
+    return None
+  flag = f"--config.stage{number}.init_from"
+  if init_from == "pretrained":
+    flag = "--config.pretrained"
+    if not config.pretrained:
+      raise UserError(
+        f"stage {number} starts from pretrained weights, but pretrained is empty; "
+        f"set --config.pretrained to the file, folder or hub id of a CLIP model"
+      )
+    init_from = config.pretrained
+  if init_from in ("stage0", "stage1", "stage2"):
+    before = int(init_from[-1])
+    folder = layout.stage_folder(run_folder, before)
+    if checkpoint.chosen_step(folder) is None or layout.read_result(run_folder, before) is None:
+      raise MissingFileError(
+        f"stage {number} starts from stage {before}, but {folder} holds no finished run of it; run "
+        f"--stage={before} first or set --config.stage{number}.init_from=pretrained"
+      )
+    return Source("checkpoint", folder)
+  path = files.check(files.to_path(init_from, flag))
+  if init_from in VARIANTS and not path.exists():
+    raise UserError(
+      f"{flag}={init_from} names a variant, not weights; give a file, a folder or a hub id, as "
+      f"openai/clip-vit-base-patch16, and the variant as --config.model.variant={init_from}"
+    )
+  for folder in (path, path / "stage1", path / "stage0"):
+    if checkpoint.chosen_step(folder) is not None:
+      return Source("checkpoint", folder)
+  if files.is_remote(path):
+    raise MissingFileError(
+      f"stage {number} starts from {path}, which holds no checkpoint of a run; published weights must be a local file "
+      f"or folder, or a hub id"
+    )
+  if path.exists() or hub.is_hub_id(init_from):
+    return Source("pretrained", init_from)
+  raise MissingFileError(
+    f"stage {number} starts from {init_from!r}, which is no file or folder; give a workdir, a stage folder, or "
+    f"the file, folder or hub id of a CLIP model"
+  )
+
+
+def prefix_of(config):
+  """Returns config.pretrained_prefix, "" of a workdir from before there was one."""
+  return config.get("pretrained_prefix", "")
+
+
+def read_origin(config, run_folder, mesh):
+  """Returns the origin of what config.pretrained names now; errors as `find_source` and as reading it."""
+  kind, path = find_source(config, "pretrained", run_folder, 1)
+  if kind == "checkpoint":
+    step, variables, metadata = best.restore(path, mesh)
+    return origin.of_checkpoint(path, step, metadata, variables, mesh)
+  file, revision = pretrained.open_file(path)
+  return origin.of_weights(path, file, prefix=prefix_of(config), revision=revision)
