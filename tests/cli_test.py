@@ -33,6 +33,17 @@ def test_bad_input_is_one_line(ended):
   assert ended(lambda: None, "--tracebak=yes")[1].startswith("error: Unknown command line flag 'tracebak'")
 
 
+def test_help_lists_the_flags_and_ends_with_status_0(monkeypatch, capsys):
+  monkeypatch.setattr(sys, "argv", ["command", "--no_such_flag", "--help"])
+  with pytest.raises(SystemExit) as exit_:
+    cli.run(refuse)
+  assert exit_.value.code == 0
+  output = capsys.readouterr().out
+  assert output.startswith(sys.modules[__name__].__doc__)
+  assert "--[no]traceback" in output
+  assert "--logtostderr" not in output  # absl's own
+
+
 def test_bad_input_shows_its_traceback_where_that_is_asked_for(ended):
   status, message = ended(refuse, "--traceback")
   assert status == 2

@@ -44,10 +44,10 @@ def environment(**changes):
   }
 
 
-def run(module, *arguments, **changes):
-  """Runs a command to its end and returns the CompletedProcess, output as text."""
+def run(module, *arguments, folder=ROOT, **changes):
+  """Runs a command to its end, in a folder, and returns the CompletedProcess, output as text."""
   return subprocess.run(
-    command(module, *arguments), cwd=ROOT, env=environment(**changes), capture_output=True, text=True, timeout=600
+    command(module, *arguments), cwd=folder, env=environment(**changes), capture_output=True, text=True, timeout=600
   )
 
 

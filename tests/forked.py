@@ -25,18 +25,19 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(_PRELOADED)
 
 
-def run(module, *arguments, **changes):
+def run(module, *arguments, folder=commands.ROOT, **changes):
   """Runs a command as `commands.run` does, and in a process of its own if variables change that a start alone reads.
 
   Python reads its own when it starts, JAX when it is imported.
   """
   if any(name.startswith(("JAX_", "PYTHON")) for name in changes):
-    return commands.run(module, *arguments, **changes)
+    return commands.run(module, *arguments, folder=folder, **changes)
   with mock.patch.dict(os.environ, commands.environment()):  # as it is when JAX is imported
     forkserver.ensure_running()
   with tempfile.TemporaryDirectory() as folder:
     outputs = [str(pathlib.Path(folder) / name) for name in ("stdout", "stderr")]
-    process = _CONTEXT.Process(target=_command, args=(module, arguments, commands.environment(**changes), outputs))
+    environment = commands.environment(**changes)
+    process = _CONTEXT.Process(target=_command, args=(module, arguments, folder, environment, outputs))
     process.start()
     process.join(TIMEOUT_S)
     if process.is_alive():
@@ -53,12 +54,12 @@ def succeed(module, *arguments):
   return done.stdout
 
 
-def _command(module, arguments, environment, outputs):
+def _command(module, arguments, folder, environment, outputs):
   for number, output in enumerate(outputs, start=1):
     file = os.open(output, os.O_WRONLY | os.O_CREAT)
     os.dup2(file, number)
     os.close(file)
-  os.chdir(commands.ROOT)
+  os.chdir(folder)
   os.environ.clear()
   os.environ.update(environment)
   sys.argv = [module, *map(str, arguments)]

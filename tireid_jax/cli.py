@@ -10,6 +10,7 @@ from absl import flags, logging
 
 from tireid_jax.config import values as config_lib
 from tireid_jax.errors import UserError
+from tireid_jax.terminal.usage import format_usage
 
 flags.DEFINE_bool("traceback", False, "shows for bad input, too, where in the program it was found")
 
@@ -27,6 +28,9 @@ def run(main, *, num_arguments=0):
       stream.reconfigure(errors="backslashreplace")
   logging.use_absl_handler()
   logging.set_verbosity(logging.WARNING)
+  if any(argument in ("--help", "-h") for argument in sys.argv[1:]):
+    print(format_usage(main.__globals__["__doc__"], _own_flags()))
+    sys.exit(0)
   try:
     arguments = _parse_flags()
     if len(arguments) - 1 > num_arguments:
@@ -40,6 +44,17 @@ def run(main, *, num_arguments=0):
     sys.exit(1)
   except UserError as error:
     _fail(error)
+
+
+def _own_flags():
+  """Returns the flags that this project defines, without those that libraries define when they are imported."""
+  by_module = flags.FLAGS.flags_by_module_dict()
+  return [
+    flag
+    for module, defined in by_module.items()
+    if module == sys.argv[0] or module.startswith("tireid_jax.")
+    for flag in defined
+  ]
 
 
 def _parse_flags():
