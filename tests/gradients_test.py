@@ -51,9 +51,9 @@ def test_weights_that_a_mesh_keeps_in_parts():
   code = """
 import jax
 from jax.test_util import check_grads
-from tireid_jax.parallel import rules as sharding
-mesh = sharding.make_mesh(1, 2, 1)
-gather = sharding.gather_weights(mesh)
+from tireid_jax.parallel import rules
+mesh = rules.make_mesh(1, 2, 1)
+gather = rules.gather_weights(mesh)
 weight = jax.random.normal(jax.random.key(0), (4, 6))
 place = lambda weight: gather("fc/kernel", weight, weight.dtype)
 moved = jax.jit(place)(weight)

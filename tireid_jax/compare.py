@@ -16,7 +16,7 @@ from tireid_jax import cli, metrics
 from tireid_jax.config import values as config_lib
 from tireid_jax.errors import MissingFileError, UserError, naming
 from tireid_jax.evaluation import embedding
-from tireid_jax.storage import files
+from tireid_jax.storage import locations
 from tireid_jax.terminal.table import format_table
 from tireid_jax.workdir import layout
 
@@ -62,7 +62,7 @@ def find_results(first, second, *, stage=None):
     first, second: each a workdir or a file.
     stage: of the workdirs; None is the highest that is finished in all of them.
   """
-  given = [files.check(files.to_path(path)) for path in (first, second)]
+  given = [locations.check(locations.to_path(path)) for path in (first, second)]
   for path in given:
     if not path.exists():
       raise MissingFileError(f"there is no {path}; give the workdir of a run, or a file of evaluate --dump=FILE")

@@ -21,7 +21,7 @@ from tireid_jax.errors import UserError
 from tireid_jax.evaluation import embedding, ranked_examples
 from tireid_jax.parallel import distributed
 from tireid_jax.reporting import run_report
-from tireid_jax.storage import compilation_cache, files, lock
+from tireid_jax.storage import compilation_cache, locations, lock
 from tireid_jax.terminal.table import format_table
 from tireid_jax.training import loading, loop
 from tireid_jax.workdir import layout, metric_log
@@ -50,7 +50,7 @@ def main(_):
     raise UserError("give --to=DIR, the folder for everything that the demo writes")
   seeds = config_lib.seeds(options.seeds)
   config_file.print_sources()
-  folder = files.local_path(options.to, "--to")
+  folder = locations.local_path(options.to, "--to")
   with lock.holding(folder, f"--to={options.to}", "give another --to"):
     return _run(options.config, folder, seeds)
 

@@ -15,7 +15,7 @@ from tireid_jax.data.prepared import splits
 from tireid_jax.errors import MissingFileError, UserError
 from tireid_jax.evaluation import embedding
 from tireid_jax.parallel import distributed
-from tireid_jax.storage import compilation_cache, files
+from tireid_jax.storage import compilation_cache, locations
 from tireid_jax.terminal.progress import say
 from tireid_jax.terminal.table import format_table
 from tireid_jax.training import loading
@@ -60,7 +60,7 @@ def main(_):
         "image_embeddings": image, "text_embeddings": text, "image_ids": split.person_id,
         "text_ids": split.person_id[split.caption_image], **embedding.score_arrays(scores, split),
       }  # fmt: skip
-      layout.write_npz(files.to_path(options.dump, "--dump"), arrays)
+      layout.write_npz(locations.to_path(options.dump, "--dump"), arrays)
       say(f"wrote {options.dump}")
 
   distributed.by_first(report)
@@ -72,9 +72,9 @@ def _check(options):
     raise UserError("give either --workdir=DIR of a run, or --config=FILE for pretrained weights alone")
   if not options.workdir and options.stage != "pretrained":
     raise UserError(f"--stage={options.stage} is in a workdir; give --workdir=DIR, or --stage=pretrained")
-  files.check(files.to_path(options.workdir, "--workdir"))
-  dump = files.check(files.to_path(options.dump, "--dump"))
-  if options.dump and not files.is_remote(dump) and not dump.absolute().parent.is_dir():
+  locations.check(locations.to_path(options.workdir, "--workdir"))
+  dump = locations.check(locations.to_path(options.dump, "--dump"))
+  if options.dump and not locations.is_remote(dump) and not dump.absolute().parent.is_dir():
     raise MissingFileError(f"--dump={options.dump}: there is no folder {dump.parent}")
   if options.config is not None:
     config_lib.check(options.config)

@@ -21,7 +21,7 @@ from tireid_jax import cli
 from tireid_jax.errors import UserError, naming
 from tireid_jax.exporting import encoders
 from tireid_jax.parallel import distributed
-from tireid_jax.storage import files, lock
+from tireid_jax.storage import gcs, locations, lock
 from tireid_jax.terminal.progress import say
 from tireid_jax.training import loading
 from tireid_jax.workdir import layout
@@ -53,7 +53,7 @@ def export_stage(run_folder, stage, to, *, precision="float32"):
   run_folder, folder = distributed.together(lambda: _check(run_folder, to))
   model, variables, config, _, step = loading.load_stage(run_folder, stage)
   title = f"{config.data.name}, stage {stage}" + (f", step {step}" if step else "")
-  create = _new_objects if files.is_remote(folder) else _new_folder
+  create = _new_objects if locations.is_remote(folder) else _new_folder
 
   def write_all():
     # Beside the folder, which must be empty.
@@ -68,9 +68,9 @@ def export_stage(run_folder, stage, to, *, precision="float32"):
 
 def _check(run_folder, to):
   """Returns both as paths; raises ValueError or FileNotFoundError if nothing can be written to `to`."""
-  run_folder = files.check(files.to_path(run_folder, "--workdir"))
-  folder = files.absolute(files.check(files.to_path(to, "--to")))
-  if files.is_remote(folder) and not os.fspath(folder).removeprefix(files.GS).partition("/")[2]:
+  run_folder = locations.check(locations.to_path(run_folder, "--workdir"))
+  folder = locations.absolute(locations.check(locations.to_path(to, "--to")))
+  if locations.is_remote(folder) and not os.fspath(folder).removeprefix(gcs.SCHEME).partition("/")[2]:
     raise UserError(f"--to={to} is a whole bucket; give gs://BUCKET/FOLDER")
   _check_is_new(folder, to)
   return run_folder, folder
@@ -102,7 +102,7 @@ def _new_objects(folder):
     written = sorted(pathlib.Path(local).iterdir(), key=lambda file: (file.name == README_FILE, file.name))
     try:
       for file in written:
-        files.upload(file, folder / file.name)
+        gcs.upload(file, folder / file.name)
     except BaseException:
       with contextlib.suppress(Exception):  # whatever stopped the copy may stop this, too
         folder.rmtree()

@@ -15,7 +15,7 @@ from tireid_jax.config import values as config_lib
 from tireid_jax.errors import UserError
 from tireid_jax.parallel import distributed
 from tireid_jax.profiling import capture
-from tireid_jax.storage import compilation_cache, files
+from tireid_jax.storage import compilation_cache, locations
 from tireid_jax.terminal.table import format_table
 from tireid_jax.training import loop
 
@@ -29,7 +29,7 @@ def main(_):
   if distributed.is_first():
     config_file.print_sources()
   config = options.config
-  run_folder = distributed.together(lambda: files.check(files.to_path(options.workdir, "--workdir")))
+  run_folder = distributed.together(lambda: locations.check(locations.to_path(options.workdir, "--workdir")))
   numbers = config_lib.stage_numbers(config, options.stage)
   profile = capture.parse(options.profile)
   if not options.seeds:

@@ -19,7 +19,7 @@ from tireid_jax.data.prepare import prepare
 from tireid_jax.models import pretrained
 from tireid_jax.models.variants import VARIANTS
 from tireid_jax.parallel import rules
-from tireid_jax.storage import files
+from tireid_jax.storage import gcs, locations
 from tireid_jax.training import sources
 from tireid_jax.workdir import checkpoint, digests
 from tireid_jax.workdir.metric_log import read_metrics
@@ -46,7 +46,7 @@ def flags(tmp_path_factory):
 @pytest.fixture(scope="module")
 def runs(flags, bucket, tmp_path_factory):
   """The workdirs of both stages on a disk and in a bucket, by runs that nothing stopped."""
-  disk, remote = tmp_path_factory.mktemp("disk"), files.to_path(f"{bucket.url}/run")
+  disk, remote = tmp_path_factory.mktemp("disk"), locations.to_path(f"{bucket.url}/run")
   both = [command("main", *flags, "--stage=all", f"--workdir={folder}") for folder in (disk, remote)]
   with Processes(both) as processes:
     processes.succeed()
@@ -103,7 +103,7 @@ def test_a_run_in_a_bucket_is_the_run_on_a_disk(runs, bucket):
 
 
 def test_a_run_killed_in_the_middle_of_a_save_ends_bit_equal(flags, runs, bucket):
-  stage_folder = files.to_path(f"{bucket.url}/killed/stage1")
+  stage_folder = locations.to_path(f"{bucket.url}/killed/stage1")
   main = command("main", *flags, "--stage=1", f"--workdir={stage_folder.parent}")
   while not bucket.saving_steps(stage_folder):  # once more where the save ended just before the signal
     with Processes([main]) as one:
@@ -118,7 +118,7 @@ def test_a_run_killed_in_the_middle_of_a_save_ends_bit_equal(flags, runs, bucket
 
 
 def test_a_run_that_moves_from_four_devices_to_two_processes_ends_as_one(flags, runs, bucket):
-  ours, theirs = files.to_path(f"{bucket.url}/moved/stage1"), runs[0] / "stage1"
+  ours, theirs = locations.to_path(f"{bucket.url}/moved/stage1"), runs[0] / "stage1"
   main = command("main", *flags, "--stage=1", f"--workdir={ours.parent}")
   with Processes([main], num_devices=4) as one:
     one.wait_until(lambda: logged_step(ours) > 0)
@@ -175,7 +175,7 @@ def test_an_export_by_two_processes_in_a_bucket_reloads(tmp_path, bucket):
   names = bucket.names(to)
   assert {"README.md", "config.json", "prompts.safetensors", "image_encoder.stablehlo", "use.py"} < set(names)
   for name in names:
-    (tmp_path / name).write_bytes(files.to_path(f"{to}/{name}").read_bytes())
+    (tmp_path / name).write_bytes(locations.to_path(f"{to}/{name}").read_bytes())
   _, back = pretrained.load(tmp_path, image_size=(32, 16))
   chex.assert_trees_all_equal(back["params"], clip["params"])
   with pytest.raises(ValueError, match=f"^--to={to} is there already and not empty"):
@@ -186,7 +186,7 @@ def test_an_export_in_a_bucket_has_its_readme_last_and_leaves_nothing_when_it_fa
   model, clip = exports.random_clip((32, 16))
   run_folder, to = (f"{bucket.url}/failed/{name}" for name in ("run", "to"))
   exports.write_run(run_folder, model, clip)
-  upload = files.upload
+  upload = gcs.upload
   before = []
 
   def fail_at_the_last(file, path):
@@ -195,7 +195,7 @@ def test_an_export_in_a_bucket_has_its_readme_last_and_leaves_nothing_when_it_fa
       raise KeyboardInterrupt
     upload(file, path)
 
-  monkeypatch.setattr(files, "upload", fail_at_the_last)
+  monkeypatch.setattr(gcs, "upload", fail_at_the_last)
   with pytest.raises(KeyboardInterrupt):
     export.export_stage(run_folder, "2", to)
   assert len(before) == 6

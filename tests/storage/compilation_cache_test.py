@@ -14,6 +14,7 @@ from tireid_jax.storage import compilation_cache
 
 PROGRAM = """
 import jax
+import pathlib
 from tireid_jax.storage import compilation_cache
 compilation_cache.keep()
 jax.jit(lambda x: x * 3 + 1)(2.0)
@@ -35,7 +36,7 @@ def test_programs_are_kept_in_one_place(tmp_path, is_told, is_named):
   if not is_told:
     del variables["JAX_COMPILATION_CACHE_DIR"]
   program = PROGRAM.replace("keep()", f"keep(pathlib.Path({str(tmp_path / 'named')!r}))" if is_named else "keep()")
-  subprocess.run([sys.executable, "-c", f"import pathlib; {program}"], cwd=ROOT, env=variables, check=True)
+  subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=variables, check=True)
   found = {name for name in ("told", "named", "home/tireid_jax") if programs(tmp_path / name)}
   assert found == {"told" if is_told else "named" if is_named else "home/tireid_jax"}
 

@@ -14,12 +14,12 @@ import time
 import pytest
 
 from tests.commands import ROOT, environment
-from tireid_jax.storage import files, lock, lock_backend, lock_holder
+from tireid_jax.storage import files, locations, lock, lock_backend, lock_holder
 
 HOLD = """
 import sys, time
-from tireid_jax.storage import files, lock
-with lock.holding(files.to_path(sys.argv[1]), "W", "go away"):
+from tireid_jax.storage import locations, lock
+with lock.holding(locations.to_path(sys.argv[1]), "W", "go away"):
   print("held", flush=True)
   time.sleep(600)
 """
@@ -30,7 +30,7 @@ def folder(request, tmp_path):
   if request.param == "disk":
     return tmp_path / "a" / "w"
   bucket = request.getfixturevalue("bucket")
-  return files.to_path(f"{bucket.url}/lock/{request.node.name}".translate(str.maketrans("[]", "--")))
+  return locations.to_path(f"{bucket.url}/lock/{request.node.name}".translate(str.maketrans("[]", "--")))
 
 
 @pytest.fixture

@@ -31,10 +31,10 @@ def here(arrays):
 def test_it_is_the_same_on_one_device_and_on_any_mesh_of_eight():
   program = f"""
 from tests.training import checksum_test as t
-from tireid_jax.parallel import rules as sharding
+from tireid_jax.parallel import rules
 for sizes in {MESHES}:
-  mesh = sharding.make_mesh(*sizes)
-  num_split = sum(not where.is_fully_replicated for where in sharding.tree_shardings(mesh, t.tree()).values())
+  mesh = rules.make_mesh(*sizes)
+  num_split = sum(not where.is_fully_replicated for where in rules.tree_shardings(mesh, t.tree()).values())
   print(t.checksum_on(mesh, t.tree()), num_split)
 """
   environment = {

@@ -8,7 +8,7 @@ import pytest
 
 from tireid_jax import errors
 from tireid_jax.parallel import rules
-from tireid_jax.storage import files
+from tireid_jax.storage import locations
 from tireid_jax.training import divergence
 from tireid_jax.training.state import TrainState
 
@@ -77,7 +77,7 @@ def test_a_message_names_the_step_the_values_and_some_of_the_examples():
 
 @pytest.fixture(params=["disk", "bucket"])
 def folder(request, tmp_path):
-  return tmp_path if request.param == "disk" else files.to_path(f"{request.getfixturevalue('bucket').url}/run")
+  return tmp_path if request.param == "disk" else locations.to_path(f"{request.getfixturevalue('bucket').url}/run")
 
 
 def test_a_dump_is_read_as_it_was_written_and_the_newest_stays(folder):

@@ -8,7 +8,7 @@ import pytest
 from tensorboardX.proto import event_pb2
 
 from tests.faults.equality import read_events
-from tireid_jax.storage import files
+from tireid_jax.storage import files, gcs, locations
 from tireid_jax.workdir import metric_log
 
 
@@ -99,7 +99,7 @@ def test_tensorboard_shows_each_step_once_after_a_kill_before_the_first_checkpoi
 def events(bucket, folder):
   """Returns the events of each object, in order."""
   found = []
-  for content in files.read_objects(files.to_path(f"{folder}/tensorboard")):
+  for content in gcs.read_objects(locations.to_path(f"{folder}/tensorboard")):
     found.append([])
     while content:
       size = int.from_bytes(content[:8], "little")
@@ -153,7 +153,7 @@ def test_in_a_bucket_resuming_drops_what_was_written_beyond_the_step(bucket, fir
 def test_in_a_bucket_a_kill_while_lines_are_dropped_leaves_no_gap(bucket, monkeypatch):
   folder = f"{bucket.url}/log/dropped"
   write(folder, [1, 2, 3, 4])
-  path = type(files.to_path(folder))
+  path = type(locations.to_path(folder))
   unlink = path.unlink
   monkeypatch.setattr(path, "unlink", lambda self: unlink(self) if "4-" in self.name else 1 / 0)
   with pytest.raises(ZeroDivisionError):

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict, config_flags
 from ml_collections.config_flags import config_flags as flag_types
 
 from tireid_jax.errors import UserError
-from tireid_jax.storage import files
+from tireid_jax.storage import locations
 
 # In a checkout a link to the top-level folder configs/, which the wheel holds as files.
 PACKAGE_FOLDER = (pathlib.Path(__file__).parents[1] / "configs").resolve()
@@ -59,7 +59,7 @@ def find(given):
   Raises:
     ValueError: FILE is neither a file nor one of the package's configs; names the nearest.
   """
-  path, colon, ablation = os.fspath(files.local_path(given, "FILE")).partition(":")
+  path, colon, ablation = os.fspath(locations.local_path(given, "FILE")).partition(":")
   if pathlib.Path(path).is_file():
     return f"{path}{colon}{ablation}"
   own = package_configs()

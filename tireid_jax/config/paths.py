@@ -4,7 +4,7 @@ import copy
 import os
 
 from tireid_jax.errors import naming
-from tireid_jax.storage import files
+from tireid_jax.storage import locations
 
 # Always a folder on a disk.
 FOLDERS = ("data_dir",)
@@ -23,8 +23,8 @@ def with_absolute_paths(config):
   """
   config = copy.deepcopy(config)
   for field in FOLDERS:
-    config[field] = _absolute(files.local_path(config[field], f"--config.{field}"))
-  for fields, to_path in ((SOURCES, files.to_path), (TOKENIZERS, files.local_path)):
+    config[field] = _absolute(locations.local_path(config[field], f"--config.{field}"))
+  for fields, to_path in ((SOURCES, locations.to_path), (TOKENIZERS, locations.local_path)):
     for field in fields:
       section, _, name = field.rpartition(".")
       holder = config[section] if section else config
@@ -32,13 +32,13 @@ def with_absolute_paths(config):
   return config
 
 
-def resolve(value, *, to_path=files.local_path, flag="path"):
+def resolve(value, *, to_path=locations.local_path, flag="path"):
   """Returns a path on a disk as absolute text, and a name or keyword, or a path in a bucket, as it is."""
   if value in KEYWORDS:
     return value
   path = to_path(value, flag)
   with naming(path):  # which may be too long, or in a folder that may not be searched
-    is_path = not files.is_remote(path) and (path.exists() or value.startswith("~"))
+    is_path = not locations.is_remote(path) and (path.exists() or value.startswith("~"))
   return _absolute(path) if is_path else value
 
 

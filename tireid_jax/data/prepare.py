@@ -25,7 +25,7 @@ from tireid_jax.data.datasets.problems import by_kind
 from tireid_jax.data.prepared import builders, images, recipe, shards, split_files, splits
 from tireid_jax.data.tokenizer import MAX_LENGTH, load_tokenizer
 from tireid_jax.errors import UserError, naming
-from tireid_jax.storage import files, lock
+from tireid_jax.storage import locations, lock
 
 # Distributions whose versions may show in the prepared pixels and tokens.
 _LIBRARIES = (
@@ -59,7 +59,7 @@ def prepare(
     ValueError: without `skip_bad`, entries or images cannot be used; or the target holds something else, or the disk
       is too full. Nothing is written then but `page`, and what was decoded is dropped.
   """
-  page = page and files.local_path(page, "--page")
+  page = page and locations.local_path(page, "--page")
   raw_data = raw.find(name, raw_dir, settings)
   target = splits.prepared_path(data_dir, name, image_size)
   tokenizer = load_tokenizer(tokenizer)

@@ -13,7 +13,7 @@ from tireid_jax.data.text import byte_pairs
 from tireid_jax.data.text.byte_pairs import END, ID_BYTES, START, VOCABULARY_SIZE, to_bytes
 from tireid_jax.data.text.cleaning import clean
 from tireid_jax.errors import MissingFileError, UserError, first_line
-from tireid_jax.storage import files
+from tireid_jax.storage import locations
 
 PADDING = 0
 MAX_LENGTH = 77
@@ -133,7 +133,7 @@ def _clip_tokenizer():
 
 def _find_folder(name):
   """Returns the folder of a tokenizer's files: `name` itself, or the hub's copy of them, fetched if need be."""
-  folder = files.local_path(name, "--config.data.tokenizer")
+  folder = locations.local_path(name, "--config.data.tokenizer")
   if folder.is_dir():
     if not _is_sufficient(folder):
       raise MissingFileError(f"{folder} holds no tokenizer.json, nor vocab.json with merges.txt; give another folder")

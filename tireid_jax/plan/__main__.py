@@ -18,7 +18,7 @@ from tireid_jax.config import config_file
 from tireid_jax.errors import UserError
 from tireid_jax.plan import plot, show, sweep
 from tireid_jax.plan.estimate import make_plan
-from tireid_jax.storage import files
+from tireid_jax.storage import locations
 from tireid_jax.terminal.progress import say
 
 # Arguments of `make_plan`, and the flags that give them.
@@ -38,7 +38,7 @@ def main(_):
   if options.dcn_gbps < 0:
     raise UserError(f"--dcn_gbps={options.dcn_gbps} must be above 0, or 0 for what is published")
   json_file, picture = (
-    value and files.local_path(value, flag) for value, flag in ((options.json, "--json"), (options.plot, "--plot"))
+    value and locations.local_path(value, flag) for value, flag in ((options.json, "--json"), (options.plot, "--plot"))
   )
   config_file.print_sources()
   number = int(options.stage)

@@ -9,7 +9,7 @@ import threading
 import time
 
 from tireid_jax.errors import UserError
-from tireid_jax.storage import files, lock_backend, lock_holder
+from tireid_jax.storage import locations, lock_backend, lock_holder
 from tireid_jax.terminal.progress import say
 
 FILE = "lock.json"
@@ -73,7 +73,7 @@ class Lock:
     """Returns None if the lock is taken, or there can be none; else Seen."""
     try:
       if self._storage is None:
-        kind = lock_backend.Object if files.is_remote(self._file) else lock_backend.File
+        kind = lock_backend.Object if locations.is_remote(self._file) else lock_backend.File
         self._storage = kind(self._file)
       return self._storage.take(self._own, over=over)
     except Exception as error:
@@ -183,6 +183,6 @@ def _clock():
 
 def _denial(file, error):
   """Returns why a lock cannot be written, "" for an error that is no denial."""
-  if not files.is_remote(file):
+  if not locations.is_remote(file):
     return (error.strerror or str(error)) if isinstance(error, OSError) else ""
   return "access is forbidden" if type(error).__name__ == "Forbidden" else ""

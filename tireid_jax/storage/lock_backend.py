@@ -6,7 +6,7 @@ import fcntl
 import os
 import tempfile
 
-from tireid_jax.storage import files, lock_holder
+from tireid_jax.storage import gcs, lock_holder
 
 # How long a bucket may take to answer.
 _TIMEOUT_S = 10
@@ -168,7 +168,7 @@ class Object:
     from google.cloud.storage.retry import DEFAULT_RETRY
 
     self._patience = {"timeout": _TIMEOUT_S, "retry": DEFAULT_RETRY.with_timeout(2 * _TIMEOUT_S)}
-    bucket, _, self._name = os.fspath(path).removeprefix(files.GS).partition("/")
+    bucket, _, self._name = os.fspath(path).removeprefix(gcs.SCHEME).partition("/")
     self._bucket = cloud.Client().bucket(bucket)
     self._generation = 0
 

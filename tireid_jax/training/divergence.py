@@ -12,7 +12,7 @@ import orbax.checkpoint as ocp
 
 from tireid_jax.errors import MissingFileError, UserError
 from tireid_jax.parallel import rules
-from tireid_jax.storage import files
+from tireid_jax.storage import locations
 from tireid_jax.training.state import TrainState
 from tireid_jax.workdir import orbax_errors
 
@@ -30,7 +30,7 @@ def write(stage_folder, state, batch, metadata):
     batch: of the step, on the devices.
     metadata: JSON data.
   """
-  folder, step = files.absolute(files.to_path(stage_folder)) / FOLDER, int(state.step)
+  folder, step = locations.absolute(locations.to_path(stage_folder)) / FOLDER, int(state.step)
   options = ocp.CheckpointManagerOptions(max_to_keep=1, cleanup_tmp_directories=True, enable_async_checkpointing=False)
   with ocp.CheckpointManager(folder, options=options) as manager:
     if step in manager.all_steps():  # of a run that went on and came to the same
@@ -86,7 +86,7 @@ def read(folder, mesh, shapes):
 @contextlib.contextmanager
 def _open(folder):
   """Yields (manager, step) of a dump; raises ValueError if it is none, or damaged."""
-  folder = files.absolute(files.check(files.to_path(folder, "DUMP")))
+  folder = locations.absolute(locations.check(locations.to_path(folder, "DUMP")))
   if not folder.is_dir():
     raise MissingFileError(f"there is no folder {folder}; give a dump, as WORKDIR/stage1/{FOLDER}/STEP")
   if not folder.name.isdigit() or folder.parent.name != FOLDER:

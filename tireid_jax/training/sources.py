@@ -7,7 +7,7 @@ from tireid_jax.errors import MissingFileError, UserError
 from tireid_jax.models import pretrained
 from tireid_jax.models.variants import VARIANTS
 from tireid_jax.models.weights import hub
-from tireid_jax.storage import files
+from tireid_jax.storage import locations
 from tireid_jax.training import origin
 from tireid_jax.workdir import best, checkpoint, layout
 
@@ -51,7 +51,7 @@ def find_source(config, init_from, run_folder, number):
         f"--stage={before} first or set --config.stage{number}.init_from=pretrained"
       )
     return Source("checkpoint", folder)
-  path = files.check(files.to_path(init_from, flag))
+  path = locations.check(locations.to_path(init_from, flag))
   if init_from in VARIANTS and not path.exists():
     raise UserError(
       f"{flag}={init_from} names a variant, not weights; give a file, a folder or a hub id, as "
@@ -60,7 +60,7 @@ def find_source(config, init_from, run_folder, number):
   for folder in (path, path / "stage1", path / "stage0"):
     if checkpoint.chosen_step(folder) is not None:
       return Source("checkpoint", folder)
-  if files.is_remote(path):
+  if locations.is_remote(path):
     raise MissingFileError(
       f"stage {number} starts from {path}, which holds no checkpoint of a run; published weights must be a local file "
       f"or folder, or a hub id"

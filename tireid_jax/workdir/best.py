@@ -4,7 +4,7 @@ import time
 
 from tireid_jax.errors import MissingFileError, UserError
 from tireid_jax.parallel import distributed
-from tireid_jax.storage import files, lock
+from tireid_jax.storage import locations, lock
 from tireid_jax.terminal.progress import say
 from tireid_jax.workdir import checkpoint
 
@@ -62,7 +62,7 @@ def _read(stage_folder, choose, read, in_any):
 
 def _is_deleted(stage_folder, step):
   """Whether a checkpoint is gone, or soon is where a run is at work."""
-  folder, file = _folder(stage_folder) / str(step), files.to_path(stage_folder).parent / lock.FILE
+  folder, file = _folder(stage_folder) / str(step), locations.to_path(stage_folder).parent / lock.FILE
   deadline = time.monotonic() + _DELETION_S
   while folder.exists() and file.exists() and time.monotonic() < deadline:
     time.sleep(_POLL_S)
@@ -70,4 +70,4 @@ def _is_deleted(stage_folder, step):
 
 
 def _folder(stage_folder):
-  return files.to_path(stage_folder) / checkpoint.FOLDER
+  return locations.to_path(stage_folder) / checkpoint.FOLDER

@@ -7,7 +7,7 @@ import orbax.checkpoint as ocp
 
 from tireid_jax.errors import UserError, naming
 from tireid_jax.parallel import distributed
-from tireid_jax.storage import files
+from tireid_jax.storage import files, locations
 from tireid_jax.terminal.progress import say
 from tireid_jax.workdir import digests, orbax_errors
 
@@ -19,7 +19,7 @@ _LISTINGS = 5
 
 def folder_of(stage_folder):
   """Returns STAGE_FOLDER/checkpoints, absolute."""
-  return files.absolute(files.to_path(stage_folder)) / FOLDER
+  return locations.absolute(locations.to_path(stage_folder)) / FOLDER
 
 
 def open_reader(folder):

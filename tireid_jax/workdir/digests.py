@@ -9,7 +9,7 @@ import os
 import zlib
 
 from tireid_jax.errors import naming
-from tireid_jax.storage import files
+from tireid_jax.storage import files, gcs, locations
 
 FOLDER = "digests"
 _CHUNK_BYTES = 2**22
@@ -81,18 +81,18 @@ def _read(file):
 
 
 def _file(stage_folder, step):
-  return files.to_path(stage_folder) / FOLDER / f"{step}.json"
+  return locations.to_path(stage_folder) / FOLDER / f"{step}.json"
 
 
 def _algorithm(checkpoint):
   # A bucket has a digest of each object, which it checked when it received the object.
-  return "crc32c" if files.is_remote(checkpoint) else "crc32"
+  return "crc32c" if locations.is_remote(checkpoint) else "crc32"
 
 
 def _digests(checkpoint):
   """Returns {path below a checkpoint's folder: [bytes, digest]}."""
-  if files.is_remote(checkpoint):
-    return files.object_digests(checkpoint)
+  if locations.is_remote(checkpoint):
+    return gcs.object_digests(checkpoint)
   found = {}
   for folder, _, names in os.walk(checkpoint):
     for name in names:

@@ -11,7 +11,7 @@ from tireid_jax.config import former
 from tireid_jax.config import values as config_lib
 from tireid_jax.errors import MissingFileError, UserError
 from tireid_jax.parallel import distributed
-from tireid_jax.storage import files, lock
+from tireid_jax.storage import files, locations, lock
 
 CONFIG_FILE = "config.json"
 RESULT_FILE = "result.json"
@@ -24,7 +24,7 @@ _REMEDY = "put back a copy of it, or remove it and run the same command again, w
 
 def stage_folder(workdir, number):
   """Returns WORKDIR/stageN."""
-  return files.to_path(workdir, "--workdir") / f"stage{number}"
+  return locations.to_path(workdir, "--workdir") / f"stage{number}"
 
 
 @contextlib.contextmanager
@@ -60,7 +60,7 @@ def read_config(workdir):
   Raises:
     FileNotFoundError: if there is none.
   """
-  path = files.to_path(workdir, "--workdir") / CONFIG_FILE
+  path = locations.to_path(workdir, "--workdir") / CONFIG_FILE
   if not path.is_file():
     raise MissingFileError(
       f"{workdir} is no workdir of a run (it has no {CONFIG_FILE}); make one with python -m tireid_jax.main "
@@ -100,7 +100,7 @@ def claim(workdir, config, number):
   """Writes the resolved config into the workdir and the stage's folder."""
   data = config_lib.to_json(config)
   write_json(stage_folder(workdir, number) / CONFIG_FILE, data)
-  path = files.to_path(workdir, "--workdir") / CONFIG_FILE
+  path = locations.to_path(workdir, "--workdir") / CONFIG_FILE
   # A later stage need not say again where the weights came from.
   before = files.read_json(path, _REMEDY)["pretrained"] if path.is_file() else ""
   write_json(path, {**data, "pretrained": data["pretrained"] or before})

@@ -12,7 +12,7 @@ from tensorboardX import event_file_writer, summary
 from tensorboardX.proto import event_pb2
 
 from tireid_jax.errors import naming
-from tireid_jax.storage import files
+from tireid_jax.storage import files, gcs, locations
 from tireid_jax.terminal.progress import say
 
 METRICS_FILE, EVENTS_FOLDER = "metrics.jsonl", "tensorboard"
@@ -31,10 +31,10 @@ class MetricWriter:
     self._log: Any = None
     if not enabled:
       return
-    folder = files.to_path(folder)
+    folder = locations.to_path(folder)
     kept = [record for record in read_metrics(folder) if record["step"] <= first_step]
     self._before = kept[-1]["seconds"] if kept else 0.0
-    kind = _Objects if files.is_remote(folder) else _Files
+    kind = _Objects if locations.is_remote(folder) else _Files
     self._log = kind(folder, kept, first_step)
     self._began = time.monotonic()
 
@@ -122,10 +122,10 @@ class _Objects:
     del kept
     self._folder = folder
     # A TensorBoard that is running has read what is dropped here.
-    self._purge_step = first_step + 1 if files.list_objects(folder / EVENTS_FOLDER) else None
+    self._purge_step = first_step + 1 if gcs.list_objects(folder / EVENTS_FOLDER) else None
     for name in (METRICS_FILE, EVENTS_FOLDER):
       # The last one first, so that what is left after a kill is still a log without gaps.
-      for path in reversed(files.list_objects(folder / name)):
+      for path in reversed(gcs.list_objects(folder / name)):
         if _step(path.name) > first_step:
           path.unlink()
     self._last, self._count = 0, 0
@@ -184,9 +184,9 @@ def read_metrics(folder):
 
   A last line that was cut off by a kill is left out, and so are damaged ones, which are counted in a message.
   """
-  path = files.to_path(folder) / METRICS_FILE
-  if files.is_remote(path):
-    text = b"".join(files.read_objects(path))
+  path = locations.to_path(folder) / METRICS_FILE
+  if locations.is_remote(path):
+    text = b"".join(gcs.read_objects(path))
   else:
     with naming(path):
       text = path.read_bytes() if path.is_file() else b""

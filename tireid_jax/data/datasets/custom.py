@@ -11,7 +11,7 @@ from tireid_jax.data.datasets import annotations, cells, schema, tables
 from tireid_jax.data.datasets.problems import Problem, raise_errors, shown
 from tireid_jax.data.permutation import permutation
 from tireid_jax.errors import MissingFileError, UserError
-from tireid_jax.storage import files
+from tireid_jax.storage import locations
 
 # Splits whose gallery may hold distractors: images without captions.
 _GALLERY_SPLITS = ("val", "test")
@@ -35,7 +35,7 @@ class _Row:
 def find_files(settings, raw_dir):
   """Returns the annotation file and the folder of images that config.custom names, both below `raw_dir` or absolute."""
   file, images = (
-    pathlib.Path(raw_dir) / files.local_path(settings[field], f"--config.custom.{field}")
+    pathlib.Path(raw_dir) / locations.local_path(settings[field], f"--config.custom.{field}")
     for field in ("annotations", "images")
   )
   if not file.is_file():

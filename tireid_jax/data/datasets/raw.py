@@ -7,7 +7,7 @@ import typing
 
 from tireid_jax.data.datasets import custom, schema
 from tireid_jax.errors import UserError, naming
-from tireid_jax.storage import files
+from tireid_jax.storage import locations
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +39,7 @@ def find(name, raw_dir, settings=None):
     FileNotFoundError: the annotation file, or for custom data the folder of images, is not there.
     ValueError: there is no data set of that name, or it is custom data without settings.
   """
-  raw_dir = files.local_path(raw_dir, "--raw")
+  raw_dir = locations.local_path(raw_dir, "--raw")
   layout = schema.layout_of(name)
   if not schema.is_custom(name):
     with naming(raw_dir):

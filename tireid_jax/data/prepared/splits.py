@@ -12,7 +12,7 @@ from tireid_jax.data.permutation import permutation
 from tireid_jax.data.prepared import recipe, split_files
 from tireid_jax.data.tokenizer import MAX_LENGTH
 from tireid_jax.errors import MissingFileError, UserError, naming
-from tireid_jax.storage import files
+from tireid_jax.storage import locations
 
 INFO_FILE = recipe.FILE
 
@@ -69,7 +69,7 @@ class Split:
 
 def local_dir(data_dir):
   """Returns the folder that config.data_dir names; data are read from a disk, so a URL raises ValueError."""
-  return files.local_path(data_dir, "--config.data_dir")
+  return locations.local_path(data_dir, "--config.data_dir")
 
 
 def prepared_path(data_dir, name, image_size):

@@ -6,7 +6,7 @@ from tireid_jax import cli
 from tireid_jax.config import config_file
 from tireid_jax.data.toy.write import write_all
 from tireid_jax.errors import UserError
-from tireid_jax.storage import files
+from tireid_jax.storage import locations
 
 
 def main(_):
@@ -14,7 +14,7 @@ def main(_):
   if options.config is None or not options.to:
     raise UserError("give --config=configs/toy.py and --to=DIR")
   config_file.print_sources()
-  write_all(files.local_path(options.to, "--to"), options.config.toy)
+  write_all(locations.local_path(options.to, "--to"), options.config.toy)
 
 
 if __name__ == "__main__":
