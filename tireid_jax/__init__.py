@@ -5,3 +5,5 @@ Shapes in docstrings, comments and einsums use one legend:
 `K` head size, `E` joint embedding, `V` vocabulary, `N` queries, `G` gallery, `C` identities, `h, w` image height and
 width in pixels.
 """
+
+__version__ = "0.1.0"

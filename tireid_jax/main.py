@@ -17,11 +17,15 @@ from tireid_jax.parallel import distributed
 from tireid_jax.profiling import capture
 from tireid_jax.storage import compilation_cache, locations
 from tireid_jax.terminal.table import format_table
+from tireid_jax.terminal.version import format_version
 from tireid_jax.training import loop
 
 
 def main(_):
   options = flags.FLAGS
+  if options.version:
+    print(format_version(config_lib.to_json(options.config) if options.config is not None else None))
+    return
   distributed.initialize(options)
   compilation_cache.keep()
   if options.config is None or not options.workdir:
@@ -63,6 +67,7 @@ if __name__ == "__main__":
   flags.DEFINE_string("workdir", "", "folder of checkpoints, logs and results, or gs://BUCKET/FOLDER")
   flags.DEFINE_list("seeds", [], "repeat the run with each seed, in WORKDIR/seedN, as --seeds=0,1,2")
   flags.DEFINE_string("profile", "", "START:STEPS, steps of each stage that are traced for TensorBoard's profiler")
+  flags.DEFINE_bool("version", False, "print versions, devices and the digest of --config, as for a bug report")
   distributed.define_flags()
   with distributed.ending():
     cli.run(main)
