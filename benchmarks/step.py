@@ -91,8 +91,9 @@ def towers(model, batch):
   variant, prompts = model.variant, model.prompts
   num_patches = math.prod(patch_grid(model.image_size, variant.patch_size))
   num_captions, length = batch["tokens"].shape
-  yield variant.image, len(batch["images"]), 1 + num_patches + prompts.image_length
-  yield variant.text, num_captions, length + prompts.text_length
+  image_length, text_length = prompts.sequence_lengths(1 + num_patches, length)
+  yield variant.image, len(batch["images"]), image_length
+  yield variant.text, num_captions, text_length
 
 
 def scores_again(model, batch):

@@ -64,6 +64,7 @@ def base_config():
       "prompts": {
         "image_length": 4,  # tokens per block; 0 for none
         "text_length": 4,  # tokens per block; 0 for none
+        "placement": "deep",  # where the tokens go: a name in PLACEMENTS of models/prompts.py
         "depth": 12,  # blocks with prompts of their own, from the first
         "init_std": 0.02,
         "dropout": 0.0,  # share of prompt elements

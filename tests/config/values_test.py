@@ -69,6 +69,15 @@ def test_differences_are_of_the_model_data_and_these_stages_alone():
   ]
 
 
+def test_a_workdir_from_before_a_field_was_added_has_what_that_field_stands_for():
+  config = toy.get_config()
+  before, after = config_lib.to_json(config), config_lib.to_json(config)
+  del before["prompts"]["placement"]
+  assert config_lib.differences(before, after, ()) == []
+  after["prompts"]["placement"] = "front"
+  assert config_lib.differences(before, after, ()) == ["prompts.placement: 'deep' there, 'front' asked for"]
+
+
 @pytest.mark.parametrize(
   ("field", "value", "message"),
   [

@@ -151,6 +151,7 @@ def test_prompts_fit_as_deep_as_each_prompted_encoder_is(spec):
     (PromptSpec(-1, 4), "prompts.image_length is -1; it must be 0"),
     (PromptSpec(4, 4, dropout=-0.1), "prompts.dropout is -0.1"),
     (PromptSpec(4, 4, dropout=1.0), "prompts.dropout is 1.0"),
+    (PromptSpec(4, 4, placement="end"), "prompts.placement is 'end'; it must be one of deep"),
   ],
 )
 def test_other_prompts_are_refused(spec, message):

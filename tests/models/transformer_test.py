@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from tireid_jax.models.execution import Execution
+from tireid_jax.models.prompts import DeepPrompts
 from tireid_jax.models.transformer import Block, Transformer, take_place
 from tireid_jax.models.variants import Tower
 
@@ -11,7 +12,7 @@ from tireid_jax.models.variants import Tower
 def test_a_block_at_one_place_gives_what_it_does_there_at_all_and_the_same_gradients(is_causal, place):
   block = Block(Tower(16, 1, 2), is_causal, "quick_gelu", 1e-5, Execution())
   x = jax.random.normal(jax.random.key(0), (3, 9, 16))
-  prompt = jax.random.normal(jax.random.key(1), (3, 2, 16)), np.True_
+  prompt = DeepPrompts(jax.random.normal(jax.random.key(1), (3, 2, 16)), np.True_)
   weights = jax.jit(block.init)(jax.random.key(2), x, prompt)
   alone, backward = jax.vjp(lambda *inputs: block.apply(*inputs, place)[0], weights, x, prompt)
   among_all, backward_of_all = jax.vjp(lambda *inputs: take_place(block.apply(*inputs)[0], place), weights, x, prompt)

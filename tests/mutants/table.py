@@ -10,7 +10,7 @@ WHOLE = {
 }
 # Of the functions in which prompts enter the encoders, too.
 PROMPTED = {
-  "models/transformer": (("_place_prompts", "Transformer.__call__"), ("models/prompted_test",)),
+  "models/transformer": (("Transformer.__call__",), ("models/prompted_test",)),
   "models/vision": (("ImageEncoder.__call__",), ("models/prompted_test",)),
   "models/text": (("TextEncoder.__call__",), ("models/prompted_test",)),
 }

@@ -21,6 +21,8 @@ FREE_FIELDS = (
   "model/attention",
   *(f"stage{n}/microbatch_size" for n in STAGES),
 )
+# Fields that workdirs of earlier versions lack, with the value that what they ran amounts to.
+ADDED_FIELDS = {"prompts/placement": "deep"}
 
 
 def to_json(config):
@@ -108,7 +110,7 @@ def differences(old, new, stage_numbers):
   Other stages' fields, logging, the mesh and folders of data may differ, and so may the spelling of a path.
   """
   sections = (*SHARED_FIELDS, *(f"stage{n}" for n in stage_numbers))
-  old_fields, new_fields = _flatten(old), _flatten(new)
+  old_fields, new_fields = ({**ADDED_FIELDS, **_flatten(config)} for config in (old, new))
   return [
     f"{field.replace('/', '.')}: {old_fields.get(field)!r} there, {new_fields.get(field)!r} asked for"
     for field in sorted(old_fields.keys() | new_fields.keys())

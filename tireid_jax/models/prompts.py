@@ -1,11 +1,75 @@
-"""Learnable prompt tokens, in a variable collection of their own, apart from the weights."""
+"""Learnable prompt tokens: how many there are, and where in the sequence and the blocks they go.
+
+A placement is known here alone. To add one, write a class with the methods of `DeepPrompts` and list it in PLACEMENTS;
+`--config.prompts.placement` then takes its name.
+"""
 
 import dataclasses
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 
 from tireid_jax.errors import UserError
+
+
+@flax.struct.dataclass
+class DeepPrompts:
+  """Deep prompt tuning: each block replaces positions 1..P, after the class or start token, by tokens of its own.
+
+  Prompts have no position embedding and take nothing away from the caption's length. Beyond the prompts' depth, what
+  the previous block returned at those positions flows on.
+
+  The encoders call the static methods, and block i calls `enter` of the slice i along the leading axis of each leaf.
+
+  Attributes:
+    tokens: f32[blocks, B, P, D], zeros beyond the prompts' depth.
+    is_prompted: bool[blocks].
+
+  Source: Jia et al., ECCV 2022 (VPT-deep), arXiv 2203.12119.
+  """
+
+  tokens: jax.Array
+  is_prompted: jax.Array
+
+  @staticmethod
+  def tokens_shape(spec, num_tokens, width):
+    """Returns the shape of the variable "tokens"; sharding rules take its last axis for D."""
+    return (spec.depth, num_tokens, width)
+
+  @staticmethod
+  def sequence_length(length, num_tokens):
+    """Returns how many tokens the blocks see of a sequence of `length` without prompts."""
+    return length + num_tokens
+
+  @classmethod
+  def insert(cls, x, position, tokens, num_blocks):
+    """Returns (sequence with room for the prompts f[B, L + P, D], position in it, what the blocks take).
+
+    Args:
+      x: f[B, L, D] without prompts.
+      position: int or i32[B], the position whose output the encoder returns; an int is 0, the class token.
+      tokens: f32[depth, B, P, D].
+      num_blocks: of the encoder, at least depth.
+    """
+    depth, _, num_tokens, width = tokens.shape
+    room = jnp.zeros((x.shape[0], num_tokens, width), x.dtype)
+    x = jnp.concatenate([x[:, :1], room, x[:, 1:]], axis=1)  # [B, L + P, D]
+    position = 0 if isinstance(position, int) else position + num_tokens
+    padded = jnp.pad(tokens, [(0, num_blocks - depth)] + [(0, 0)] * 3)  # [blocks, B, P, D]
+    return x, position, cls(padded, jnp.arange(num_blocks) < depth)
+
+  def enter(self, x):
+    """Returns x f[B, L + P, D], the input of one block, with that block's tokens in their positions."""
+    length, num_tokens = x.shape[1], self.tokens.shape[1]
+    position = jnp.arange(length)[:, None]
+    is_prompt = self.is_prompted & (position >= 1) & (position <= num_tokens)  # [L + P, 1]
+    # Selected rather than concatenated: on a TPU, parts that start at unaligned positions are copied.
+    padded = jnp.pad(self.tokens.astype(x.dtype), [(0, 0), (1, length - 1 - num_tokens), (0, 0)])
+    return jnp.where(is_prompt, padded, x)
+
+
+PLACEMENTS: dict[str, type[DeepPrompts]] = {"deep": DeepPrompts}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,7 +80,8 @@ class PromptSpec:
     image_length, text_length: tokens per block in each encoder; 0 turns them off.
     depth: blocks that get tokens of their own, counted from the first; beyond it the outputs flow on.
     init_std: standard deviation of the initial normal distribution.
-    dropout: share of prompt elements zeroed in training.
+    dropout: fraction of prompt elements zeroed in training.
+    placement: a name in PLACEMENTS.
   """
 
   image_length: int = 0
@@ -24,6 +89,7 @@ class PromptSpec:
   depth: int = 1
   init_std: float = 0.02
   dropout: float = 0.0
+  placement: str = "deep"
 
   def check(self, image_blocks, text_blocks):
     """Raises ValueError if this does not fit encoders of so many blocks; an encoder without prompts fits any depth."""
@@ -40,24 +106,49 @@ class PromptSpec:
       )
     if not 0 <= self.dropout < 1:
       raise UserError(f"prompts.dropout is {self.dropout}; it must be in [0, 1)")
+    if self.placement not in PLACEMENTS:
+      raise UserError(f"prompts.placement is {self.placement!r}; it must be one of {', '.join(PLACEMENTS)}")
+
+  def sequence_lengths(self, image_tokens, text_tokens):
+    """Returns (image, text) tokens that the blocks see of sequences of so many tokens without prompts."""
+    length = PLACEMENTS[self.placement].sequence_length
+    return length(image_tokens, self.image_length), length(text_tokens, self.text_length)
 
 
-def declare_prompts(encoder, spec, length, width, batch_size, rows):
-  """Returns f32[depth, B, P, D]: the prompt tokens of each prompted block, the same for every row of the batch.
+def insert_prompts(encoder, spec, num_tokens, x, position, rows, *, num_blocks):
+  """Returns (x with room for prompts, position in it, what `Transformer` takes as its prompts); None for no prompts.
 
-  Declares `prompts/<encoder>/tokens` f32[depth, P, D] in the Linen module `encoder`; None where `length` is 0. In
-  training, when `rows` i32[B] are given, elements drop out; which of row i's, rows[i] alone decides.
+  Args:
+    encoder: Linen module that the prompts belong to.
+    spec: PromptSpec.
+    num_tokens: P of this encoder; 0 for none.
+    x: f[B, L, D].
+    position: int or i32[B], the position whose output the encoder returns.
+    rows: as of `declare_prompts`.
+    num_blocks: of the encoder.
   """
-  if length == 0:
-    return None
-  shape = (spec.depth, length, width)
+  if num_tokens == 0:
+    return x, position, None
+  tokens = declare_prompts(encoder, spec, num_tokens, x.shape[-1], x.shape[0], rows)
+  return PLACEMENTS[spec.placement].insert(x, position, tokens, num_blocks)
+
+
+def declare_prompts(encoder, spec, num_tokens, width, batch_size, rows):
+  """Returns f32[depth, B, P, D]: the prompt tokens of each prompted block, the same for every example of the batch.
+
+  Declares `prompts/<encoder>/tokens` f32[depth, P, D] in the Linen module `encoder`. In training, when `rows` i32[B]
+  are given, the examples' indices in the whole batch, elements drop out, those of example i as rows[i] alone decides.
+  """
+  shape = PLACEMENTS[spec.placement].tokens_shape(spec, num_tokens, width)
   tokens = encoder.variable(
     "prompts", "tokens", lambda: spec.init_std * jax.random.normal(encoder.make_rng("prompts"), shape, jnp.float32)
   ).value
-  tokens = jnp.broadcast_to(tokens[:, None], (spec.depth, batch_size, length, width))
+  tokens = jnp.broadcast_to(tokens[:, None], (shape[0], batch_size, *shape[1:]))
   if rows is None or spec.dropout == 0:
     return tokens
-  key, share = encoder.make_rng("dropout"), 1 - spec.dropout
-  # Not nn.Dropout, whose draw follows from the shape of the batch: chunks of it would draw otherwise than the whole.
-  is_kept = jax.vmap(lambda row: jax.random.bernoulli(jax.random.fold_in(key, row), share, shape), out_axes=1)(rows)
-  return jnp.where(is_kept, tokens / share, 0.0)
+  key, keep_probability = encoder.make_rng("dropout"), 1 - spec.dropout
+  # Not nn.Dropout, whose mask depends on the shape of the batch: chunks of a batch must drop out as the whole does.
+  is_kept = jax.vmap(
+    lambda row: jax.random.bernoulli(jax.random.fold_in(key, row), keep_probability, shape), out_axes=1
+  )(rows)
+  return jnp.where(is_kept, tokens / keep_probability, 0.0)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from tireid_jax.models.execution import Execution
 from tireid_jax.models.norm import LayerNorm
-from tireid_jax.models.prompts import PromptSpec, declare_prompts
+from tireid_jax.models.prompts import PromptSpec, insert_prompts
 from tireid_jax.models.transformer import Transformer
 from tireid_jax.models.variants import Tower
 
@@ -13,7 +13,7 @@ from tireid_jax.models.variants import Tower
 class TextEncoder(nn.Module):
   """Causal transformer over byte-pair tokens; the output at the first end token projected into the joint space.
 
-  Prompts stand after the start token, have no position embedding and take no room of the caption.
+  Prompts have no position embedding and take nothing away from the caption's length.
   """
 
   tower: Tower
@@ -48,12 +48,10 @@ class TextEncoder(nn.Module):
     positions = self.param("position_embedding", nn.initializers.normal(0.01), (self.text_length, self.tower.width))
     x = place(place(x, "looked_up"), "rows") + positions[: tokens.shape[1]].astype(dtype)  # [B, L, D]
     end = jnp.argmax(tokens == self.end_token, axis=1)  # [B], the first one
-    prompts = declare_prompts(self, self.prompts, self.prompts.text_length, self.tower.width, tokens.shape[0], rows)
-    if prompts is not None:
-      room = jnp.zeros((x.shape[0], prompts.shape[2], self.tower.width), x.dtype)
-      x = jnp.concatenate([x[:, :1], room, x[:, 1:]], axis=1)  # [B, L + P, D]
-      end = end + prompts.shape[2]
-    x = Transformer(self.tower, True, self.activation, self.eps, self.execution, name="transformer")(x, end, prompts)
+    num_tokens, num_blocks = self.prompts.text_length, self.tower.num_blocks
+    x, output, prompts = insert_prompts(self, self.prompts, num_tokens, x, end, rows, num_blocks=num_blocks)
+    transformer = Transformer(self.tower, True, self.activation, self.eps, self.execution, name="transformer")
+    x = transformer(x, output, prompts)  # [B, D]
     x = LayerNorm(self.eps, name="ln_final")(x)
     x = self.execution.dense(self.embedding_size, use_bias=False, name="projection")(x)
     return place(x.astype(jnp.float32), "rows")

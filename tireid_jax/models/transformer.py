@@ -1,4 +1,4 @@
-"""The pre-norm transformer that both encoders share, with prompts swapped in at each block."""
+"""The pre-norm transformer that both encoders share, whose blocks let prompts enter."""
 
 import functools
 from typing import Any
@@ -51,7 +51,7 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-  """One residual block. Its first act is to put its prompts, if it has any, in their places."""
+  """One pre-norm residual block, which its prompts enter first."""
 
   tower: Tower
   is_causal: bool
@@ -60,16 +60,16 @@ class Block(nn.Module):
   execution: Execution
 
   @nn.compact
-  def __call__(self, x, prompt, place=None):
+  def __call__(self, x, prompts, place=None):
     """Returns (x f[B, L, D], None), the pair that `nn.scan` wants; f[B, 1, D] at one place of each row.
 
     Args:
-      x: f[B, L, D] with the prompts' places at 1..P.
-      prompt: (tokens f[B, P, D], is_prompted bool[]), or None where the encoder has no prompts.
+      x: f[B, L, D] with room for the prompts.
+      prompts: this block's slice of what `insert_prompts` returned, or None where the encoder has no prompts.
       place: int or i32[B], the place at which each row's outcome is wanted; None for all of them.
     """
-    if prompt is not None:
-      x = _place_prompts(x, *prompt)
+    if prompts is not None:
+      x = prompts.enter(x)
     dense, put = self.execution.dense, self.execution.place
     x = put(x, "rows")
     attention = Attention(self.tower.num_heads, self.is_causal, self.execution, name="attn")
@@ -85,16 +85,6 @@ def take_place(x, place):
   if place is None:
     return x
   return x[:, place, None] if isinstance(place, int) else jnp.take_along_axis(x, place[:, None, None], axis=1)
-
-
-def _place_prompts(x, tokens, is_prompted):
-  """Returns x with its places 1..P replaced by `tokens`, or as it came beyond the prompts' depth."""
-  length, num_prompts = x.shape[1], tokens.shape[1]
-  place = jnp.arange(length)[:, None]
-  is_prompt = is_prompted & (place >= 1) & (place <= num_prompts)  # [L, 1]
-  # Chosen between, not cut and joined: on a TPU, parts that start at odd places are copied.
-  placed = jnp.pad(tokens.astype(x.dtype), [(0, 0), (1, length - 1 - num_prompts), (0, 0)])
-  return jnp.where(is_prompt, placed, x)
 
 
 class Transformer(nn.Module):
@@ -115,29 +105,24 @@ class Transformer(nn.Module):
     """Returns f[B, D], what comes out at one place of each row.
 
     Args:
-      x: f[B, L, D] with room for the prompts at 1..P.
+      x: f[B, L, D] with room for the prompts.
       place: int or i32[B].
-      prompts: None or f32[depth, B, P, D], depth at most the number of blocks.
+      prompts: of `insert_prompts`, with a leading axis of blocks; None for none.
     """
     block, how, num_blocks = Block, self.execution, self.tower.num_blocks
     if how.gather is not None:
       gathered = functools.partial(_gathered, how.gather, how.dtype)
       block = nn.map_variables(Block, "params", gathered, init=self.is_initializing(), mutable=True)
     settings = self.tower, self.is_causal, self.activation, self.eps, how
-    last_prompt = None
-    if prompts is not None:
-      depth = prompts.shape[0]
-      prompts = jnp.pad(prompts, [(0, num_blocks - depth)] + [(0, 0)] * 3), jnp.arange(num_blocks) < depth
     if self.is_initializing() and num_blocks > 1:
       x, _ = _stacked(block, how, num_blocks)(*settings, name="blocks")(x, prompts)
       self._part_from_the_last()
       return take_place(x, place)[:, 0]
-    if prompts is not None:
-      prompts, last_prompt = (tuple(part[at] for part in prompts) for at in (slice(-1), -1))
+    prompts, last_prompts = (jax.tree.map(lambda leaf, at=at: leaf[at], prompts) for at in (slice(-1), -1))
     if num_blocks > 1:
       x, _ = _stacked(block, how, num_blocks - 1)(*settings, name="blocks")(x, prompts)
     # Never computed again: it keeps little.
-    x, _ = block(*settings, name="last_block")(x, last_prompt, place)
+    x, _ = block(*settings, name="last_block")(x, last_prompts, place)
     return x[:, 0]
 
   def _part_from_the_last(self):

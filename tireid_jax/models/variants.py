@@ -169,4 +169,4 @@ def sequence_lengths(variant, image_size, stride, prompts):
     prompts: PromptSpec.
   """
   num_patches = math.prod(patch_grid(image_size, variant.patch_size, stride))
-  return 1 + num_patches + prompts.image_length, variant.text_length + prompts.text_length
+  return prompts.sequence_lengths(1 + num_patches, variant.text_length)

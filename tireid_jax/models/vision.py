@@ -6,7 +6,7 @@ import numpy as np
 
 from tireid_jax.models.execution import Execution
 from tireid_jax.models.norm import LayerNorm
-from tireid_jax.models.prompts import PromptSpec, declare_prompts
+from tireid_jax.models.prompts import PromptSpec, insert_prompts
 from tireid_jax.models.transformer import Transformer
 from tireid_jax.models.variants import Tower, patch_grid
 
@@ -14,8 +14,7 @@ from tireid_jax.models.variants import Tower, patch_grid
 class ImageEncoder(nn.Module):
   """Class token, patches, transformer; the class token's output projected into the joint space.
 
-  Prompts stand after the class token and enter after `ln_pre`, in block 0 as in all later blocks; they have no
-  position embedding.
+  Prompts are inserted after `ln_pre`, in block 0 as in all later blocks; they have no position embedding.
   """
 
   image_size: tuple[int, int]
@@ -50,12 +49,11 @@ class ImageEncoder(nn.Module):
     class_token = jnp.broadcast_to(class_token.astype(dtype), (x.shape[0], 1, self.tower.width))
     x = jnp.concatenate([class_token, x], axis=1) + positions.astype(dtype)  # [B, 1 + patches, D]
     x = LayerNorm(self.eps, name="ln_pre")(place(x, "rows"))
-    prompts = declare_prompts(self, self.prompts, self.prompts.image_length, self.tower.width, images.shape[0], rows)
-    if prompts is not None:
-      room = jnp.zeros((x.shape[0], prompts.shape[2], self.tower.width), x.dtype)
-      x = jnp.concatenate([x[:, :1], room, x[:, 1:]], axis=1)  # [B, 1 + P + patches, D]
-    x = Transformer(self.tower, False, self.activation, self.eps, self.execution, name="transformer")(x, 0, prompts)
-    x = LayerNorm(self.eps, name="ln_post")(x)  # [B, D]
+    num_tokens, num_blocks = self.prompts.image_length, self.tower.num_blocks
+    x, output, prompts = insert_prompts(self, self.prompts, num_tokens, x, 0, rows, num_blocks=num_blocks)
+    transformer = Transformer(self.tower, False, self.activation, self.eps, self.execution, name="transformer")
+    x = transformer(x, output, prompts)  # [B, D]
+    x = LayerNorm(self.eps, name="ln_post")(x)
     x = self.execution.dense(self.embedding_size, use_bias=False, name="projection")(x)
     return place(x.astype(jnp.float32), "rows")
 
