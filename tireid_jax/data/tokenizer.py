@@ -1,11 +1,9 @@
 """Captions to token ids: CLIP's own byte-pair vocabulary, built in, or one that transformers' CLIPTokenizer reads."""
 
-import contextlib
 import functools
 import hashlib
 import json
 import os
-import pathlib
 
 import numpy as np
 
@@ -138,34 +136,21 @@ def _find_folder(name):
     if not _is_sufficient(folder):
       raise MissingFileError(f"{folder} holds no tokenizer.json, nor vocab.json with merges.txt; give another folder")
     return folder
-  import huggingface_hub as hub  # here, since it takes part of a second
-  from huggingface_hub.errors import GatedRepoError
+  from tireid_jax.storage import hub  # here, since its client takes part of a second
 
-  from tireid_jax.storage import hub_errors
-
+  copy = hub.cached_copy(name, _is_sufficient, _FILES)  # first: the hub is asked only for what is not here
   try:
-    folder = _hub_folder(hub, name)
-  except GatedRepoError as error:
-    raise hub_errors.gated(name) from error
-  except Exception as error:  # whatever the hub's client makes of no network, or of an id that there is not
+    if copy is None:
+      hub.list_files(name)
+      copy = hub.download(name, _FILES)
+  except hub.HubError as error:
     raise MissingFileError(
-      f"there is no folder {name}, and the Hugging Face hub gives no tokenizer {name} ({first_line(error)}); "
-      f"{hub_errors.wait_longer(error)}check config.data.tokenizer, or give a folder with vocab.json and merges.txt"
+      f"there is no folder {name}, and the Hugging Face hub gives no tokenizer {name} ({error.reason}); "
+      f"{error.advice}check config.data.tokenizer, or give a folder with vocab.json and merges.txt"
     ) from error
-  if not _is_sufficient(folder):
+  if not _is_sufficient(copy):
     raise MissingFileError(f"{name} on the Hugging Face hub holds no tokenizer of CLIP's kind; give another id")
-  return folder
-
-
-def _hub_folder(hub, name):
-  """Returns the folder of the hub's copy on this machine; asks the hub only if that is missing or incomplete."""
-  with contextlib.suppress(FileNotFoundError):
-    folder = pathlib.Path(hub.snapshot_download(name, allow_patterns=_FILES, local_files_only=True))
-    if _is_sufficient(folder):
-      return folder
-  # First, since the next call has no time-out.
-  hub.HfApi().model_info(name, timeout=hub.constants.HF_HUB_ETAG_TIMEOUT)
-  return pathlib.Path(hub.snapshot_download(name, allow_patterns=_FILES))
+  return copy
 
 
 def _is_sufficient(folder):

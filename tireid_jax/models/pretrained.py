@@ -130,8 +130,7 @@ def open_file(path_or_hub_id):
   """Returns (files.WeightFile, commit of the hub's repository or ""), whatever model it is of."""
   path, revision = pathlib.Path(path_or_hub_id).expanduser(), ""
   if not path.exists():
-    path = hub.fetch(str(path_or_hub_id))
-    revision = hub.revision(path)
+    path, revision = hub.fetch(str(path_or_hub_id))
   return files.open_weights(path), revision
 
 

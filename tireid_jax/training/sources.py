@@ -6,8 +6,7 @@ from typing import Literal, NamedTuple
 from tireid_jax.errors import MissingFileError, UserError
 from tireid_jax.models import pretrained
 from tireid_jax.models.variants import VARIANTS
-from tireid_jax.models.weights import hub
-from tireid_jax.storage import locations
+from tireid_jax.storage import hub, locations
 from tireid_jax.training import origin
 from tireid_jax.workdir import best, checkpoint, layout
 

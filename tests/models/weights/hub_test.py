@@ -17,6 +17,7 @@ from tests.commands import ROOT
 from tests.models.trees import SMALL, write_hf_clip
 from tireid_jax.models import pretrained
 from tireid_jax.models.weights import files, hub
+from tireid_jax.storage import hub as storage_hub
 
 # The HTTP library of the installed hub client: httpx, or httpx2 from version 2.
 httpx = importlib.import_module(HTTPError.__module__.partition(".")[0])
@@ -59,7 +60,7 @@ def play_hub(monkeypatch, tmp_path):
   ],
 )  # fmt: skip
 def test_a_hub_id_is_told_from_a_path(name, is_one):
-  assert hub.is_hub_id(name) == is_one
+  assert storage_hub.is_hub_id(name) == is_one
 
 
 @pytest.mark.parametrize(
@@ -130,7 +131,7 @@ def test_out_of_reach_the_cached_copy_is_used(monkeypatch, tmp_path, error):
 
   write_hf_clip(tmp_path, SMALL)
   monkeypatch.setattr(huggingface_hub.HfApi, "model_info", unreachable)
-  monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, local_files_only: str(tmp_path))
+  monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, **_: str(tmp_path))
   assert pretrained.load("some/clip", SMALL.native_image_size)[0].variant == SMALL
 
 
@@ -140,7 +141,7 @@ def test_a_cached_copy_of_the_tokenizer_alone_is_none_of_the_weights(monkeypatch
 
   (tmp_path / "tokenizer.json").write_text("{}")
   monkeypatch.setattr(huggingface_hub.HfApi, "model_info", unreachable)
-  monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, local_files_only: str(tmp_path))
+  monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, **_: str(tmp_path))
   with pytest.raises(
     FileNotFoundError, match=r"the hub cannot be reached \(ConnectError: refused\); download the model"
   ):
@@ -155,8 +156,8 @@ def test_the_cached_revision_is_logged_once_and_is_that_of_the_weights(monkeypat
   folder = tmp_path / "models--some--clip" / "snapshots" / commit
   write_hf_clip(folder, SMALL)
   monkeypatch.setattr(huggingface_hub.HfApi, "model_info", unreachable)
-  monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, local_files_only: str(folder))
-  hub._say_once.cache_clear()
+  monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, **_: str(folder))
+  storage_hub._say_once.cache_clear()
   assert [pretrained.open_weights("some/clip").revision for _ in range(2)] == [commit, commit]
   (line,) = [line for line in capsys.readouterr().err.splitlines() if "cached" in line]
   assert line == (f"the hub cannot be reached (ConnectError); the cached copy of some/clip is used, revision {commit}")
@@ -228,7 +229,7 @@ def test_a_slow_hub_is_waited_for_as_long_as_its_variable_says(monkeypatch, tmp_
     endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
     monkeypatch.setattr(constants, "HF_HUB_ETAG_TIMEOUT", 1)
     monkeypatch.setattr(huggingface_hub, "HfApi", lambda: original(endpoint=endpoint))
-    monkeypatch.setattr(hub.huggingface_hub, "snapshot_download", no_copy)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", no_copy)
     began = time.monotonic()
     with pytest.raises(FileNotFoundError, match="cannot be reached .*wait longer by HF_HUB_ETAG_TIMEOUT=SECONDS, or "):
       hub.fetch("some/clip")
@@ -238,5 +239,5 @@ def test_a_slow_hub_is_waited_for_as_long_as_its_variable_says(monkeypatch, tmp_
 original = huggingface_hub.HfApi
 
 
-def no_copy(name, local_files_only):
+def no_copy(name, **_):
   raise huggingface_hub.errors.LocalEntryNotFoundError(f"no copy of {name}")
