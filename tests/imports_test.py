@@ -19,7 +19,7 @@ ROOMS = [
   {"data.loader"},
   {"data.sampling", "data.prepared"},
   {"data.datasets", "data.transforms"},
-  {"data.tokenizer"},
+  {"data.raw", "data.tokenizer"},
   {"data.text", "models", "reporting"},
   {"models.weights"},
   {"models.variants"},

@@ -11,6 +11,7 @@ from absl import flags
 from tireid_jax import cli
 from tireid_jax.config import config_file, paths
 from tireid_jax.config import values as config_lib
+from tireid_jax.data.datasets import registry
 from tireid_jax.data.prepared import splits
 from tireid_jax.errors import MissingFileError, UserError
 from tireid_jax.evaluation import embedding
@@ -43,8 +44,10 @@ def main(_):
     in_memory_bytes=splits.IN_MEMORY_BYTES if jax.process_count() == 1 else 0,
   )
   trained_on = config.data.name
-  if {trained_on, data.data.name} == {"icfg_pedes", "rstp_reid"}:
-    say("warning: ICFG-PEDES and RSTPReid are drawn from the same source (MSMT17); this is no test across domains")
+  if data.data.name in registry.same_source(trained_on):
+    trained, tested = registry.layout_of(trained_on), registry.layout_of(data.data.name)
+    both = " and ".join(sorted((trained.folder, tested.folder)))
+    say(f"warning: {both} take their images from the same source ({trained.source}); this is no test across domains")
   embedding.warn_if_small(split)
   encoders = embedding.Encoders(model, mesh, config.evaluation.batch_size)
   image, text, scores = encoders.score(variables, split, config.data.caption_lengths, show_progress=True)

@@ -9,8 +9,9 @@ from PIL import Image
 from configs import custom as config
 from tests.data.preparing import SIZE, run_prepare
 from tireid_jax import metrics
-from tireid_jax.data.datasets import custom, schema
+from tireid_jax.data.datasets import custom
 from tireid_jax.data.prepared import splits
+from tireid_jax.data.raw import schema
 from tireid_jax.evaluation import embedding, ranked_examples
 from tireid_jax.reporting import run_report
 

@@ -14,8 +14,9 @@ from tests import small_disk
 from tests.data import trees
 from tests.data.preparing import REPOSITORY, SIZE, contents, files_below, run_prepare
 from tireid_jax.data import prepare
-from tireid_jax.data.datasets import schema
+from tireid_jax.data.datasets import registry
 from tireid_jax.data.prepared import builders, images, shards, splits
+from tireid_jax.data.raw import schema
 from tireid_jax.errors import DiskError
 from tireid_jax.storage import lock
 
@@ -125,7 +126,7 @@ def test_a_folder_that_is_no_prepared_set_is_left_alone(tmp_path):
 
 def test_a_disk_that_is_too_full_is_an_error_before_anything_is_decoded(tmp_path, monkeypatch):
   trees.make_tree(tmp_path / "raw", "cuhk_pedes")
-  records = schema.read_annotations(schema.layout_of("cuhk_pedes"), tmp_path / "raw")
+  records = schema.read_annotations(registry.layout_of("cuhk_pedes"), tmp_path / "raw")
   needed = shards.Plan(records, SIZE, tmp_path / "none").num_bytes
   monkeypatch.setattr(prepare.shutil, "disk_usage", lambda path: types.SimpleNamespace(free=needed - 1))
   with monkeypatch.context() as patch:

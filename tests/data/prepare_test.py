@@ -10,15 +10,16 @@ from PIL import Image
 from tests.data import trees, vocabularies
 from tests.data.preparing import REPOSITORY, SIZE, files_below, run_command, run_prepare
 from tireid_jax.data import prepare, tokenizer
-from tireid_jax.data.datasets import schema
+from tireid_jax.data.datasets import registry
 from tireid_jax.data.prepared import builders, split_files, splits
+from tireid_jax.data.raw import schema
 
 
-@pytest.mark.parametrize("name", schema.LAYOUTS)
+@pytest.mark.parametrize("name", registry.LAYOUTS)
 def test_each_layout_comes_out_as_its_entries_say(tmp_path, name):
   root = trees.make_tree(tmp_path / "raw", name)
   assert run_prepare(name, tmp_path) == tmp_path / "data" / name / "24x16" / schema.VERSION
-  layout = schema.layout_of(name)
+  layout = registry.layout_of(name)
   for split_name in {entry["split"] for entry in trees.read_entries(root, name)}:
     entries = [entry for entry in trees.read_entries(root, name) if entry["split"] == split_name]
     split = splits.open_split(tmp_path / "data", name, SIZE, split_name)
@@ -212,7 +213,7 @@ def test_cameras_and_times_are_kept(tmp_path, monkeypatch):
   monkeypatch.setattr(schema, "read_annotations", read_with_cameras)
   run_prepare("cuhk_pedes", tmp_path)
   split = splits.open_split(tmp_path / "data", "cuhk_pedes", SIZE, "val")
-  records = [r for r in read(schema.layout_of("cuhk_pedes"), tmp_path / "raw") if r.split == "val"]
+  records = [r for r in read(registry.layout_of("cuhk_pedes"), tmp_path / "raw") if r.split == "val"]
   assert split.file_paths == [record.file_path for record in records]
   assert len(split.cameras) == len(split.times) == len(records)
   assert set(split.cameras) == {"c0", "c1", "c2"}

@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 from PIL import Image
 
-from tireid_jax.data.datasets import schema
+from tireid_jax.data.datasets import registry
 
 # Identities of each split. Small, but a split of every data set fills a batch of 4.
 NUM_IDS = {"train": 6, "val": 3, "test": 3}
@@ -26,7 +26,7 @@ def make_tree(raw_dir, name, *, num_ids=None, images_per_id=IMAGES_PER_ID, seed=
     images_per_id: images of each identity but one in each split of CUHK-PEDES, which has one.
     seed: of sizes, pixels, captions and the order of entries.
   """
-  layout = schema.layout_of(name)
+  layout = registry.layout_of(name)
   rng = np.random.default_rng(seed)
   root = pathlib.Path(raw_dir) / layout.folder
   entries, person_id = [], layout.first_id
@@ -46,13 +46,13 @@ def make_tree(raw_dir, name, *, num_ids=None, images_per_id=IMAGES_PER_ID, seed=
 
 def read_entries(root, name):
   """Returns the entries of a tree's annotation file."""
-  return json.loads((root / schema.layout_of(name).annotation_files[0]).read_text(encoding="utf-8"))
+  return json.loads((root / registry.layout_of(name).annotation_files[0]).read_text(encoding="utf-8"))
 
 
 def write_annotations(root, layout, entries):
   """Writes the annotation file of a tree."""
   root.mkdir(parents=True, exist_ok=True)
-  layout = schema.layout_of(layout) if isinstance(layout, str) else layout
+  layout = registry.layout_of(layout) if isinstance(layout, str) else layout
   (root / layout.annotation_files[0]).write_text(json.dumps(entries), encoding="utf-8")
 
 

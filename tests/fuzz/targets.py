@@ -21,8 +21,9 @@ from tests.models.weights import archives
 from tireid_jax import compare, metrics
 from tireid_jax.data import tokenizer
 from tireid_jax.data.checks import doctor
-from tireid_jax.data.datasets import annotations, custom, schema
+from tireid_jax.data.datasets import custom, registry
 from tireid_jax.data.prepared import images
+from tireid_jax.data.raw import annotations, schema
 from tireid_jax.errors import UserError
 from tireid_jax.evaluation import embedding
 from tireid_jax.models import pretrained
@@ -65,7 +66,7 @@ def _custom(suffix):
 
     def run(data):
       (folder / settings.annotations).write_bytes(data)
-      _read_report(schema.layout_of("custom"), lambda **options: custom.read(settings, folder, **options), folder)
+      _read_report(registry.layout_of("custom"), lambda **options: custom.read(settings, folder, **options), folder)
 
     return run, seeds
 
@@ -90,7 +91,7 @@ _DISTRACTORS = {
 def _layout(name):
   def make(folder):
     root = data_trees.make_tree(folder, name, num_ids={"train": 2, "val": 1, "test": 1})
-    layout = schema.layout_of(name)
+    layout = registry.layout_of(name)
     file = root / layout.annotation_files[0]
     seeds = [file.read_bytes(), b"[]", b'{"images": []}']
 

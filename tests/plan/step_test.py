@@ -3,7 +3,7 @@
 import pytest
 
 from configs import cuhk, icfg, toy
-from tireid_jax.data.datasets import schema
+from tireid_jax.data.raw import schema
 from tireid_jax.plan import step
 from tireid_jax.training import stages
 

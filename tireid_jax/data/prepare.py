@@ -20,9 +20,10 @@ from absl import flags
 
 from tireid_jax.config import config_file, paths
 from tireid_jax.data.checks import doctor, doctor_page
-from tireid_jax.data.datasets import raw, schema
-from tireid_jax.data.datasets.problems import by_kind
+from tireid_jax.data.datasets import custom, registry
 from tireid_jax.data.prepared import builders, images, recipe, shards, split_files, splits
+from tireid_jax.data.raw import schema
+from tireid_jax.data.raw.problems import by_kind
 from tireid_jax.data.tokenizer import MAX_LENGTH, load_tokenizer
 from tireid_jax.errors import UserError, naming
 from tireid_jax.storage import locations, lock
@@ -60,7 +61,7 @@ def prepare(
       is too full. Nothing is written then but `page`, and what was decoded is dropped.
   """
   page = page and locations.local_path(page, "--page")
-  raw_data = raw.find(name, raw_dir, settings)
+  raw_data = registry.find(name, raw_dir, settings)
   target = splits.prepared_path(data_dir, name, image_size)
   tokenizer = load_tokenizer(tokenizer)
   problems: list = []
@@ -147,7 +148,7 @@ def main(argv):
     config.data_dir,
     tuple(data.image_size),
     tokenizer=data.tokenizer,
-    settings=config.custom if schema.is_custom(data.name) and "custom" in config else None,
+    settings=config.custom if custom.is_custom(data.name) and "custom" in config else None,
     use_exif=data.use_exif,
     skip_bad=flags.FLAGS.skip_bad,
     page=flags.FLAGS.page,

@@ -16,8 +16,9 @@ import jax.numpy as jnp
 
 from tireid_jax.config import values as config_lib
 from tireid_jax.data import sampling
-from tireid_jax.data.datasets import schema
+from tireid_jax.data.datasets import registry
 from tireid_jax.data.prepared import splits
+from tireid_jax.data.raw import schema
 from tireid_jax.errors import UserError
 from tireid_jax.parallel import rules
 from tireid_jax.training import sources, stages
@@ -148,7 +149,7 @@ def training_counts(config, stage):
   """Returns the Counts of the training split: of the prepared data set, or else as published."""
   name = stage.data or config.data.name
   held_out = 0 if stage.data else config.data.val_identities
-  layout = schema.layout_of(name)
+  layout = registry.layout_of(name)
   path = splits.prepared_path(config.data_dir, name, config.data.image_size)
   if (path / splits.INFO_FILE).is_file():
     info = splits.dataset_info(config.data_dir, name, config.data.image_size, config.data.tokenizer)

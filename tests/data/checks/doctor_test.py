@@ -14,11 +14,12 @@ from PIL import Image
 
 from tests.data import trees
 from tireid_jax.data.checks import doctor, doctor_page
-from tireid_jax.data.datasets import schema
-from tireid_jax.data.datasets.problems import Problem
+from tireid_jax.data.datasets import registry
 from tireid_jax.data.prepared import images, splits
+from tireid_jax.data.raw import schema
+from tireid_jax.data.raw.problems import Problem
 
-CUHK = schema.layout_of("cuhk_pedes")
+CUHK = registry.layout_of("cuhk_pedes")
 GOOD = "A man in a red coat."
 
 
@@ -54,7 +55,7 @@ def test_counts_stand_beside_the_published_ones_and_what_differs_is_said():
 def test_a_data_set_as_published_needs_no_note():
   layout = dataclasses.replace(CUHK, published={"train": schema.Counts(1, 1, 1)})
   assert examine([record("a.jpg")], layout=layout).notes == []
-  assert examine([record("a.jpg")], layout=schema.layout_of("custom")).count_rows() == [
+  assert examine([record("a.jpg")], layout=registry.layout_of("custom")).count_rows() == [
     {"split": "train", "ids": "1", "images": "1", "captions": "1"}
   ]
 
@@ -142,7 +143,7 @@ def test_the_text_counts_problems_and_names_ten_of_each_kind():
   missing = [Problem("missing image", f"{n}.jpg", "is not there") for n in range(1012)]
   report = examine(
     [record("x.jpg"), record("y.jpg")], missing, caption_lengths=[9, 12], image_sizes=[[100, 50]] * 2,
-    num_bytes=3 * 2**20, layout=schema.layout_of("custom"),
+    num_bytes=3 * 2**20, layout=registry.layout_of("custom"),
   )  # fmt: skip
   assert report.text() == "\n".join(
     [
@@ -184,9 +185,9 @@ def test_the_shared_source_is_a_warning_only_beside_the_other(tmp_path):
 
   put("icfg_pedes")
   put("cuhk_pedes")
-  siblings = {name: doctor.prepared_sibling(tmp_path, name) for name in schema.LAYOUTS}
+  siblings = {name: doctor.prepared_sibling(tmp_path, name) for name in registry.LAYOUTS}
   assert {name: sibling for name, sibling in siblings.items() if sibling} == {"rstp_reid": "icfg_pedes"}
-  rstp = schema.layout_of("rstp_reid")
+  rstp = registry.layout_of("rstp_reid")
   assert "MSMT17" in examine([record("a.jpg")], layout=rstp, sibling="icfg_pedes").text()
   assert "MSMT17" not in examine([record("a.jpg")], layout=rstp).text()
 
@@ -225,7 +226,7 @@ class Page(html.parser.HTMLParser):
 def broken_tree(folder, name):
   """Writes a raw data set with a fault of each sort, and returns its folder of images."""
   root = trees.make_tree(folder, name)
-  layout = schema.layout_of(name)
+  layout = registry.layout_of(name)
   entries = trees.read_entries(root, name)
   (root / "imgs" / entries[0][layout.path_key]).unlink()
   entries[1]["split"] = "trian"
@@ -242,7 +243,7 @@ def broken_tree(folder, name):
 @pytest.mark.parametrize("name", ["cuhk_pedes", "icfg_pedes", "rstp_reid"])
 def test_a_broken_tree_of_each_layout_is_shown_with_pictures(tmp_path, name):
   images = broken_tree(tmp_path, name)
-  layout, problems = schema.layout_of(name), []
+  layout, problems = registry.layout_of(name), []
   records = schema.read_annotations(layout, tmp_path, problems=problems)
   bad = next(r for r in records if r.image_file.read_bytes() == b"no image")
   records.remove(bad)

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import strategies as st
 
 from configs import custom as config
-from tireid_jax.data.datasets import custom, schema
-from tireid_jax.data.datasets.problems import Problem
+from tireid_jax.data.datasets import custom, registry
+from tireid_jax.data.raw import schema
+from tireid_jax.data.raw.problems import Problem
 
 TABLE = """image,id,captions,camera,time
 a/1.jpg,anna,A woman in a red coat.,c1,2024-05-01 10:00
@@ -342,7 +343,7 @@ def test_whatever_a_file_holds_it_is_read_or_refused_in_one_line(tmp_path, rows,
 
 @pytest.mark.parametrize("name", ["custom", "custom_shop", "custom_2024_b"])
 def test_custom_data_may_have_names_of_its_own(name):
-  layout = schema.layout_of(name)
+  layout = registry.layout_of(name)
   assert (layout.name, layout.published) == (name, {})
   assert layout.config == f"configs/custom.py --config.data.name={name}"
 
@@ -350,4 +351,4 @@ def test_custom_data_may_have_names_of_its_own(name):
 @pytest.mark.parametrize("name", ["customs", "custom_", "custom_Shop", "custom/../x", "my_custom"])
 def test_other_names_are_not_custom_data(name):
   with pytest.raises(ValueError, match="or custom or custom_NAME"):
-    schema.layout_of(name)
+    registry.layout_of(name)

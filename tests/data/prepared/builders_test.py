@@ -12,8 +12,9 @@ from PIL import Image
 
 from tests.data import trees
 from tireid_jax.data import prepare
-from tireid_jax.data.datasets import schema
+from tireid_jax.data.datasets import registry
 from tireid_jax.data.prepared import builders, shards
+from tireid_jax.data.raw import schema
 
 SIZE = (24, 16)
 REPOSITORY = pathlib.Path(__file__).parents[3]
@@ -23,12 +24,12 @@ def pil_resize(file, size=SIZE):
   return np.asarray(Image.open(file).convert("RGB").resize((size[1], size[0]), Image.Resampling.BILINEAR))
 
 
-@pytest.mark.parametrize("name", schema.LAYOUTS)
+@pytest.mark.parametrize("name", registry.LAYOUTS)
 def test_every_record_is_its_entry_with_pil_s_pixels(tmp_path, name):
   root = trees.make_tree(tmp_path, name)
   folder = prepare.prepare(name, tmp_path, tmp_path / "data", SIZE, show_progress=False)
   assert str(folder) == str(tmp_path / "data" / name / "24x16" / schema.VERSION)
-  path_key = schema.layout_of(name).path_key
+  path_key = registry.layout_of(name).path_key
   for split in tfds.builder_from_directory(folder).info.splits:
     entries = [entry for entry in trees.read_entries(root, name) if entry["split"] == split]
     records = list(tfds.builder_from_directory(folder).as_data_source(split))
@@ -77,7 +78,7 @@ print(len(split.images), "tensorflow" in sys.modules)
 
 
 def test_the_builders_are_known_to_tfds_by_name():
-  assert set(builders.BUILDERS) == set(schema.LAYOUTS)
+  assert set(builders.BUILDERS) == set(registry.LAYOUTS)
   for name, cls in builders.BUILDERS.items():
     assert tfds.builder_cls(name) is cls
 

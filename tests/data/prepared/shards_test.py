@@ -7,8 +7,8 @@ import pytest
 from tensorflow_datasets.proto import tf_example_pb2
 
 from tests.data.trees import write_image
-from tireid_jax.data.datasets import schema
 from tireid_jax.data.prepared import images, shards
+from tireid_jax.data.raw import schema
 
 SIZE = (12, 6)
 NUM_BYTES = 12 * 6 * 3

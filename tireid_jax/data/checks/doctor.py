@@ -7,9 +7,10 @@ import shutil
 import numpy as np
 
 from tireid_jax.data.checks import whole_set
-from tireid_jax.data.datasets import problems, schema
-from tireid_jax.data.datasets.problems import Problem, number_of
+from tireid_jax.data.datasets import registry
 from tireid_jax.data.prepared import splits
+from tireid_jax.data.raw import problems, schema
+from tireid_jax.data.raw.problems import Problem, number_of
 from tireid_jax.data.tokenizer import MAX_LENGTH
 from tireid_jax.errors import UserError
 
@@ -18,9 +19,6 @@ _TOKEN_BINS = (10, 20, 30, 40, 50, 60, 70, MAX_LENGTH, 100)
 _HEIGHT_BINS = (32, 64, 128, 192, 256, 384, 512, 1024)
 
 _QUANTILES = {"least": 0, "5%": 0.05, "median": 0.5, "95%": 0.95, "most": 1}
-
-# Drawn from the same pictures, those of MSMT17.
-_ONE_SOURCE = ("icfg_pedes", "rstp_reid")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -168,7 +166,7 @@ def examine(layout, records, found, *, caption_lengths=(), image_sizes=(), image
 
 def prepared_sibling(data_dir, name):
   """Returns the data set drawn from the same source as `name`, if it is prepared in `data_dir`; otherwise ""."""
-  others = [other for other in _ONE_SOURCE if name in _ONE_SOURCE and other != name]
+  others = registry.same_source(name)
   prepared_files = f"*/{schema.VERSION}/{splits.INFO_FILE}"
   return next((other for other in others if any((splits.local_dir(data_dir) / other).glob(prepared_files))), "")
 
@@ -197,10 +195,10 @@ def _notes(layout, records, counts, sibling):
   if layout.published and first_id != layout.first_id:
     notes.append(f"the smallest id is {first_id}, in the published file it is {layout.first_id}")
   if sibling:
-    both = " and ".join(schema.layout_of(name).folder for name in _ONE_SOURCE)
+    both = " and ".join(sorted((layout.folder, registry.layout_of(sibling).folder)))
     notes.append(
-      f"{both} are both drawn from MSMT17, and both are prepared here: training on one and testing on the other is no "
-      f"test on unseen cameras, and perhaps not on unseen persons"
+      f"{both} are both drawn from {layout.source}, and both are prepared here: training on one and testing on the "
+      f"other is no test on unseen cameras, and perhaps not on unseen persons"
     )
   return notes
 

@@ -13,9 +13,9 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from tireid_jax import reporting
-from tireid_jax.data.datasets import annotations, problems, schema
 from tireid_jax.data.permutation import permutation
 from tireid_jax.data.prepared import images
+from tireid_jax.data.raw import annotations, problems, schema
 
 # One look for all reports: the other's style first.
 _STYLES = (pathlib.Path(reporting.__file__).with_name("page.css"), pathlib.Path(__file__).with_suffix(".css"))

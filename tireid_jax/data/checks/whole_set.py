@@ -5,8 +5,8 @@ import collections
 import ftfy
 import numpy as np
 
-from tireid_jax.data.datasets import schema
-from tireid_jax.data.datasets.problems import Problem, number_of, shown
+from tireid_jax.data.raw import schema
+from tireid_jax.data.raw.problems import Problem, number_of, shown
 from tireid_jax.data.text.cleaning import is_plain
 from tireid_jax.data.tokenizer import MAX_LENGTH
 

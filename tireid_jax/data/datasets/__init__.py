@@ -1,1 +1,1 @@
-"""Raw data sets: where their files lie, and what their annotations say."""
+"""The data sets, one file each with its layout, published sizes and config, and the registry that finds them."""

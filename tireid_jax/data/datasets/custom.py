@@ -7,9 +7,9 @@ import posixpath
 import re
 import reprlib
 
-from tireid_jax.data.datasets import annotations, cells, schema, tables
-from tireid_jax.data.datasets.problems import Problem, raise_errors, shown
 from tireid_jax.data.permutation import permutation
+from tireid_jax.data.raw import annotations, cells, schema, tables
+from tireid_jax.data.raw.problems import Problem, raise_errors, shown
 from tireid_jax.errors import MissingFileError, UserError
 from tireid_jax.storage import locations
 
@@ -30,6 +30,18 @@ class _Row:
   split: str
   camera: str
   time: str
+
+
+def is_custom(name):
+  """Whether a data set's name is one of custom data: custom, or custom_ and small letters and digits."""
+  return re.fullmatch(r"custom(_[a-z0-9]+)*", name) is not None
+
+
+def layout(name):
+  """Returns a Layout with what is known of custom data by its name; config.custom describes the rest."""
+  return schema.Layout(
+    name=name, config=f"configs/custom.py --config.data.name={name}", folder=name, annotation_files=(), path_key=""
+  )
 
 
 def find_files(settings, raw_dir):

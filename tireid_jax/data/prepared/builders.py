@@ -9,6 +9,7 @@ import io
 import os
 import pathlib
 import shutil
+import types
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,8 +17,9 @@ import tensorflow_datasets as tfds
 from absl import logging
 from tensorflow_datasets.core import writer
 
-from tireid_jax.data.datasets import schema
+from tireid_jax.data.datasets import registry
 from tireid_jax.data.prepared.shards import Shard
+from tireid_jax.data.raw import schema
 
 
 @dataclasses.dataclass(eq=False)
@@ -93,54 +95,19 @@ def _counter(num):
   return lambda: ((row, None) for row in range(num))
 
 
-class CuhkPedes(PersonSearchBuilder):
-  """CUHK-PEDES."""
-
-  name = "cuhk_pedes"
-  layout = schema.LAYOUTS["cuhk_pedes"]
-
-
-class IcfgPedes(PersonSearchBuilder):
-  """ICFG-PEDES."""
-
-  name = "icfg_pedes"
-  layout = schema.LAYOUTS["icfg_pedes"]
+def _builder(layout, *, skip_registration=False):
+  """Returns the builder class of a data set: TFDS registers a class, not an instance, for each name."""
+  class_name = "".join(word.capitalize() for word in layout.name.split("_"))
+  attributes = {"__doc__": f"{layout.folder}.", "__module__": __name__, "name": layout.name, "layout": layout}
+  return types.new_class(
+    class_name,
+    (PersonSearchBuilder,),
+    {"skip_registration": skip_registration},
+    lambda namespace: namespace.update(attributes),
+  )
 
 
-class RstpReid(PersonSearchBuilder):
-  """RSTPReid."""
-
-  name = "rstp_reid"
-  layout = schema.LAYOUTS["rstp_reid"]
-
-
-class ToyPedes(PersonSearchBuilder):
-  """The embedded, procedurally drawn pedestrians."""
-
-  name = "toy_pedes"
-  layout = schema.LAYOUTS["toy_pedes"]
-
-
-class ToyGeneric(PersonSearchBuilder):
-  """The embedded generic domain: single garments, objects and figures on plain ground."""
-
-  name = "toy_generic"
-  layout = schema.LAYOUTS["toy_generic"]
-
-
-BUILDERS = {cls.name: cls for cls in (CuhkPedes, IcfgPedes, RstpReid, ToyPedes, ToyGeneric)}
-
-
-def _custom_builder(layout):
-  """Returns the builder of somebody's own data, which TFDS wants to be a class too."""
-
-  class Custom(PersonSearchBuilder, skip_registration=True):  # type: ignore[call-arg]
-    """Somebody's own data."""
-
-    name = layout.name
-
-  Custom.layout = layout
-  return Custom
+BUILDERS = {name: _builder(layout) for name, layout in registry.LAYOUTS.items()}
 
 
 def build(name, shards, data_dir, image_size):
@@ -148,7 +115,7 @@ def build(name, shards, data_dir, image_size):
 
   Nothing is decoded or copied: the shards get a second name there.
   """
-  cls = BUILDERS.get(name) or _custom_builder(schema.layout_of(name))
+  cls = BUILDERS.get(name) or _builder(registry.layout_of(name), skip_registration=True)
   config = schema.size_name(image_size)
   if config not in cls.builder_configs:
     config = SizeConfig(name=config, version=schema.VERSION, image_size=tuple(image_size))

@@ -18,8 +18,8 @@ import PIL
 from array_record.python import array_record_module
 from tensorflow_datasets.proto import tf_example_pb2
 
-from tireid_jax.data.datasets import problems, schema
 from tireid_jax.data.prepared import images, record_bytes
+from tireid_jax.data.raw import problems, schema
 from tireid_jax.terminal import progress
 
 # Pixels per shard. A kill costs at most the images of one, and so many bytes are held until it is written.

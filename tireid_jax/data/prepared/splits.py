@@ -7,9 +7,10 @@ import shlex
 import numpy as np
 
 from tireid_jax.config import former, paths
-from tireid_jax.data.datasets import schema
+from tireid_jax.data.datasets import custom, registry
 from tireid_jax.data.permutation import permutation
 from tireid_jax.data.prepared import recipe, split_files
+from tireid_jax.data.raw import schema
 from tireid_jax.data.tokenizer import MAX_LENGTH
 from tireid_jax.errors import MissingFileError, UserError, naming
 from tireid_jax.storage import locations
@@ -74,7 +75,7 @@ def local_dir(data_dir):
 
 def prepared_path(data_dir, name, image_size):
   """Returns the folder of a data set prepared at an image size, whether it is there or not."""
-  return local_dir(data_dir) / schema.layout_of(name).name / schema.size_name(image_size) / schema.VERSION
+  return local_dir(data_dir) / registry.layout_of(name).name / schema.size_name(image_size) / schema.VERSION
 
 
 def dataset_info(data_dir, name, image_size, tokenizer=""):
@@ -124,11 +125,11 @@ def check_tokens(info, *, vocabulary_size, end_token, text_length):
 
 def prepare_command(data_dir, name, image_size, tokenizer=""):
   """Returns the command line that prepares a data set, but for the raw folder's name."""
-  layout = schema.layout_of(name)
+  layout = registry.layout_of(name)
   size = shlex.quote(f"--config.data.image_size=({image_size[0]},{image_size[1]})")
   folder = shlex.quote(f"--config.data_dir={data_dir}")
   option = shlex.quote(f"--config.data.tokenizer={tokenizer}") + " " if tokenizer else ""
-  rest = " and the --config.custom fields of before" if schema.is_custom(name) else ""
+  rest = " and the --config.custom fields of before" if custom.is_custom(name) else ""
   return f"python -m tireid_jax.data.prepare --config={layout.config} {folder} {size} {option}--raw=DIR{rest}"
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tireid_jax.data.datasets import toy
 from tireid_jax.data.toy.attributes import GENERIC, PEDES, SPLITS, sample_people
 from tireid_jax.data.toy.camera import CAMERAS, photograph
 from tireid_jax.data.toy.captions import DEFAULT_NOISE, describe, tokens
@@ -18,7 +19,7 @@ from tireid_jax.errors import UserError
 from tireid_jax.storage import lock
 from tireid_jax.terminal.progress import bar
 
-PEDES_FOLDER, GENERIC_FOLDER = "ToyPEDES", "ToyGeneric"
+PEDES_FOLDER, GENERIC_FOLDER = toy.PEDES.folder, toy.GENERIC.folder
 ANNOTATIONS, ATTRIBUTES, SETTINGS, IMAGES = "reid_raw.json", "attributes.json", "settings.json", "imgs"
 # Raise it when a change to this package changes a byte of what is written for the same settings.
 GENERATOR_VERSION = 1

@@ -8,9 +8,9 @@ import reprlib
 import stat
 import unicodedata
 
-from tireid_jax.data.datasets import cells
-from tireid_jax.data.datasets.near_match import near_match
-from tireid_jax.data.datasets.problems import Problem, shown
+from tireid_jax.data.raw import cells
+from tireid_jax.data.raw.near_match import near_match
+from tireid_jax.data.raw.problems import Problem, shown
 from tireid_jax.errors import UserError, naming
 
 _KINDS = {

@@ -1,15 +1,15 @@
-"""The raw data sets as they are downloaded: where their files lie, and a reader of their annotations."""
+"""A raw data set as it is downloaded: its Layout, and the reader of its annotations, which all layouts share."""
 
 import collections
 import dataclasses
 import pathlib
-import re
 import reprlib
 import typing
+from collections.abc import Callable
 
 from tireid_jax.config import former
-from tireid_jax.data.datasets import annotations
-from tireid_jax.data.datasets.problems import Problem, raise_errors
+from tireid_jax.data.raw import annotations
+from tireid_jax.data.raw.problems import Problem, raise_errors
 from tireid_jax.errors import MissingFileError, UserError
 
 # Version of the prepared form. Raise it when records or index change, so that sets of the old form are not read.
@@ -31,27 +31,36 @@ class Counts(typing.NamedTuple):
   captions: int
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Layout:
-  """One raw data set: a folder holding a flat JSON list with one entry per image, and `imgs/`.
+  """One raw data set: a folder holding an annotation file, with one entry per image, and a folder of images.
 
   Attributes:
     name: name of the prepared data set.
     config: what prepares it, as given to --config.
     folder: name of the raw folder.
     annotation_files: accepted names of the annotation file, the published one first.
-    path_key: key of an entry's image path, relative to `imgs/`.
     first_id: smallest identity in the published file.
-    published: sizes of each split as published; empty where the data is generated.
+    published: sizes of each split as published; empty where they are not fixed.
+    path_key: key of an entry's image path, relative to the folder of images.
+    image_folder: name of the folder of images, beside the annotation file.
+    source: the data set that the images were taken from; "" for one of its own. Training on one data set and testing on
+      another of the same source is no test across domains.
+    read_entries: takes the path of the annotation file and returns a list with one dict per image: `path_key` (str),
+      "id" (int from 0), "split" (one of SPLITS, in any case) and "captions" (list of str). It need not check the
+      values: each entry is checked afterwards. By default, the file is a JSON list of such objects.
   """
 
   name: str
   config: str
   folder: str
   annotation_files: tuple[str, ...]
-  path_key: str
-  first_id: int
-  published: dict[str, Counts]
+  first_id: int = 0
+  published: dict[str, Counts] = dataclasses.field(default_factory=dict)
+  path_key: str = "file_path"
+  image_folder: str = "imgs"
+  source: str = ""
+  read_entries: Callable[[pathlib.Path], list] = annotations.load_list
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,68 +90,6 @@ class ImageRecord:
   def is_distractor(self):
     """Whether the image is in the gallery alone, without a caption to be a query."""
     return not self.captions
-
-
-def _cuhk_like(name, config, folder, published):
-  return Layout(name, config, folder, ("reid_raw.json",), path_key="file_path", first_id=1, published=published)
-
-
-LAYOUTS = {
-  layout.name: layout
-  for layout in (
-    _cuhk_like(
-      "cuhk_pedes",
-      "configs/cuhk.py",
-      "CUHK-PEDES",
-      {
-        "train": Counts(11_003, 34_054, 68_126),
-        "val": Counts(1_000, 3_078, 6_158),
-        "test": Counts(1_000, 3_074, 6_156),
-      },
-    ),
-    Layout(
-      name="icfg_pedes",
-      config="configs/icfg.py",
-      folder="ICFG-PEDES",
-      annotation_files=("ICFG-PEDES.json", "ICFG_PEDES.json"),
-      path_key="file_path",
-      first_id=0,
-      published={"train": Counts(3_102, 34_674, 34_674), "test": Counts(1_000, 19_848, 19_848)},
-    ),
-    Layout(
-      name="rstp_reid",
-      config="configs/rstp.py",
-      folder="RSTPReid",
-      annotation_files=("data_captions.json",),
-      path_key="img_path",
-      first_id=0,
-      published={
-        "train": Counts(3_701, 18_505, 37_010),
-        "val": Counts(200, 1_000, 2_000),
-        "test": Counts(200, 1_000, 2_000),
-      },
-    ),
-    _cuhk_like("toy_pedes", "configs/toy.py", "ToyPEDES", {}),
-    _cuhk_like("toy_generic", "configs/toy.py --config.data.name=toy_generic", "ToyGeneric", {}),
-  )
-}
-
-
-def layout_of(name):
-  """Returns the Layout of a data set's name; of custom data it tells no more than the name and the config."""
-  if is_custom(name):
-    return Layout(name, f"configs/custom.py --config.data.name={name}", name, (), path_key="", first_id=0, published={})
-  former.check_data_set(name)
-  if name not in LAYOUTS:
-    raise UserError(
-      f"unknown data set {name!r}; config.data.name is one of {', '.join(LAYOUTS)}, or custom or custom_NAME"
-    )
-  return LAYOUTS[name]
-
-
-def is_custom(name):
-  """Tells the names of custom data: custom, or custom_ and small letters and digits."""
-  return re.fullmatch(r"custom(_[a-z0-9]+)*", name) is not None
 
 
 def size_name(image_size):
@@ -185,8 +132,8 @@ def read_annotations(layout, raw_dir, *, problems=None):
   """
   file = find_annotations(layout, raw_dir)
   found: list[Problem] = []
-  images = file.parent / "imgs"
-  entries = annotations.load_list(file)
+  images = file.parent / layout.image_folder
+  entries = _entries(layout, file)
   records = [_record(entry, f"entry {row}", layout.path_key, images, found) for row, entry in enumerate(entries)]
   records = annotations.with_files([record for record in records if record], images, found)
   if problems is None:
@@ -225,6 +172,20 @@ def split_of(value, place, problems):
     Problem("unknown split", place, f"has the split {reprlib.repr(value)}, not one of {', '.join(SPLITS)}")
   )
   return ""
+
+
+def _entries(layout, file):
+  """Returns the entries of an annotation file; what a data set's own reader stumbles over is an error of the file."""
+  try:
+    entries = layout.read_entries(file)
+  except UserError:
+    raise
+  except (LookupError, TypeError, AttributeError, ValueError) as error:
+    reason = f"{type(error).__name__}: {error}"
+    raise UserError(f"{file} does not have the layout of {layout.folder} ({reason}); get it again") from error
+  if not entries:
+    raise UserError(f"{file} lists no image")
+  return entries
 
 
 def _record(entry, place, path_key, images, problems):

@@ -8,14 +8,15 @@ import pytest
 
 from configs import custom as config
 from tests.data import trees
-from tireid_jax.data.datasets import custom, raw, schema
+from tireid_jax.data.datasets import custom, registry
 from tireid_jax.data.prepared import splits
+from tireid_jax.data.raw import schema
 from tireid_jax.errors import DiskError
 
 
 def test_a_published_layout_is_found_and_read(tmp_path):
   root = trees.make_tree(tmp_path, "icfg_pedes")
-  data = raw.find("icfg_pedes", tmp_path)
+  data = registry.find("icfg_pedes", tmp_path)
   assert (data.annotations, data.images) == (root / "ICFG-PEDES.json", root / "imgs")
   assert data.read() == schema.read_annotations(data.layout, tmp_path)
 
@@ -27,7 +28,7 @@ def test_custom_data_is_found_and_read_by_its_settings(tmp_path):
   rows = "".join(f"{n}.jpg,p{n},A man.\n" for n in range(10))
   (tmp_path / "annotations.csv").write_text(f"image,id,caption\n{rows}")
   settings = config.get_config().custom
-  data = raw.find("custom_shop", tmp_path, settings)
+  data = registry.find("custom_shop", tmp_path, settings)
   problems = []
   assert data.read(problems=problems) == custom.read(settings, tmp_path, problems=[])
   assert [str(problem) for problem in problems] == [f"9.jpg is not there below {tmp_path / 'images'}"]
@@ -40,7 +41,7 @@ def test_custom_data_is_found_and_read_by_its_settings(tmp_path):
 
 def test_custom_data_without_its_settings_says_which_config_has_them(tmp_path):
   with pytest.raises(ValueError, match=r"custom is custom data, .*; give --config=configs/custom\.py"):
-    raw.find("custom", tmp_path)
+    registry.find("custom", tmp_path)
 
 
 @pytest.mark.parametrize("name", ["cuhk_pedes", "custom"])
@@ -50,6 +51,6 @@ def test_a_folder_that_may_not_be_searched_is_one_line(tmp_path, monkeypatch, na
 
   monkeypatch.setattr(pathlib.Path, "is_file", refuse)
   with pytest.raises(DiskError, match="permission denied; change its permissions"):
-    raw.find(name, tmp_path, config.get_config().custom)
+    registry.find(name, tmp_path, config.get_config().custom)
   with pytest.raises(DiskError, match="permission denied; change its permissions"):
     splits.dataset_info(tmp_path, name, (24, 16))

@@ -7,8 +7,8 @@ import json
 import os
 import re
 
-from tireid_jax.data.datasets import annotations
-from tireid_jax.data.datasets.problems import Problem, shown
+from tireid_jax.data.raw import annotations
+from tireid_jax.data.raw.problems import Problem, shown
 from tireid_jax.errors import UserError
 
 _TABLES = (".csv", ".tsv")

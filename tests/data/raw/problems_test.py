@@ -2,8 +2,8 @@
 
 import pytest
 
-from tireid_jax.data.datasets import problems
-from tireid_jax.data.datasets.problems import Problem
+from tireid_jax.data.raw import problems
+from tireid_jax.data.raw.problems import Problem
 
 
 def missing(path):

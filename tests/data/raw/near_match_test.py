@@ -4,7 +4,7 @@ import unicodedata
 
 import pytest
 
-from tireid_jax.data.datasets.near_match import near_match
+from tireid_jax.data.raw.near_match import near_match
 
 
 def make(folder, *paths):

@@ -5,15 +5,16 @@ import json
 import pytest
 
 from tests.data import trees
-from tireid_jax.data.datasets import schema
+from tireid_jax.data.datasets import registry
+from tireid_jax.data.raw import schema
 
 REAL = ("cuhk_pedes", "icfg_pedes", "rstp_reid")
 
 
-@pytest.mark.parametrize("name", schema.LAYOUTS)
+@pytest.mark.parametrize("name", registry.LAYOUTS)
 def test_every_entry_is_read_in_order_with_its_image(tmp_path, name):
   root = trees.make_tree(tmp_path, name)
-  layout = schema.layout_of(name)
+  layout = registry.layout_of(name)
   entries = trees.read_entries(root, name)
   records = schema.read_annotations(layout, tmp_path)
   assert [r.file_path for r in records] == [entry[layout.path_key] for entry in entries]
@@ -25,20 +26,20 @@ def test_every_entry_is_read_in_order_with_its_image(tmp_path, name):
 
 def test_the_folder_itself_reads_as_its_parent_does(tmp_path):
   root = trees.make_tree(tmp_path, "cuhk_pedes")
-  layout = schema.layout_of("cuhk_pedes")
+  layout = registry.layout_of("cuhk_pedes")
   assert schema.read_annotations(layout, root) == schema.read_annotations(layout, tmp_path)
 
 
 def test_cuhk_counts_from_1_with_a_lone_image_and_a_third_caption(tmp_path):
   trees.make_tree(tmp_path, "cuhk_pedes", num_ids={"train": 2})
-  records = schema.read_annotations(schema.layout_of("cuhk_pedes"), tmp_path)
+  records = schema.read_annotations(registry.layout_of("cuhk_pedes"), tmp_path)
   assert sorted(r.person_id for r in records) == [1, 2, 2, 2]
   assert schema.count(records) == {"train": schema.Counts(ids=2, images=4, captions=9)}
 
 
 def test_icfg_is_read_under_either_name_of_its_file(tmp_path):
   root = trees.make_tree(tmp_path, "icfg_pedes")
-  layout = schema.layout_of("icfg_pedes")
+  layout = registry.layout_of("icfg_pedes")
   published = schema.read_annotations(layout, tmp_path)
   (root / "ICFG-PEDES.json").rename(root / "ICFG_PEDES.json")
   assert schema.read_annotations(layout, tmp_path) == published
@@ -46,7 +47,7 @@ def test_icfg_is_read_under_either_name_of_its_file(tmp_path):
 
 def test_the_split_of_icfg_is_the_field_and_not_the_folder(tmp_path):
   trees.make_tree(tmp_path, "icfg_pedes")
-  records = schema.read_annotations(schema.layout_of("icfg_pedes"), tmp_path)
+  records = schema.read_annotations(registry.layout_of("icfg_pedes"), tmp_path)
   assert any(r.split == "train" and r.file_path.startswith("test/") for r in records)
   assert schema.count(records)["train"].ids == trees.NUM_IDS["train"]
 
@@ -55,7 +56,7 @@ def test_splits_are_compared_without_regard_to_case(tmp_path):
   root = trees.make_tree(tmp_path, "rstp_reid")
   entries = trees.read_entries(root, "rstp_reid")
   trees.write_annotations(root, "rstp_reid", [entry | {"split": entry["split"].upper()} for entry in entries])
-  records = schema.read_annotations(schema.layout_of("rstp_reid"), tmp_path)
+  records = schema.read_annotations(registry.layout_of("rstp_reid"), tmp_path)
   assert {r.split for r in records} == {"train", "val", "test"}
 
 
@@ -83,8 +84,8 @@ def test_a_bad_entry_is_an_error_that_names_its_image(tmp_path, name, change, me
   entries[2] |= change
   trees.write_annotations(root, name, entries)
   with pytest.raises(ValueError, match="1 unusable entries: ") as error:
-    schema.read_annotations(schema.layout_of(name), tmp_path)
-  assert f"{entries[2][schema.layout_of(name).path_key]} {message}" in str(error.value)
+    schema.read_annotations(registry.layout_of(name), tmp_path)
+  assert f"{entries[2][registry.layout_of(name).path_key]} {message}" in str(error.value)
   assert "\n" not in str(error.value)
 
 
@@ -97,7 +98,7 @@ def test_entries_without_a_path_are_named_by_their_place(tmp_path):
   with pytest.raises(
     ValueError, match="entry 1 is a string, not an object; entry 2 has no image path under 'img_path'"
   ):
-    schema.read_annotations(schema.layout_of("rstp_reid"), tmp_path)
+    schema.read_annotations(registry.layout_of("rstp_reid"), tmp_path)
 
 
 def test_of_many_bad_entries_three_are_named_and_all_counted(tmp_path):
@@ -105,7 +106,7 @@ def test_of_many_bad_entries_three_are_named_and_all_counted(tmp_path):
   entries = [entry | {"captions": []} for entry in trees.read_entries(root, "cuhk_pedes")]
   trees.write_annotations(root, "cuhk_pedes", entries)
   with pytest.raises(ValueError, match=f"{len(entries)} unusable entries") as error:
-    schema.read_annotations(schema.layout_of("cuhk_pedes"), tmp_path)
+    schema.read_annotations(registry.layout_of("cuhk_pedes"), tmp_path)
   assert str(error.value).count("has no caption") == 3
 
 
@@ -115,14 +116,14 @@ def test_missing_images_are_named(tmp_path):
   for file in gone:
     file.unlink()
   with pytest.raises(FileNotFoundError, match="4 images that are not there") as error:
-    schema.read_annotations(schema.layout_of("cuhk_pedes"), tmp_path)
+    schema.read_annotations(registry.layout_of("cuhk_pedes"), tmp_path)
   assert [str(file.relative_to(root / "imgs")) in str(error.value) for file in gone] == [True, True, True, False]
 
 
 @pytest.mark.parametrize("raw", ["nothing", "."])
 def test_a_missing_data_set_says_what_was_looked_for(tmp_path, raw):
   with pytest.raises(FileNotFoundError, match=r"ICFG-PEDES/$"):
-    schema.read_annotations(schema.layout_of("icfg_pedes"), tmp_path / raw)
+    schema.read_annotations(registry.layout_of("icfg_pedes"), tmp_path / raw)
 
 
 @pytest.mark.parametrize("content", ["[", json.dumps({"train": []}), "[]", "3"])
@@ -130,12 +131,12 @@ def test_a_file_that_is_no_list_is_an_error(tmp_path, content):
   root = trees.make_tree(tmp_path, "cuhk_pedes")
   (root / "reid_raw.json").write_text(content)
   with pytest.raises(ValueError, match=r"reid_raw.json (is no JSON file|must hold a JSON list)"):
-    schema.read_annotations(schema.layout_of("cuhk_pedes"), tmp_path)
+    schema.read_annotations(registry.layout_of("cuhk_pedes"), tmp_path)
 
 
 def test_an_unknown_data_set_is_answered_with_the_known_ones():
   with pytest.raises(ValueError, match=r"unknown data set 'cuhk'; .* cuhk_pedes, icfg_pedes, rstp_reid"):
-    schema.layout_of("cuhk")
+    registry.layout_of("cuhk")
 
 
 @pytest.mark.parametrize("size", [(0, 128), (384, -1), (384,), (384.5, 128)])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from tireid_jax.data.datasets import cells
+from tireid_jax.data.raw import cells
 
 CAPTIONS = ["A man's coat, red.", 'She says "hi"; walks.', "A line\nbreak and a \\ slash."]
 

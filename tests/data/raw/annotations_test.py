@@ -8,10 +8,11 @@ import pytest
 from hypothesis import strategies as st
 
 from tests.data import trees
-from tireid_jax.data.datasets import cells, schema
-from tireid_jax.data.datasets.problems import Problem
+from tireid_jax.data.datasets import registry
+from tireid_jax.data.raw import cells, schema
+from tireid_jax.data.raw.problems import Problem
 
-LAYOUT = schema.layout_of("rstp_reid")
+LAYOUT = registry.layout_of("rstp_reid")
 
 
 def entry(path, **changes):

@@ -1,0 +1,1 @@
+"""Raw data sets of any layout: their annotations read and checked entry by entry, what is wrong with them reported."""
