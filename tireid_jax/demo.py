@@ -21,10 +21,10 @@ from tireid_jax.errors import UserError
 from tireid_jax.evaluation import embedding, ranked_examples
 from tireid_jax.parallel import distributed
 from tireid_jax.reporting import run_report
-from tireid_jax.storage import compilation_cache, locations, lock
+from tireid_jax.storage import compilation_cache, files, locations, lock
 from tireid_jax.terminal.table import format_table
 from tireid_jax.training import loading, loop
-from tireid_jax.workdir import layout, metric_log
+from tireid_jax.workdir import metric_log
 
 TABLE_FILE, REPORT_FILE, PICTURE_FILE = "demo.json", "report.html", "ranked.png"
 COMPILED_FOLDER = "compiled"
@@ -66,7 +66,7 @@ def _run(config, folder, seeds):
   chance = _chance(config)
   missed = [line for seed, row in by_seed.items() for line in _missed_gates(seed, row, chance)]
   ceilings = _ceilings(raw / write.PEDES_FOLDER)
-  layout.write_json(
+  files.write_json(
     folder / TABLE_FILE, {"chance_r1": chance, "seeds": by_seed, "table": rows, "missed": missed, "ceilings": ceilings}
   )
   _write_report(config, folder, seeds[0], rows, ceilings)

@@ -21,10 +21,9 @@ from tireid_jax import cli
 from tireid_jax.errors import UserError, naming
 from tireid_jax.exporting import encoders
 from tireid_jax.parallel import distributed
-from tireid_jax.storage import gcs, locations, lock
+from tireid_jax.storage import files, gcs, locations, lock
 from tireid_jax.terminal.progress import say
 from tireid_jax.training import loading
-from tireid_jax.workdir import layout
 
 WEIGHTS_FILE, PROMPTS_FILE, README_FILE = "model.safetensors", "prompts.safetensors", "README.md"
 # The program that shows how the folder is used; it stays here as source so that the linter and the tests see it.
@@ -53,7 +52,7 @@ def export_stage(run_folder, stage, to, *, precision="float32"):
   run_folder, folder = distributed.together(lambda: _check(run_folder, to))
   model, variables, config, _, step = loading.load_stage(run_folder, stage)
   title = f"{config.data.name}, stage {stage}" + (f", step {step}" if step else "")
-  create = _new_objects if locations.is_remote(folder) else _new_folder
+  create = _new_objects if locations.is_remote(folder) else files.new_folder
 
   def write_all():
     # Beside the folder, which must be empty.
@@ -79,19 +78,6 @@ def _check(run_folder, to):
 def _check_is_new(folder, to):
   if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
     raise UserError(f"--to={to} is there already and not empty; give another folder, or remove it")
-
-
-@contextlib.contextmanager
-def _new_folder(folder):
-  """Yields a folder that becomes `folder`, or is removed if there is an error."""
-  temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
-  temporary.mkdir(parents=True)
-  try:
-    yield temporary
-    temporary.rename(folder)
-  except BaseException:
-    shutil.rmtree(temporary)
-    raise
 
 
 @contextlib.contextmanager
@@ -147,12 +133,12 @@ def write_clip(folder, model, weights):
   """Writes what transformers reads: weights by Hugging Face's names, and the configs of model and images."""
   save_tensors(weights, folder / WEIGHTS_FILE, metadata={"format": "pt"})  # without it transformers refuses the file
   _tell(folder / WEIGHTS_FILE)
-  layout.write_json(folder / "preprocessor_config.json", encoders.preprocessor_config(model))
+  files.write_json(folder / "preprocessor_config.json", encoders.preprocessor_config(model))
   reason = encoders.why_no_clip_model(model)
   if reason:
     say(f"no config.json is written, for transformers' CLIPModel cannot be this model: {reason}")
   else:
-    layout.write_json(folder / "config.json", encoders.clip_config(model))
+    files.write_json(folder / "config.json", encoders.clip_config(model))
 
 
 def _tell(path):

@@ -2,8 +2,9 @@
 
 import dataclasses
 import json
-import os
 import pathlib
+
+from tireid_jax.storage import files
 
 DONE, FAILED, NOT_RUN = "done", "failed", "not run"
 STATUSES = (DONE, FAILED, NOT_RUN)
@@ -65,9 +66,7 @@ class Results:
     self.write()
 
   def write(self):
-    temporary = self.file.with_suffix(".new")
-    temporary.write_text(json.dumps({"machines": self.machines, "rows": self.rows}, indent=1) + "\n")
-    os.replace(temporary, self.file)
+    files.write_json(self.file, {"machines": self.machines, "rows": self.rows})
 
 
 def read(file):

@@ -19,6 +19,7 @@ from tireid_jax.data.prepared import splits
 from tireid_jax.errors import UserError
 from tireid_jax.models import variants
 from tireid_jax.parallel import rules
+from tireid_jax.storage import files
 from tireid_jax.training import preflight, stages
 from tireid_jax.training.state import TrainState
 from tireid_jax.workdir import checkpoint, layout
@@ -98,7 +99,7 @@ def _workdir():
     }  # fmt: skip
     with checkpoint.Checkpoints(stage_folder) as checkpoints:
       checkpoints.save(state, described, 1.0)
-    layout.write_json(stage_folder / layout.RESULT_FILE, {"stage": 1, "fingerprint": "f", "t2i": {"R@1": 1.0}})
+    files.write_json(stage_folder / layout.RESULT_FILE, {"stage": 1, "fingerprint": "f", "t2i": {"R@1": 1.0}})
 
     def read():
       layout.read_config(folder)

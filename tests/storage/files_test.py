@@ -1,5 +1,6 @@
 """A file or a folder appears whole or not at all."""
 
+import contextlib
 import os
 
 from tireid_jax.storage import files, locations
@@ -11,3 +12,30 @@ def test_a_file_is_written_whole_on_a_disk_and_in_a_bucket(tmp_path, bucket):
       files.write_bytes(folder / "file", content)
       assert (folder / "file").read_bytes() == content
   assert os.listdir(tmp_path / "a/b") == bucket.names(f"{bucket.url}/whole/a/b") == ["file"]
+
+
+def test_a_block_that_fails_leaves_the_file_before_and_no_other(tmp_path):
+  files.write_text(tmp_path / "file", "before")
+  with contextlib.suppress(KeyboardInterrupt), files.new_file(tmp_path / "file") as temporary:
+    temporary.write_text("half")
+    raise KeyboardInterrupt
+  assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("file", "before")]
+
+
+def test_a_folder_appears_whole_without_what_a_killed_process_left(tmp_path):
+  with contextlib.suppress(SystemExit), files.new_folder(tmp_path / "folder") as temporary:
+    (temporary / "half").touch()
+    os.rename(temporary, tmp_path / "kept")  # as SIGKILL would keep it
+    raise SystemExit
+  os.rename(tmp_path / "kept", temporary)
+  with files.new_folder(tmp_path / "folder") as temporary:
+    (temporary / "whole").touch()
+    assert not (tmp_path / "folder").exists()
+  assert [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*"))] == ["folder", "folder/whole"]
+
+
+def test_a_folder_that_fails_leaves_nothing(tmp_path):
+  with contextlib.suppress(KeyboardInterrupt), files.new_folder(tmp_path / "folder") as temporary:
+    (temporary / "half").touch()
+    raise KeyboardInterrupt
+  assert list(tmp_path.iterdir()) == []

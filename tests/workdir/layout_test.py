@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from configs import rstp
+from tireid_jax.storage import files
 from tireid_jax.workdir import layout
 
 
@@ -85,7 +86,7 @@ def test_an_unfinished_stage_has_no_result_and_another_folder_no_config(tmp_path
   assert layout.read_result(tmp_path, 1) is None
   with pytest.raises(FileNotFoundError, match=r"it has no config.json\); make one with"):
     layout.read_config(tmp_path)
-  layout.write_json(tmp_path / "stage1/result.json", {"stage": 1})
+  files.write_json(tmp_path / "stage1/result.json", {"stage": 1})
   assert layout.read_result(tmp_path, 1) == {"stage": 1}
   assert layout.read_result(tmp_path, 2) is None
 

@@ -9,8 +9,6 @@ Nothing is run: neither data, weights nor a TPU need be there. For a TPU, its co
 (requirements-tpu.txt).
 """
 
-import json
-
 from absl import flags
 
 from tireid_jax import cli
@@ -18,7 +16,7 @@ from tireid_jax.config import config_file
 from tireid_jax.errors import UserError
 from tireid_jax.plan import plot, show, sweep
 from tireid_jax.plan.estimate import make_plan
-from tireid_jax.storage import locations
+from tireid_jax.storage import files, locations
 from tireid_jax.terminal.progress import say
 
 # Arguments of `make_plan`, and the flags that give them.
@@ -49,7 +47,7 @@ def main(_):
     found = make_plan(options.config, number, options.topology[0], **asked)
     print(show.describe(found))
   if json_file:
-    json_file.write_text(json.dumps(found, indent=2) + "\n")
+    files.write_json(json_file, found)
 
 
 def _sweep(config, number, names, asked, picture):

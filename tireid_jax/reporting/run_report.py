@@ -3,13 +3,13 @@
 import base64
 import html
 import io
-import os
 import pathlib
 import re
 
 from PIL import Image
 
 from tireid_jax.reporting import svg_chart
+from tireid_jax.storage import files
 
 _STYLE = pathlib.Path(__file__).with_name("page.css")
 # Columns of percentages, in which the highest figure stands out.
@@ -50,11 +50,7 @@ def write_report(path, *, title, table, curves=None, ceilings=None, queries=(), 
     + "\n".join(body)
     + "\n</body>\n</html>\n"
   )
-  path = pathlib.Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = path.with_name(f".{path.name}.{os.getpid()}")
-  temporary.write_text(page, encoding="utf-8")
-  temporary.replace(path)
+  files.write_text(path, page)
 
 
 def _escape(text):

@@ -14,6 +14,7 @@ from tireid_jax.evaluation import embedding
 from tireid_jax.models import variants
 from tireid_jax.parallel import distributed, rules
 from tireid_jax.profiling import capture
+from tireid_jax.storage import files
 from tireid_jax.terminal.progress import bar, say
 from tireid_jax.training import (
   checksum,
@@ -351,7 +352,7 @@ class _Run:
     def write():
       self.held.check()
       layout.write_npz(self.folder / layout.RANKS_FILE, embedding.score_arrays(scores, split))
-      layout.write_json(self.folder / layout.RESULT_FILE, result)
+      files.write_json(self.folder / layout.RESULT_FILE, result)
 
     distributed.by_first(write)
     figures = "  ".join(f"{name} {value:.2f}" for name, value in result["t2i"].items())

@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import json
 import os
 
 import numpy as np
@@ -41,11 +40,6 @@ def held(workdir):
     yield kept
   finally:
     kept.release()
-
-
-def write_json(path, data):
-  """Writes JSON so that a reader sees the whole file or none."""
-  files.write_bytes(path, (json.dumps(data, indent=2) + "\n").encode())
 
 
 def read_result(workdir, number):
@@ -99,11 +93,11 @@ def check(workdir, config, number):
 def claim(workdir, config, number):
   """Writes the resolved config into the workdir and the stage's folder."""
   data = config_lib.to_json(config)
-  write_json(stage_folder(workdir, number) / CONFIG_FILE, data)
+  files.write_json(stage_folder(workdir, number) / CONFIG_FILE, data)
   path = locations.to_path(workdir, "--workdir") / CONFIG_FILE
   # A later stage need not say again where the weights came from.
   before = files.read_json(path, _REMEDY)["pretrained"] if path.is_file() else ""
-  write_json(path, {**data, "pretrained": data["pretrained"] or before})
+  files.write_json(path, {**data, "pretrained": data["pretrained"] or before})
 
 
 def write_npz(path, arrays):

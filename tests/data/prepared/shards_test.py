@@ -93,12 +93,15 @@ def test_a_change_of_an_image_of_its_annotation_or_of_how_it_is_decoded_makes_ot
 
 
 def test_what_a_kill_left_half_written_is_removed(records, tmp_path):
-  made = plan(records, tmp_path)
-  (tmp_path / "shards").mkdir()
-  for name in ("0.part", "1.array_record", "2.json"):
+  write(plan(records, tmp_path))
+  (note,) = sorted((tmp_path / "shards").glob("*.json"))[:1]
+  note.rename(note.with_name(f".{note.name}.17"))  # as `files.new_file` names it until it is whole
+  for name in ("1.array_record", "2.json"):
     (tmp_path / "shards" / name).write_text("half")
-  write(made)
-  assert not {"0.part", "1.array_record", "2.json"} & {file.name for file in (tmp_path / "shards").iterdir()}
+  before = {file.name for file in (tmp_path / "shards").iterdir()}
+  write(plan(records, tmp_path))
+  after = {file.name for file in (tmp_path / "shards").iterdir()}
+  assert after == before - {f".{note.name}.17", "1.array_record", "2.json"} | {note.name}
 
 
 def test_an_image_that_cannot_be_read_is_a_problem_and_the_others_keep_their_pixels(records, tmp_path):

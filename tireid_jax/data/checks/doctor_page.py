@@ -5,7 +5,6 @@ import contextlib
 import dataclasses
 import html
 import io
-import os
 import pathlib
 import warnings
 
@@ -16,6 +15,7 @@ from tireid_jax import reporting
 from tireid_jax.data.permutation import permutation
 from tireid_jax.data.prepared import images
 from tireid_jax.data.raw import annotations, problems, schema
+from tireid_jax.storage import files
 
 # One look for all reports: the other's style first.
 _STYLES = (pathlib.Path(reporting.__file__).with_name("page.css"), pathlib.Path(__file__).with_suffix(".css"))
@@ -93,11 +93,7 @@ def write_html(path, report, pictures=()):
     + "\n".join(part for part in body if part)
     + "\n</body>\n</html>\n"
   )
-  path = pathlib.Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = path.with_name(f".{path.name}.{os.getpid()}")
-  temporary.write_text(page, encoding="utf-8")
-  temporary.replace(path)
+  files.write_text(path, page)
 
 
 def _escape(text):

@@ -20,6 +20,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 
 from tireid_jax.data.prepared import images, record_bytes
 from tireid_jax.data.raw import problems, schema
+from tireid_jax.storage import files
 from tireid_jax.terminal import progress
 
 # Pixels per shard. A kill costs at most the images of one, and so many bytes are held until it is written.
@@ -84,10 +85,10 @@ class Plan:
     """
     self._folder.mkdir(parents=True, exist_ok=True)
     for file in self._folder.iterdir():
-      if file.stem not in self._parts or file.suffix == ".part":
+      if file.stem not in self._parts:
         file.unlink()
-    files = [record.image_file for part in self._missing.values() for record in part]
-    decoded = images.decode_all(files, self._image_size, use_exif=self._use_exif)
+    image_files = [record.image_file for part in self._missing.values() for record in part]
+    decoded = images.decode_all(image_files, self._image_size, use_exif=self._use_exif)
     with progress.bar(
       total=self.num_images,
       initial=self.num_images - self.num_missing,
@@ -114,26 +115,24 @@ class Plan:
       else {"kind": result.kind, "detail": result.detail}
       for result in results
     ]
-    _write_whole(self._note(name), lambda file: file.write_text(json.dumps(rows)))
+    files.write_text(self._note(name), json.dumps(rows))
 
   def _write_records(self, name, contents):
     """Writes array records, and returns where the pixels of each begin in the file."""
     height, width = self._image_size
 
-    def write(file):
-      # One record a group, so that each can be read alone.
+    if not contents:
+      return []
+    file = self._file(name)
+    with files.new_file(file) as temporary:
       try:
-        writer = array_record_module.ArrayRecordWriter(os.fspath(file), "group_size:1,uncompressed")
+        # One record a group, so that each can be read alone.
+        writer = array_record_module.ArrayRecordWriter(os.fspath(temporary), "group_size:1,uncompressed")
         for content in contents:
           writer.write(content)
         writer.close()
       except RuntimeError as error:
-        raise _file_error(error, file) from error
-
-    if not contents:
-      return []
-    file = self._file(name)
-    _write_whole(file, write)
+        raise _file_error(error, temporary) from error
     return record_bytes.find_tails(file, contents, height * width * 3)
 
   def _read_notes(self):
@@ -202,10 +201,3 @@ def _file_error(error, file):
   """Returns the OSError that an error of array_record names in words, or the error itself if it names none."""
   found = (number for number in errno.errorcode if os.strerror(number) in str(error))
   return next((OSError(number, os.strerror(number), os.fspath(file)) for number in found), error)
-
-
-def _write_whole(file, write):
-  """Calls `write` with another name, and gives the file its own once it is written."""
-  part = file.with_suffix(".part")
-  write(part)
-  part.replace(file)

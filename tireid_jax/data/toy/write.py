@@ -3,7 +3,6 @@
 import json
 import multiprocessing
 import os
-import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from tireid_jax.data.toy.camera import CAMERAS, photograph
 from tireid_jax.data.toy.captions import DEFAULT_NOISE, describe, tokens
 from tireid_jax.data.toy.generic import draw_generic
 from tireid_jax.errors import UserError
-from tireid_jax.storage import lock
+from tireid_jax.storage import files, lock
 from tireid_jax.terminal.progress import bar
 
 PEDES_FOLDER, GENERIC_FOLDER = toy.PEDES.folder, toy.GENERIC.folder
@@ -174,11 +173,8 @@ def _publish(
 def _publish_alone(target, settings, num_images, tasks, work, num_workers):
   if _is_made(target, settings):
     return target
-  folder = target.parent / f".{target.name}.{os.getpid()}"
-  shutil.rmtree(folder, ignore_errors=True)
-  folder.mkdir()
   entries: list[Entry] = []
-  try:
+  with files.new_folder(target) as folder:
     with bar(total=num_images, desc=target.name, unit="image") as progress:
       for part in _spread(work, tasks(folder), num_images, num_workers):
         entries += part
@@ -188,9 +184,6 @@ def _publish_alone(target, settings, num_images, tasks, work, num_workers):
     if truths:
       _write_json(folder / ATTRIBUTES, truths)
     _write_json(folder / SETTINGS, settings)
-    folder.rename(target)
-  finally:
-    shutil.rmtree(folder, ignore_errors=True)
   return target
 
 
