@@ -21,7 +21,7 @@ from tireid_jax.data import tokenizer
 from tireid_jax.data.prepared import splits
 from tireid_jax.evaluation import embedding
 from tireid_jax.models.variants import VARIANTS
-from tireid_jax.parallel import rules
+from tireid_jax.parallel import sharding
 from tireid_jax.training import initialization
 from tireid_jax.training.model import build_model
 
@@ -75,7 +75,7 @@ def main():
   config = cuhk.get_config()
   model = build_model(config, VARIANT, use_prompts=False, precision=args.precision)
   variables = jax.jit(lambda: initialization.random_variables(model, jax.random.key(0)))()
-  encoders = embedding.Encoders(model, rules.make_mesh(**config.mesh), args.batch_size)
+  encoders = embedding.Encoders(model, sharding.make_mesh(**config.mesh), args.batch_size)
   split = draw_split(args.images, args.captions, config.data.image_size)
   lengths = config.data.caption_lengths
   images_per_s = rate(lambda: encoders.encode_images(variables, split), args.images, args.repeat)

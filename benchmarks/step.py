@@ -25,7 +25,7 @@ import numpy as np
 from benchmarks import measuring
 from configs import cuhk
 from tireid_jax.models.variants import VARIANTS, patch_grid
-from tireid_jax.parallel import rules
+from tireid_jax.parallel import sharding
 from tireid_jax.plan import costs, hlo
 from tireid_jax.training import initialization, stages
 from tireid_jax.training.program import Program
@@ -142,13 +142,13 @@ def main():
   args = parse()
   measuring.forget_peak()
   config, stage = configured(args)
-  mesh = rules.make_mesh(**config.mesh)
+  mesh = sharding.make_mesh(**config.mesh)
   program = Program(
     config, stage, VARIANT, mesh, num_identities=NUM_IDENTITIES, steps_per_epoch=STEPS_PER_EPOCH
   )  # fmt: skip
   draw = jax.jit(lambda: initialization.random_variables(program.model, program.key, program.num_identities))
   state = program.first_state(draw())
-  batch = rules.put_batch(mesh, draw_batch(args, config))
+  batch = sharding.put_batch(mesh, draw_batch(args, config))
   began = time.perf_counter()
   lowered = program.step().lower(program.shapes, batch)
   flops = costs.matrix_flops(hlo.Module(lowered.as_text(dialect="hlo")))

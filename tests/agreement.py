@@ -16,7 +16,7 @@ from orbax.checkpoint import multihost
 from configs import toy
 from tireid_jax import cli
 from tireid_jax.models.variants import Tower, Variant
-from tireid_jax.parallel import distributed, rules
+from tireid_jax.parallel import distributed, sharding
 from tireid_jax.storage import compilation_cache
 from tireid_jax.training import stages
 from tireid_jax.training.program import Program
@@ -72,7 +72,7 @@ def build(case, mesh, **fields):
   config, number = configured(case), CASES[case][0]
   config.update(fields)
   stage = stages.from_config(config, number)
-  mesh = rules.make_mesh(*map(int, sizes), dcn_axis=dcn_axis, num_slices=int(num_slices))
+  mesh = sharding.make_mesh(*map(int, sizes), dcn_axis=dcn_axis, num_slices=int(num_slices))
   program = Program(config, stage, VARIANT, mesh, num_identities=NUM_IDENTITIES, steps_per_epoch=NUM_STEPS)
   return stage, mesh, program
 
@@ -118,9 +118,10 @@ def compute(case, mesh):
 
   def put(step):
     batch = draw_batch(step, stage.captions_per_image)
-    return rules.put_batch(mesh, {name: array[rules.process_rows(mesh, len(array))] for name, array in batch.items()})
+    own = {name: array[sharding.process_batch_indices(mesh, len(array))] for name, array in batch.items()}
+    return sharding.put_batch(mesh, own)
 
-  variables = rules.put_tree(draw_variables(program.shapes.variables), program.shardings.variables)
+  variables = sharding.put_tree(draw_variables(program.shapes.variables), program.shardings.variables)
   state, losses = program.first_state(variables), []
   step = program.step().lower(state, put(0)).compile()
   # A process that waits for another within a program gives up after 30 s.
@@ -166,7 +167,7 @@ def moments(optimizer):
 
 def named(kind, tree, mesh):
   """Returns {"KIND/PATH": array} of a tree that is spread over a mesh."""
-  whole = jax.jit(lambda tree: tree, out_shardings=rules.replicated(mesh))(tree)
+  whole = jax.jit(lambda tree: tree, out_shardings=sharding.replicated(mesh))(tree)
   return {
     f"{kind}/{stages.path_string(path)}": np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(whole)
   }
@@ -174,7 +175,7 @@ def named(kind, tree, mesh):
 
 def main(_):
   distributed.initialize(flags.FLAGS)
-  compilation_cache.keep()
+  compilation_cache.enable_persistent_cache()
   for run in flags.FLAGS.run:
     results = compute(*run.split(":"))
     if distributed.is_first():
@@ -185,5 +186,5 @@ if __name__ == "__main__":
   flags.DEFINE_string("to", "", "folder for RUN.npz")
   flags.DEFINE_multi_string("run", [], "CASE:MESH")
   distributed.define_flags()
-  with distributed.ending():
+  with distributed.exiting_on_failure():
     cli.run(main)

@@ -50,7 +50,7 @@ def write_run(folder, model, variables, *, use_prompts=True):
   spec = model.prompts
   config.prompts.update(image_length=spec.image_length, text_length=spec.text_length, depth=spec.depth)
   config.stage2.use_prompts = use_prompts
-  layout.claim(folder, config, 2)
+  layout.write_config(folder, config, 2)
   head = {"kernel": jnp.ones((model.variant.embedding_size, 5)), "bias": jnp.ones(5)}
   variables = {**variables, "params": {**variables["params"], "id_head": head}}
   metadata = {"config": config_lib.to_json(config), "variant": variants.to_json(model.variant), "step": 7}

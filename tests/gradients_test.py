@@ -16,8 +16,8 @@ from tireid_jax.models.norm import LayerNorm
 from tireid_jax.models.products import wide_dot_general
 
 PACKAGE = pathlib.Path(__file__).parent.parent / "tireid_jax"
-# Those below, and the one of parallel/rules.py in the last test.
-CHECKED = {"models/attention.py": 2, "models/norm.py": 1, "models/products.py": 1, "parallel/rules.py": 1}
+# Those below, and the one of parallel/sharding.py in the last test.
+CHECKED = {"models/attention.py": 2, "models/norm.py": 1, "models/products.py": 1, "parallel/sharding.py": 1}
 check = functools.partial(check_grads, order=1, modes=["rev"], atol=2e-3, rtol=2e-3, eps=1e-2)
 
 
@@ -51,9 +51,9 @@ def test_weights_that_a_mesh_keeps_in_parts():
   code = """
 import jax
 from jax.test_util import check_grads
-from tireid_jax.parallel import rules
-mesh = rules.make_mesh(1, 2, 1)
-gather = rules.gather_weights(mesh)
+from tireid_jax.parallel import sharding
+mesh = sharding.make_mesh(1, 2, 1)
+gather = sharding.gather_weights(mesh)
 weight = jax.random.normal(jax.random.key(0), (4, 6))
 place = lambda weight: gather("fc/kernel", weight, weight.dtype)
 moved = jax.jit(place)(weight)

@@ -13,7 +13,7 @@ from tests.data.trees import make_tree
 from tests.models.trees import write_hf_clip
 from tests.processes import Processes, by_hand, devices, free_port, logged_step, saved_step
 from tireid_jax.models.variants import VARIANTS
-from tireid_jax.parallel import rules
+from tireid_jax.parallel import sharding
 from tireid_jax.workdir import checkpoint
 from tireid_jax.workdir.metric_log import read_metrics
 
@@ -58,7 +58,7 @@ def assert_ended_equal(workdir, alone):
   assert list(losses) == list(expected)
   np.testing.assert_allclose(list(losses.values()), list(expected.values()), rtol=1e-5)
   weights, expected = (
-    checkpoint.restore_variables(folder / "stage1", logged_step(folder / "stage1"), rules.make_mesh(-1, 1, 1))[0]
+    checkpoint.restore_variables(folder / "stage1", logged_step(folder / "stage1"), sharding.make_mesh(-1, 1, 1))[0]
     for folder in (workdir, alone)
   )
   chex.assert_trees_all_equal(weights["params"], expected["params"])

@@ -62,7 +62,7 @@ def diverged(config, run_folder):
 
 def replayed(dump, monkeypatch, capsys):
   """Returns (exit status, lines printed)."""
-  monkeypatch.setattr(compilation_cache, "keep", lambda: None)
+  monkeypatch.setattr(compilation_cache, "enable_persistent_cache", lambda: None)
   capsys.readouterr()
   status = 0
   try:

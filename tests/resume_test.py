@@ -11,7 +11,7 @@ from tests.commands import SMALL, run, start, succeed
 from tests.data.trees import make_tree
 from tests.models.trees import write_hf_clip
 from tireid_jax.models.variants import VARIANTS
-from tireid_jax.parallel import rules
+from tireid_jax.parallel import sharding
 from tireid_jax.workdir import checkpoint
 from tireid_jax.workdir.metric_log import read_metrics
 
@@ -43,7 +43,7 @@ def state(stage_folder):
   """Returns the last checkpoint's step and variables."""
   with checkpoint.Checkpoints(stage_folder) as checkpoints:
     step = checkpoints.latest_step()
-  variables, _ = checkpoint.restore_variables(stage_folder, step, rules.make_mesh(1, 1, 1))
+  variables, _ = checkpoint.restore_variables(stage_folder, step, sharding.make_mesh(1, 1, 1))
   return step, variables
 
 

@@ -59,7 +59,7 @@ def _run(config, folder, seeds):
   """Does all of it and returns the exit status."""
   began = time.monotonic()
   distributed.check_backend()
-  compilation_cache.keep(folder / COMPILED_FOLDER)  # most runs have the encoders of another
+  compilation_cache.enable_persistent_cache(folder / COMPILED_FOLDER)  # most runs have the encoders of another
   raw = _prepare_data(config, folder)
   by_seed = {seed: _run_seed(config, folder, seed) for seed in seeds}
   rows = _table(list(by_seed.values()))

@@ -27,10 +27,10 @@ from tireid_jax.workdir import layout
 def main(_):
   options = flags.FLAGS
   distributed.initialize(options)
-  compilation_cache.keep()
+  compilation_cache.enable_persistent_cache()
   if distributed.is_first():
     config_file.print_sources()
-  distributed.together(lambda: _check(options))
+  distributed.run_on_all(lambda: _check(options))
   model, variables, config, mesh, step = loading.load_stage(options.workdir, options.stage, config=options.config)
   data = options.data if options.data is not None else config
   prepared_as = (data.data_dir, data.data.name, config.data.image_size)
@@ -66,7 +66,7 @@ def main(_):
       layout.write_npz(locations.to_path(options.dump, "--dump"), arrays)
       say(f"wrote {options.dump}")
 
-  distributed.by_first(report)
+  distributed.run_on_first(report)
 
 
 def _check(options):
@@ -92,5 +92,5 @@ if __name__ == "__main__":
   flags.DEFINE_string("split", "test", "train, val or test")
   flags.DEFINE_string("dump", "", "npz file for embeddings, ids and ranks")
   distributed.define_flags()
-  with distributed.ending():
+  with distributed.exiting_on_failure():
     cli.run(main)

@@ -49,7 +49,7 @@ def export_stage(run_folder, stage, to, *, precision="float32"):
     to: folder that is empty or not there.
     precision: arithmetic of the StableHLO programs, "float32" or "bfloat16".
   """
-  run_folder, folder = distributed.together(lambda: _check(run_folder, to))
+  run_folder, folder = distributed.run_on_all(lambda: _check(run_folder, to))
   model, variables, config, _, step = loading.load_stage(run_folder, stage)
   title = f"{config.data.name}, stage {stage}" + (f", step {step}" if step else "")
   create = _new_objects if locations.is_remote(folder) else files.new_folder
@@ -61,7 +61,7 @@ def export_stage(run_folder, stage, to, *, precision="float32"):
       with naming(folder), create(folder) as temporary:
         write(temporary, model, variables, title=title, precision=precision)
 
-  distributed.by_first(write_all)
+  distributed.run_on_first(write_all)
   say(f"wrote {to}: {title}")
 
 
@@ -185,5 +185,5 @@ if __name__ == "__main__":
   flags.DEFINE_string("to", "", "folder to write, also as gs://BUCKET/FOLDER; it must be empty or not there")
   flags.DEFINE_enum("precision", "float32", ["float32", "bfloat16"], "arithmetic of the StableHLO programs")
   distributed.define_flags()
-  with distributed.ending():
+  with distributed.exiting_on_failure():
     cli.run(main)

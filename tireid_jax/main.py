@@ -27,13 +27,13 @@ def main(_):
     print(format_version(config_lib.to_json(options.config) if options.config is not None else None))
     return
   distributed.initialize(options)
-  compilation_cache.keep()
+  compilation_cache.enable_persistent_cache()
   if options.config is None or not options.workdir:
     raise UserError("give --config=FILE (as configs/cuhk.py) and --workdir=DIR")
   if distributed.is_first():
     config_file.print_sources()
   config = options.config
-  run_folder = distributed.together(lambda: locations.check(locations.to_path(options.workdir, "--workdir")))
+  run_folder = distributed.run_on_all(lambda: locations.check(locations.to_path(options.workdir, "--workdir")))
   numbers = config_lib.stage_numbers(config, options.stage)
   profile = capture.parse(options.profile)
   if not options.seeds:
@@ -69,5 +69,5 @@ if __name__ == "__main__":
   flags.DEFINE_string("profile", "", "START:STEPS, steps of each stage that are traced for TensorBoard's profiler")
   flags.DEFINE_bool("version", False, "print versions, devices and the digest of --config, as for a bug report")
   distributed.define_flags()
-  with distributed.ending():
+  with distributed.exiting_on_failure():
     cli.run(main)

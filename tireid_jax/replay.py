@@ -21,7 +21,7 @@ from tireid_jax import cli
 from tireid_jax.config import values as config_lib
 from tireid_jax.errors import UserError
 from tireid_jax.models import variants
-from tireid_jax.parallel import rules
+from tireid_jax.parallel import sharding
 from tireid_jax.storage import compilation_cache
 from tireid_jax.terminal.table import format_table
 from tireid_jax.training import divergence, stages
@@ -36,14 +36,14 @@ _NUM_NAMED = 8
 
 
 def main(argv):
-  compilation_cache.keep()
+  compilation_cache.enable_persistent_cache()
   if len(argv) != 2:
     raise UserError("give the dump, as python -m tireid_jax.replay WORKDIR/stage1/diverged/STEP")
   metadata = divergence.read_metadata(argv[1])
   program, mesh = _build(metadata)
   print(
     f"stage {metadata['stage']}, step {metadata['step'] + 1}, {metadata['dataset']}, {len(metadata['examples'])} "
-    f"captions, {metadata['program']['precision']}, on {mesh.size} {rules.platform(mesh)} device(s)"
+    f"captions, {metadata['program']['precision']}, on {mesh.size} {sharding.platform(mesh)} device(s)"
   )
   state, batch = divergence.read(argv[1], mesh, program.shapes)
   before = _not_finite(state.variables)
@@ -72,8 +72,8 @@ def _build(metadata):
   config, stored = config_lib.from_json(metadata["config"]), metadata["program"]
   sizes = stored["mesh"]
   fits = math.prod(sizes.values()) == jax.device_count()
-  mesh = rules.make_mesh(**sizes) if fits else rules.make_mesh(1, 1, 1, devices=jax.devices()[:1])
-  config.model.attention = stored["attention"] if rules.platform(mesh) == stored["platform"] else "auto"
+  mesh = sharding.make_mesh(**sizes) if fits else sharding.make_mesh(1, 1, 1, devices=jax.devices()[:1])
+  config.model.attention = stored["attention"] if sharding.platform(mesh) == stored["platform"] else "auto"
   config[f"stage{metadata['stage']}"].precision = stored["precision"]
   stage = stages.from_config(config, metadata["stage"])
   return Program(

@@ -17,7 +17,7 @@ from tireid_jax.data.transforms.augment import normalise
 from tireid_jax.evaluation import embedding
 from tireid_jax.models.execution import Execution, choose_dot_general
 from tireid_jax.models.variants import VARIANTS
-from tireid_jax.parallel import rules
+from tireid_jax.parallel import sharding
 from tireid_jax.training import initialization
 from tireid_jax.training.program import Program
 
@@ -64,14 +64,14 @@ def first_step(precision, variant="ViT-B/16", image_size=(384, 128)):
   args = step_settings(precision=precision)
   config, stage = step_benchmark.configured(args)
   config.data.image_size = image_size
-  mesh = rules.make_mesh(1, 1, 1, devices=jax.devices()[:1])
+  mesh = sharding.make_mesh(1, 1, 1, devices=jax.devices()[:1])
   program = Program(
     config, stage, VARIANTS[variant], mesh, num_identities=step_benchmark.NUM_IDENTITIES, steps_per_epoch=1000
   )
   with full_precision() if precision == "float32" else contextlib.nullcontext():
     draw = jax.jit(lambda: initialization.random_variables(program.model, program.key, program.num_identities))
     state = program.first_state(draw())
-    _, metrics = program.step()(state, rules.put_batch(mesh, step_benchmark.draw_batch(args, config)))
+    _, metrics = program.step()(state, sharding.put_batch(mesh, step_benchmark.draw_batch(args, config)))
   return {name: np.asarray(value) for name, value in metrics.items()}
 
 
@@ -98,7 +98,7 @@ def evaluation():
     "synthetic", "test", images, rows // 4, rows // 4, 12, tokens, np.arange(96, dtype=np.int32) // 2, [], [], ""
   )
   with full_precision():
-    encoders = embedding.Encoders(model, rules.make_mesh(1, 1, 1, devices=jax.devices()[:1]), 16)
+    encoders = embedding.Encoders(model, sharding.make_mesh(1, 1, 1, devices=jax.devices()[:1]), 16)
     _, _, scores = encoders.score(variables, split, (SMALL.text_length,))
   return {
     f"{way}/{name}": np.float32(value)

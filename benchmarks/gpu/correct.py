@@ -19,7 +19,7 @@ from tests.models import parity
 from tireid_jax import losses, metrics
 from tireid_jax.data.transforms.augment import normalise
 from tireid_jax.exporting import encoders
-from tireid_jax.parallel import rules
+from tireid_jax.parallel import sharding
 from tireid_jax.training import stages
 from tireid_jax.workdir import checkpoint
 
@@ -167,9 +167,9 @@ def resume(deterministic, keeps_programs, case="stage2", num_steps=6):
     num_steps: in all.
   """
   stage, mesh, program = agreement.build(case, "1,1,1", deterministic=deterministic)
-  variables = rules.put_tree(agreement.draw_variables(program.shapes.variables), program.shardings.variables)
+  variables = sharding.put_tree(agreement.draw_variables(program.shapes.variables), program.shardings.variables)
   batches = [
-    rules.put_batch(mesh, agreement.draw_batch(number, stage.captions_per_image)) for number in range(num_steps)
+    sharding.put_batch(mesh, agreement.draw_batch(number, stage.captions_per_image)) for number in range(num_steps)
   ]
   half, step = num_steps // 2, program.step()
   state = _advance(step, program.first_state(variables), batches[:half])

@@ -15,7 +15,7 @@ from configs import cuhk
 from tireid_jax.data import loader
 from tireid_jax.evaluation import embedding
 from tireid_jax.models.variants import VARIANTS
-from tireid_jax.parallel import rules
+from tireid_jax.parallel import sharding
 from tireid_jax.training import initialization
 from tireid_jax.training.model import build_model
 
@@ -36,7 +36,7 @@ def loader_speed(variant, batch_size, num_images=2048, num_steps=20):
   prepared = speed.Prepared(variant, 2, batch_size, 1, {})
   state = prepared.state()
   split = encode_benchmark.draw_split(num_images, 2 * num_images, prepared.config.data.image_size)
-  fixed = rules.put_batch(prepared.mesh, prepared.batch)
+  fixed = sharding.put_batch(prepared.mesh, prepared.batch)
   seconds, state, _ = speed.timed(prepared.step, state, fixed)
   with loader.Batches(split, batch_size, seed=0, caption_lengths=(77,)) as batches:
     waited, windows, number = 0.0, [], 0
@@ -44,7 +44,7 @@ def loader_speed(variant, batch_size, num_images=2048, num_steps=20):
       began = time.perf_counter()
       for _ in range(num_steps):
         requested = time.perf_counter()
-        batch = rules.put_batch(prepared.mesh, batches(number))
+        batch = sharding.put_batch(prepared.mesh, batches(number))
         waited += (time.perf_counter() - requested) * (window > 0)
         state, metrics = prepared.step(state, batch)
         number += 1
@@ -69,7 +69,7 @@ def encoding(variant, batch_size, num_images=4096, num_captions=16384, repeat=3)
   config.prompts.depth = min(config.prompts.depth, *(tower.num_blocks for tower in towers))
   model = build_model(config, VARIANTS[variant], use_prompts=True, precision="auto")
   variables = jax.jit(lambda: initialization.random_variables(model, jax.random.key(0)))()
-  encoders = embedding.Encoders(model, rules.make_mesh(1, 1, 1, devices=jax.devices()[:1]), batch_size)
+  encoders = embedding.Encoders(model, sharding.make_mesh(1, 1, 1, devices=jax.devices()[:1]), batch_size)
   split = encode_benchmark.draw_split(num_images, num_captions, config.data.image_size)
   lengths = config.data.caption_lengths
   return {

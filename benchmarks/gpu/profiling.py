@@ -8,7 +8,7 @@ import tempfile
 import jax
 
 from benchmarks.gpu import speed
-from tireid_jax.parallel import rules
+from tireid_jax.parallel import sharding
 from tireid_jax.plan import costs
 
 NUM_STEPS = 5
@@ -32,7 +32,7 @@ def profile(variant, batch_size, stage=2):
   A fusion with a product in it counts as a product.
   """
   prepared = speed.Prepared(variant, stage, batch_size, 1, {})
-  state, batch = prepared.state(), rules.put_batch(prepared.mesh, prepared.batch)
+  state, batch = prepared.state(), sharding.put_batch(prepared.mesh, prepared.batch)
   for _ in range(speed.WARM_UP):
     state, metrics = prepared.step(state, batch)
   jax.block_until_ready((state, metrics))

@@ -10,7 +10,7 @@ import numpy as np
 from benchmarks import step as step_benchmark
 from benchmarks.gpu import cases
 from tireid_jax.models.variants import VARIANTS
-from tireid_jax.parallel import rules
+from tireid_jax.parallel import sharding
 from tireid_jax.plan import costs, hlo
 from tireid_jax.training import initialization
 from tireid_jax.training.program import Program
@@ -30,7 +30,7 @@ def build(args, variant, **model):
   config.data.image_size = IMAGE_SIZES.get(variant, config.data.image_size)
   config.model.update({"variant": variant, **{name: value for name, value in model.items() if name in config.model}})
   config.deterministic = model.get("deterministic", False)
-  mesh = rules.make_mesh(1, 1, 1, devices=jax.devices()[:1])
+  mesh = sharding.make_mesh(1, 1, 1, devices=jax.devices()[:1])
   program = Program(
     config, stage, VARIANTS[variant], mesh, num_identities=step_benchmark.NUM_IDENTITIES, steps_per_epoch=1000
   )
@@ -52,7 +52,7 @@ def _count(variant, **settings):
   """As `model_flops`, of steps that differ in these settings alone."""
   plain = cases.step_settings(**settings)
   config, stage, program, mesh = build(plain, variant, attention="xla")
-  batch = rules.put_batch(mesh, step_benchmark.draw_batch(plain, config))
+  batch = sharding.put_batch(mesh, step_benchmark.draw_batch(plain, config))
   text = program.step().lower(program.shapes, batch).as_text(dialect="hlo")
   flops = costs.matrix_flops(hlo.Module(text))
   return flops, flops + step_benchmark.left_out(program.model, batch, 3 if "params" in stage.trains else 2)
@@ -93,7 +93,7 @@ class Prepared:
   def measure(self):
     """Times the step and returns its row."""
     flops, all_flops = model_flops(self.args, self.variant)
-    state, batch = self.state(), rules.put_batch(self.mesh, self.batch)
+    state, batch = self.state(), sharding.put_batch(self.mesh, self.batch)
     seconds, state, metrics = timed(self.step, state, batch)
     _states[self.key] = state
     size, median = self.args.batch_size, float(np.median(seconds))

@@ -8,7 +8,7 @@ import pytest
 
 from tireid_jax.data.transforms.augment import MEAN, STD
 from tireid_jax.evaluation import embedding
-from tireid_jax.parallel import rules
+from tireid_jax.parallel import sharding
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def make_split():
 @pytest.mark.parametrize("batch_size", [2, 16])
 def test_embeddings_come_in_the_order_of_the_split_whatever_the_batches(batch_size):
   split = make_split()
-  encoders = embedding.Encoders(Sums(), rules.make_mesh(1, 1, 1), batch_size)
+  encoders = embedding.Encoders(Sums(), sharding.make_mesh(1, 1, 1), batch_size)
   image, text = encoders.encode({"scale": jnp.float32(3.0)}, split, (4, 6))
   angles = 2 * np.array([10, 60, 110, 160, 210]) / 255
   np.testing.assert_allclose(image[:, :2], 3 * np.stack([np.cos(angles), np.sin(angles)], axis=1), atol=1e-5)
@@ -73,7 +73,7 @@ def test_embeddings_come_in_the_order_of_the_split_whatever_the_batches(batch_si
 def test_scores_are_of_captions_among_images_and_of_images_among_captions():
   split = make_split()
   split.tokens[0, 1] = 160  # a caption of image 4, person 5, that looks like image 3, person 9
-  encoders = embedding.Encoders(Sums(), rules.make_mesh(1, 1, 1), 4)
+  encoders = embedding.Encoders(Sums(), sharding.make_mesh(1, 1, 1), 4)
   _, _, scores = encoders.score({"scale": jnp.float32(1.0)}, split, (6,))
   np.testing.assert_array_equal(scores["t2i"].query_ids, [5, 7, 7, 5, 7, 9, 9])
   np.testing.assert_array_equal(scores["i2t"].query_ids, split.person_id)

@@ -18,7 +18,7 @@ from tireid_jax.data import prepare
 from tireid_jax.data.prepared import splits
 from tireid_jax.errors import UserError
 from tireid_jax.models import variants
-from tireid_jax.parallel import rules
+from tireid_jax.parallel import sharding
 from tireid_jax.storage import files
 from tireid_jax.training import preflight, stages
 from tireid_jax.training.state import TrainState
@@ -87,11 +87,11 @@ def _workdir():
   """Any file of a workdir with a checkpoint and its result, read as `evaluate` and a resumed run do."""
 
   def make(folder):
-    config, mesh = _config(), rules.make_mesh(-1, 1, 1)
+    config, mesh = _config(), sharding.make_mesh(-1, 1, 1)
     variables = {"params": {"kernel": jnp.ones((2, 2))}, "prompts": {}}
     state = TrainState(jnp.int32(1), variables, {"moment": jnp.ones(3)})
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), state)
-    layout.claim(folder, config, 1)
+    layout.write_config(folder, config, 1)
     stage_folder = layout.stage_folder(folder, 1)
     described = {
       "config": config_lib.to_json(config), "variant": variants.to_json(_VARIANT), "stage": 1, "step": 1,
@@ -103,7 +103,7 @@ def _workdir():
 
     def read():
       layout.read_config(folder)
-      step = checkpoint.chosen_step(stage_folder)
+      step = checkpoint.best_step(stage_folder)
       if step is None:
         raise UserError("it holds no checkpoint")
       _, metadata = checkpoint.restore_variables(stage_folder, step, mesh)

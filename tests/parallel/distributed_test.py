@@ -19,13 +19,13 @@ from tireid_jax.parallel import distributed
 
 def main(_):
   distributed.initialize(flags.FLAGS)
-  distributed.together(lambda: None)
+  distributed.run_on_all(lambda: None)
   if jax.process_index() == 1:
     raise RuntimeError("nobody else does")
-  distributed.together(lambda: None)
+  distributed.run_on_all(lambda: None)
 
 distributed.define_flags()
-with distributed.ending():
+with distributed.exiting_on_failure():
   cli.run(main)
 """
 
@@ -37,8 +37,8 @@ def options(*, multihost=False, coordinator="", num_processes=None, process_id=N
 def test_without_flags_a_process_stays_alone():
   distributed.initialize(options())
   assert distributed.is_first()
-  assert distributed.in_any(True)
-  assert distributed.together(lambda: 5) == 5
+  assert distributed.in_any_process(True)
+  assert distributed.run_on_all(lambda: 5) == 5
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from jax.experimental import mesh_utils
 from jax.sharding import AxisType
 
 from tests.standin_devices import Device, gpus, v5e_16
-from tireid_jax.parallel import distributed, rules
+from tireid_jax.parallel import distributed, sharding
 from tireid_jax.parallel.mesh import AXES, group_by_slice, make_mesh
 
 CLUSTERS = {
@@ -32,7 +32,7 @@ def ids(mesh):
 def rows_of_processes(mesh, batch_size):
   """Returns {process: rows of the batch it holds}."""
   processes = sorted({device.process_index for device in mesh.devices.flat})
-  return {process: rules.process_rows(mesh, batch_size, process=process) for process in processes}
+  return {process: sharding.process_batch_indices(mesh, batch_size, process=process) for process in processes}
 
 
 @every_cluster
@@ -40,7 +40,7 @@ def rows_of_processes(mesh, batch_size):
 def test_the_rows_of_a_slice_are_contiguous(devices, sizes):
   mesh = make_mesh(*sizes, devices=devices)
   slices, batch_size = len(group_by_slice(devices)), 4 * len(devices)
-  held = rules.batch_sharding(mesh).devices_indices_map((batch_size,))
+  held = sharding.batch_sharding(mesh).devices_indices_map((batch_size,))
   for number, members in enumerate(group_by_slice(devices)):
     rows = np.unique(np.concatenate([np.arange(batch_size)[held[device]] for device in members]))
     each = batch_size // slices

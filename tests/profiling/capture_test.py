@@ -14,7 +14,7 @@ from tests.data.trees import make_tree
 from tests.forked import run
 from tests.models.trees import write_hf_clip
 from tireid_jax.models.variants import VARIANTS
-from tireid_jax.parallel import rules
+from tireid_jax.parallel import sharding
 from tireid_jax.profiling import capture, trace
 from tireid_jax.profiling.capture import Profile, Window
 from tireid_jax.workdir import checkpoint
@@ -72,7 +72,7 @@ def test_a_profiled_run_ends_bit_equal(profiled, plain):
     folders = (profiled[0] / stage, plain / stage)
     losses = [[record["loss/total"] for record in read_metrics(f) if "loss/total" in record] for f in folders]
     assert losses[0] == losses[1]
-    (step, other_step), mesh = map(checkpoint.chosen_step, folders), rules.make_mesh(1, 1, 1)
+    (step, other_step), mesh = map(checkpoint.best_step, folders), sharding.make_mesh(1, 1, 1)
     assert step == other_step
     chex.assert_trees_all_equal(*(checkpoint.restore_variables(f, step, mesh)[0] for f in folders))
 

@@ -18,7 +18,7 @@ from tireid_jax import compare, export
 from tireid_jax.data.prepare import prepare
 from tireid_jax.models import pretrained
 from tireid_jax.models.variants import VARIANTS
-from tireid_jax.parallel import rules
+from tireid_jax.parallel import sharding
 from tireid_jax.storage import gcs, locations
 from tireid_jax.training import sources
 from tireid_jax.workdir import checkpoint, digests
@@ -70,7 +70,7 @@ def ranks(stage_folder):
 
 
 def variables(stage_folder, step):
-  return checkpoint.restore_variables(stage_folder, step, rules.make_mesh(-1, 1, 1))[0]
+  return checkpoint.restore_variables(stage_folder, step, sharding.make_mesh(-1, 1, 1))[0]
 
 
 def assert_equal(ours, theirs):
@@ -78,8 +78,8 @@ def assert_equal(ours, theirs):
   assert result(ours) == result(theirs)
   assert metrics(ours) == metrics(theirs)
   chex.assert_trees_all_equal(ranks(ours), ranks(theirs))
-  chosen = checkpoint.chosen_step(ours)
-  assert chosen == checkpoint.chosen_step(theirs)
+  chosen = checkpoint.best_step(ours)
+  assert chosen == checkpoint.best_step(theirs)
   for step in {chosen, logged_step(ours)}:
     chex.assert_trees_all_equal(variables(ours, step), variables(theirs, step))
 
@@ -90,7 +90,7 @@ def test_a_run_in_a_bucket_is_the_run_on_a_disk(runs, bucket):
     assert_equal(remote / stage, disk / stage)
     created = bucket.created(remote / stage)
     assert max(created, key=created.get) == "result.json"
-    kept = {checkpoint.chosen_step(remote / stage), logged_step(remote / stage)}
+    kept = {checkpoint.best_step(remote / stage), logged_step(remote / stage)}
     saved = bucket.saved_steps(remote / stage)
     assert kept <= saved  # and the one before the newest
     assert len(saved) <= 3

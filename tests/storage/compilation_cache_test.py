@@ -16,7 +16,7 @@ PROGRAM = """
 import jax
 import pathlib
 from tireid_jax.storage import compilation_cache
-compilation_cache.keep()
+compilation_cache.enable_persistent_cache()
 jax.jit(lambda x: x * 3 + 1)(2.0)
 """
 
@@ -35,7 +35,7 @@ def test_programs_are_kept_in_one_place(tmp_path, is_told, is_named):
   variables = environment(XDG_CACHE_HOME=str(tmp_path / "home"), JAX_COMPILATION_CACHE_DIR=str(tmp_path / "told"))
   if not is_told:
     del variables["JAX_COMPILATION_CACHE_DIR"]
-  program = PROGRAM.replace("keep()", f"keep(pathlib.Path({str(tmp_path / 'named')!r}))" if is_named else "keep()")
+  program = PROGRAM.replace("cache()", f"cache(pathlib.Path({str(tmp_path / 'named')!r}))" if is_named else "keep()")
   subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=variables, check=True)
   found = {name for name in ("told", "named", "home/tireid_jax") if programs(tmp_path / name)}
   assert found == {"told" if is_told else "named" if is_named else "home/tireid_jax"}
@@ -74,16 +74,16 @@ def test_what_was_used_the_longest_time_ago_makes_room(tmp_path, monkeypatch):
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(bytes(size))
     os.utime(path, (used, written))
-  compilation_cache.prune(tmp_path, 120)
+  compilation_cache.delete_least_recently_used(tmp_path, 120)
   assert files_below(tmp_path) == ["a", "b", "c/d", "e"]
-  compilation_cache.prune(tmp_path, 89)
+  compilation_cache.delete_least_recently_used(tmp_path, 89)
   assert files_below(tmp_path) == ["a", "e"]
   with monkeypatch.context() as patch:
     patch.setattr(pathlib.Path, "unlink", lambda _: os.remove(tmp_path / "nothing"))  # as where nothing can be deleted
-    compilation_cache.prune(tmp_path, 0)
-  compilation_cache.prune(tmp_path, 0)
+    compilation_cache.delete_least_recently_used(tmp_path, 0)
+  compilation_cache.delete_least_recently_used(tmp_path, 0)
   assert files_below(tmp_path) == []
-  compilation_cache.prune(tmp_path / "nowhere", 0)
+  compilation_cache.delete_least_recently_used(tmp_path / "nowhere", 0)
 
 
 @pytest.mark.parametrize("is_told", [False, True])
@@ -97,5 +97,5 @@ def test_a_folder_of_ours_stays_below_its_limit(tmp_path, monkeypatch, is_told):
     file.truncate(compilation_cache.MAX_BYTES)  # sparse
   os.utime(folder / "old", (1, 1))
   (folder / "new").write_bytes(b"1")
-  compilation_cache.keep()
+  compilation_cache.enable_persistent_cache()
   assert files_below(folder) == (["new", "old"] if is_told else ["new"])

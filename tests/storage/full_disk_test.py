@@ -42,10 +42,10 @@ def test_a_save_on_a_full_disk_is_one_line_and_the_last_checkpoint_stays(disk, c
     f"{disk.folder}/checkpoints: no space left on device; make room there, or choose another folder"
   )
   assert "".join(capfd.readouterr()) == ""
-  assert checkpoint.chosen_step(disk.folder) == 1
+  assert checkpoint.best_step(disk.folder) == 1
   (disk.folder / "ballast").unlink()
   save(disk.folder, [2])
-  assert checkpoint.chosen_step(disk.folder) == 2
+  assert checkpoint.best_step(disk.folder) == 2
 
 
 def test_a_save_on_a_read_only_disk_is_one_line(disk, capfd):
@@ -54,7 +54,7 @@ def test_a_save_on_a_read_only_disk_is_one_line(disk, capfd):
   with pytest.raises(errors.DiskError, match="read-only file system; choose another folder$"):
     save(disk.folder, [2])
   assert "".join(capfd.readouterr()) == ""
-  assert checkpoint.chosen_step(disk.folder) == 1
+  assert checkpoint.best_step(disk.folder) == 1
 
 
 def test_the_log_on_a_full_disk_is_one_line_and_what_is_there_stays(disk):

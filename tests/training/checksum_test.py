@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.commands import ROOT
-from tireid_jax.parallel import rules
+from tireid_jax.parallel import sharding
 from tireid_jax.training import checksum
 
 MESHES = [(8, 1, 1), (1, 8, 1), (2, 2, 2)]
@@ -21,20 +21,20 @@ def tree():
 
 
 def checksum_on(mesh, arrays):
-  return checksum.of_tree(mesh, rules.put_tree(arrays, rules.tree_shardings(mesh, arrays)))
+  return checksum.of_tree(mesh, sharding.put_tree(arrays, sharding.tree_shardings(mesh, arrays)))
 
 
 def here(arrays):
-  return checksum_on(rules.make_mesh(1, 1, 1), arrays)
+  return checksum_on(sharding.make_mesh(1, 1, 1), arrays)
 
 
 def test_it_is_the_same_on_one_device_and_on_any_mesh_of_eight():
   program = f"""
 from tests.training import checksum_test as t
-from tireid_jax.parallel import rules
+from tireid_jax.parallel import sharding
 for sizes in {MESHES}:
-  mesh = rules.make_mesh(*sizes)
-  num_split = sum(not where.is_fully_replicated for where in rules.tree_shardings(mesh, t.tree()).values())
+  mesh = sharding.make_mesh(*sizes)
+  num_split = sum(not where.is_fully_replicated for where in sharding.tree_shardings(mesh, t.tree()).values())
   print(t.checksum_on(mesh, t.tree()), num_split)
 """
   environment = {
@@ -76,7 +76,7 @@ def test_rows_columns_and_names_that_change_places_change_it():
 
 
 def test_only_frozen_leaves_count_and_each_in_its_group():
-  mesh = rules.make_mesh(1, 1, 1)
+  mesh = sharding.make_mesh(1, 1, 1)
   variables = {"params": {"image_encoder": {"a": np.ones(3, np.float32), "b": np.ones(2, np.float32)}}, "prompts": {}}
   variables["params"]["logit_scale"] = np.float32(1)
   labels = jax.tree.map(lambda _: "frozen", variables)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tireid_jax import errors
-from tireid_jax.parallel import rules
+from tireid_jax.parallel import sharding
 from tireid_jax.storage import locations
 from tireid_jax.training import divergence
 from tireid_jax.training.state import TrainState
@@ -81,15 +81,15 @@ def folder(request, tmp_path):
 
 
 def test_a_dump_is_read_as_it_was_written_and_the_newest_stays(folder):
-  mesh = rules.make_mesh(1, 1, 1)
+  mesh = sharding.make_mesh(1, 1, 1)
 
   def state(step):
     return TrainState(jnp.int32(step), {"params": {"w": jnp.arange(3.0) + step}, "prompts": {}}, {"m": jnp.zeros(2)})
 
   shapes = jax.tree.map(
-    lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=rules.replicated(mesh)), state(0)
+    lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding.replicated(mesh)), state(0)
   )
-  batch = rules.put_batch(mesh, {"images": np.full((2, 4, 4, 3), 7, np.uint8), "person_id": np.int32([3, 4])})
+  batch = sharding.put_batch(mesh, {"images": np.full((2, 4, 4, 3), 7, np.uint8), "person_id": np.int32([3, 4])})
   for step in (5, 9, 9):  # the last, of a run that was started again and came to the same
     dump = divergence.write(folder / "stage1", state(step), batch, {"loss": "nan"})
   assert divergence.read_metadata(dump) == {"loss": "nan"}
@@ -109,8 +109,8 @@ def test_what_is_no_dump_is_refused(tmp_path, name, error):
 
 def test_a_damaged_dump_is_named_in_one_line(tmp_path):
   state = TrainState(jnp.int32(5), {"params": {"w": jnp.zeros(3)}}, {"m": jnp.zeros(2)})
-  mesh = rules.make_mesh(1, 1, 1)
-  dump = divergence.write(tmp_path, state, rules.put_batch(mesh, {"person_id": np.int32([3, 4])}), {})
+  mesh = sharding.make_mesh(1, 1, 1)
+  dump = divergence.write(tmp_path, state, sharding.put_batch(mesh, {"person_id": np.int32([3, 4])}), {})
   damaged = f"{dump} is damaged: .*; run the command that wrote it again"
   (dump / "batch" / "_METADATA").unlink()
   with pytest.raises(errors.UserError, match=damaged):

@@ -162,7 +162,7 @@ def test_a_save_is_due_by_steps_or_by_the_minutes_since_the_last(monkeypatch):
 
 def test_several_processes_which_hear_of_a_due_save_later_do_it_once(monkeypatch):
   monkeypatch.setattr(hooks.jax, "process_count", lambda: 2)
-  monkeypatch.setattr(hooks.distributed, "in_any", bool)
+  monkeypatch.setattr(hooks.distributed, "in_any_process", bool)
   assert saved_steps(monkeypatch, every_minutes=1, seconds_per_step=60) == [3, 5, 8, 10, 12]
 
 

@@ -14,7 +14,7 @@ from tireid_jax import metrics
 from tireid_jax.data.prepared import splits
 from tireid_jax.evaluation import embedding
 from tireid_jax.models import pretrained
-from tireid_jax.parallel import rules
+from tireid_jax.parallel import sharding
 from tireid_jax.training import loading, loop
 from tireid_jax.training.state import TrainState
 from tireid_jax.workdir import checkpoint
@@ -59,7 +59,7 @@ def lines(stage_folder, name):
 
 
 def variables_of(stage_folder, step):
-  return checkpoint.restore_variables(stage_folder, step, rules.make_mesh(1, 1, 1))[0]
+  return checkpoint.restore_variables(stage_folder, step, sharding.make_mesh(1, 1, 1))[0]
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +180,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_at_its_step_and_reaches_no_check
   stage_folder = tmp_path / "run/stage1"
   assert "nan" not in (stage_folder / "metrics.jsonl").read_text().lower()
   assert not (stage_folder / "result.json").exists()
-  assert checkpoint.chosen_step(stage_folder) is None
+  assert checkpoint.best_step(stage_folder) is None
 
 
 def head_after_a_run_from(source, project, folder, data):

@@ -67,7 +67,7 @@ def test_a_profile_must_start_before_the_stage_ends(project, tmp_path):
 
 def test_a_stage_that_was_trained_on_other_data_is_not_gone_on_from(project, tmp_path):
   config = small_runs.configured(project)
-  layout.claim(tmp_path, config, 1)
+  layout.write_config(tmp_path, config, 1)
   files.write_json(tmp_path / "stage1/result.json", {"fingerprint": "of other data"})
   with pytest.raises(ValueError, match="stage 1 in .* was trained on another rstp_reid than the one prepared in"):
     loop.run(config, (1,), tmp_path)

@@ -11,7 +11,7 @@ from tests import agreement
 from tests.models import numpy_clip
 from tireid_jax.evaluation import embedding
 from tireid_jax.models.variants import Tower, Variant
-from tireid_jax.parallel import rules
+from tireid_jax.parallel import sharding
 from tireid_jax.storage import compilation_cache
 from tireid_jax.training import stages
 from tireid_jax.training.program import Program
@@ -32,10 +32,10 @@ def compiler_saw(jitted, *arguments):
 def test_deterministic_reaches_the_compiler_of_steps_and_of_encoders(is_deterministic):
   config = agreement.configured("stage1")
   config.deterministic = is_deterministic
-  mesh = rules.make_mesh(1, 1, 1)
+  mesh = sharding.make_mesh(1, 1, 1)
   stage = stages.from_config(config, 1)
   program = Program(config, stage, agreement.VARIANT, mesh, num_identities=1, steps_per_epoch=1)
-  batch = rules.put_batch(mesh, agreement.draw_batch(0, stage.captions_per_image))
+  batch = sharding.put_batch(mesh, agreement.draw_batch(0, stage.captions_per_image))
   assert compiler_saw(program.step(), program.shapes, batch) == is_deterministic
   encoders = embedding.Encoders(program.model, mesh, 8, compiler_options=program.compiler_options)
   tokens = jnp.ones((8, 5), jnp.int32)
@@ -43,8 +43,8 @@ def test_deterministic_reaches_the_compiler_of_steps_and_of_encoders(is_determin
 
 
 def test_a_tpus_compiler_gets_no_options_of_gpus():
-  assert compilation_cache.options(deterministic=True, platform="tpu") is None
-  assert compilation_cache.options(deterministic=True, platform="gpu") == {OPTION.decode(): True}
+  assert compilation_cache.compiler_options(deterministic=True, platform="tpu") is None
+  assert compilation_cache.compiler_options(deterministic=True, platform="gpu") == {OPTION.decode(): True}
 
 
 # ---- Steps. What is random in an augmentation is made certain: every image is flipped, all words but one are deleted.
@@ -77,7 +77,7 @@ def built(number, kind, *, augment=OFF, seed=4, **changes):
   fields.augment.update(augment)
   fields.sampler.kind = kind
   program = Program(
-    config, stages.from_config(config, number), VARIANT, rules.make_mesh(1, 1, 1), num_identities=NUM_IDENTITIES,
+    config, stages.from_config(config, number), VARIANT, sharding.make_mesh(1, 1, 1), num_identities=NUM_IDENTITIES,
     steps_per_epoch=10,
   )  # fmt: skip
   rng = np.random.default_rng(2)
@@ -89,7 +89,8 @@ def built(number, kind, *, augment=OFF, seed=4, **changes):
 
 def one_step(program, variables, batch):
   """Returns (variables after the first step, metrics)."""
-  state, metrics = program.step()(program.first_state(variables), rules.put_batch(rules.make_mesh(1, 1, 1), batch))
+  batch = sharding.put_batch(sharding.make_mesh(1, 1, 1), batch)
+  state, metrics = program.step()(program.first_state(variables), batch)
   assert int(state.step) == 1
   return state.variables, {name: float(value) for name, value in metrics.items()}
 
@@ -211,8 +212,8 @@ def test_stage_0_has_no_prompts_and_learns_the_temperature_that_its_loss_uses():
 
 def test_augmentation_changes_from_step_to_step_and_with_the_seed_and_the_stage():
   program, variables = built(1, "captions", augment={**OFF, "flip": 0.5, "erase_probability": 1.0}, learning_rate=0.0)
-  step, mesh = program.step(), rules.make_mesh(1, 1, 1)
-  batch = rules.put_batch(mesh, BATCH | {"images": BATCH["images"].repeat(2, axis=0)})
+  step, mesh = program.step(), sharding.make_mesh(1, 1, 1)
+  batch = sharding.put_batch(mesh, BATCH | {"images": BATCH["images"].repeat(2, axis=0)})
   state, losses = program.first_state(variables), []
   for _ in range(3):
     state, metrics = step(state, batch)

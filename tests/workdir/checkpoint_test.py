@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tireid_jax import errors
-from tireid_jax.parallel import rules
+from tireid_jax.parallel import sharding
 from tireid_jax.training.state import TrainState
 from tireid_jax.workdir import checkpoint, checkpoint_scores, digests, orbax_errors
 
@@ -31,11 +31,11 @@ def kept(folder):
 
 def test_the_best_and_the_newest_two_stay_also_after_reopening(tmp_path):
   save(tmp_path, {1: 5.0, 2: 9.0, 3: 7.0, 4: 6.0})
-  assert (kept(tmp_path), checkpoint.chosen_step(tmp_path)) == ([2, 3, 4], 2)
+  assert (kept(tmp_path), checkpoint.best_step(tmp_path)) == ([2, 3, 4], 2)
   save(tmp_path, {5: None, 6: 6.0})
-  assert (kept(tmp_path), checkpoint.chosen_step(tmp_path)) == ([2, 5, 6], 2)
+  assert (kept(tmp_path), checkpoint.best_step(tmp_path)) == ([2, 5, 6], 2)
   save(tmp_path, {7: 9.5})
-  assert (kept(tmp_path), checkpoint.chosen_step(tmp_path)) == ([6, 7], 7)
+  assert (kept(tmp_path), checkpoint.best_step(tmp_path)) == ([6, 7], 7)
   assert digests.known_steps(tmp_path) == [6, 7]
 
 
@@ -45,15 +45,15 @@ def test_one_whose_deletion_was_cut_short_is_not_chosen_and_goes_with_the_next_s
   shutil.copytree(folder / "2", folder / "1")
   shutil.rmtree(folder / "1" / "metrics")
   (folder / "1" / "_CHECKPOINT_METADATA").unlink()
-  assert checkpoint.chosen_step(tmp_path) == 2
+  assert checkpoint.best_step(tmp_path) == 2
   save(tmp_path, {4: 8.0})
   assert kept(tmp_path) == [2, 3, 4]
 
 
 def test_without_scores_the_newest_is_chosen(tmp_path):
   save(tmp_path, {1: None, 2: None})
-  assert checkpoint.chosen_step(tmp_path) == 2
-  assert checkpoint.chosen_step(tmp_path / "nothing") is None
+  assert checkpoint.best_step(tmp_path) == 2
+  assert checkpoint.best_step(tmp_path / "nothing") is None
 
 
 def flip(file):
@@ -77,9 +77,9 @@ DAMAGE = {
 
 
 def restore(folder):
-  mesh = rules.make_mesh(-1, 1, 1)
+  mesh = sharding.make_mesh(-1, 1, 1)
   shapes = jax.tree.map(
-    lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=rules.tree_shardings(mesh, {"a": leaf})["a"]),
+    lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding.tree_shardings(mesh, {"a": leaf})["a"]),
     state(0),
   )
   with checkpoint.Checkpoints(folder) as checkpoints:
@@ -123,9 +123,9 @@ def test_of_several_damaged_ones_the_newest_sound_one_is_found(tmp_path):
 def test_a_damaged_one_is_never_read_in_place_of_the_best(tmp_path, said):
   save(tmp_path, {1: 9.0, 2: 4.0, 3: 3.0})
   DAMAGE[said](array_file(tmp_path, 1))
-  mesh = rules.make_mesh(-1, 1, 1)
+  mesh = sharding.make_mesh(-1, 1, 1)
   with pytest.raises(ValueError, match=rf"checkpoints/1 is damaged: .*{said}.*; put back a copy of it, or remove that"):
-    checkpoint.restore_variables(tmp_path, checkpoint.chosen_step(tmp_path), mesh)
+    checkpoint.restore_variables(tmp_path, checkpoint.best_step(tmp_path), mesh)
   assert kept(tmp_path) == [1, 2, 3]
 
 
@@ -145,9 +145,9 @@ def test_damaged_digests_are_told_from_damaged_arrays(tmp_path):
 
 def test_restored_state_and_variables_are_the_saved_ones(tmp_path):
   save(tmp_path, {1: 5.0, 2: 4.0})
-  mesh = rules.make_mesh(-1, 1, 1)
+  mesh = sharding.make_mesh(-1, 1, 1)
   shapes = jax.tree.map(
-    lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=rules.tree_shardings(mesh, {"a": leaf})["a"]),
+    lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding.tree_shardings(mesh, {"a": leaf})["a"]),
     state(0),
   )
   with checkpoint.Checkpoints(tmp_path) as checkpoints:
@@ -168,14 +168,14 @@ def test_a_step_that_vanishes_while_steps_are_listed_is_no_error(tmp_path, monke
     raise FileNotFoundError("1")
 
   monkeypatch.setattr(checkpoint_scores, "_open_reader", vanish)
-  assert checkpoint.chosen_step(tmp_path) == 1
+  assert checkpoint.best_step(tmp_path) == 1
 
 
 @pytest.mark.parametrize("step", [2, 3])
 def test_a_step_is_saved_once(tmp_path, step):
   save(tmp_path, {2: 5.0})
   save(tmp_path, {step: 1.0})
-  assert checkpoint.chosen_step(tmp_path) == 2
+  assert checkpoint.best_step(tmp_path) == 2
 
 
 def test_variables_with_the_last_block_among_the_others_are_refused(tmp_path):
@@ -186,7 +186,7 @@ def test_variables_with_the_last_block_among_the_others_are_refused(tmp_path):
     with pytest.raises(ValueError, match="are of an earlier version; train this stage anew in another workdir"):
       checkpoints.restore(old)
   with pytest.raises(ValueError, match="are of an earlier version"):
-    checkpoint.restore_variables(tmp_path, 1, rules.make_mesh(-1, 1, 1))
+    checkpoint.restore_variables(tmp_path, 1, sharding.make_mesh(-1, 1, 1))
 
 
 ITEM_FILES = (
@@ -203,7 +203,7 @@ FAULTS = {"missing": None, "empty": b"", "cut short": b'{"sco', "binary": b"\x80
 @pytest.mark.parametrize("name", ITEM_FILES)
 def test_whichever_file_is_damaged_the_newest_gives_way_and_the_best_is_named(tmp_path, capsys, name, fault):
   save(tmp_path, {1: 5.0, 2: 9.0, 3: 7.0, 4: 6.0})
-  mesh = rules.make_mesh(-1, 1, 1)
+  mesh = sharding.make_mesh(-1, 1, 1)
 
   def damage(step):
     file = tmp_path / checkpoint.FOLDER / str(step) / name
@@ -212,12 +212,12 @@ def test_whichever_file_is_damaged_the_newest_gives_way_and_the_best_is_named(tm
       file.write_bytes(FAULTS[fault])
 
   damage(4)
-  assert checkpoint.chosen_step(tmp_path) == 2
+  assert checkpoint.best_step(tmp_path) == 2
   assert checkpoint.restore_variables(tmp_path, 2, mesh)[1]["step"] == 2
   assert int(restore(tmp_path).step) == 3
   assert f"checkpoint 4 in {tmp_path / checkpoint.FOLDER} is damaged (" in "".join(capsys.readouterr())
   damage(2)
-  assert checkpoint.chosen_step(tmp_path) == 2
+  assert checkpoint.best_step(tmp_path) == 2
   with pytest.raises(errors.UserError, match="checkpoints/2 is damaged: .*; put back a copy of it, or remove") as named:
     checkpoint.restore_variables(tmp_path, 2, mesh)
   assert len(str(named.value).splitlines()) == 1
@@ -242,7 +242,7 @@ def test_a_file_that_is_cut_short_is_one_line_without_digests_too(tmp_path, name
     file = tmp_path / checkpoint.FOLDER / str(step) / name
     file.write_bytes(file.read_bytes()[:10])
   with pytest.raises(errors.UserError, match="checkpoints/1 is damaged: .*; put back a copy of it, or remove that"):
-    checkpoint.restore_variables(tmp_path, 1, rules.make_mesh(-1, 1, 1))
+    checkpoint.restore_variables(tmp_path, 1, sharding.make_mesh(-1, 1, 1))
   with pytest.raises(
     errors.UserError, match="checkpoints/2 is damaged: .* or remove that folder to go on from the one"
   ):
@@ -255,7 +255,7 @@ def test_one_that_was_being_deleted_is_no_damaged_one_though_its_digests_are_lef
   shutil.copytree(tmp_path / checkpoint.FOLDER / "3", tmp_path / checkpoint.FOLDER / "1")
   shutil.copyfile(tmp_path / digests.FOLDER / "3.json", tmp_path / digests.FOLDER / "1.json")
   (tmp_path / checkpoint.FOLDER / "1" / "metrics" / "metrics").unlink()
-  assert checkpoint.chosen_step(tmp_path) == 2
+  assert checkpoint.best_step(tmp_path) == 2
   assert int(restore(tmp_path).step) == 3
 
 
@@ -263,7 +263,7 @@ def test_a_run_whose_newest_metadata_are_damaged_finds_those_before(tmp_path):
   save(tmp_path, {1: 5.0, 2: 6.0})
   file = tmp_path / checkpoint.FOLDER / "2" / "metadata" / "metadata"
   file.write_text("[]")
-  assert checkpoint.readable_metadata(tmp_path)["step"] == 1
+  assert checkpoint.newest_readable_metadata(tmp_path)["step"] == 1
   with pytest.raises(errors.UserError, match="checkpoints/2 is damaged: TypeError: its metadata are no JSON object"):
     checkpoint.read_metadata(tmp_path, 2)
 
@@ -301,7 +301,7 @@ def test_without_any_score_a_run_does_not_begin_anew_among_old_checkpoints(tmp_p
   shutil.rmtree(tmp_path / digests.FOLDER)
   (tmp_path / checkpoint.FOLDER / "1" / "metrics" / "metrics").unlink()
   with pytest.raises(errors.UserError, match="are damaged: none has a score; put back a copy of one"):
-    checkpoint.chosen_step(tmp_path)
+    checkpoint.best_step(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -340,6 +340,6 @@ def test_metadata_of_orbax_that_no_run_wrote_are_one_line(tmp_path, file, damage
 
 def _restore_both(folder):
   """Restores a checkpoint for another stage, then to resume."""
-  checkpoint.restore_variables(folder, 1, rules.make_mesh(-1, 1, 1))
+  checkpoint.restore_variables(folder, 1, sharding.make_mesh(-1, 1, 1))
   with checkpoint.Checkpoints(folder) as checkpoints:
     checkpoints.restore(state(1))

@@ -24,19 +24,19 @@ def written(path):
 
 
 def test_a_claim_writes_the_config_for_the_run_and_for_the_stage(tmp_path):
-  layout.claim(tmp_path, config(), 1)
+  layout.write_config(tmp_path, config(), 1)
   assert written(tmp_path / "config.json") == written(tmp_path / "stage1/config.json")
   assert layout.read_config(tmp_path).to_dict() == config().to_dict()
   assert not (tmp_path / "stage2").exists()
 
 
 def test_a_later_stage_need_not_name_the_weights_again_and_the_earlier_ones_config_stays(tmp_path):
-  layout.claim(tmp_path, config(), 1)
-  layout.claim(tmp_path, config(pretrained="", stage2__epochs=3), 2)
+  layout.write_config(tmp_path, config(), 1)
+  layout.write_config(tmp_path, config(pretrained="", stage2__epochs=3), 2)
   assert layout.read_config(tmp_path).pretrained == "clip"
   assert layout.read_config(tmp_path).stage2.epochs == 3
   assert written(tmp_path / "stage1/config.json")["stage2"]["epochs"] == config().stage2.epochs
-  layout.claim(tmp_path, config(pretrained="other"), 2)
+  layout.write_config(tmp_path, config(pretrained="other"), 2)
   assert layout.read_config(tmp_path).pretrained == "other"
 
 
@@ -56,7 +56,7 @@ def test_a_later_stage_need_not_name_the_weights_again_and_the_earlier_ones_conf
   ],
 )
 def test_a_workdir_is_for_what_its_stages_depend_on(tmp_path, claimed, asked, change, is_refused):
-  layout.claim(tmp_path, config(), claimed)
+  layout.write_config(tmp_path, config(), claimed)
   if not is_refused:
     layout.check(tmp_path, config(**change), asked)
     return
@@ -66,7 +66,7 @@ def test_a_workdir_is_for_what_its_stages_depend_on(tmp_path, claimed, asked, ch
 
 
 def test_of_many_differences_three_are_named_and_the_others_counted(tmp_path):
-  layout.claim(tmp_path, config(), 1)
+  layout.write_config(tmp_path, config(), 1)
   changes = {f"stage1__{name}": 3 for name in ("epochs", "batch_size", "clip_norm", "warmup_epochs", "final_lr")}
   with pytest.raises(ValueError, match=r"stage1.batch_size.*; stage1.clip_norm.*; stage1.epochs.* and 2 more;"):
     layout.check(tmp_path, config(**changes), 1)

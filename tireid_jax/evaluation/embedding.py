@@ -6,7 +6,7 @@ import numpy as np
 from tireid_jax import metrics
 from tireid_jax.data import loader
 from tireid_jax.data.transforms.augment import normalise
-from tireid_jax.parallel import distributed, rules
+from tireid_jax.parallel import distributed, sharding
 from tireid_jax.terminal.progress import bar, say
 
 WAYS = {"t2i": "text to image", "i2t": "image to text"}
@@ -22,18 +22,18 @@ class Encoders:
   """
 
   def __init__(self, model, mesh, batch_size, *, compiler_options=None):
-    devices = rules.batch_devices(mesh)
+    devices = sharding.batch_devices(mesh)
     self._mesh, self._embedding_size = mesh, model.variant.embedding_size
     self._batch_size = -(-batch_size // devices) * devices
     self._compiler_options = compiler_options
-    self._share = rules.process_rows(mesh, self._batch_size)
+    self._share = sharding.process_batch_indices(mesh, self._batch_size)
     self._image = self._compiled(
       lambda variables, images: model.apply(variables, normalise(images), method="encode_image")
     )
     self._text = self._compiled(lambda variables, tokens: model.apply(variables, tokens, method="encode_text"))
 
   def _compiled(self, encoder):
-    return jax.jit(encoder, out_shardings=rules.replicated(self._mesh), compiler_options=self._compiler_options)
+    return jax.jit(encoder, out_shardings=sharding.replicated(self._mesh), compiler_options=self._compiler_options)
 
   def encode(self, variables, split, caption_lengths, *, show_progress=False):
     """Returns (image f32[G, E], text f32[N, E]) of every image and every caption of a split, not normalised."""
@@ -74,7 +74,7 @@ class Encoders:
       # A batch is fetched while the next one is computed.
       pending = None
       for batch in batches:
-        queued = batch, encoder(variables, rules.put_batch(self._mesh, {field: batch[field]})[field])
+        queued = batch, encoder(variables, sharding.put_batch(self._mesh, {field: batch[field]})[field])
         if pending:
           _store(embeddings, pending, progress)
         pending = queued

@@ -156,7 +156,7 @@ def is_first():
   return jax.process_index() == 0
 
 
-def together(action):
+def run_on_all(action):
   """Returns action(), done in every process; where it was refused in one it fails in all, so that none waits for it.
 
   Raises:
@@ -175,14 +175,14 @@ def together(action):
   return result
 
 
-def by_first(action):
+def run_on_first(action):
   """Does action() in process 0 alone, and returns when it is done there; what is refused there fails in all."""
-  together(lambda: action() if is_first() else None)
+  run_on_all(lambda: action() if is_first() else None)
 
 
-def from_first(action):
+def broadcast_from_first(action):
   """Returns the JSON data that action() returns in process 0, where alone it is done, in every process."""
-  data = together(lambda: action() if is_first() else None)
+  data = run_on_all(lambda: action() if is_first() else None)
   if jax.process_count() == 1:
     return data
   text = json.dumps(data).encode() if is_first() else b""
@@ -206,7 +206,7 @@ def _one_on_each_device():
   return where, jax.jit(jnp.any, out_shardings=NamedSharding(mesh, PartitionSpec()))
 
 
-def in_any(claim):
+def in_any_process(claim):
   """Returns bool[], not waited for: whether `claim` holds in any process. All of them must ask."""
   if jax.process_count() == 1:
     return claim
@@ -216,7 +216,7 @@ def in_any(claim):
 
 
 @contextlib.contextmanager
-def ending():
+def exiting_on_failure():
   """Ends a process that fails alone at once, for at a usual end it would wait for others, which wait for it."""
   try:
     yield

@@ -20,7 +20,7 @@ from tireid_jax.data.datasets import registry
 from tireid_jax.data.prepared import splits
 from tireid_jax.data.raw import schema
 from tireid_jax.errors import UserError
-from tireid_jax.parallel import rules
+from tireid_jax.parallel import sharding
 from tireid_jax.training import sources, stages
 from tireid_jax.training.model import FROM_WEIGHTS, find_variant
 from tireid_jax.training.program import Program
@@ -76,10 +76,10 @@ def compile_step(config, number, devices, *, caption_length=0):
     lengths = ", ".join(map(str, config.data.caption_lengths))
     raise UserError(f"--caption_length={caption_length} is none of data.caption_lengths; give one of {lengths}")
   stage = stages.from_config(config, number)
-  mesh = rules.make_mesh(**config.mesh, devices=devices)
+  mesh = sharding.make_mesh(**config.mesh, devices=devices)
   sampling.check(stage.batch_size, **stage.sampler)
   for field in ("batch_size", "microbatch_size"):
-    rules.check_batch(f"{stage.name}.{field}", getattr(stage, field), mesh, stage.captions_per_image)
+    sharding.check_batch(f"{stage.name}.{field}", getattr(stage, field), mesh, stage.captions_per_image)
   counts = training_counts(config, stage)
   steps_per_epoch = _steps_per_epoch(stage, counts)
   variant = find_variant(config, _source(config))
@@ -170,9 +170,9 @@ def training_counts(config, stage):
 def batch_range(config, number, devices):
   """Returns (least, most) batch sizes of a stage: what mesh and sampler divide, and the whole training split."""
   stage = stages.from_config(config, number)
-  mesh = rules.make_mesh(**config.mesh, devices=devices)
+  mesh = sharding.make_mesh(**config.mesh, devices=devices)
   together = stage.sampler["captions_per_identity"] if stage.sampler["kind"] == "identities" else 1
-  least = math.lcm(rules.batch_devices(mesh) * stage.captions_per_image, together, stage.microbatch_size or 1)
+  least = math.lcm(sharding.batch_devices(mesh) * stage.captions_per_image, together, stage.microbatch_size or 1)
   num, size = _epoch(stage, training_counts(config, stage))
   return least, num * size
 
@@ -203,7 +203,7 @@ def _source(config):
 
 def _batch(config, stage, mesh, caption_length):
   """Returns the abstract batch of a step."""
-  where, size = rules.batch_sharding(mesh), stage.batch_size
+  where, size = sharding.batch_sharding(mesh), stage.batch_size
   shapes = {
     "images": ((size // stage.captions_per_image, *config.data.image_size, 3), jnp.uint8),
     "tokens": ((size, caption_length), jnp.int32),

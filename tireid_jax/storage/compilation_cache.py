@@ -14,7 +14,7 @@ import jax
 MAX_BYTES = 2 * 2**30
 
 
-def keep(folder=None):
+def enable_persistent_cache(folder=None):
   """Lets JAX keep what it compiles in a folder, and find it there; nothing where the devices are several CPU devices.
 
   To be called before anything is compiled, once `distributed.initialize` has been.
@@ -32,13 +32,13 @@ def keep(folder=None):
   if jax.config.values["jax_compilation_cache_dir"] is not None:
     return
   folder = folder or _users_folder()
-  prune(folder, MAX_BYTES)
+  delete_least_recently_used(folder, MAX_BYTES)
   jax.config.update("jax_compilation_cache_dir", str(folder.absolute()))
   # JAX's own 1 s leaves out dozens of small programs, which take a second together.
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 
-def prune(folder, max_bytes):
+def delete_least_recently_used(folder, max_bytes):
   """Deletes files that were used the longest time ago, until a folder holds no more than so many bytes.
 
   JAX's own `jax_compilation_cache_max_size` takes a lock for each read, and so reads nothing from a read-only folder;
@@ -64,7 +64,7 @@ def prune(folder, max_bytes):
       excess -= size
 
 
-def options(*, deterministic, platform):
+def compiler_options(*, deterministic, platform):
   """Returns the `compiler_options` of `jax.jit` for a program of a run.
 
   Args:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tireid_jax.parallel import rules
+from tireid_jax.parallel import sharding
 from tireid_jax.training.stages import FROZEN, path_string
 
 # Shifts and odd factors of MurmurHash3's 32-bit finalizer.
@@ -58,7 +58,7 @@ def _of_groups(mesh, tree, group_of):
 @functools.cache
 def _compiled(mesh):
   # Leaf by leaf, since many of them have one shape and so one program.
-  return jax.jit(_columns, out_shardings=rules.replicated(mesh))
+  return jax.jit(_columns, out_shardings=sharding.replicated(mesh))
 
 
 def _columns(array, factors):

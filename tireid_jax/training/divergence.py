@@ -11,7 +11,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from tireid_jax.errors import MissingFileError, UserError
-from tireid_jax.parallel import rules
+from tireid_jax.parallel import sharding
 from tireid_jax.storage import locations
 from tireid_jax.training.state import TrainState
 from tireid_jax.workdir import orbax_errors
@@ -68,7 +68,7 @@ def read(folder, mesh, shapes):
   with _open(folder) as (manager, step):
     stored = manager.item_metadata(step)["batch"]
     batch = {
-      name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=rules.batch_sharding(mesh))
+      name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding.batch_sharding(mesh))
       for name, leaf in dict(stored).items()
     }
     restored = manager.restore(
@@ -79,7 +79,7 @@ def read(folder, mesh, shapes):
         batch=ocp.args.StandardRestore(batch),
       ),
     )
-  count = rules.put_tree(jax.numpy.int32(step), shapes.step.sharding)
+  count = sharding.put_tree(jax.numpy.int32(step), shapes.step.sharding)
   return TrainState(count, {**shapes.variables, **restored["variables"]}, restored["optimizer"]), restored["batch"]
 
 

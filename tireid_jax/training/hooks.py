@@ -27,7 +27,7 @@ class _Agreed:
   def after_step(self, claim):
     if jax.process_count() == 1:
       return claim
-    self._asked.append(distributed.in_any(claim))
+    self._asked.append(distributed.in_any_process(claim))
     return len(self._asked) > STOP_LAG_STEPS and bool(self._asked.popleft())
 
 
@@ -68,11 +68,11 @@ class StopRequest:
 
   def by_now(self):
     """Whether a signal came to any process at all; all of them ask, and wait for the answer."""
-    return bool(distributed.in_any(bool(self._noted)))
+    return bool(distributed.in_any_process(bool(self._noted)))
 
   def status(self):
     """Returns the exit status of a run that was stopped, 143, or 130 after Ctrl-C in any process; all of them ask."""
-    return 128 + (signal.SIGINT if distributed.in_any(self._noted == signal.SIGINT) else signal.SIGTERM)
+    return 128 + (signal.SIGINT if distributed.in_any_process(self._noted == signal.SIGINT) else signal.SIGTERM)
 
 
 class Collector:

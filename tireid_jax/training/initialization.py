@@ -6,12 +6,12 @@ import jax.numpy as jnp
 from tireid_jax.errors import UserError
 from tireid_jax.models import pretrained
 from tireid_jax.models.clip import init_variables
-from tireid_jax.parallel import rules
+from tireid_jax.parallel import sharding
 from tireid_jax.terminal.progress import say
 from tireid_jax.training import origin
 from tireid_jax.training.model import check_same_model
 from tireid_jax.training.stages import path_string
-from tireid_jax.workdir import best
+from tireid_jax.workdir import best_checkpoint
 
 # Deviation of the identity head's initial weights (IRRA).
 ID_HEAD_STD = 0.001
@@ -55,12 +55,12 @@ def initial_variables(
     return {"prompts": drawn["prompts"], "id_head": drawn["params"].get("id_head")}
 
   shapes = jax.eval_shape(draw)
-  shardings = rules.tree_shardings(mesh, shapes)
+  shardings = sharding.tree_shardings(mesh, shapes)
   if source is None:
     return jax.jit(draw, out_shardings=shardings)(), origin.of_random(seed)
   kind, path = source
   if kind == "checkpoint":
-    step, loaded, metadata = best.restore(path, mesh)
+    step, loaded, metadata = best_checkpoint.restore(path, mesh)
     check_same_model(metadata, model.variant, path)
     keep_head = metadata["fingerprint"] == fingerprint
     found = origin.of_checkpoint(path, step, metadata, loaded, mesh)
@@ -73,7 +73,7 @@ def initial_variables(
   rest = jax.jit(
     draw_rest, out_shardings={"prompts": shardings["prompts"], "id_head": shardings["params"].get("id_head")}
   )()
-  return rules.put_tree(_adopt(shapes, rest, loaded, path, keep_head), shardings), found
+  return sharding.put_tree(_adopt(shapes, rest, loaded, path, keep_head), shardings), found
 
 
 def _adopt(wanted, fresh, loaded, path, keep_head):

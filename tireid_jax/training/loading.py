@@ -5,10 +5,10 @@ import jax
 from tireid_jax.config import values as config_lib
 from tireid_jax.errors import MissingFileError, UserError
 from tireid_jax.models import variants
-from tireid_jax.parallel import rules
+from tireid_jax.parallel import sharding
 from tireid_jax.training import initialization, origin, sources, stages
 from tireid_jax.training.model import build_model, find_variant
-from tireid_jax.workdir import best, checkpoint, layout
+from tireid_jax.workdir import best_checkpoint, checkpoint, layout
 
 
 def load_stage(run_folder, stage, *, config=None):
@@ -24,7 +24,7 @@ def load_stage(run_folder, stage, *, config=None):
   if run_folder:
     config = layout.read_config(run_folder)
     config.model.attention = "auto"  # what runs here, whatever machine trained it
-  mesh = rules.make_mesh(-1, 1, 1)  # all devices here, whatever mesh trained it
+  mesh = sharding.make_mesh(-1, 1, 1)  # all devices here, whatever mesh trained it
   key = jax.random.key(config.seed)
   if stage == "pretrained":
     stages.from_config(config, 1)  # a workdir of another version is refused as such
@@ -38,9 +38,9 @@ def load_stage(run_folder, stage, *, config=None):
       origin.check_same(found, before.get("origin"), run_folder)
     return model, variables, config, mesh, 0
   folder = layout.stage_folder(run_folder, int(stage))
-  if checkpoint.chosen_step(folder) is None:
+  if checkpoint.best_step(folder) is None:
     raise MissingFileError(f"{folder} holds no checkpoint; run --stage={stage} in this workdir first")
-  step, variables, metadata = best.restore(folder, mesh)
+  step, variables, metadata = best_checkpoint.restore(folder, mesh)
   config = config_lib.from_json(metadata["config"])
   config.model.attention = "auto"
   settings = stages.from_config(config, int(stage))

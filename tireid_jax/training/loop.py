@@ -12,7 +12,7 @@ from tireid_jax.data.prepared import splits
 from tireid_jax.errors import DivergedError, UserError
 from tireid_jax.evaluation import embedding
 from tireid_jax.models import variants
-from tireid_jax.parallel import distributed, rules
+from tireid_jax.parallel import distributed, sharding
 from tireid_jax.profiling import capture
 from tireid_jax.storage import files
 from tireid_jax.terminal.progress import bar, say
@@ -46,9 +46,9 @@ def run(config, numbers, run_folder, profile=None):
   """
   asked = [config_lib.to_json(config), list(numbers), str(run_folder), profile]
   distributed.check_same(asked, "the processes were started with different flags or config files")
-  config = distributed.together(lambda: paths.with_absolute_paths(config))
-  with layout.held(run_folder) as held:
-    distributed.together(lambda: preflight.check(config, numbers, run_folder, profile))
+  config = distributed.run_on_all(lambda: paths.with_absolute_paths(config))
+  with layout.locked(run_folder) as held:
+    distributed.run_on_all(lambda: preflight.check(config, numbers, run_folder, profile))
     return {number: run_stage(config, number, run_folder, held, profile) for number in numbers}
 
 
@@ -57,10 +57,10 @@ def run_stage(config, number, run_folder, held, profile=None):
 
   Args:
     config, number, run_folder, profile: as in `run`.
-    held: from `layout.held`.
+    held: from `layout.locked`.
   """
   result = layout.read_result(run_folder, number)
-  found = [result, checkpoint.chosen_step(layout.stage_folder(run_folder, number))]
+  found = [result, checkpoint.best_step(layout.stage_folder(run_folder, number))]
   distributed.check_same(found, f"the processes see different files in {run_folder}; it must be on a disk they share")
   if result is not None:
     say(f"stage {number} is finished in {run_folder}: test R@1 {result['t2i']['R@1']:.2f}")
@@ -68,7 +68,7 @@ def run_stage(config, number, run_folder, held, profile=None):
   run = _Run(config, stages.from_config(config, number), run_folder, held)
   # Whatever can be refused is refused before the workdir is touched.
   fresh = None if run.resumes else run.fresh_state()
-  distributed.by_first(lambda: layout.claim(run_folder, run.recorded, number))
+  distributed.run_on_first(lambda: layout.write_config(run_folder, run.recorded, number))
   with checkpoint.Checkpoints(run.folder) as checkpoints, hooks.StopRequest() as stop:
     seconds = run.train(checkpoints, fresh, stop, profile)
   if stop.by_now():
@@ -83,8 +83,8 @@ class _Run:
   def __init__(self, config, stage, run_folder, held):
     self.config, self.stage, self.run_folder, self.held = config, stage, run_folder, held
     self.folder = layout.stage_folder(run_folder, stage.number)
-    self.mesh = rules.make_mesh(**config.mesh)
-    self.resumes = checkpoint.chosen_step(self.folder) is not None
+    self.mesh = sharding.make_mesh(**config.mesh)
+    self.resumes = checkpoint.best_step(self.folder) is not None
     # As the stage's files have it: with the name by which weights were first read, should their folder have moved.
     self.recorded = origin.with_recorded_name(config, run_folder)
     self.origin: dict | None = None
@@ -97,7 +97,7 @@ class _Run:
     self.batches = loader.Batches(
       self.train_split, stage.batch_size, seed=config.seed, num_epochs=stage.epochs,
       caption_lengths=config.data.caption_lengths, sampler=stage.sampler,
-      share=rules.process_rows(self.mesh, stage.batch_size),
+      share=sharding.process_batch_indices(self.mesh, stage.batch_size),
     )  # fmt: skip
     self.steps_per_epoch = self.batches.steps_per_epoch
     self.num_steps = stage.epochs * self.steps_per_epoch
@@ -121,7 +121,7 @@ class _Run:
 
   def _find_variant(self):
     if self.resumes:
-      return variants.from_json(checkpoint.readable_metadata(self.folder)["variant"])
+      return variants.from_json(checkpoint.newest_readable_metadata(self.folder)["variant"])
     return find_variant(self.config, self._source())
 
   def _source(self):
@@ -245,7 +245,7 @@ class _Run:
     return state
 
   def _batch(self, step):
-    return rules.put_batch(self.mesh, self.batches(step))
+    return sharding.put_batch(self.mesh, self.batches(step))
 
   def _diverged(self, found, checkpoints, train_step, stop):
     """Returns the error that ends a run which came to values that are not finite, once there is a dump of the step.
@@ -324,7 +324,7 @@ class _Run:
 
   def finish(self, seconds):
     """Scores the chosen checkpoint on the test split, once; writes and returns the result."""
-    step = checkpoint.chosen_step(self.folder)
+    step = checkpoint.best_step(self.folder)
     variables, _ = checkpoint.restore_variables(self.folder, step, self.mesh)
     frozen = self._check_frozen(variables, step)
     split = self._open("test")
@@ -354,7 +354,7 @@ class _Run:
       layout.write_npz(self.folder / layout.RANKS_FILE, embedding.score_arrays(scores, split))
       files.write_json(self.folder / layout.RESULT_FILE, result)
 
-    distributed.by_first(write)
+    distributed.run_on_first(write)
     figures = "  ".join(f"{name} {value:.2f}" for name, value in result["t2i"].items())
     say(f"stage {self.stage.number}, step {step}, {split.name} test, text to image: {figures}")
     return result

@@ -27,7 +27,7 @@ from tireid_jax.models.variants import VARIANTS
 from tireid_jax.models.weights import positions
 from tireid_jax.terminal.progress import say
 from tireid_jax.training.sources import prefix_of
-from tireid_jax.workdir import best
+from tireid_jax.workdir import best_checkpoint
 
 # As config.model.variant: sizes and numerics as the weights have them.
 FROM_WEIGHTS = "from_weights"
@@ -51,7 +51,7 @@ def find_variant(config, source):
       raise UserError(f"model.variant={name} needs weights to start from; name a variant: {', '.join(VARIANTS)}")
     kind, path = source
     if kind == "checkpoint":
-      return variants.from_json(best.read_metadata(path)["variant"])
+      return variants.from_json(best_checkpoint.read_metadata(path)["variant"])
     return pretrained.open_weights(
       path, tuple(config.data.image_size), num_heads=heads, activation=config.model.activation,
       stride=config.model.stride, prefix=prefix_of(config),
@@ -82,7 +82,7 @@ def check_weights(config, source, variant):
     return
   kind, path = source
   if kind == "checkpoint":
-    check_same_model(best.read_metadata(path), variant, path)
+    check_same_model(best_checkpoint.read_metadata(path), variant, path)
   else:
     pretrained.open_weights(
       path, tuple(config.data.image_size), variant=variant, stride=config.model.stride, prefix=prefix_of(config)

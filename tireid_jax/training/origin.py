@@ -86,8 +86,8 @@ def recorded(run_folder):
   """Returns the metadata of a checkpoint of the first stage in a workdir that began with config.pretrained, or None."""
   for number in config_lib.STAGES:
     folder = layout.stage_folder(run_folder, number)
-    if checkpoint.chosen_step(folder) is not None:
-      metadata = checkpoint.readable_metadata(folder)
+    if checkpoint.best_step(folder) is not None:
+      metadata = checkpoint.newest_readable_metadata(folder)
       if metadata["config"][f"stage{number}"]["init_from"] == "pretrained":
         return metadata
   return None

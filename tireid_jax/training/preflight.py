@@ -11,7 +11,7 @@ from tireid_jax.data.prepared import splits
 from tireid_jax.data.transforms import augment, augment_text
 from tireid_jax.errors import UserError
 from tireid_jax.models import variants
-from tireid_jax.parallel import rules
+from tireid_jax.parallel import sharding
 from tireid_jax.terminal.progress import say
 from tireid_jax.training import initialization, origin, sources, stages, train_step
 from tireid_jax.training.model import build_model, check_tokens, check_weights, find_variant
@@ -30,7 +30,7 @@ def check(config, numbers, run_folder, profile=None):
     profile: profiling.Window, None for none.
   """
   config_lib.check(config)
-  mesh = rules.make_mesh(**config.mesh)
+  mesh = sharding.make_mesh(**config.mesh)
   _check_origin(config, run_folder, mesh)
   variant = None
   for number in numbers:
@@ -41,14 +41,14 @@ def check(config, numbers, run_folder, profile=None):
       augment.check(**stage.augment)
       sampling.check(stage.batch_size, **stage.sampler)
     for field in ("batch_size", "microbatch_size"):
-      rules.check_batch(f"{stage.name}.{field}", getattr(stage, field), mesh, stage.captions_per_image)
+      sharding.check_batch(f"{stage.name}.{field}", getattr(stage, field), mesh, stage.captions_per_image)
     info = _check_data(config, stage, run_folder)
     with _naming(stage):
       augment_text.check(info["tokenizer"], **stage.augment_text)
     named = config.pretrained if stage.init_from == "pretrained" else stage.init_from
     begun = layout.stage_folder(run_folder, number)
-    if checkpoint.chosen_step(begun) is not None:  # what it started from is not read again
-      variant = variants.from_json(checkpoint.readable_metadata(begun)["variant"])
+    if checkpoint.best_step(begun) is not None:  # what it started from is not read again
+      variant = variants.from_json(checkpoint.newest_readable_metadata(begun)["variant"])
     elif named not in {f"stage{before}" for before in numbers if before < number}:
       source = sources.find_source(config, stage.init_from, run_folder, number)
       variant = find_variant(config, source)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from tireid_jax.data.transforms import augment, augment_text
-from tireid_jax.parallel import rules
+from tireid_jax.parallel import sharding
 from tireid_jax.storage import compilation_cache
 from tireid_jax.training import accumulate, initialization, optimizers, stages
 from tireid_jax.training.model import build_model
@@ -41,17 +41,19 @@ class Program:
     self._config, self._stage, self._mesh, self._steps_per_epoch = config, stage, mesh, steps_per_epoch
     self.model = build_model(
       config, variant, use_prompts=stage.use_prompts, precision=stage.precision,
-      platform=rules.platform(mesh), place=rules.place_activations(mesh),
-      gather=rules.gather_weights(mesh),
+      platform=sharding.platform(mesh), place=sharding.activation_constraint(mesh),
+      gather=sharding.gather_weights(mesh),
     )  # fmt: skip
-    self.compiler_options = compilation_cache.options(deterministic=config.deterministic, platform=rules.platform(mesh))
+    self.compiler_options = compilation_cache.compiler_options(
+      deterministic=config.deterministic, platform=sharding.platform(mesh)
+    )
     self.key = jax.random.fold_in(jax.random.key(config.seed), stage.number)
     self.num_identities = num_identities if stage.uses_identities else 0
     variables = jax.eval_shape(lambda: initialization.random_variables(self.model, self.key, self.num_identities))
     self.labels = stage.labels(variables)
     self._optimizer = optimizers.make_optimizer(stage, self.labels, steps_per_epoch)
     shapes = jax.eval_shape(self._first_state, variables)
-    self.shardings = rules.tree_shardings(mesh, shapes)
+    self.shardings = sharding.tree_shardings(mesh, shapes)
     self.shapes = jax.tree.map(
       lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where), shapes, self.shardings
     )
@@ -66,7 +68,7 @@ class Program:
       # 0 for a finite number and NaN for any other; on CPUs a third of the time that a reduction of isfinite takes.
       return jnp.isfinite(sum(jnp.sum(0 * leaf) for leaf in jax.tree.leaves(trained)))
 
-    return jax.jit(all_finite, out_shardings=rules.replicated(self._mesh))
+    return jax.jit(all_finite, out_shardings=sharding.replicated(self._mesh))
 
   def first_state(self, variables):
     """Returns the TrainState of step 0 with these variables."""
@@ -85,7 +87,7 @@ class Program:
         "precision": jnp.dtype(self.model.execution.dtype).name,
         "attention": self.model.execution.attention,
         "mesh": dict(self._mesh.shape),
-        "platform": rules.platform(self._mesh),
+        "platform": sharding.platform(self._mesh),
       }
     }
 
@@ -104,15 +106,15 @@ class Program:
       augment=functools.partial(augment.augment, **stage.augment),
       augment_text=functools.partial(augment_text.augment_text, **stage.augment_text),
       temperature=None if stage.learns_temperature else self._config.temperature,
-      encode_rows=accumulate.in_chunks(num_chunks, rules.batch_devices(self._mesh)),
+      encode_rows=accumulate.in_chunks(num_chunks, sharding.batch_devices(self._mesh)),
     )
 
   def step(self):
     """Returns the jitted step(state, batch) -> (state, metrics); its state is donated."""
     return jax.jit(
       make_train_step(self.loss(), self._optimizer, self.labels, self.key),
-      in_shardings=(self.shardings, rules.batch_sharding(self._mesh)),
-      out_shardings=(self.shardings, rules.replicated(self._mesh)),
+      in_shardings=(self.shardings, sharding.batch_sharding(self._mesh)),
+      out_shardings=(self.shardings, sharding.replicated(self._mesh)),
       donate_argnums=0,
       compiler_options=self.compiler_options,
     )

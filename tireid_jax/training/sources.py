@@ -8,7 +8,7 @@ from tireid_jax.models import pretrained
 from tireid_jax.models.variants import VARIANTS
 from tireid_jax.storage import hub, locations
 from tireid_jax.training import origin
-from tireid_jax.workdir import best, checkpoint, layout
+from tireid_jax.workdir import best_checkpoint, checkpoint, layout
 
 
 class Source(NamedTuple):
@@ -44,7 +44,7 @@ def find_source(config, init_from, run_folder, number):
   if init_from in ("stage0", "stage1", "stage2"):
     before = int(init_from[-1])
     folder = layout.stage_folder(run_folder, before)
-    if checkpoint.chosen_step(folder) is None or layout.read_result(run_folder, before) is None:
+    if checkpoint.best_step(folder) is None or layout.read_result(run_folder, before) is None:
       raise MissingFileError(
         f"stage {number} starts from stage {before}, but {folder} holds no finished run of it; run "
         f"--stage={before} first or set --config.stage{number}.init_from=pretrained"
@@ -57,7 +57,7 @@ def find_source(config, init_from, run_folder, number):
       f"openai/clip-vit-base-patch16, and the variant as --config.model.variant={init_from}"
     )
   for folder in (path, path / "stage1", path / "stage0"):
-    if checkpoint.chosen_step(folder) is not None:
+    if checkpoint.best_step(folder) is not None:
       return Source("checkpoint", folder)
   if locations.is_remote(path):
     raise MissingFileError(
@@ -81,7 +81,7 @@ def read_origin(config, run_folder, mesh):
   """Returns the origin of what config.pretrained names now; errors as `find_source` and as reading it."""
   kind, path = find_source(config, "pretrained", run_folder, 1)
   if kind == "checkpoint":
-    step, variables, metadata = best.restore(path, mesh)
+    step, variables, metadata = best_checkpoint.restore(path, mesh)
     return origin.of_checkpoint(path, step, metadata, variables, mesh)
   file, revision = pretrained.open_file(path)
   return origin.of_weights(path, file, prefix=prefix_of(config), revision=revision)

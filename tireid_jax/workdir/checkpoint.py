@@ -12,7 +12,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from tireid_jax.errors import DivergedError, UserError
-from tireid_jax.parallel import distributed, rules
+from tireid_jax.parallel import distributed, sharding
 from tireid_jax.terminal.progress import say
 from tireid_jax.workdir import checkpoint_scores, digests, orbax_errors
 from tireid_jax.workdir.checkpoint_scores import folder_of, open_reader
@@ -135,7 +135,7 @@ class Checkpoints:
         ),
       )
     variables = {**state.variables, **restored.variables}
-    count = rules.put_tree(jax.numpy.int32(step), state.step.sharding)
+    count = sharding.put_tree(jax.numpy.int32(step), state.step.sharding)
     return state.replace(step=count, variables=variables, optimizer=restored.optimizer), restored.metadata
 
   def _find_sound(self):
@@ -200,9 +200,10 @@ class _Digester:
 
 def _fault(stage_folder, step):
   """Returns what is wrong with a checkpoint, "" where nothing is known to be; every process asks."""
-  found = distributed.from_first(lambda: digests.fault(stage_folder, step, folder_of(stage_folder) / str(step)))
+  folder = folder_of(stage_folder) / str(step)
+  found = distributed.broadcast_from_first(lambda: digests.fault(stage_folder, step, folder))
   if found is digests.UNKNOWN:
-    say(f"checkpoint {step} in {folder_of(stage_folder)} has no digests to compare with; it is taken as it is")
+    say(f"checkpoint {step} in {folder.parent} has no digests to compare with; it is taken as it is")
   return found or ""
 
 
@@ -215,7 +216,7 @@ def _without_empty(variables):
   return {name: tree for name, tree in variables.items() if tree}
 
 
-def chosen_step(stage_folder):
+def best_step(stage_folder):
   """Returns the step of the best checkpoint by validation, or of the newest where none was validated; None if empty."""
   return checkpoint_scores.best_step(checkpoint_scores.read(stage_folder)[0])
 
@@ -237,7 +238,7 @@ def restore_variables(stage_folder, step, mesh):
     abstract = jax.tree.map(
       lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where),
       abstract,
-      rules.tree_shardings(mesh, abstract),
+      sharding.tree_shardings(mesh, abstract),
     )
     restored = manager.restore(
       step, args=ocp.args.Composite(variables=ocp.args.StandardRestore(abstract), metadata=ocp.args.JsonRestore())
@@ -262,7 +263,7 @@ def read_metadata(stage_folder, step):
     return found
 
 
-def readable_metadata(stage_folder):
+def newest_readable_metadata(stage_folder):
   """Returns the metadata of the newest checkpoint that has any; raises ValueError if none has."""
   with open_reader(folder_of(stage_folder)) as manager:
     steps = sorted(manager.all_steps())

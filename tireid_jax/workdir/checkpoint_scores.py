@@ -91,7 +91,7 @@ def check(stage_folder):
   Orbax, which reads the scores of all when it opens a folder to write, would fail or forget which was the best. Every
   process calls it alike; process 0 looks, since what it deletes others would no longer find.
   """
-  distributed.by_first(lambda: _check(stage_folder))
+  distributed.run_on_first(lambda: _check(stage_folder))
 
 
 def _check(stage_folder):

@@ -27,7 +27,7 @@ def stage_folder(workdir, number):
 
 
 @contextlib.contextmanager
-def held(workdir):
+def locked(workdir):
   """Yields a lock.Lock on a workdir, of which process 0 keeps others out; every process of a run calls it alike.
 
   Raises:
@@ -35,7 +35,7 @@ def held(workdir):
   """
   kept = lock.Lock(workdir, f"--workdir={workdir}", "choose another --workdir")
   try:
-    while not distributed.from_first(kept.acquire):
+    while not distributed.broadcast_from_first(kept.acquire):
       pass
     yield kept
   finally:
@@ -90,7 +90,7 @@ def check(workdir, config, number):
       )
 
 
-def claim(workdir, config, number):
+def write_config(workdir, config, number):
   """Writes the resolved config into the workdir and the stage's folder."""
   data = config_lib.to_json(config)
   files.write_json(stage_folder(workdir, number) / CONFIG_FILE, data)

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from tireid_jax.parallel import rules
+from tireid_jax.parallel import sharding
 from tireid_jax.plan import chips
 
 FOLDER = pathlib.Path(__file__).parent
@@ -48,7 +48,7 @@ def shorten(text):
 
 def main():
   mesh = jax.make_mesh((4,), ("d",), axis_types=(AxisType.Auto,), devices=chips.devices("v5e:2x2"))
-  both = rules.make_mesh(8, 1, 1, devices=chips.devices("v5e:2x2", num_slices=2))
+  both = sharding.make_mesh(8, 1, 1, devices=chips.devices("v5e:2x2", num_slices=2))
 
   def array(shape, *axes, mesh=mesh):
     return jax.ShapeDtypeStruct(shape, jnp.float32, sharding=NamedSharding(mesh, PartitionSpec(*axes)))

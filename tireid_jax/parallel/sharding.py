@@ -98,7 +98,7 @@ def replicated(mesh):
   return NamedSharding(mesh, PartitionSpec())
 
 
-def place_activations(mesh):
+def activation_constraint(mesh):
   """Returns f(array, kind of ACTIVATIONS) -> the same array, split as the table says; for the inside of a program.
 
   Left to itself, XLA splits activations as it finds the weights split along fsdp, with the whole batch on each device,
@@ -165,7 +165,7 @@ def check_batch(field, batch_size, mesh, captions_per_image=1):
     )
 
 
-def process_rows(mesh, batch_size, *, process=None):
+def process_batch_indices(mesh, batch_size, *, process=None):
   """Returns i64[R], ascending: the rows of a batch that the devices of a process hold, and `put_batch` takes.
 
   Args:
@@ -182,7 +182,7 @@ def process_rows(mesh, batch_size, *, process=None):
 def put_batch(mesh, batch):
   """Returns the dict of arrays of a global batch, of which this process gives its own rows, on their devices."""
   devices = batch_devices(mesh)
-  num_parts = len(process_rows(mesh, devices))
+  num_parts = len(process_batch_indices(mesh, devices))
 
   def put(array):
     shape = (len(array) // num_parts * devices, *array.shape[1:])

@@ -23,9 +23,12 @@ def restore(stage_folder, mesh):
     FileNotFoundError: there is none.
     ValueError: it is damaged, or of an earlier version.
   """
-  choose = lambda: distributed.from_first(lambda: checkpoint.chosen_step(stage_folder))  # noqa: E731
+  choose = lambda: distributed.broadcast_from_first(lambda: checkpoint.best_step(stage_folder))  # noqa: E731
   step, (variables, metadata) = _read(
-    stage_folder, choose, lambda step: checkpoint.restore_variables(stage_folder, step, mesh), distributed.in_any
+    stage_folder,
+    choose,
+    lambda step: checkpoint.restore_variables(stage_folder, step, mesh),
+    distributed.in_any_process,
   )
   return step, variables, metadata
 
@@ -34,7 +37,7 @@ def read_metadata(stage_folder):
   """Returns the metadata of the chosen checkpoint, without its arrays; as `restore`, but of one process."""
   return _read(
     stage_folder,
-    lambda: checkpoint.chosen_step(stage_folder),
+    lambda: checkpoint.best_step(stage_folder),
     lambda step: checkpoint.read_metadata(stage_folder, step),
     bool,
   )[1]

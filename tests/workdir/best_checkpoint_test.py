@@ -8,11 +8,11 @@ import pytest
 
 from tests import exports
 from tests.workdir.checkpoint_test import array_file, flip, save
-from tireid_jax.parallel import rules
+from tireid_jax.parallel import sharding
 from tireid_jax.storage import lock
 from tireid_jax.training import loading
 from tireid_jax.training.state import TrainState
-from tireid_jax.workdir import best, checkpoint
+from tireid_jax.workdir import best_checkpoint, checkpoint
 
 
 def delete_at_first(monkeypatch, name, *steps, damaged=False):
@@ -35,7 +35,7 @@ def test_of_a_checkpoint_that_a_run_deletes_while_it_is_read_the_successor_is_ta
 ):
   save(tmp_path, {1: 9.0, 2: 8.0, 3: 7.0})
   delete_at_first(monkeypatch, "restore_variables", 1, 2, damaged=damaged)
-  step, variables, metadata = best.restore(tmp_path, rules.make_mesh(-1, 1, 1))
+  step, variables, metadata = best_checkpoint.restore(tmp_path, sharding.make_mesh(-1, 1, 1))
   assert (step, metadata["step"], float(variables["params"]["kernel"][0, 0])) == (3, 3, 3.0)
   printed = capsys.readouterr().err
   for step in (1, 2):
@@ -45,15 +45,15 @@ def test_of_a_checkpoint_that_a_run_deletes_while_it_is_read_the_successor_is_ta
 def test_so_is_the_metadata_of_the_successor(tmp_path, monkeypatch):
   save(tmp_path, {1: 9.0, 2: 8.0})
   delete_at_first(monkeypatch, "read_metadata", 1)
-  assert best.read_metadata(tmp_path)["step"] == 2
+  assert best_checkpoint.read_metadata(tmp_path)["step"] == 2
 
 
 def test_a_checkpoint_that_is_there_and_cannot_be_read_is_an_error_at_once(tmp_path, monkeypatch):
   save(tmp_path, {1: 9.0, 2: 8.0})
   flip(array_file(tmp_path, 1))
-  monkeypatch.setattr(best.time, "sleep", None)
+  monkeypatch.setattr(best_checkpoint.time, "sleep", None)
   with pytest.raises(ValueError, match="checkpoints/1 is damaged"):
-    best.restore(tmp_path, rules.make_mesh(-1, 1, 1))
+    best_checkpoint.restore(tmp_path, sharding.make_mesh(-1, 1, 1))
 
 
 def test_where_a_run_is_at_work_the_end_of_a_deletion_is_awaited(tmp_path, monkeypatch):
@@ -61,9 +61,9 @@ def test_where_a_run_is_at_work_the_end_of_a_deletion_is_awaited(tmp_path, monke
   save(stage_folder, {1: 9.0, 2: 8.0})
   array_file(stage_folder, 1).unlink()  # as a deletion begins
   folder = stage_folder / checkpoint.FOLDER / "1"
-  monkeypatch.setattr(best.time, "sleep", lambda _: shutil.rmtree(folder))
+  monkeypatch.setattr(best_checkpoint.time, "sleep", lambda _: shutil.rmtree(folder))
   with lock.holding(tmp_path, "", ""):
-    assert best.restore(stage_folder, rules.make_mesh(-1, 1, 1))[0] == 2
+    assert best_checkpoint.restore(stage_folder, sharding.make_mesh(-1, 1, 1))[0] == 2
 
 
 def test_a_stage_is_loaded_though_its_run_deletes_the_checkpoint_that_is_read(tmp_path, monkeypatch):

@@ -4,14 +4,14 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
-from tireid_jax.parallel import rules
+from tireid_jax.parallel import sharding
 from tireid_jax.plan import chips, costs, hlo
 
 
 def test_products_of_gathered_weights_and_of_their_gradients_are_not_made_part_by_part():
-  mesh = rules.make_mesh(1, -1, 1, devices=chips.devices("v5e:4x4"))
-  kept, rows = NamedSharding(mesh, PartitionSpec("fsdp", "model")), rules.batch_sharding(mesh)
-  gather, place = rules.gather_weights(mesh), rules.place_activations(mesh)
+  mesh = sharding.make_mesh(1, -1, 1, devices=chips.devices("v5e:4x4"))
+  kept, rows = NamedSharding(mesh, PartitionSpec("fsdp", "model")), sharding.batch_sharding(mesh)
+  gather, place = sharding.gather_weights(mesh), sharding.activation_constraint(mesh)
 
   def step(kernel, x, d_hidden):
     hidden, backward = jax.vjp(

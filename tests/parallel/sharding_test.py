@@ -11,7 +11,7 @@ from jax.sharding import AbstractMesh, AxisType, PartitionSpec
 
 from configs import cuhk
 from tireid_jax.models.variants import VARIANTS
-from tireid_jax.parallel import rules
+from tireid_jax.parallel import sharding
 from tireid_jax.training import initialization, optimizers, stages
 from tireid_jax.training.model import build_model
 from tireid_jax.training.state import TrainState
@@ -22,7 +22,7 @@ LARGE = 200_000
 
 
 def abstract_mesh(data=1, fsdp=1, model=1):
-  return AbstractMesh((data, fsdp, model), rules.AXES, axis_types=(AxisType.Auto,) * 3)
+  return AbstractMesh((data, fsdp, model), sharding.AXES, axis_types=(AxisType.Auto,) * 3)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def share(leaf, where):
 
 def test_every_large_weight_is_split_over_fsdp_and_those_of_blocks_over_model_too(state):
   shapes = leaves(state.variables)
-  where = leaves(rules.tree_shardings(abstract_mesh(fsdp=8, model=2), state.variables))
+  where = leaves(sharding.tree_shardings(abstract_mesh(fsdp=8, model=2), state.variables))
   large = {path: share(leaf, where[path]) for path, leaf in shapes.items() if leaf.size > LARGE}
   assert large == {
     **{path: 16 for path in large if "block" in path},
@@ -64,7 +64,7 @@ def test_every_large_weight_is_split_over_fsdp_and_those_of_blocks_over_model_to
 
 
 def test_moments_are_split_as_their_weights(state):
-  where = rules.tree_shardings(abstract_mesh(fsdp=8, model=2), state)
+  where = sharding.tree_shardings(abstract_mesh(fsdp=8, model=2), state)
   weights = leaves(where.variables)
   found = {path: spec for path, spec in leaves(where.optimizer).items() if "/mu/" in path or "/nu/" in path}
   assert len(found) == 2 * (len(weights) - 1)  # logit_scale is frozen
@@ -73,7 +73,7 @@ def test_moments_are_split_as_their_weights(state):
 
 
 def test_a_device_along_fsdp_holds_an_eighth_of_the_state(state):
-  where = leaves(rules.tree_shardings(abstract_mesh(fsdp=8), state))
+  where = leaves(sharding.tree_shardings(abstract_mesh(fsdp=8), state))
   whole = sum(leaf.size for leaf in leaves(state).values())
   held = sum(leaf.size // share(leaf, where[path]) for path, leaf in leaves(state).items())
   assert held < 1.05 * whole / 8
@@ -81,21 +81,21 @@ def test_a_device_along_fsdp_holds_an_eighth_of_the_state(state):
 
 def test_every_rule_is_for_some_weight(state):
   paths = leaves(state.variables)
-  assert [pattern for pattern, _ in rules.RULES if not any(re.search(f"{pattern}$", path) for path in paths)] == []
+  assert [pattern for pattern, _ in sharding.RULES if not any(re.search(f"{pattern}$", path) for path in paths)] == []
 
 
 def test_an_axis_that_does_not_divide_its_dimension_is_left_out():
   tree = {"id_head": {"kernel": jax.ShapeDtypeStruct((512, NUM_IDENTITIES), jnp.float32)}}
-  where = rules.tree_shardings(abstract_mesh(fsdp=8, model=2), tree)
+  where = sharding.tree_shardings(abstract_mesh(fsdp=8, model=2), tree)
   assert where["id_head"]["kernel"].spec == PartitionSpec("fsdp", None)
 
 
 def test_what_is_left_out_is_logged_once_for_a_weight_and_its_moments(caplog):
-  rules._log_dropped.cache_clear()
+  sharding._log_dropped.cache_clear()
   head = {"id_head": {"kernel": jax.ShapeDtypeStruct((512, 100), jnp.float32)}}
   with caplog.at_level("WARNING", "absl"):
     for model in (8, 8, 4):
-      rules.tree_shardings(abstract_mesh(fsdp=2, model=model), {"params": head, "mu": {"params": head}})
+      sharding.tree_shardings(abstract_mesh(fsdp=2, model=model), {"params": head, "mu": {"params": head}})
   assert [record.getMessage() for record in caplog.records] == [
     "sharding: id_head/kernel is not split over the 8 devices along model, which do not divide its dimension of 100"
   ]
@@ -103,16 +103,16 @@ def test_what_is_left_out_is_logged_once_for_a_weight_and_its_moments(caplog):
 
 def test_the_batch_is_split_over_data_and_fsdp():
   mesh = abstract_mesh(data=2, fsdp=4, model=2)
-  assert rules.batch_sharding(mesh).shard_shape((16, 5)) == (2, 5)
-  assert rules.batch_devices(mesh) == 8
+  assert sharding.batch_sharding(mesh).shard_shape((16, 5)) == (2, 5)
+  assert sharding.batch_devices(mesh) == 8
 
 
 @pytest.mark.parametrize("batch_size", [4, 24])
 def test_a_batch_that_is_not_whole_images_on_each_device_is_refused(batch_size):
   mesh = abstract_mesh(data=2, fsdp=4, model=2)
-  rules.check_batch("stage1.batch_size", 32, mesh, captions_per_image=2)
+  sharding.check_batch("stage1.batch_size", 32, mesh, captions_per_image=2)
   with pytest.raises(ValueError) as error:
-    rules.check_batch("stage1.microbatch_size", batch_size, mesh, captions_per_image=2)
+    sharding.check_batch("stage1.microbatch_size", batch_size, mesh, captions_per_image=2)
   assert f"stage1.microbatch_size is {batch_size}, which the 8 devices" in str(error.value)
   assert "set --config.stage1.microbatch_size to a multiple of 16" in str(error.value)
 
@@ -137,7 +137,7 @@ def constraints(function, *arrays):
 
 
 def test_a_weight_of_a_block_and_its_gradient_are_made_whole_along_fsdp():
-  gather = rules.gather_weights(abstract_mesh(fsdp=8, model=2))
+  gather = sharding.gather_weights(abstract_mesh(fsdp=8, model=2))
   kernel = jnp.ones((16, 32))
   loss = jax.grad(lambda kernel: gather("fc/kernel", kernel, jnp.bfloat16).astype(jnp.float32).sum())
   whole, parted = PartitionSpec(None, "model"), PartitionSpec("fsdp", "model")
@@ -146,6 +146,6 @@ def test_a_weight_of_a_block_and_its_gradient_are_made_whole_along_fsdp():
 
 
 def test_what_is_not_split_along_fsdp_is_not_gathered():
-  assert rules.gather_weights(abstract_mesh(data=8)) is None
-  gather = rules.gather_weights(abstract_mesh(fsdp=8))
+  assert sharding.gather_weights(abstract_mesh(data=8)) is None
+  gather = sharding.gather_weights(abstract_mesh(fsdp=8))
   assert constraints(lambda bias: gather("fc/bias", bias, jnp.bfloat16), jnp.ones(32)) == []
