@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import optax
 
 # Added to the target distribution inside SDM's and CMPM's logarithm (IRRA).
 EPSILON = 1e-8
@@ -50,7 +51,8 @@ def itc_loss(image, text, *, temperature, person_id=None):
   is_pair = jnp.eye(len(logits), dtype=bool)
   if person_id is not None:
     logits = jnp.where(_same(person_id) & ~is_pair, -jnp.inf, logits)
-  # Not jnp.diagonal, of which XLA makes a branch that gathers the rows of all devices.
+  # Not jnp.diagonal, nor Optax's cross-entropy, which gathers by label: over a sharded batch XLA makes of either a
+  # branch that gathers the rows of all devices.
   right = jnp.sum(jnp.where(is_pair, logits, 0.0), axis=1)
   both = jax.nn.logsumexp(logits, axis=1) + jax.nn.logsumexp(logits, axis=0)
   return jnp.mean(both - 2 * right) / 2
@@ -87,9 +89,7 @@ def identity_loss(image_logits, text_logits, labels):
   """
 
   def cross_entropy(logits):
-    logits = logits.astype(jnp.float32)
-    right = jnp.take_along_axis(logits, labels[:, None], axis=1)[:, 0]  # [B]
-    return jnp.mean(jax.nn.logsumexp(logits, axis=1) - right)
+    return jnp.mean(optax.losses.softmax_cross_entropy_with_integer_labels(logits.astype(jnp.float32), labels))
 
   return (cross_entropy(image_logits) + cross_entropy(text_logits)) / 2
 
@@ -117,5 +117,5 @@ def _same(person_id):
 
 def _divergence(logits, log_target):
   """Returns the mean over rows of KL(softmax(logits) || target)."""
-  log_p = jax.nn.log_softmax(logits, axis=1)
-  return jnp.mean(jnp.sum(jnp.exp(log_p) * (log_p - log_target), axis=1))
+  # Optax names its arguments for KL(target || prediction).
+  return jnp.mean(optax.losses.kl_divergence_with_log_targets(log_target, jax.nn.log_softmax(logits, axis=1)))
