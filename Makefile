@@ -1,20 +1,22 @@
-# make demo   the main job on the embedded data, end to end
-# make test   the tests; PYTHON=python3.13: of that Python, as for every command here, in an environment of its own
-# make test-all  the tests of each Python in PYTHONS that is installed
-# make parity comparison with transformers' CLIP, in an environment of its own, with torch
-# make tpu    the tests of the plan with the TPU's compiler, in an environment of its own, with libtpu
-# make bench  what the system costs; PEER=FOLDER, a checkout of the reference (IRRA): beside what that costs, in an
-#             environment of its own, with torch; BENCH='--rounds=3 --json=FILE': flags of benchmarks/run.py
-# make gpu    what a GPU computes and how fast, in 8 minutes; GPU='--to=FOLDER --peer=IRRA': flags of benchmarks/gpu
-# make gpu-wheels   what a GPU machine without a network lacks, into WHEELS=wheels
-# make faults kills, damaged files, full disks and 2,000 steps; FAULTS='--kills=200 --seed=1': flags of tests/faults
-# make fuzz   FUZZ=60 minutes of damaged input for all that reads users' files, in an environment of its own, with atheris
-# make mutants  which small changes of the code no test notices, hours; MUTANTS='--only=losses': flags of tests/mutants
-# make lint   linter, formatter and type check
+# make demo        the whole method on synthetic data
+# make test        the tests. PYTHON=python3.13, here as for any target, selects a Python with its own environment
+# make test-all    the tests on each Python in PYTHONS that is installed
+# make parity      comparison with transformers' CLIP, in a separate environment with torch
+# make tpu         the tests of the plan with the TPU compiler, in a separate environment with libtpu
+# make bench       benchmarks. PEER=FOLDER, a checkout of the reference (IRRA), compares with it, in a separate
+#                  environment with torch. BENCH='--rounds=3 --json=FILE': flags of benchmarks/run.py
+# make gpu         checks and measurements on a GPU, 8 minutes. GPU='--to=FOLDER --peer=IRRA': flags of benchmarks/gpu
+# make gpu-wheels  downloads the packages that a GPU machine without a network lacks, into WHEELS=wheels
+# make faults      kills, damaged files, full disks, 2,000 steps. FAULTS='--kills=200 --seed=1': flags of tests/faults
+# make fuzz        FUZZ=60 minutes of damaged input for all readers of user files, in an environment with atheris
+# make mutants     small code changes that no test detects; hours. MUTANTS='--only=losses': flags of tests/mutants
+# make lint        linter, formatter and type check
+# make format      fixes what the linter and the formatter can fix
+# make clean       deletes the environments and the demo
 # One test, fast:  make .venv/dev && .venv/bin/python -m pytest tests/losses_test.py -k sdm
 PYTHON ?= python3
 PYTHONS ?= 3.11 3.12 3.13
-# .venv is of the python3 that is found; a Python that is named has its own: .venv-3.13, .venv-parity-3.13, ...
+# .venv belongs to python3; any other Python has its own environments: .venv-3.13, .venv-parity-3.13, ...
 SUFFIX := $(if $(filter-out python3,$(PYTHON)),-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'))
 ifeq ($(SUFFIX),-)
 $(error PYTHON=$(PYTHON) does not run; name a Python of $(PYTHONS) that is installed)
@@ -29,8 +31,7 @@ DEMO ?= demo
 GPU ?= --to=gpu_results
 WHEELS ?= wheels
 FUZZ ?= 60
-# Each step's temporary memory is mapped anew; in huge pages that takes a fifteenth of the page faults (glibc alone
-# reads this).
+# Every step maps its temporary memory again; with huge pages this takes a fifteenth of the page faults (glibc only).
 HUGE_PAGES := GLIBC_TUNABLES=glibc.malloc.hugetlb=1
 
 .PHONY: demo test test-all parity tpu bench gpu gpu-wheels faults fuzz mutants lint format clean
@@ -41,7 +42,7 @@ demo: $(VENV)/run
 test: $(VENV)/dev
 	JAX_PLATFORMS=cpu $(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests
 
-# pyenv keeps a Python that is not chosen out of PATH.
+# pyenv leaves Pythons that are not selected out of PATH.
 test-all:
 	@tested= failed=; \
 	for version in $(PYTHONS); do \
