@@ -9,11 +9,10 @@ follows IRRA. A data set's file (`cuhk.py`, ...) changes what it must and nothin
 """
 
 import copy
-import difflib
 
 from ml_collections import ConfigDict
 
-from tireid_jax.errors import UserError
+from tireid_jax.errors import UserError, did_you_mean
 
 
 def base_config():
@@ -266,9 +265,7 @@ def with_ablation(config, name):
   if not name:
     return config
   if name not in ABLATIONS:
-    near = difflib.get_close_matches(name, ABLATIONS, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise UserError(f"there is no ablation {name!r}; {hint}All: {', '.join(ABLATIONS)}")
+    raise UserError(f"there is no ablation {name!r}{did_you_mean(name, ABLATIONS)}; all: {', '.join(ABLATIONS)}")
   before = copy.deepcopy(config)
   for field, value in ABLATIONS[name].items():
     if isinstance(value, Same):

@@ -22,7 +22,7 @@ from tireid_jax.evaluation import embedding, ranked_examples
 from tireid_jax.parallel import distributed
 from tireid_jax.reporting import run_report
 from tireid_jax.storage import compilation_cache, files, locations, lock
-from tireid_jax.terminal.table import format_table
+from tireid_jax.terminal.table import format_table, mean_and_std
 from tireid_jax.training import loading, loop
 from tireid_jax.workdir import metric_log
 
@@ -154,19 +154,15 @@ def _missed_gates(seed, rows, chance):
 
 
 def _table(seeds):
-  """Returns the rows of the table: figures of one seed, or mean ± deviation over several."""
-
-  def cell(values):
-    return float(values[0]) if len(values) == 1 else f"{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f}"
-
+  """Returns the rows of the table: metrics of one seed, or mean ± standard deviation over several."""
   rows = []
   for name in seeds[0]:
     results = [seed[name] for seed in seeds]
-    figures = {key: cell([result["t2i"][key] for result in results]) for key in results[0]["t2i"]}
+    metrics = {key: mean_and_std([result["t2i"][key] for result in results]) for key in results[0]["t2i"]}
     rows.append(
       {
         "": name,
-        **figures,
+        **metrics,
         "trainable": results[0]["trainable_parameters"],
         "steps": results[0]["steps"],
         "seconds": round(float(np.mean([result["seconds"] for result in results]))),

@@ -1,8 +1,10 @@
 """Errors that a user can cause and mend; a command answers them in one line, and everything else with its traceback."""
 
 import contextlib
+import difflib
 import errno
 import os
+from collections.abc import Iterable, Mapping
 
 
 class UserError(ValueError):
@@ -37,6 +39,21 @@ _REMEDIES = {
   errno.ELOOP: "remove the links in it that lead back to it",
   errno.EMFILE: "raise the limit of `ulimit -n`",
 }
+
+
+def did_you_mean(name: str, names: Iterable[str], *, shown_as: Mapping[str, str] | None = None) -> str:
+  """Returns " (did you mean 'NAME'?)" with the closest of the allowed names; "" if none is close.
+
+  Args:
+    name: what the user gave.
+    names: the allowed names.
+    shown_as: {allowed name: what to suggest for it}, where that is not the name itself.
+  """
+  close = difflib.get_close_matches(name, list(names), n=1)
+  if not close:
+    return ""
+  suggestion = shown_as[close[0]] if shown_as else close[0]
+  return f" (did you mean {suggestion!r}?)"
 
 
 def first_line(error):

@@ -6,7 +6,6 @@ python -m tireid_jax.main --config=configs/cuhk.py:no_stage1 --stage=all --workd
 python -m tireid_jax.main --config=configs/cuhk.py --stage=all --workdir=W --multihost       on each host of a TPU pod
 """
 
-import numpy as np
 from absl import flags
 
 from tireid_jax import cli
@@ -16,7 +15,7 @@ from tireid_jax.errors import UserError
 from tireid_jax.parallel import distributed
 from tireid_jax.profiling import capture
 from tireid_jax.storage import compilation_cache, locations
-from tireid_jax.terminal.table import format_table
+from tireid_jax.terminal.table import format_table, mean_and_std
 from tireid_jax.terminal.version import format_version
 from tireid_jax.training import loop
 
@@ -48,15 +47,11 @@ def main(_):
 
 
 def _mean_rows(results, numbers):
-  """Returns a row a stage: mean and deviation over the seeds of the text-to-image figures."""
+  """Returns a table row for each stage: mean ± standard deviation of the text-to-image metrics over the seeds."""
   rows = []
   for number in numbers:
-    figures = [result[number]["t2i"] for result in results]
-    spread = {
-      name: f"{np.mean(values):.2f} ± {np.std(values, ddof=1) if len(values) > 1 else 0:.2f}"
-      for name in figures[0]
-      for values in [[figure[name] for figure in figures]]
-    }
+    metrics = [result[number]["t2i"] for result in results]
+    spread = {name: mean_and_std([values[name] for values in metrics]) for name in metrics[0]}
     rows.append({"stage": str(number), "seeds": len(results), **spread})
   return rows
 

@@ -46,7 +46,7 @@ def test_what_is_in_neither_place_is_an_error_with_the_nearest_of_both(folder, g
   (folder / "mine/my_config.py").write_text("")
   with pytest.raises(ValueError, match="there is no file .*, nor has .*/configs such a config") as error:
     config_file.find(given)
-  assert str(error.value).partition("; did you mean ")[2] == (suggestion and f"{suggestion}?")
+  assert str(error.value).partition(" (did you mean ")[2] == (suggestion and f"{suggestion!r}?)")
 
 
 @pytest.mark.parametrize("given", ["common", "__init__", "elsewhere/cuhk.py", ""])

@@ -35,7 +35,7 @@ def test_programs_are_kept_in_one_place(tmp_path, is_told, is_named):
   variables = environment(XDG_CACHE_HOME=str(tmp_path / "home"), JAX_COMPILATION_CACHE_DIR=str(tmp_path / "told"))
   if not is_told:
     del variables["JAX_COMPILATION_CACHE_DIR"]
-  program = PROGRAM.replace("cache()", f"cache(pathlib.Path({str(tmp_path / 'named')!r}))" if is_named else "keep()")
+  program = PROGRAM.replace("cache()", f"cache(pathlib.Path({str(tmp_path / 'named')!r}))" if is_named else "cache()")
   subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=variables, check=True)
   found = {name for name in ("told", "named", "home/tireid_jax") if programs(tmp_path / name)}
   assert found == {"told" if is_told else "named" if is_named else "home/tireid_jax"}

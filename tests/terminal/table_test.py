@@ -1,4 +1,4 @@
-from tireid_jax.terminal.table import format_table
+from tireid_jax.terminal.table import format_table, mean_and_std
 
 
 def test_text_stands_left_and_numbers_right_with_two_decimals():
@@ -16,3 +16,8 @@ def test_a_column_with_text_in_it_stands_left():
     "1.00            1",
     "41.2 ± 0.8      3",
   ]
+
+
+def test_several_runs_are_a_mean_and_a_sample_standard_deviation_and_one_is_its_value():
+  assert mean_and_std([1.0, 3.0]) == "2.00 ± 1.41"
+  assert mean_and_std([41.25]) == 41.25

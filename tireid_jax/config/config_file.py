@@ -1,6 +1,5 @@
 """Finds the config file that a flag names: by its path, or among the configs that come with the package."""
 
-import difflib
 import os
 import pathlib
 import sys
@@ -10,7 +9,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 from ml_collections.config_flags import config_flags as flag_types
 
-from tireid_jax.errors import UserError
+from tireid_jax.errors import UserError, did_you_mean
 from tireid_jax.storage import locations
 
 # In a checkout a link to the top-level folder configs/, which the wheel holds as files.
@@ -77,8 +76,7 @@ def package_configs():
 def _missing(path, own):
   siblings = {file.stem: str(file) for file in pathlib.Path(path).parent.glob("*.py") if file.stem not in _NO_CONFIGS}
   meant = {name: name for name in own} | siblings  # name: what to give for it
-  near = difflib.get_close_matches(pathlib.Path(path).stem, list(meant), n=1)
-  suggestion = f"; did you mean {meant[near[0]]}?" if near else ""
+  suggestion = did_you_mean(pathlib.Path(path).stem, meant, shown_as=meant)
   return f"there is no file {path!r}, nor has {PACKAGE_FOLDER} such a config ({', '.join(own)}){suggestion}"
 
 

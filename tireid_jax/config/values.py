@@ -1,6 +1,5 @@
 """The config as data: checked once, written as JSON, compared with what a workdir holds."""
 
-import difflib
 import json
 import runpy
 
@@ -8,7 +7,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from tireid_jax.config import config_file, paths
-from tireid_jax.errors import UserError
+from tireid_jax.errors import UserError, did_you_mean
 
 STAGES = (0, 1, 2)
 # Sections that every stage of a workdir shares: another value would mean another model or data set.
@@ -78,13 +77,7 @@ def one_of(config, field, allowed):
     raise UserError(f"the config has no {field}, as configs of another version; train it anew")
   value = config[field]
   if value not in allowed:
-    raise UserError(f"{field} is {value!r}{nearest(str(value), allowed)}; it must be one of {', '.join(allowed)}")
-
-
-def nearest(name, names):
-  """Returns ` (did you mean ...?)`, or nothing where no name is near."""
-  near = difflib.get_close_matches(name, list(names), n=1)
-  return f" (did you mean {near[0]!r}?)" if near else ""
+    raise UserError(f"{field} is {value!r}{did_you_mean(str(value), allowed)}; it must be one of {', '.join(allowed)}")
 
 
 def stage_numbers(config, flag):
@@ -159,8 +152,7 @@ def _missing_field(flag, field, argv):
     if not isinstance(section, ConfigDict):
       return f"--{flag}.{field}: {name!r} is below a field that holds no others" if section is not None else None
     if name not in section:
-      return (
-        f"--{flag}.{field}: there is no field {name!r}{nearest(name, section)}; it must be one of {', '.join(section)}"
-      )
+      suggestion = did_you_mean(name, section)
+      return f"--{flag}.{field}: there is no field {name!r}{suggestion}; it must be one of {', '.join(section)}"
     section = section[name]
   return None

@@ -1,11 +1,21 @@
 """Plain-text tables."""
 
+from collections.abc import Sequence
+from typing import Any
 
-def format_table(rows):
-  """Returns aligned lines of text: a header and a line for each row.
+import numpy as np
+
+
+def mean_and_std(values: Sequence[float]) -> float | str:
+  """Returns a table cell: "mean ± sample standard deviation" of several runs, or the value of a single run."""
+  return float(values[0]) if len(values) == 1 else f"{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f}"
+
+
+def format_table(rows: Sequence[dict[str, Any]]) -> str:
+  """Returns a header line and a line for each row, with aligned columns.
 
   Args:
-    rows: list of {column: value}, all with the same columns; floats are shown with two decimals.
+    rows: {column: value}, all with the same columns; floats are shown with two decimals.
   """
   columns = list(rows[0])
   cells = [columns, *([_cell(row[column]) for column in columns] for row in rows)]

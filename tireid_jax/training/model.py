@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from tireid_jax.config import values as config_lib
 from tireid_jax.data.prepared import splits
-from tireid_jax.errors import UserError
+from tireid_jax.errors import UserError, did_you_mean
 from tireid_jax.models import pretrained, variants
 from tireid_jax.models.clip import CLIP
 from tireid_jax.models.execution import (
@@ -58,7 +58,7 @@ def find_variant(config, source):
     ).variant  # fmt: skip
   if name not in VARIANTS:
     raise UserError(
-      f"model.variant is {name!r}{config_lib.nearest(name, VARIANTS)}; it must be {FROM_WEIGHTS} or one of "
+      f"model.variant is {name!r}{did_you_mean(name, VARIANTS)}; it must be {FROM_WEIGHTS} or one of "
       f"{', '.join(VARIANTS)}"
     )
   variant = VARIANTS[name]
