@@ -1,36 +1,36 @@
-"""The picture of how a step scales."""
+"""The plot of how a step scales."""
 
-import numpy as np
-from PIL import ImageColor
+import sys
 
+import pytest
+from PIL import Image
+
+from tireid_jax.errors import UserError
 from tireid_jax.plan import plot
 
-
-def heights(picture, colour, x):
-  """Returns how far from the top a colour is found in a column of the plot, on average; None where it is not."""
-  pixels = np.asarray(picture)[:, round(x)]
-  rows = np.flatnonzero((pixels == ImageColor.getrgb(colour)).all(-1))
-  rows = rows[rows > plot.TOP - 10]  # below the legend, which has the colours too
-  return rows.mean() if len(rows) else None
+# A hundred times the chips: so many times the rate with overlap, and a tenth of that without.
+POINTS = [(1, 100.0, 90.0), (100, 10_000.0, 900.0)]
 
 
-def test_each_line_is_where_its_rates_are():
-  # A hundred times the chips: so many times the rate if sending costs nothing, and none more if it costs the rest.
-  picture = plot.scaling_plot([(1, 100.0, 100.0), (100, 10_000.0, 100.0)], "title")
-  top, bottom = plot.TOP, plot.HEIGHT - plot.BOTTOM
-  left, right = plot.LEFT, plot.WIDTH - plot.RIGHT
-  middle = (left + right) / 2
-  assert abs(heights(picture, plot.BESIDE, left) - bottom) <= 3
-  assert abs(heights(picture, plot.BESIDE, right) - top) <= 3
-  assert abs(heights(picture, plot.BESIDE, middle) - (top + bottom) / 2) <= 3
-  assert abs(heights(picture, plot.AFTER, middle) - bottom) <= 3
+def test_each_line_has_its_rates_on_logarithmic_axes():
+  (axes,) = plot.scaling_plot(POINTS, "ViT-B/16").axes
+  lines = {line.get_label(): list(zip(*line.get_data(), strict=True)) for line in axes.get_lines()}
+  assert lines == {
+    plot.IDEAL: [(1, 100.0), (100, 10_000.0)],
+    plot.OVERLAPPED: [(1, 100.0), (100, 10_000.0)],
+    plot.SERIAL: [(1, 90.0), (100, 900.0)],
+  }
+  assert (axes.get_xscale(), axes.get_yscale(), axes.get_title()) == ("log", "log", "ViT-B/16")
 
 
-def test_the_proportional_line_shows_where_a_step_falls_behind():
-  picture = plot.scaling_plot([(1, 100.0, 90.0), (100, 1_000.0, 900.0)], "title")
-  right = plot.WIDTH - plot.RIGHT
-  assert heights(picture, plot.IDEAL, right) < heights(picture, plot.BESIDE, right)
+@pytest.mark.parametrize("points", [POINTS, POINTS[:1]])
+def test_it_is_saved_as_a_png(points, tmp_path):
+  plot.scaling_plot(points, "title").savefig(tmp_path / "plot.png")
+  with Image.open(tmp_path / "plot.png") as picture:
+    assert (picture.format, picture.size) == ("PNG", (1000, 630))
 
 
-def test_one_point_is_a_picture_too():
-  assert plot.scaling_plot([(4, 128.0, 64.0)], "title").size == (plot.WIDTH, plot.HEIGHT)
+def test_a_missing_matplotlib_is_one_line(monkeypatch):
+  monkeypatch.setitem(sys.modules, "matplotlib", None)
+  with pytest.raises(UserError, match="--plot needs matplotlib, which is not installed; run pip install matplotlib"):
+    plot.require_matplotlib()

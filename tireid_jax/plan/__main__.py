@@ -31,6 +31,8 @@ def main(_):
     raise UserError(f"--stage={options.stage} is no stage with a step of its own; give 0, 1 or 2")
   if options.plot and not options.sweep:
     raise UserError("--plot shows how a step scales; give --sweep too")
+  if options.plot:
+    plot.require_matplotlib()
   if len(options.topology) > 1 and not options.sweep:
     raise UserError(f"--topology={','.join(options.topology)} names several; give one, or --sweep too")
   if options.dcn_gbps < 0:
@@ -58,7 +60,7 @@ def _sweep(config, number, names, asked, picture):
     title = (
       f"{config.model.variant}, stage {number}, the largest batch that fits: examples/s, as the compiler estimates"
     )
-    plot.scaling_plot(points, title).save(picture)
+    plot.scaling_plot(points, title).savefig(picture)
   return plans
 
 
