@@ -41,7 +41,7 @@ def test_help_lists_the_flags_and_ends_with_status_0(monkeypatch, capsys):
   output = capsys.readouterr().out
   assert output.startswith(sys.modules[__name__].__doc__)
   assert "--[no]traceback" in output
-  assert "--logtostderr" not in output  # absl's own
+  assert "logtostderr" not in output  # absl's own
 
 
 def test_bad_input_shows_its_traceback_where_that_is_asked_for(ended):
