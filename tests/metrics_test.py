@@ -1,4 +1,4 @@
-"""The retrieval figures against the reference's, against a loop that anyone can check, and at ICFG-PEDES' size."""
+"""Retrieval metrics against the reference implementation, against a plain loop, and at the size of ICFG-PEDES."""
 
 import json
 import pathlib
@@ -16,7 +16,7 @@ GOLDEN = json.loads((TESTDATA / "metrics.json").read_text())["cases"]
 
 
 def by_loop(similarity, query_ids, gallery_ids):
-  """Returns the figures as their definitions read: sort each row stably and walk it."""
+  """Returns the metrics by their definitions: sort the similarities of each query stably and walk the ranking."""
   first, precisions, penalties = [], [], []
   for row, person in zip(similarity, query_ids, strict=True):
     order = sorted(range(len(row)), key=lambda index: (-row[index], index))
@@ -24,8 +24,8 @@ def by_loop(similarity, query_ids, gallery_ids):
     first.append(found[0])
     precisions.append(sum(number / rank for number, rank in enumerate(found, start=1)) / len(found))
     penalties.append(len(found) / found[-1])
-  figures = {f"R@{k}": [rank <= k for rank in first] for k in (1, 5, 10)} | {"mAP": precisions, "mINP": penalties}
-  return {name: 100 * sum(values) / len(values) for name, values in figures.items()}
+  fractions = {f"R@{k}": [rank <= k for rank in first] for k in (1, 5, 10)} | {"mAP": precisions, "mINP": penalties}
+  return {name: 100 * sum(values) / len(values) for name, values in fractions.items()}
 
 
 @st.composite
@@ -46,7 +46,7 @@ def random_retrieval(num_queries, num_gallery, num_ids=7, size=6, seed=0):
 
 
 @pytest.mark.parametrize("case", GOLDEN)
-def test_figures_are_the_reference_s_with_ties_by_lowest_index(case):
+def test_metrics_match_the_reference_with_ties_by_lowest_index(case):
   with np.load(TESTDATA / "metrics.npz") as arrays:
     inputs = [arrays[f"{case}/{name}"] for name in ("similarity", "query_ids", "gallery_ids")]
   expected = GOLDEN[case]["ties_by_lowest_index"]
@@ -55,32 +55,32 @@ def test_figures_are_the_reference_s_with_ties_by_lowest_index(case):
                                                         abs=1e-4)  # fmt: skip
 
 
-@pytest.mark.parametrize("chunk_rows", [1, 2, 8])
+@pytest.mark.parametrize("chunk_queries", [1, 2, 8])
 @settings(max_examples=100, deadline=None)
 @given(retrieval=retrievals())
-def test_figures_are_those_of_a_loop_with_and_without_ties(chunk_rows, retrieval):
+def test_metrics_match_a_plain_loop_with_and_without_ties(chunk_queries, retrieval):
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(metrics, "CHUNK_ROWS", chunk_rows)
+    patch.setattr(metrics, "CHUNK_QUERIES", chunk_queries)
     assert metrics.rank_metrics(*retrieval) == pytest.approx(by_loop(*retrieval), abs=1e-9)
 
 
 def test_one_query_by_hand():
   # Best first: id 2, id 1, id 2, id 1. Positives at ranks 2 and 4.
-  figures = metrics.rank_metrics([[0.1, 0.9, 0.5, 0.4]], [1], [1, 2, 1, 2])
-  assert figures == pytest.approx({"R@1": 0, "R@5": 100, "R@10": 100, "mAP": 50, "mINP": 50})
+  found = metrics.rank_metrics([[0.1, 0.9, 0.5, 0.4]], [1], [1, 2, 1, 2])
+  assert found == pytest.approx({"R@1": 0, "R@5": 100, "R@10": 100, "mAP": 50, "mINP": 50})
 
 
 @pytest.mark.parametrize(("positive", "rank"), [(0, 1), (1, 2), (2, 3)])
-def test_among_equals_the_lowest_gallery_index_comes_first(positive, rank):
+def test_ties_rank_the_lowest_gallery_index_first(positive, rank):
   gallery_ids = np.where(np.arange(3) == positive, 8, 9)
   assert metrics.rank_metrics(np.zeros((1, 3)), [8], gallery_ids)["mAP"] == pytest.approx(100 / rank)
 
 
 @pytest.mark.parametrize("num_queries", [1, 4, 5, 8, 11])
-def test_blocks_of_queries_do_not_change_the_figures(monkeypatch, num_queries):
+def test_blocks_of_queries_do_not_change_the_metrics(monkeypatch, num_queries):
   query, gallery, query_ids, gallery_ids = random_retrieval(num_queries, 30)
   similarity = [[q @ g / np.linalg.norm(q) / np.linalg.norm(g) for g in gallery] for q in query]
-  monkeypatch.setattr(metrics, "BLOCK_ROWS", 4)
+  monkeypatch.setattr(metrics, "BLOCK_QUERIES", 4)
   assert metrics.retrieval_metrics(query, gallery, query_ids, gallery_ids) == pytest.approx(
     by_loop(similarity, query_ids, gallery_ids), abs=1e-9
   )
@@ -146,7 +146,7 @@ def test_what_cannot_be_ranked_is_refused(call, words):
 
 
 def test_a_query_that_cannot_be_ranked_is_named_by_its_place_among_all(monkeypatch):
-  monkeypatch.setattr(metrics, "BLOCK_ROWS", 2)
+  monkeypatch.setattr(metrics, "BLOCK_QUERIES", 2)
   similarity = np.zeros((5, 3))
   similarity[3, 1] = similarity[4, 0] = np.nan
   with pytest.raises(ValueError, match="the similarities of query 3 hold NaN"):
@@ -159,7 +159,7 @@ def test_an_embedding_of_zeros_is_scored_as_a_tie_with_all():
 
 
 def test_the_whole_similarity_matrix_is_never_held(monkeypatch):
-  monkeypatch.setattr(metrics, "BLOCK_ROWS", 16)
+  monkeypatch.setattr(metrics, "BLOCK_QUERIES", 16)
   retrieval = random_retrieval(2000, 1000, num_ids=500)
   tracemalloc.start()
   try:
@@ -204,7 +204,7 @@ def test_top_gallery_is_the_start_of_a_stable_sort(k, angles):
 
 
 def test_top_gallery_is_best_first_with_ties_by_lowest_index(monkeypatch):
-  monkeypatch.setattr(metrics, "BLOCK_ROWS", 1)
+  monkeypatch.setattr(metrics, "BLOCK_QUERIES", 1)
   gallery = np.array([[0, 1], [2, 0], [1, 0], [-1, 0]], np.float32)
   indices, similarities = metrics.top_gallery(np.array([[5, 0], [0, 3]], np.float32), gallery, k=3)
   assert indices.tolist() == [[1, 2, 0], [0, 1, 2]]
@@ -217,7 +217,7 @@ def test_top_gallery_of_more_than_there_are_is_all():
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float64])
 def test_top_gallery_takes_blocks_of_queries_in_float32_whatever_the_embeddings_are(monkeypatch, dtype):
-  monkeypatch.setattr(metrics, "BLOCK_ROWS", 3)
+  monkeypatch.setattr(metrics, "BLOCK_QUERIES", 3)
   draw = np.random.default_rng(0)
   query, gallery = (draw.standard_normal((num, 64)).astype(dtype) for num in (8, 50))
   indices, similarities = metrics.top_gallery(query, gallery, k=5)

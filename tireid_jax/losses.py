@@ -3,89 +3,101 @@
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Bool, Float, Int
 
 # Added to the target distribution inside SDM's and CMPM's logarithm (IRRA).
 EPSILON = 1e-8
-# Below this length an embedding has no direction; torch's F.normalize divides by the same.
+# An embedding of a smaller L2 norm is normalised to zeros; torch's F.normalize clamps the norm to the same value.
 MIN_NORM = 1e-12
 
 
-def sdm_loss(image, text, person_id, *, temperature):
+def sdm_loss(
+  image: Float[Array, "B E"],
+  text: Float[Array, "B E"],
+  person_id: Int[Array, " B"],
+  *,
+  temperature: float | Float[Array, ""],
+) -> Float[Array, ""]:
   """Similarity distribution matching: pull each row of similarities toward the same-identity mask.
 
   Both directions (image to text, text to image) are summed, so a perfect batch scores near 0.
 
   Args:
-    image: f32[B, E] image embeddings, normalised here.
-    text: f32[B, E] text embeddings, normalised here; row i describes image i.
-    person_id: i32[B] identity of each pair. Equal ids are positives.
+    image: image embeddings, normalised here.
+    text: text embeddings, normalised here; row i describes image i.
+    person_id: identity of each pair. Equal ids are positives.
     temperature: softmax temperature, > 0 (0.02 in the source).
 
   Returns:
-    f32[] loss in nats, mean over the batch.
+    Loss in nats, mean over the batch.
 
   Source: Jiang and Ye, CVPR 2023 (IRRA), arXiv 2303.12501.
   """
   logits = _similarity(text, image) / temperature  # [B, B]
-  mask = _same(person_id).astype(jnp.float32)
+  mask = _is_same(person_id).astype(jnp.float32)
   target = jnp.log(mask / mask.sum(axis=1, keepdims=True) + EPSILON)
   return _divergence(logits, target) + _divergence(logits.T, target)
 
 
-def itc_loss(image, text, *, temperature, person_id=None):
-  """Image-text contrast, CLIP's own loss: each image finds its caption among the batch's, and the reverse; halved.
+def itc_loss(
+  image: Float[Array, "B E"],
+  text: Float[Array, "B E"],
+  *,
+  temperature: float | Float[Array, ""],
+  person_id: Int[Array, " B"] | None = None,
+) -> Float[Array, ""]:
+  """Image-text contrastive loss, CLIP's own: mean of the image-to-text and the text-to-image cross-entropy.
 
   Args:
-    image: f32[B, E] image embeddings, normalised here.
-    text: f32[B, E] text embeddings, normalised here; row i describes image i.
+    image: image embeddings, normalised here.
+    text: text embeddings, normalised here; row i describes image i.
     temperature: softmax temperature, > 0.
-    person_id: i32[B], or None. Given, other pairs of the same identity are left out of the softmax, neither positives
-      nor negatives.
+    person_id: identity of each pair. If given, other pairs of the same identity are masked out of the softmax: they
+      are neither positives nor negatives.
 
   Returns:
-    f32[] loss in nats, mean over the batch.
+    Loss in nats, mean over the batch.
 
   Source: Radford et al., ICML 2021 (CLIP), arXiv 2103.00020.
   """
   logits = _similarity(text, image) / temperature  # [B, B]
   is_pair = jnp.eye(len(logits), dtype=bool)
   if person_id is not None:
-    logits = jnp.where(_same(person_id) & ~is_pair, -jnp.inf, logits)
-  # Not jnp.diagonal, nor Optax's cross-entropy, which gathers by label: over a sharded batch XLA makes of either a
-  # branch that gathers the rows of all devices.
-  right = jnp.sum(jnp.where(is_pair, logits, 0.0), axis=1)
-  both = jax.nn.logsumexp(logits, axis=1) + jax.nn.logsumexp(logits, axis=0)
-  return jnp.mean(both - 2 * right) / 2
+    logits = jnp.where(_is_same(person_id) & ~is_pair, -jnp.inf, logits)
+  # Neither jnp.diagonal nor Optax's cross-entropy, which gathers by label: with a sharded batch, XLA compiles both to
+  # a gather from all devices.
+  of_pairs = jnp.sum(jnp.where(is_pair, logits, 0.0), axis=1)
+  normalizers = jax.nn.logsumexp(logits, axis=1) + jax.nn.logsumexp(logits, axis=0)
+  return jnp.mean(normalizers - 2 * of_pairs) / 2
 
 
-def cmpm_loss(image, text, person_id):
-  """Cross-modal projection matching: projections on the other side's directions follow the same-identity mask.
+def cmpm_loss(image: Float[Array, "B E"], text: Float[Array, "B E"], person_id: Int[Array, " B"]) -> Float[Array, ""]:
+  """Cross-modal projection matching: match projections onto the other modality's directions to the same-identity mask.
 
   Args:
-    image: f32[B, E] image embeddings, not normalised.
-    text: f32[B, E] text embeddings, not normalised; row i describes image i.
-    person_id: i32[B] identity of each pair. Equal ids are positives.
+    image: image embeddings, not normalised.
+    text: text embeddings, not normalised; row i describes image i.
+    person_id: identity of each pair. Equal ids are positives.
 
   Returns:
-    f32[] loss in nats, mean over the batch, both directions summed.
+    Loss in nats, mean over the batch, both directions summed.
 
   Source: Zhang and Lu, ECCV 2018; the mask is divided by its L2 norm, as in IRRA's code.
   """
   image, text = image.astype(jnp.float32), text.astype(jnp.float32)
-  mask = _same(person_id).astype(jnp.float32)
+  mask = _is_same(person_id).astype(jnp.float32)
   target = jnp.log(mask / jnp.linalg.norm(mask, axis=1, keepdims=True) + EPSILON)
   return _divergence(_product(image, _normalise(text)), target) + _divergence(_product(text, _normalise(image)), target)
 
 
-def identity_loss(image_logits, text_logits, labels):
-  """Classification of the training identities, mean of both sides' cross-entropies.
+def identity_loss(
+  image_logits: Float[Array, "B C"], text_logits: Float[Array, "B C"], labels: Int[Array, " B"]
+) -> Float[Array, ""]:
+  """Classification of the training identities: mean of the image and the text cross-entropy, in nats.
 
   Args:
-    image_logits, text_logits: f32[B, C].
-    labels: i32[B] in 0..C-1.
-
-  Returns:
-    f32[] loss in nats, mean over the batch.
+    image_logits, text_logits: of the identity head.
+    labels: in 0..C-1.
   """
 
   def cross_entropy(logits):
@@ -94,28 +106,28 @@ def identity_loss(image_logits, text_logits, labels):
   return (cross_entropy(image_logits) + cross_entropy(text_logits)) / 2
 
 
-def _normalise(x):
-  """Returns rows of length 1; the gradient of a row of zeros is 0, not NaN."""
+def _normalise(x: Float[Array, "B E"]) -> Float[Array, "B E"]:
+  """Returns embeddings of L2 norm 1; the gradient of an embedding of zeros is 0, not NaN."""
   x = x.astype(jnp.float32)
   square = jnp.sum(x * x, axis=-1, keepdims=True)
   is_tiny = square < MIN_NORM**2
   return jnp.where(is_tiny, 0.0, x * jax.lax.rsqrt(jnp.where(is_tiny, 1.0, square)))
 
 
-def _product(a, b):
-  # Accelerators would else multiply in bfloat16 or TF32, too coarse at temperature 0.02.
+def _product(a: Float[Array, "N E"], b: Float[Array, "G E"]) -> Float[Array, "N G"]:
+  # By default, accelerators multiply in bfloat16 or TF32: too coarse at temperature 0.02.
   return jnp.einsum("NE,GE->NG", a, b, precision=jax.lax.Precision.HIGHEST)
 
 
-def _similarity(text, image):
+def _similarity(text: Float[Array, "B E"], image: Float[Array, "B E"]) -> Float[Array, "B B"]:
   return _product(_normalise(text), _normalise(image))
 
 
-def _same(person_id):
+def _is_same(person_id: Int[Array, " B"]) -> Bool[Array, "B B"]:
   return person_id[:, None] == person_id[None, :]
 
 
-def _divergence(logits, log_target):
-  """Returns the mean over rows of KL(softmax(logits) || target)."""
+def _divergence(logits: Float[Array, "B B"], log_target: Float[Array, "B B"]) -> Float[Array, ""]:
+  """Returns KL(softmax(logits) || target), mean over the rows of `logits`."""
   # Optax names its arguments for KL(target || prediction).
   return jnp.mean(optax.losses.kl_divergence_with_log_targets(log_target, jax.nn.log_softmax(logits, axis=1)))

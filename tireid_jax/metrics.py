@@ -1,54 +1,56 @@
-"""Retrieval figures: Rank-k, mean average precision, mean inverse negative penalty; exact, ties by lowest index."""
+"""Retrieval metrics: recall@k, mean average precision, mean inverse negative penalty; exact, ties by lowest index."""
 
 import concurrent.futures
 import dataclasses
 import hashlib
 import os
+from collections.abc import Mapping
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from tireid_jax.errors import UserError
 
 RANKS = (1, 5, 10)
-# Rows of similarity at a time, of which two blocks are held: 1024 against ICFG's gallery of 19,848 take 81 MB.
-BLOCK_ROWS = 1024
-# Rows that a thread sorts at a time; they and their sorted copy are to stay near the processor.
-CHUNK_ROWS = 8
+# Queries in a block of similarities, of which two are in memory: 1024 against ICFG's gallery of 19,848 take 81 MB.
+BLOCK_QUERIES = 1024
+# Queries whose similarities a thread sorts at a time: few enough that they and their sorted copy fit the CPU's cache.
+CHUNK_QUERIES = 8
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class QueryScores:
-  """What each query found.
+  """How well each query retrieves its positives, the gallery images of its identity.
 
   Attributes:
-    query_ids: i64[N].
-    first_rank: i64[N] rank of the first positive, from 1.
-    average_precision: f64[N] mean over positives of the precision at the positive's rank, 0..1.
-    inverse_negative_penalty: f64[N] number of positives over the rank of the last one, 0..1.
+    query_ids: identity of each query.
+    first_rank: rank of the first positive, from 1.
+    average_precision: mean over positives of the precision at the positive's rank, 0..1.
+    inverse_negative_penalty: number of positives over the rank of the last one, 0..1.
   """
 
-  query_ids: np.ndarray
-  first_rank: np.ndarray
-  average_precision: np.ndarray
-  inverse_negative_penalty: np.ndarray
+  query_ids: Int[np.ndarray, " N"]
+  first_rank: Int[np.ndarray, " N"]
+  average_precision: Float[np.ndarray, " N"]
+  inverse_negative_penalty: Float[np.ndarray, " N"]
 
-  def by_query(self):
-    """Returns {"R@1", "R@5", "R@10", "mAP", "mINP"}, f64[N] percent each."""
-    figures = {f"R@{k}": self.first_rank <= k for k in RANKS}
-    figures |= {"mAP": self.average_precision, "mINP": self.inverse_negative_penalty}
-    return {name: 100.0 * values for name, values in figures.items()}
+  def by_query(self) -> dict[str, Float[np.ndarray, " N"]]:
+    """Returns "R@1", "R@5", "R@10", "mAP" and "mINP" of each query, percent."""
+    metrics = {f"R@{k}": self.first_rank <= k for k in RANKS}
+    metrics |= {"mAP": self.average_precision, "mINP": self.inverse_negative_penalty}
+    return {name: 100.0 * values for name, values in metrics.items()}
 
-  def summary(self):
-    """Returns {"R@1", "R@5", "R@10", "mAP", "mINP"}, percent."""
+  def summary(self) -> dict[str, float]:
+    """Returns "R@1", "R@5", "R@10", "mAP" and "mINP" over all queries, percent."""
     return {name: float(np.mean(values)) for name, values in self.by_query().items()}
 
-  def to_arrays(self, prefix):
-    """Returns {prefix_field: array}, for an npz file."""
+  def to_arrays(self, prefix: str) -> dict[str, np.ndarray]:
+    """Returns each field as PREFIX_FIELD, for an npz file."""
     return {f"{prefix}_{field.name}": getattr(self, field.name) for field in dataclasses.fields(self)}
 
   @classmethod
-  def from_arrays(cls, arrays, prefix):
-    """Returns the scores that `to_arrays` wrote; raises ValueError where these are no numbers of as many queries."""
+  def from_arrays(cls, arrays: Mapping[str, np.ndarray], prefix: str) -> "QueryScores":
+    """Returns the scores that `to_arrays` wrote; raises ValueError unless each field has one number per query."""
     found = {field.name: np.asarray(arrays[f"{prefix}_{field.name}"]) for field in dataclasses.fields(cls)}
     shape = found["query_ids"].shape
     for name, values in found.items():
@@ -57,18 +59,31 @@ class QueryScores:
     return cls(**found)
 
 
-def rank_metrics(similarity, query_ids, gallery_ids):
-  """Returns {"R@1", "R@5", "R@10", "mAP", "mINP"}, percent, of f[N, G] similarities; larger is nearer."""
+def rank_metrics(
+  similarity: Float[np.ndarray, "N G"], query_ids: Int[np.ndarray, " N"], gallery_ids: Int[np.ndarray, " G"]
+) -> dict[str, float]:
+  """Returns "R@1", "R@5", "R@10", "mAP" and "mINP", percent; a larger similarity ranks first."""
   return rank_scores(similarity, query_ids, gallery_ids).summary()
 
 
-def retrieval_metrics(query_embeddings, gallery_embeddings, query_ids, gallery_ids):
-  """Returns what `rank_metrics` does for the cosine similarity of f[N, E] and f[G, E], never held whole."""
+def retrieval_metrics(
+  query_embeddings: Float[np.ndarray, "N E"],
+  gallery_embeddings: Float[np.ndarray, "G E"],
+  query_ids: Int[np.ndarray, " N"],
+  gallery_ids: Int[np.ndarray, " G"],
+) -> dict[str, float]:
+  """Returns the metrics of `rank_metrics` for cosine similarity, computed in blocks of queries."""
   return query_scores(query_embeddings, gallery_embeddings, query_ids, gallery_ids).summary()
 
 
-def rank_scores(similarity, query_ids, gallery_ids):
-  """Returns the QueryScores of f[N, G] similarities; larger is nearer."""
+def rank_scores(
+  similarity: Float[np.ndarray, "N G"], query_ids: Int[np.ndarray, " N"], gallery_ids: Int[np.ndarray, " G"]
+) -> QueryScores:
+  """Returns the scores of each query; a larger similarity ranks first.
+
+  Raises:
+    ValueError: for NaN, or a query of whose identity the gallery has no image.
+  """
   similarity = np.asarray(similarity)
   expected = (len(query_ids), len(gallery_ids))
   if similarity.shape != expected:
@@ -76,18 +91,25 @@ def rank_scores(similarity, query_ids, gallery_ids):
   return _scores(_checked_blocks(similarity), query_ids, gallery_ids)
 
 
-def query_scores(query_embeddings, gallery_embeddings, query_ids, gallery_ids):
-  """Returns the QueryScores of f[N, E] queries in a gallery f[G, E], by cosine similarity."""
+def query_scores(
+  query_embeddings: Float[np.ndarray, "N E"],
+  gallery_embeddings: Float[np.ndarray, "G E"],
+  query_ids: Int[np.ndarray, " N"],
+  gallery_ids: Int[np.ndarray, " G"],
+) -> QueryScores:
+  """Returns the scores of each query by cosine similarity; errors as of `rank_scores`."""
   for side, embeddings, ids in (("query", query_embeddings, query_ids), ("gallery", gallery_embeddings, gallery_ids)):
     if len(embeddings) != len(ids):
       raise ValueError(f"there are {len(embeddings)} {side} embeddings and {len(ids)} ids of them; give one id each")
   return _scores(_cosine_blocks(query_embeddings, gallery_embeddings), query_ids, gallery_ids)
 
 
-def top_gallery(query_embeddings, gallery_embeddings, k):
-  """Returns (indices i64[N, k], similarities f32[N, k]) of the nearest of the gallery, best first.
+def top_gallery(
+  query_embeddings: Float[np.ndarray, "N E"], gallery_embeddings: Float[np.ndarray, "G E"], k: int
+) -> tuple[Int[np.ndarray, "N k"], Float[np.ndarray, "N k"]]:
+  """Returns (indices, similarities) of the k nearest gallery images of each query, best first.
 
-  Among equals the lowest index comes first. Where the gallery holds fewer than k, all of it is returned.
+  Ties are broken by the lowest index. A gallery of fewer than k images is returned whole.
   """
   if k < 1:
     raise ValueError(f"the number of gallery images to return is {k}; it must be at least 1")
@@ -95,46 +117,45 @@ def top_gallery(query_embeddings, gallery_embeddings, k):
     raise UserError("there are no gallery images to return; the gallery is empty")
   k = min(k, len(gallery_embeddings))
   indices, values = np.empty((len(query_embeddings), k), np.int64), np.empty((len(query_embeddings), k), np.float32)
-  for rows, similarity in _cosine_blocks(query_embeddings, gallery_embeddings):
+  for block, similarity in _cosine_blocks(query_embeddings, gallery_embeddings):
     thresholds = np.partition(similarity, -k, axis=1)[:, -k]
     for offset, (row, threshold) in enumerate(zip(similarity, thresholds, strict=True)):
-      # All that tie with the last one take part, so that the sort, a stable one, leaves the lowest indices in.
+      # All that tie with the k-th are candidates, so that the stable sort keeps those of the lowest indices.
       candidates = np.flatnonzero(row >= threshold)
       best = candidates[np.argsort(-row[candidates], kind="stable")[:k]]
-      indices[rows.start + offset], values[rows.start + offset] = best, row[best]
+      indices[block.start + offset], values[block.start + offset] = best, row[best]
   return indices, values
 
 
-def _blocks(num_rows):
-  return [slice(start, min(start + BLOCK_ROWS, num_rows)) for start in range(0, num_rows, BLOCK_ROWS)]
+def _blocks(num_queries):
+  return [slice(start, min(start + BLOCK_QUERIES, num_queries)) for start in range(0, num_queries, BLOCK_QUERIES)]
 
 
 def _checked_blocks(similarity):
-  """Yields (slice of the queries, f[rows, G])."""
-  for rows in _blocks(len(similarity)):
-    block = similarity[rows]
-    broken = np.isnan(block).any(axis=1)
-    if broken.any():
-      raise ValueError(f"the similarities of query {rows.start + np.argmax(broken)} hold NaN; they cannot be ranked")
-    yield rows, block
+  """Yields (slice of the queries, their similarities f[block, G])."""
+  for block in _blocks(len(similarity)):
+    is_nan = np.isnan(similarity[block]).any(axis=1)
+    if is_nan.any():
+      raise ValueError(f"the similarities of query {block.start + np.argmax(is_nan)} hold NaN; they cannot be ranked")
+    yield block, similarity[block]
 
 
 def _cosine_blocks(query_embeddings, gallery_embeddings):
-  """Yields (slice of the queries, f32[rows, G])."""
+  """Yields (slice of the queries, their similarities f32[block, G])."""
   query, gallery = _normalised(query_embeddings, "query"), _normalised(gallery_embeddings, "gallery")
-  copies, originals = _repeated_rows(gallery)
-  for rows in _blocks(len(query)):
-    similarity = query[rows] @ gallery.T  # [rows, G]
-    # The product rounds equal columns differently where they lie at the edge of a tile; equal must stay equal, or
-    # rounding would decide among them instead of the lowest index.
+  copies, originals = _find_duplicates(gallery)
+  for block in _blocks(len(query)):
+    similarity = query[block] @ gallery.T  # [block, G]
+    # The product may round equal columns differently at the edge of a tile. Equal embeddings must have equal
+    # similarities, or rounding would break the tie instead of the lowest index.
     similarity[:, copies] = similarity[:, originals]
-    yield rows, similarity
+    yield block, similarity
 
 
-def _repeated_rows(embeddings):
-  """Returns (rows that are equal to an earlier one, the first that each is equal to)."""
+def _find_duplicates(embeddings):
+  """Returns (indices of embeddings that equal an earlier one, index of the first that each equals)."""
   first: dict[bytes, int] = {}
-  found = [first.setdefault(hashlib.blake2b(row).digest(), number) for number, row in enumerate(embeddings)]
+  found = [first.setdefault(hashlib.blake2b(row).digest(), index) for index, row in enumerate(embeddings)]
   copies = np.flatnonzero(np.array(found, np.int64) != np.arange(len(found)))
   return copies, np.array(found, np.int64)[copies]
 
@@ -147,25 +168,25 @@ def _normalised(embeddings, side):
 
 
 def _scores(blocks, query_ids, gallery_ids):
-  """Returns the QueryScores; the blocks are (slice of the queries, f[rows, G]), in order."""
+  """Returns the QueryScores; `blocks` yields (slice of the queries, f[block, G]) in order."""
   query_ids, gallery_ids = np.asarray(query_ids), np.asarray(gallery_ids)
   if not len(query_ids):
     raise UserError("there are no queries to score; the split is empty")
-  lacking = np.flatnonzero(~np.isin(query_ids, gallery_ids))
-  if lacking.size:
-    named = ", ".join(f"query {i} (id {query_ids[i]})" for i in lacking[:3])
-    raise UserError(f"{lacking.size} queries have no image of their identity in the gallery: {named}")
+  unmatched = np.flatnonzero(~np.isin(query_ids, gallery_ids))
+  if unmatched.size:
+    named = ", ".join(f"query {i} (id {query_ids[i]})" for i in unmatched[:3])
+    raise UserError(f"{unmatched.size} queries have no image of their identity in the gallery: {named}")
   gallery = np.argsort(gallery_ids, kind="stable")
   begins, ends = (np.searchsorted(gallery_ids[gallery], query_ids, side) for side in ("left", "right"))
   num = ends - begins
-  starts = np.cumsum(num) - num  # where each query's positives begin
-  number = np.arange(num.sum()) - np.repeat(starts, num)  # of a positive among its query's
+  starts = np.cumsum(num) - num  # of each query's positives in the concatenation over queries
+  number = np.arange(num.sum()) - np.repeat(starts, num)  # index of each positive among those of its query
   positives = gallery[np.repeat(begins, num) + number]
   ranks = np.empty(len(positives), np.int64)
   with _Ranker() as ranker:
-    for rows, similarity in _ahead(blocks):
-      own = slice(starts[rows.start], starts[rows.stop - 1] + num[rows.stop - 1])
-      ranks[own] = ranker.ranks(similarity, positives[own], num[rows])
+    for block, similarity in _prefetch(blocks):
+      own = slice(starts[block.start], starts[block.stop - 1] + num[block.stop - 1])
+      ranks[own] = ranker.ranks(similarity, positives[own], num[block])
   return QueryScores(
     query_ids,
     first_rank=ranks[starts],
@@ -174,18 +195,18 @@ def _scores(blocks, query_ids, gallery_ids):
   )
 
 
-def _ahead(blocks):
-  """Yields what `blocks` does, and makes the next one in a thread meanwhile."""
+def _prefetch(blocks):
+  """Yields the items of `blocks`, computing the next one in a thread meanwhile."""
   blocks = iter(blocks)
   with concurrent.futures.ThreadPoolExecutor(1) as thread:
-    coming = thread.submit(next, blocks, None)
-    while (block := coming.result()) is not None:
-      coming = thread.submit(next, blocks, None)
+    pending = thread.submit(next, blocks, None)
+    while (block := pending.result()) is not None:
+      pending = thread.submit(next, blocks, None)
       yield block
 
 
 class _Ranker:
-  """Ranks positives in rows of similarities, in as many threads as there are cores; to be entered."""
+  """Ranks positives in a thread pool of one thread per core; a context manager."""
 
   def __enter__(self):
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -196,30 +217,30 @@ class _Ranker:
     self._threads.shutdown()
 
   def ranks(self, similarity, positives, num_positives):
-    """Returns i64[sum of num_positives], the positives' ranks from 1, those of each row in turn and least first.
+    """Returns i64[num_positives.sum()]: the ranks of all positives from 1, query by query, ascending in each.
 
     Args:
-      similarity: f[N, G], no NaN in it; larger is nearer.
-      positives: i64[sum of num_positives] gallery indices, those of each row in turn.
-      num_positives: i64[N], each at least 1.
+      similarity: f[N, G] without NaN.
+      positives: i64[num_positives.sum()] gallery indices, query by query.
+      num_positives: i64[N] of each query, at least 1.
     """
     ends = np.cumsum(num_positives)
 
     def chunk(start):
-      rows = slice(start, start + CHUNK_ROWS)
-      num = num_positives[rows]
+      queries = slice(start, start + CHUNK_QUERIES)
+      num = num_positives[queries]
       begin = ends[start] - num[0]
-      return _ranks(similarity[rows], positives[begin : begin + num.sum()], num)
+      return _ranks(similarity[queries], positives[begin : begin + num.sum()], num)
 
-    return np.concatenate(list(self._threads.map(chunk, range(0, len(similarity), CHUNK_ROWS))))
+    return np.concatenate(list(self._threads.map(chunk, range(0, len(similarity), CHUNK_QUERIES))))
 
 
 def _ranks(similarity, positives, num_positives):
-  rows = np.repeat(np.arange(len(similarity)), num_positives)
-  values = similarity[rows, positives]
+  queries = np.repeat(np.arange(len(similarity)), num_positives)
+  values = similarity[queries, positives]
   ascending = np.sort(similarity, axis=1)
   stops = np.cumsum(num_positives)
-  # How many are no nearer than each positive, itself and its equals among them.
+  # How many gallery images are at most as similar as each positive, including itself and ties.
   ends = np.concatenate(
     [
       row.searchsorted(values[stop - num : stop], "right")
@@ -227,7 +248,7 @@ def _ranks(similarity, positives, num_positives):
     ]
   )
   ranks = 1 + similarity.shape[1] - ends
-  # Of equals, those with a lower index stand before.
-  for tied in np.flatnonzero((ends > 1) & (ascending[rows, ends - 2] == values)):
-    ranks[tied] += np.count_nonzero(similarity[rows[tied], : positives[tied]] == values[tied])
-  return ranks[np.lexsort((ranks, rows))]
+  # Ties with a lower index rank before the positive.
+  for tied in np.flatnonzero((ends > 1) & (ascending[queries, ends - 2] == values)):
+    ranks[tied] += np.count_nonzero(similarity[queries[tied], : positives[tied]] == values[tied])
+  return ranks[np.lexsort((ranks, queries))]
