@@ -66,7 +66,7 @@ def test_multihost_where_nothing_tells_of_the_processes_is_refused(tmp_path):
   assert done.returncode == 2
   (line,) = [line for line in done.stderr.splitlines() if line]
   assert line.startswith("error: --multihost finds no TPU pod, SLURM step or Open MPI job that this process belongs to")
-  assert line.endswith("tell of the processes by --coordinator=HOST:PORT --num_processes=N --process_id=I")
+  assert line.endswith("give --coordinator=HOST:PORT --num_processes=N --process_id=I")
 
 
 def test_a_port_that_is_taken_is_refused():
@@ -90,13 +90,13 @@ def test_rows_reach_their_devices_and_processes_agree():
   held, others = (output.pop() for output in outputs)
   assert held.startswith("held True UserError: --workdir=")
   assert " is in use by process PID on " in held
-  assert others == "held False UserError: process 0 was refused; what it says tells why"
+  assert others == "held False UserError: process 0 failed; see its error message"
   common = [
     "(8, 1, 1) 8", "(1, 8, 1) 8", "(2, 2, 2) 8", "(1, 1, 8) 16", "scattered 8", "put_tree 0.25", "in_any False True",
     "check_same UserError: they differ",
   ]  # fmt: skip
   assert outputs == [
-    [*common, "together done UserError: process 1 was refused; what it says tells why", "by_first [0]"],
+    [*common, "together done UserError: process 1 failed; see its error message", "by_first [0]"],
     [*common, "together done FileNotFoundError: there is no such file here", "by_first []"],
   ]
 

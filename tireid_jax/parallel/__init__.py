@@ -1,1 +1,1 @@
-"""The mesh of devices, sharding rules, and several processes as one run."""
+"""Device mesh, sharding rules and multi-process runs."""

@@ -1,4 +1,4 @@
-"""Several processes as one run: the flags that say which, and how they begin, agree and end."""
+"""Multi-process runs: flags, initialization, agreement between processes, and exit."""
 
 import collections
 import contextlib
@@ -10,6 +10,8 @@ import socket
 import sys
 import time
 import traceback
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -20,41 +22,45 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from tireid_jax.errors import UserError
 
-# A process of which nothing was heard for so long is given up, and all others end: within a minute, JAX's own is 100 s.
+T = TypeVar("T")
+
+# A process without a heartbeat for this long counts as dead, and all others exit. JAX's default is 100 s.
 HEARTBEAT_TIMEOUT_S = 40
 
-# How long the processes wait for each other, when they begin and when they end. All end together, or one has failed.
+# How long the processes wait for each other at startup and at shutdown. All exit together, unless one has failed.
 START_TIMEOUT_S = 300
 END_TIMEOUT_S = 30
 
-# Statuses with which all processes end together: well, by bad input that all were given, or by Ctrl-C or SIGTERM.
-_COMMON_ENDS = (None, 0, 2, 130, 143)
+# Exit statuses that all processes share: success, bad input that all were given, Ctrl-C and SIGTERM.
+_COMMON_STATUSES = (None, 0, 2, 130, 143)
 
 _EXPLICIT = ("coordinator", "num_processes", "process_id")
-_BY_HAND = "--coordinator=HOST:PORT --num_processes=N --process_id=I"
+_EXPLICIT_FLAGS = "--coordinator=HOST:PORT --num_processes=N --process_id=I"
 
 
-def define_flags():
+def define_flags() -> None:
   """Defines the flags of a command that may run as several processes."""
-  flags.DEFINE_bool("multihost", False, "one of several processes, as the TPU pod, SLURM or Open MPI tells")
-  flags.DEFINE_string("coordinator", "", "HOST:PORT of process 0, where nothing else tells of the processes")
-  flags.DEFINE_integer("num_processes", None, "how many processes there are")
-  flags.DEFINE_integer("process_id", None, "which of them this is, from 0")
+  flags.DEFINE_bool(
+    "multihost", False, "run as one of several processes, as reported by the TPU pod, SLURM or Open MPI"
+  )
+  flags.DEFINE_string("coordinator", "", "HOST:PORT of process 0, if no cluster reports it")
+  flags.DEFINE_integer("num_processes", None, "number of processes")
+  flags.DEFINE_integer("process_id", None, "index of this process, from 0")
 
 
-def initialize(options):
-  """Joins the processes that the flags tell of, before JAX touches a device; without any, this one stays alone.
+def initialize(options: Any) -> None:
+  """Joins the processes that the flags name, before a device is used; without such flags the run is one process.
 
   Args:
-    options: has the flags of `define_flags`.
+    options: flag values, with those of `define_flags`.
 
   Raises:
-    ValueError: for flags that are no such group, or if --multihost finds none.
+    ValueError: the flags describe no valid group of processes, or --multihost finds none.
   """
   given = {name: getattr(options, name) for name in _EXPLICIT}
   missing = [name for name, value in given.items() if value in (None, "")]
   if 0 < len(missing) < len(given):
-    raise UserError(f"give all of {_BY_HAND} or none; --{missing[0]} is missing")
+    raise UserError(f"give all of {_EXPLICIT_FLAGS} or none; --{missing[0]} is missing")
   if missing and not options.multihost:
     check_backend()
     return
@@ -66,41 +72,41 @@ def initialize(options):
   )
   if not missing:
     _check_group(**given)
-  # SIGTERM is for hooks.StopRequest to hear.
+  # Otherwise JAX would handle SIGTERM, which hooks.StopRequest does.
   jax.config.update("jax_enable_preemption_service", False)
   if missing:
     try:
       join()
     except ValueError as error:
       raise UserError(
-        f"--multihost finds no TPU pod, SLURM step or Open MPI job that this process belongs to ({error}); tell of the "
-        f"processes by {_BY_HAND}"
+        f"--multihost finds no TPU pod, SLURM step or Open MPI job that this process belongs to ({error}); give "
+        f"{_EXPLICIT_FLAGS}"
       ) from error
   else:
     join(given["coordinator"], given["num_processes"], given["process_id"], cluster_detection_method="deactivate")
-  _keep_standard_output()
+  _silence_native_output()
   check_device_counts(jax.devices())
   if not is_first():
     logging.set_verbosity(logging.ERROR)
 
 
-def check_backend():
-  """Raises UserError where JAX_PLATFORMS names a kind of device that this machine does not have."""
+def check_backend() -> None:
+  """Raises UserError where JAX_PLATFORMS names a platform that this machine does not have."""
   try:
     jax.default_backend()
-  except (RuntimeError, AssertionError) as error:  # the latter where jaxlib has no such backend at all
-    asked = jax.config.values["jax_platforms"]
-    if not asked:
+  except (RuntimeError, AssertionError) as error:  # the latter if jaxlib has no such backend
+    platforms = jax.config.values["jax_platforms"]
+    if not platforms:
       raise
     reason = " ".join(str(error).split())[:160] or "this jaxlib has no such backend"
     raise UserError(
-      f"JAX_PLATFORMS={asked} asks for devices that JAX does not find here ({reason}); for NVIDIA GPUs check "
+      f"JAX_PLATFORMS={platforms} requests devices that JAX does not find here ({reason}); for NVIDIA GPUs check "
       f"nvidia-smi and pip install 'jax[cuda12]', or set JAX_PLATFORMS=cpu"
     ) from error
 
 
-def check_device_counts(devices):
-  """Raises ValueError unless every process has equally many devices, as JAX's own collectives between them assume."""
+def check_device_counts(devices: Sequence[jax.Device]) -> None:
+  """Raises ValueError unless all processes have the same number of devices, as JAX's collectives assume."""
   counts = collections.Counter(device.process_index for device in devices)
   if len(set(counts.values())) > 1:
     found = ", ".join(f"{count} in process {process}" for process, count in sorted(counts.items()))
@@ -111,7 +117,7 @@ def check_device_counts(devices):
 
 
 def _check_group(coordinator, num_processes, process_id):
-  """Raises ValueError for a group that there cannot be, or whose coordinator cannot be had; JAX would abort."""
+  """Raises ValueError for an impossible group or an unreachable coordinator, for which JAX would abort."""
   host, _, port = coordinator.rpartition(":")
   if not host or not port.isdigit() or not 0 < int(port) < 2**16:
     raise UserError(f"--coordinator={coordinator} must be HOST:PORT, as 10.0.0.1:8476")
@@ -143,45 +149,45 @@ def _wait_for_coordinator(host, port):
     time.sleep(0.5)
 
 
-def _keep_standard_output():
-  """Leaves standard output to Python's own writing; gloo tells there of each of its connections."""
+def _silence_native_output():
+  """Lets only Python write to standard output, where gloo logs each of its connections."""
   if jax.default_backend() == "cpu":
     sys.stdout.flush()
     sys.stdout = os.fdopen(os.dup(1), "w", buffering=1, errors="backslashreplace")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
-def is_first():
-  """Whether this is process 0, which alone writes and tells."""
+def is_first() -> bool:
+  """Returns whether this is process 0, the only one that writes files and logs."""
   return jax.process_index() == 0
 
 
-def run_on_all(action):
-  """Returns action(), done in every process; where it was refused in one it fails in all, so that none waits for it.
+def run_on_all(action: Callable[[], T]) -> T:
+  """Returns action(), which every process runs. If it fails in one, it fails in all, which avoids a deadlock.
 
   Raises:
-    OSError, ValueError: that the action raised, or ValueError if it did in another process.
+    OSError, ValueError: what the action raised; ValueError if it failed in another process only.
   """
-  refused = result = None
+  failure = None
   try:
     result = action()
   except (OSError, ValueError) as error:
-    refused = error
-  others = np.flatnonzero(multihost_utils.process_allgather(np.array(refused is not None)))
-  if refused is not None:
-    raise refused
+    failure = error
+  others = np.flatnonzero(multihost_utils.process_allgather(np.array(failure is not None)))
+  if failure is not None:
+    raise failure
   if len(others):
-    raise UserError(f"process {others[0]} was refused; what it says tells why")
+    raise UserError(f"process {others[0]} failed; see its error message")
   return result
 
 
-def run_on_first(action):
-  """Does action() in process 0 alone, and returns when it is done there; what is refused there fails in all."""
+def run_on_first(action: Callable[[], Any]) -> None:
+  """Runs action() in process 0 alone; all processes return once it has finished, or fail if it failed."""
   run_on_all(lambda: action() if is_first() else None)
 
 
-def broadcast_from_first(action):
-  """Returns the JSON data that action() returns in process 0, where alone it is done, in every process."""
+def broadcast_from_first(action: Callable[[], Any]) -> Any:
+  """Runs action() in process 0 alone, and returns its result, JSON data, in every process."""
   data = run_on_all(lambda: action() if is_first() else None)
   if jax.process_count() == 1:
     return data
@@ -191,23 +197,23 @@ def broadcast_from_first(action):
   return json.loads(np.asarray(multihost_utils.broadcast_one_to_all(padded)).tobytes())
 
 
-def check_same(data, complaint):
-  """Raises ValueError in every process if this JSON data is not the same in all of them."""
+def check_same(data: Any, message: str) -> None:
+  """Raises ValueError(message) in every process if the JSON data differs between processes."""
   digest = np.frombuffer(hashlib.sha256(json.dumps(data, sort_keys=True).encode()).digest(), np.uint8)
   if (multihost_utils.process_allgather(digest) != digest).any():
-    raise UserError(complaint)
+    raise UserError(message)
 
 
 @functools.cache
 def _one_on_each_device():
-  """Returns (sharding of an array with an element on each device, compiled whether any of it is true)."""
+  """Returns (sharding of an array with one element per device, jitted `any` of such an array)."""
   mesh = Mesh(np.array(jax.devices()), ("device",))
   where = NamedSharding(mesh, PartitionSpec("device"))
   return where, jax.jit(jnp.any, out_shardings=NamedSharding(mesh, PartitionSpec()))
 
 
-def in_any_process(claim):
-  """Returns bool[], not waited for: whether `claim` holds in any process. All of them must ask."""
+def in_any_process(claim: bool) -> bool | jax.Array:
+  """Returns bool[], asynchronously: whether `claim` is true in any process. Every process must call it."""
   if jax.process_count() == 1:
     return claim
   where, any_of = _one_on_each_device()
@@ -216,14 +222,14 @@ def in_any_process(claim):
 
 
 @contextlib.contextmanager
-def exiting_on_failure():
-  """Ends a process that fails alone at once, for at a usual end it would wait for others, which wait for it."""
+def exiting_on_failure() -> Iterator[None]:
+  """Exits at once if this process alone fails; a normal exit would wait for the others, which wait for this one."""
   try:
     yield
   except BaseException as error:
     status = error.code if isinstance(error, SystemExit) else 1
     assert status is None or isinstance(status, int)
-    if not jax.distributed.is_initialized() or status in _COMMON_ENDS:
+    if not jax.distributed.is_initialized() or status in _COMMON_STATUSES:
       raise
     if not isinstance(error, SystemExit):
       traceback.print_exc()

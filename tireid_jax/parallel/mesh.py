@@ -1,7 +1,9 @@
-"""The mesh of devices, hybrid where several slices or GPU nodes take part."""
+"""The device mesh; a hybrid mesh if there are several TPU slices or GPU nodes."""
 
 import collections
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -10,26 +12,33 @@ from jax.sharding import AxisType, Mesh
 from tireid_jax.errors import UserError
 
 AXES = ("data", "fsdp", "model")
-# Axes that may cross the network between slices. The batch is split along both, so each exchanges gradients or weights
-# once a step; `model` exchanges activations in every block.
+# Axes that may cross the data-center network (DCN) between slices. Both split the batch, so each exchanges gradients or
+# weights once per step; `model` exchanges activations in every block.
 DCN_AXES = ("data", "fsdp")
 
 
-def make_mesh(data, fsdp, model, *, dcn_axis="data", num_slices=0, devices=None):
-  """Returns a Mesh with these sizes along `AXES`; one of them may be -1, for all the remaining devices.
+def make_mesh(
+  data: int,
+  fsdp: int,
+  model: int,
+  *,
+  dcn_axis: str = "data",
+  num_slices: int = 0,
+  devices: Sequence[Any] | None = None,
+) -> Mesh:
+  """Returns a Mesh with these sizes along `AXES`; one of them may be -1, for all remaining devices.
 
-  Devices of several slices form a hybrid mesh: the slices follow each other along `dcn_axis`, the only axis that
-  crosses the data-center network (DCN) between them. Within a slice the devices have the order that `jax.make_mesh`
-  picks for its network.
+  Devices of several slices form a hybrid mesh: the slices are consecutive along `dcn_axis`, the only axis that crosses
+  the network between them. Within a slice, `jax.make_mesh` orders the devices for its interconnect (ICI).
 
   Args:
-    data, fsdp, model: sizes.
+    data, fsdp, model: number of devices along each axis: data parallelism, FSDP, tensor parallelism.
     dcn_axis: one of `DCN_AXES`.
-    num_slices: 0 for the slices that the devices report; N splits CPU devices, which report none, into N equal parts.
-    devices: the devices to use, which may be only described, as by a TPU topology; all devices of this run by default.
+    num_slices: 0 for the slices that the devices report; N splits CPU devices, which report none, into N equal slices.
+    devices: devices, or descriptions of them as of a TPU topology; all devices of the run by default.
 
   Raises:
-    ValueError: for sizes that do not fit the devices or their slices.
+    ValueError: the sizes do not fit the devices or their slices.
   """
   sizes = [data, fsdp, model]
   devices = jax.devices() if devices is None else devices
@@ -55,23 +64,23 @@ def make_mesh(data, fsdp, model, *, dcn_axis="data", num_slices=0, devices=None)
     )
   sizes[crossing] //= len(slices)
   axis_types = (AxisType.Auto,) * len(AXES)
-  # What mesh_utils.create_hybrid_device_mesh does, but it takes no CPU devices, and only make_mesh knows which TPUs
+  # As mesh_utils.create_hybrid_device_mesh does, but that takes no CPU devices, and only make_mesh knows which TPUs
   # need their physical axes split.
   inner = [jax.make_mesh(sizes, AXES, axis_types=axis_types, devices=members).devices for members in slices]
   return Mesh(np.concatenate(inner, axis=crossing), AXES, axis_types=axis_types)
 
 
-def group_by_slice(devices, num_slices=0):
-  """Returns the devices of each slice, a list of equally long lists.
+def group_by_slice(devices: Sequence[Any], num_slices: int = 0) -> Sequence[Sequence[Any]]:
+  """Returns the devices of each slice; all slices have the same number.
 
-  A slice is what a fast network joins: a TPU slice, or on GPUs a node, for whose devices JAX reports one `slice_index`.
+  A slice is a group of devices with a fast interconnect: a TPU slice, or a GPU node. JAX reports its `slice_index`.
 
   Args:
     devices: in the order of `jax.devices()`.
     num_slices: as for `make_mesh`.
 
   Raises:
-    ValueError: for slices of different sizes, or a split that the devices do not allow.
+    ValueError: the slices differ in size, or the devices cannot be split so.
   """
   if num_slices:
     if num_slices < 0 or len(devices) % num_slices:

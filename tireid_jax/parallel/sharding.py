@@ -1,22 +1,24 @@
-"""One table that says along which axes of the mesh weights and activations are split."""
+"""Sharding rules: which mesh axes split which dimensions of weights and activations."""
 
 import functools
 import math
 import re
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import numpy as np
 from absl import logging
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from tireid_jax.errors import UserError
 from tireid_jax.parallel.mesh import AXES as AXES
 from tireid_jax.parallel.mesh import make_mesh as make_mesh
 
-# Weights. End of a leaf's path: mesh axis of each dimension. The first that matches holds; what matches none is whole
-# on each device, as the patch embedding: few weights in a large product, which XLA would compute part by part. The
-# moments of the optimiser have the paths of their weights at the end of their own, so they follow. Stacked blocks have
-# the block first, before what is said here of one.
+# Weights: (regular expression for the end of a leaf's path, mesh axis of each dimension). The first match applies; a
+# leaf without a match is replicated, as is the patch embedding: few weights in a large product, which XLA would compute
+# piece by piece. Optimizer moments are sharded like their weights, since their paths end alike. Stacked blocks have one
+# more dimension, in front, which is not split.
 RULES = (
   (r"block/attn/(query|key|value)/kernel", ("fsdp", "model")),
   (r"block/attn/(query|key|value)/bias", ("model",)),
@@ -30,21 +32,22 @@ RULES = (
   (r"prompts/.*/tokens", (None, None, "fsdp")),
 )
 
-# Inputs and activations. Kind: mesh axes of each dimension from the first; those without are whole on each device.
+# Inputs and activations. {kind: mesh axes of the leading dimensions}; the other dimensions are not split.
 ACTIVATIONS = {
-  # The batch, the embeddings, what goes from block to block.
+  # Inputs, embeddings, and the activations between blocks.
   "rows": (("data", "fsdp"),),
-  # Reading the token table, whose columns are split along fsdp, each device reads its columns for the rows of all that
-  # share them; then columns are exchanged for rows.
+  # Token ids and token embeddings around the lookup. The columns of the embedding table are split along fsdp: each
+  # device looks up its columns for the examples of its whole fsdp group, then an all-to-all exchanges columns for
+  # examples.
   "lookup": ("data",),
   "looked_up": ("data", None, "fsdp"),
 }
 
 
-def tree_shardings(mesh, tree):
-  """Returns the NamedSharding of each leaf, by `RULES`; an axis that does not divide its dimension is left out.
+def tree_shardings(mesh: Mesh, tree: Any) -> Any:
+  """Returns the NamedSharding of each leaf, by `RULES`, without axes whose size does not divide the dimension.
 
-  What is left out is logged, once for each rule and size.
+  Each rule and size for which an axis is dropped is logged once.
   """
 
   def leaf_sharding(path, leaf):
@@ -64,14 +67,14 @@ def tree_shardings(mesh, tree):
 
 
 def _rule(path):
-  """Returns (what the first of `RULES` that matches found in the path, its axes), ("", ()) where none does."""
+  """Returns (matched text, axes) of the first of `RULES` that matches a path; ("", ()) if none does."""
   found = ((re.search(f"{rule}$", path), axes) for rule, axes in RULES)
   return next(((match[0], axes) for match, axes in found if match), ("", ()))
 
 
 @functools.cache
 def _log_dropped(weight, axis, num_devices, size):
-  """Logs, the first time in this process, that a rule does not hold for a weight and what has its path."""
+  """Logs once per process that an axis of a rule is dropped for a weight and its optimizer moments."""
   logging.warning(
     "sharding: %s is not split over the %d devices along %s, which do not divide its dimension of %d",
     weight, num_devices, axis, size,
@@ -79,8 +82,7 @@ def _log_dropped(weight, axis, num_devices, size):
 
 
 def _fitting(mesh, axes, shape):
-  """Returns the NamedSharding of an array of this shape, without the axes that do not divide their dimension."""
-
+  """Returns the NamedSharding of an array of this shape, without axes whose size does not divide the dimension."""
   fitting = []
   for axis, size in zip(axes, shape, strict=False):
     names = (axis,) if isinstance(axis, str) else axis or ()
@@ -88,35 +90,35 @@ def _fitting(mesh, axes, shape):
   return NamedSharding(mesh, PartitionSpec(*fitting))
 
 
-def batch_sharding(mesh):
+def batch_sharding(mesh: Mesh) -> NamedSharding:
   """Returns the NamedSharding of an array whose first dimension is the batch."""
   return NamedSharding(mesh, PartitionSpec(*ACTIVATIONS["rows"]))
 
 
-def replicated(mesh):
-  """Returns the NamedSharding of an array that every device has whole."""
+def replicated(mesh: Mesh) -> NamedSharding:
+  """Returns the NamedSharding of an array that every device holds in full."""
   return NamedSharding(mesh, PartitionSpec())
 
 
-def activation_constraint(mesh):
-  """Returns f(array, kind of ACTIVATIONS) -> the same array, split as the table says; for the inside of a program.
+def activation_constraint(mesh: Mesh) -> Callable[[jax.Array, str], jax.Array]:
+  """Returns f(array, kind) -> the array with the sharding constraint of `ACTIVATIONS`; for use under jit.
 
-  Left to itself, XLA splits activations as it finds the weights split along fsdp, with the whole batch on each device,
-  and adds up partial sums of whole batches between devices.
+  Without it, XLA shards activations like the weights along fsdp, with the whole batch on each device, and all-reduces
+  partial sums of whole batches.
   """
 
-  def place(array, kind):
+  def constrain(array, kind):
     return jax.lax.with_sharding_constraint(array, _fitting(mesh, ACTIVATIONS[kind], array.shape))
 
-  return place
+  return constrain
 
 
-def gather_weights(mesh):
-  """Returns f(path, weight of a block, dtype) -> the same in that type, whole along fsdp; for the inside of a program.
+def gather_weights(mesh: Mesh) -> Callable[[str, jax.Array, Any], jax.Array] | None:
+  """Returns f(path, weight, dtype) -> the weight of a block, cast and all-gathered along fsdp; None without fsdp.
 
-  The path is that below the block, as "attn/query/kernel". Its gradient, too, is made as a whole, and the devices keep
-  their parts of the sum. None where nothing is split along fsdp. Left to itself, XLA multiplies part after part while
-  the next is on its way, and a sixteenth of a weight is too thin for the units of a TPU (docs/scaling.md).
+  For use under jit. The path is relative to the block, as "attn/query/kernel". The gradient is computed in full, then
+  reduce-scattered. Without it, XLA multiplies shard by shard while it transfers the next, and a sixteenth of a weight
+  is too small for the matrix units of a TPU (docs/scaling.md).
   """
   if mesh.shape["fsdp"] == 1:
     return None
@@ -125,62 +127,62 @@ def gather_weights(mesh):
     _, axes = _rule(f"block/{path}")
     if "fsdp" not in axes:
       return weight
-    kept = _fitting(mesh, axes, weight.shape)
+    stored = _fitting(mesh, axes, weight.shape)
     used = _fitting(mesh, [None if axis == "fsdp" else axis for axis in axes], weight.shape)
-    return _moved(kept, used)(weight.astype(dtype))
+    return _resharded(stored, used)(weight.astype(dtype))
 
   return gather
 
 
-def _moved(kept, used):
-  """Returns f(array of one sharding) -> the same array of another, whose gradient goes the way back."""
+def _resharded(stored, used):
+  """Returns f(array sharded as `stored`) -> the array sharded as `used`; the gradient goes the other way."""
   constrain = jax.lax.with_sharding_constraint
 
   @jax.custom_vjp
   def move(array):
     return constrain(array, used)
 
-  move.defvjp(lambda array: (move(array), None), lambda _, gradient: (constrain(constrain(gradient, used), kept),))
+  move.defvjp(lambda array: (move(array), None), lambda _, gradient: (constrain(constrain(gradient, used), stored),))
   return move
 
 
-def platform(mesh):
-  """Returns "cpu", "gpu" or "tpu", of the devices of a mesh."""
+def platform(mesh: Mesh) -> str:
+  """Returns the platform of a mesh: "cpu", "gpu" or "tpu"."""
   return mesh.devices.flat[0].platform
 
 
-def batch_devices(mesh):
-  """Returns over how many devices the batch is split."""
+def batch_devices(mesh: Mesh) -> int:
+  """Returns the number of devices that the batch is split over."""
   return mesh.shape["data"] * mesh.shape["fsdp"]
 
 
-def check_batch(field, batch_size, mesh, captions_per_image=1):
-  """Raises ValueError if the batch, images with all their captions, cannot be split evenly over the mesh."""
+def check_batch(field: str, batch_size: int, mesh: Mesh, captions_per_image: int = 1) -> None:
+  """Raises ValueError if a batch cannot be split evenly over the mesh, each image with all its captions."""
   multiple = batch_devices(mesh) * captions_per_image
   if batch_size % multiple:
-    shares = f" into whole images of {captions_per_image} captions" if captions_per_image > 1 else ""
+    unit = f" into whole images of {captions_per_image} captions" if captions_per_image > 1 else ""
     raise UserError(
-      f"{field} is {batch_size}, which the {batch_devices(mesh)} devices along data and fsdp do not divide{shares}; "
+      f"{field} is {batch_size}, which the {batch_devices(mesh)} devices along data and fsdp do not divide{unit}; "
       f"set --config.{field} to a multiple of {multiple}"
     )
 
 
-def process_batch_indices(mesh, batch_size, *, process=None):
-  """Returns i64[R], ascending: the rows of a batch that the devices of a process hold, and `put_batch` takes.
+def process_batch_indices(mesh: Mesh, batch_size: int, *, process: int | None = None) -> np.ndarray:
+  """Returns i64[n], ascending: indices of the examples that the devices of a process hold and `put_batch` takes.
 
   Args:
     mesh: Mesh.
     batch_size: B.
-    process: its index; this process by default.
+    process: index of the process; this one by default.
   """
   process = jax.process_index() if process is None else process
-  held = batch_sharding(mesh).devices_indices_map((batch_size,))
-  rows = [np.arange(batch_size)[rows] for device, (rows,) in held.items() if device.process_index == process]
-  return np.unique(np.concatenate(rows))
+  held: Mapping[Any, Any] = batch_sharding(mesh).devices_indices_map((batch_size,))
+  parts = [np.arange(batch_size)[part] for device, (part,) in held.items() if device.process_index == process]
+  return np.unique(np.concatenate(parts))
 
 
-def put_batch(mesh, batch):
-  """Returns the dict of arrays of a global batch, of which this process gives its own rows, on their devices."""
+def put_batch(mesh: Mesh, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+  """Returns a global batch on its devices, to which each process contributes the examples of its own."""
   devices = batch_devices(mesh)
   num_parts = len(process_batch_indices(mesh, devices))
 
@@ -191,8 +193,8 @@ def put_batch(mesh, batch):
   return {name: put(array) for name, array in batch.items()}
 
 
-def put_tree(tree, shardings):
-  """Returns a tree of arrays as a tree of shardings says; they are on a mesh already, or whole in every process."""
+def put_tree(tree: Any, shardings: Any) -> Any:
+  """Returns a tree of arrays with the given shardings; each is on a mesh already, or complete in every process."""
 
   def put(leaf, where):
     if where.is_fully_addressable or not leaf.is_fully_addressable:
