@@ -24,7 +24,7 @@ from tireid_jax.models import variants
 from tireid_jax.parallel import sharding
 from tireid_jax.storage import compilation_cache
 from tireid_jax.terminal.table import format_table
-from tireid_jax.training import divergence, stages
+from tireid_jax.training import dump, stages
 from tireid_jax.training.program import Program
 from tireid_jax.training.stages import FROZEN, partition, path_string
 
@@ -39,13 +39,13 @@ def main(argv):
   compilation_cache.enable_persistent_cache()
   if len(argv) != 2:
     raise UserError("give the dump, as python -m tireid_jax.replay WORKDIR/stage1/diverged/STEP")
-  metadata = divergence.read_metadata(argv[1])
+  metadata = dump.read_metadata(argv[1])
   program, mesh = _build(metadata)
   print(
     f"stage {metadata['stage']}, step {metadata['step'] + 1}, {metadata['dataset']}, {len(metadata['examples'])} "
     f"captions, {metadata['program']['precision']}, on {mesh.size} {sharding.platform(mesh)} device(s)"
   )
-  state, batch = divergence.read(argv[1], mesh, program.shapes)
+  state, batch = dump.read(argv[1], mesh, program.shapes)
   before = _not_finite(state.variables)
   order, layers = _layers(program, state, batch)
   state, found = program.step()(state, batch)  # the state before is given away
@@ -56,7 +56,7 @@ def main(argv):
   gradients = []
   is_backward = all(is_finite.all() for is_finite in layers.values()) and math.isfinite(metrics["loss/total"])
   if is_backward and not all(map(math.isfinite, metrics.values())):
-    gradients = _gradients(program, *divergence.read(argv[1], mesh, program.shapes))
+    gradients = _gradients(program, *dump.read(argv[1], mesh, program.shapes))
     for group, paths in _by_group(program.labels, gradients).items():
       print(f"gradients that are not finite, {group}: {_some(paths)}")
   first = _first(before, order, layers, metrics, gradients, after, metadata["examples"])

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import subprocess
+import types
 
 import jax.numpy as jnp
 import pytest
@@ -47,7 +48,8 @@ def shown(folder, *, steps_before, steps):
   """Returns what a run writes that has done some steps before and is at the begin of others, or has done them."""
   with contextlib.redirect_stderr(io.StringIO()) as written, metric_log.MetricWriter(folder, enabled=False) as writer:
     bar = progress.bar(total=12, initial=steps_before, desc="stage 2", unit="step")
-    hook = hooks.Log(writer, bar, every_steps=100, learning_rates={}, batch_size=8)
+    context = types.SimpleNamespace(writer=writer, progress=bar, log_every_steps=100, batch_size=8)
+    hook = hooks.Log(context, learning_rates={})
     for step in range(steps):
       hook(steps_before + step + 1, None, {"loss/total": jnp.float32(3)})
   return written.getvalue()

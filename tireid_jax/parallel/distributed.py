@@ -72,7 +72,7 @@ def initialize(options: Any) -> None:
   )
   if not missing:
     _check_group(**given)
-  # Otherwise JAX would handle SIGTERM, which hooks.StopRequest does.
+  # Otherwise JAX would handle SIGTERM, which training.stopping.StopRequest does.
   jax.config.update("jax_enable_preemption_service", False)
   if missing:
     try:

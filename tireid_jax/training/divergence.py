@@ -1,111 +1,67 @@
-"""The dump of a step that came to values which are not finite: what it started from, to be run again by `replay`.
+"""What a run does about a step that produced NaN or infinity: find the state before it, dump it, and explain.
 
-It lies in STAGE_FOLDER/diverged/STEP, where STEP counts the steps before it, and is committed whole. A run keeps no
-copy of its state, which would take as much memory again. So the state is found again from the last checkpoint, by the
-steps since then: on CPUs, and with config.deterministic on GPUs, it has the same bits.
+A run keeps no copy of its state, which would take as much memory again. So the state is recomputed from the last
+checkpoint, by the steps since then: on CPUs, and with config.deterministic on GPUs, it has the same bits.
 """
 
-import contextlib
+from collections.abc import Callable
 
 import jax
-import orbax.checkpoint as ocp
 
-from tireid_jax.errors import MissingFileError, UserError
-from tireid_jax.parallel import sharding
-from tireid_jax.storage import locations
-from tireid_jax.training.state import TrainState
-from tireid_jax.workdir import orbax_errors
+from tireid_jax.errors import DivergedError
+from tireid_jax.terminal.progress import say
+from tireid_jax.training import dump
+from tireid_jax.training.experiment import Experiment
+from tireid_jax.training.hooks import NotFiniteError
+from tireid_jax.training.start import Start, checkpoint_metadata, first_start
+from tireid_jax.training.stopping import StopRequest
+from tireid_jax.workdir.checkpoint import Checkpoints
 
-FOLDER = "diverged"
-# Of the batch, as many are named in the message; the dump has all.
+# Captions of the batch that the message names; the dump has all.
 _NUM_NAMED = 16
 
 
-def write(stage_folder, state, batch, metadata):
-  """Writes a dump and returns its folder; an earlier one of the stage goes. Every process calls it alike.
+def explain(
+  error: NotFiniteError,
+  experiment: Experiment,
+  start: Start,
+  checkpoints: Checkpoints,
+  train_step: Callable,
+  stop: StopRequest,
+) -> DivergedError | SystemExit:
+  """Returns the error that ends the run, once the step is dumped; SystemExit if a signal asked to stop meanwhile.
 
   Args:
-    stage_folder: of the run.
-    state: TrainState before the step.
-    batch: of the step, on the devices.
-    metadata: JSON data.
+    error: what the log found.
+    experiment, start, checkpoints, train_step, stop: of the run.
   """
-  folder, step = locations.absolute(locations.to_path(stage_folder)) / FOLDER, int(state.step)
-  options = ocp.CheckpointManagerOptions(max_to_keep=1, cleanup_tmp_directories=True, enable_async_checkpointing=False)
-  with ocp.CheckpointManager(folder, options=options) as manager:
-    if step in manager.all_steps():  # of a run that went on and came to the same
-      manager.delete(step)
-    manager.save(
-      step,
-      args=ocp.args.Composite(
-        variables=ocp.args.StandardSave({name: tree for name, tree in state.variables.items() if tree}),
-        optimizer=ocp.args.StandardSave(state.optimizer),
-        batch=ocp.args.StandardSave(batch),
-        metadata=ocp.args.JsonSave(metadata),
-      ),
-    )
-  return folder / str(step)
+  checkpoints.wait()
+  saved = checkpoints.latest_step()
+  say(f"step {error.step} is not finite; the steps since {saved or 0} are repeated to find what it started from")
+
+  def restore():
+    return first_start(experiment).state if saved is None else checkpoints.restore(experiment.program.shapes)[0]
+
+  state = find_again(restore, train_step, experiment.batch, experiment.all_finite, error.step, stop.after_step)
+  if state is None:
+    return SystemExit(stop.status())
+  step, examples = int(state.step), experiment.batches.examples(int(state.step))
+  metrics = error.metrics if step + 1 == error.step else {}
+  message = describe(step + 1, metrics, examples, f"{experiment.train_split.name} train")
+  folder = dump.write(
+    experiment.folder, state, experiment.batch(step),
+    {
+      **checkpoint_metadata(experiment, start, step=step), **experiment.program.described(), "examples": examples,
+      "metrics": {name: str(value) for name, value in metrics.items()},
+    },
+  )  # fmt: skip
+  return DivergedError(
+    f"{message}; python -m tireid_jax.replay {folder} shows where the first such value comes from. The last checkpoint "
+    f"is kept. If it is not the fault of one example, lower the learning rate or set a clip_norm"
+  )
 
 
-def read_metadata(folder):
-  """Returns the metadata of a dump.
-
-  Raises:
-    FileNotFoundError, ValueError: that is no dump, or a damaged one.
-  """
-  with _open(folder) as (manager, step):
-    return manager.restore(step, args=ocp.args.Composite(metadata=ocp.args.JsonRestore()))["metadata"]
-
-
-def read(folder, mesh, shapes):
-  """Returns (TrainState before the step, batch) of a dump, on a mesh.
-
-  Args:
-    folder: of the dump.
-    mesh: Mesh.
-    shapes: abstract TrainState with shardings, as Program has it.
-  """
-  with _open(folder) as (manager, step):
-    stored = manager.item_metadata(step)["batch"]
-    batch = {
-      name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding.batch_sharding(mesh))
-      for name, leaf in dict(stored).items()
-    }
-    restored = manager.restore(
-      step,
-      args=ocp.args.Composite(
-        variables=ocp.args.StandardRestore({name: tree for name, tree in shapes.variables.items() if tree}),
-        optimizer=ocp.args.StandardRestore(shapes.optimizer),
-        batch=ocp.args.StandardRestore(batch),
-      ),
-    )
-  count = sharding.put_tree(jax.numpy.int32(step), shapes.step.sharding)
-  return TrainState(count, {**shapes.variables, **restored["variables"]}, restored["optimizer"]), restored["batch"]
-
-
-@contextlib.contextmanager
-def _open(folder):
-  """Yields (manager, step) of a dump; raises ValueError if it is none, or damaged."""
-  folder = locations.absolute(locations.check(locations.to_path(folder, "DUMP")))
-  if not folder.is_dir():
-    raise MissingFileError(f"there is no folder {folder}; give a dump, as WORKDIR/stage1/{FOLDER}/STEP")
-  if not folder.name.isdigit() or folder.parent.name != FOLDER:
-    raise UserError(f"{folder} is no dump of a step; give one, as WORKDIR/stage1/{FOLDER}/STEP")
-  arrays = {name: ocp.StandardCheckpointHandler() for name in ("variables", "optimizer", "batch")}
-  handlers = {**arrays, "metadata": ocp.JsonCheckpointHandler()}
-  with (
-    orbax_errors.restoring(folder, "run the command that wrote it again"),
-    ocp.CheckpointManager(
-      folder.parent,
-      options=ocp.CheckpointManagerOptions(create=False),
-      item_names=tuple(handlers),
-      item_handlers=handlers,
-    ) as manager,
-  ):
-    yield manager, int(folder.name)
-
-
-def found_again(restore, train_step, batches, all_finite, last, is_stopped):
+def find_again(restore, train_step, batches, all_finite, last, is_stopped):
   """Returns the TrainState before the first step that is not finite, or None if stopped.
 
   Where what was restored is not finite itself, it is that.

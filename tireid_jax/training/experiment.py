@@ -1,0 +1,132 @@
+"""An experiment: one stage of a config with everything that is fixed before its first step."""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from tireid_jax.data import loader
+from tireid_jax.data.prepared import splits
+from tireid_jax.evaluation import embedding
+from tireid_jax.models import variants
+from tireid_jax.parallel import distributed, sharding
+from tireid_jax.terminal.progress import say
+from tireid_jax.training import origin
+from tireid_jax.training.model import find_variant
+from tireid_jax.training.program import Program
+from tireid_jax.training.sources import Source, find_source
+from tireid_jax.training.stages import Stage
+from tireid_jax.workdir import checkpoint, layout
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Experiment:
+  """One stage of a config, its data, its mesh and its program.
+
+  Attributes:
+    config: of the run.
+    recorded_config: as the stage's files store it: with the name by which the workdir's weights were first read.
+    stage: Stage.
+    run_folder, folder: the workdir, and the stage's folder in it.
+    resumes: whether the stage has a checkpoint to resume from.
+    source: what the stage starts from otherwise; None for random variables.
+    mesh: Mesh of all devices.
+    train_split: what it trains on.
+    selection_split: what its best checkpoint is selected on; None where the last one is reported.
+    batches: of the train split, by step.
+    num_steps: of the whole stage.
+    program: the compiled step and its state.
+    all_finite: jitted variables -> bool[], whether everything that is trained is finite.
+    encoders: of the model, for evaluation.
+  """
+
+  config: ConfigDict
+  recorded_config: ConfigDict
+  stage: Stage
+  run_folder: str | os.PathLike
+  folder: pathlib.Path
+  resumes: bool
+  source: Source | None
+  mesh: Mesh
+  train_split: splits.Split
+  selection_split: splits.Split | None
+  batches: loader.Batches
+  num_steps: int
+  program: Program
+  all_finite: Callable[[Any], jax.Array]
+  encoders: embedding.Encoders
+
+  def batch(self, step: int) -> dict[str, jax.Array]:
+    """Returns the batch of a step, from 0, on the devices."""
+    return sharding.put_batch(self.mesh, self.batches(step))
+
+  def score(self, variables: Any) -> dict[str, dict[str, float]]:
+    """Returns {"t2i": {metric: percent}, "i2t": ...} of the selection split."""
+    _, _, scores = self.encoders.score(variables, self.selection_split, self.config.data.caption_lengths)
+    return embedding.figures(scores)
+
+  def summary(self) -> str:
+    """Returns one line: devices, data, steps, parameters and where checkpoints go."""
+    devices, parameters = jax.devices(), self.program.parameters
+    mesh = ", ".join(f"{axis} {size}" for axis, size in self.mesh.shape.items())
+    return (
+      f"{len(devices)} {devices[0].platform} device(s) ({mesh}), {len(self.train_split.captions):,} captions of "
+      f"{self.train_split.num_identities} identities, {self.num_steps} steps of {self.stage.batch_size}, "
+      f"{parameters['trainable_parameters']:,} of {parameters['total_parameters']:,} parameters learn, "
+      f"checkpoints in {self.folder / checkpoint.FOLDER}"
+    )
+
+
+def build(config: ConfigDict, stage: Stage, run_folder: str | os.PathLike) -> Experiment:
+  """Returns the Experiment of a stage; nothing is computed, compiled or written yet. Every process calls it alike.
+
+  Raises:
+    ValueError, FileNotFoundError: the data, the weights or the model do not fit the config.
+  """
+  folder = layout.stage_folder(run_folder, stage.number)
+  mesh = sharding.make_mesh(**config.mesh)
+  resumes = checkpoint.best_step(folder) is not None
+  recorded_config = origin.with_recorded_name(config, run_folder)
+  train_split = open_split(config, stage, "train")
+  distributed.check_same(train_split.fingerprint, f"the processes have different data in {config.data_dir}")
+  selection_split = None if config.select_on == "last" else open_split(config, stage, config.select_on)
+  if config.select_on == "test":
+    say("warning: select_on=test picks the checkpoint on the split that is reported; its figures are optimistic")
+  batches = loader.Batches(
+    train_split, stage.batch_size, seed=config.seed, num_epochs=stage.epochs,
+    caption_lengths=config.data.caption_lengths, sampler=stage.sampler,
+    share=sharding.process_batch_indices(mesh, stage.batch_size),
+  )  # fmt: skip
+  source = None if resumes else find_source(config, stage.init_from, run_folder, stage.number)
+  if resumes:
+    variant = variants.from_json(checkpoint.newest_readable_metadata(folder)["variant"])
+  else:
+    variant = find_variant(config, source)
+  program = Program(
+    config, stage, variant, mesh, num_identities=train_split.num_identities, steps_per_epoch=batches.steps_per_epoch
+  )
+  encoders = embedding.Encoders(
+    program.model, mesh, config.evaluation.batch_size, compiler_options=program.compiler_options
+  )
+  return Experiment(
+    config=config, recorded_config=recorded_config, stage=stage, run_folder=run_folder, folder=folder, resumes=resumes,
+    source=source, mesh=mesh, train_split=train_split, selection_split=selection_split, batches=batches,
+    num_steps=stage.epochs * batches.steps_per_epoch, program=program, all_finite=program.all_finite(),
+    encoders=encoders,
+  )  # fmt: skip
+
+
+def open_split(config: ConfigDict, stage: Stage, split: str) -> splits.Split:
+  """Returns a split of the data set that the stage reads: "train", "val" or "test"."""
+  data = config.data
+  return splits.open_split(
+    config.data_dir, stage.data or data.name, data.image_size, split, tokenizer=data.tokenizer,
+    val_identities=0 if stage.data else data.val_identities, seed=config.seed,
+    # One of several processes reads no more than its shard.
+    in_memory_bytes=splits.IN_MEMORY_BYTES if jax.process_count() == 1 else 0,
+  )  # fmt: skip

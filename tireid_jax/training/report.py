@@ -1,0 +1,61 @@
+"""Reports a fitted experiment: its selected checkpoint, scored once on the test split."""
+
+from typing import Any
+
+from tireid_jax.evaluation import embedding
+from tireid_jax.parallel import distributed
+from tireid_jax.storage import files
+from tireid_jax.storage.lock import Lock
+from tireid_jax.terminal.progress import say
+from tireid_jax.training.experiment import Experiment, open_split
+from tireid_jax.training.start import Start, check_frozen
+from tireid_jax.workdir import checkpoint, layout
+
+
+def report(experiment: Experiment, start: Start, *, seconds: float, lock: Lock) -> dict[str, Any]:
+  """Scores the selected checkpoint on the test split; writes the ranks and the result, and returns the result.
+
+  Args:
+    experiment: fitted to its last step.
+    start: where its training started.
+    seconds: that it took.
+    lock: on the workdir, checked before anything is written.
+
+  Raises:
+    ValueError: the checkpoint is damaged, or variables that the stage does not train have changed.
+  """
+  config, stage = experiment.config, experiment.stage
+  step = checkpoint.best_step(experiment.folder)
+  variables, _ = checkpoint.restore_variables(experiment.folder, step, experiment.mesh)
+  frozen = check_frozen(experiment, start, variables, step)
+  split = open_split(config, stage, "test")
+  embedding.warn_if_small(split)
+  _, _, scores = experiment.encoders.score(variables, split, config.data.caption_lengths, show_progress=True)
+  result = {
+    "stage": stage.number,
+    "step": step,
+    "split": "test",
+    **embedding.figures(scores),
+    **embedding.gallery_counts(split),
+    "selected_on": config.select_on,
+    "selection": experiment.score(variables) if experiment.selection_split else None,
+    "dataset": split.name,
+    "fingerprint": split.fingerprint,
+    "ablation": config.ablation,
+    "seed": config.seed,
+    "steps": experiment.num_steps,
+    "seconds": round(seconds, 1),
+    **experiment.program.parameters,
+    "origin": start.origin,
+    "frozen": {"start": start.frozen, "end": frozen},
+  }
+
+  def write():
+    lock.check()
+    layout.write_npz(experiment.folder / layout.RANKS_FILE, embedding.score_arrays(scores, split))
+    files.write_json(experiment.folder / layout.RESULT_FILE, result)
+
+  distributed.run_on_first(write)
+  metrics = "  ".join(f"{name} {value:.2f}" for name, value in result["t2i"].items())
+  say(f"stage {stage.number}, step {step}, {split.name} test, text to image: {metrics}")
+  return result
