@@ -114,7 +114,7 @@ def _zero_shot(config, place, pretraining):
   model, variables, _, mesh, _ = loading.load_stage(place / "two_stages", "pretrained")
   split = _open_test(config)
   encoders = embedding.Encoders(model, mesh, config.evaluation.batch_size)
-  figures = embedding.figures(encoders.score(variables, split, config.data.caption_lengths)[2])
+  figures = embedding.summarize(encoders.score(variables, split, config.data.caption_lengths)[2])
   return {**figures, "trainable_parameters": 0, "steps": 0, "seconds": 0.0, "pretraining": pretraining["seconds"]}
 
 

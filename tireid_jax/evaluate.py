@@ -14,7 +14,8 @@ from tireid_jax.config import values as config_lib
 from tireid_jax.data.datasets import registry
 from tireid_jax.data.prepared import splits
 from tireid_jax.errors import MissingFileError, UserError
-from tireid_jax.evaluation import embedding
+from tireid_jax.evaluation import embedding, score_file
+from tireid_jax.metrics import DIRECTIONS
 from tireid_jax.parallel import distributed
 from tireid_jax.storage import compilation_cache, locations
 from tireid_jax.terminal.progress import say
@@ -54,14 +55,14 @@ def main(_):
   title = f"{data.data.name} {options.split}, stage {options.stage}" + (f", step {step}" if step else "")
 
   def report():
-    rows = [{"direction": embedding.WAYS[way], **values} for way, values in embedding.figures(scores).items()]
+    rows = [{"direction": DIRECTIONS[name], **values} for name, values in embedding.summarize(scores).items()]
     print(title, format_table(rows), sep="\n")
     if split.num_distractors:
       print(f"gallery: {len(split.person_id):,} images, {split.num_distractors:,} of them distractors")
     if options.dump:
       arrays = {
         "image_embeddings": image, "text_embeddings": text, "image_ids": split.person_id,
-        "text_ids": split.person_id[split.caption_image], **embedding.score_arrays(scores, split),
+        "text_ids": split.person_id[split.caption_image], **score_file.to_arrays(scores, split),
       }  # fmt: skip
       layout.write_npz(locations.to_path(options.dump, "--dump"), arrays)
       say(f"wrote {options.dump}")

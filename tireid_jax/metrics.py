@@ -2,16 +2,18 @@
 
 import concurrent.futures
 import dataclasses
+import functools
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from tireid_jax.errors import UserError
 
-RANKS = (1, 5, 10)
+# Directions of retrieval, by their names in logs and results.
+DIRECTIONS = {"t2i": "text to image", "i2t": "image to text"}
 # Queries in a block of similarities, of which two are in memory: 1024 against ICFG's gallery of 19,848 take 81 MB.
 BLOCK_QUERIES = 1024
 # Queries whose similarities a thread sorts at a time: few enough that they and their sorted copy fit the CPU's cache.
@@ -35,13 +37,11 @@ class QueryScores:
   inverse_negative_penalty: Float[np.ndarray, " N"]
 
   def by_query(self) -> dict[str, Float[np.ndarray, " N"]]:
-    """Returns "R@1", "R@5", "R@10", "mAP" and "mINP" of each query, percent."""
-    metrics = {f"R@{k}": self.first_rank <= k for k in RANKS}
-    metrics |= {"mAP": self.average_precision, "mINP": self.inverse_negative_penalty}
-    return {name: 100.0 * values for name, values in metrics.items()}
+    """Returns every metric of METRICS for each query, percent."""
+    return {name: 100.0 * metric(self) for name, metric in METRICS.items()}
 
   def summary(self) -> dict[str, float]:
-    """Returns "R@1", "R@5", "R@10", "mAP" and "mINP" over all queries, percent."""
+    """Returns every metric of METRICS, percent: its mean over all queries."""
     return {name: float(np.mean(values)) for name, values in self.by_query().items()}
 
   def to_arrays(self, prefix: str) -> dict[str, np.ndarray]:
@@ -57,6 +57,22 @@ class QueryScores:
       if values.shape != shape or len(shape) != 1 or not shape[0] or values.dtype.kind not in "iuf":
         raise UserError(f"{prefix}_{name} is {values.dtype}{list(values.shape)}, no number for each query")
     return cls(**found)
+
+
+def _recall(scores: QueryScores, *, k: int) -> Bool[np.ndarray, " N"]:
+  """Returns whether a positive is among the first k."""
+  return scores.first_rank <= k
+
+
+# Name -> the metric of each query, from 0 to 1, higher is better. A metric that is added here is in every log, table
+# and result, and can select the best checkpoint (`select_by` in the config).
+METRICS: dict[str, Callable[[QueryScores], np.ndarray]] = {
+  **{f"R@{k}": functools.partial(_recall, k=k) for k in (1, 5, 10)},
+  "mAP": lambda scores: scores.average_precision,
+  "mINP": lambda scores: scores.inverse_negative_penalty,
+}
+# What `select_by` may be.
+SELECTABLE = tuple(f"{direction}/{metric}" for direction in DIRECTIONS for metric in METRICS)
 
 
 def rank_metrics(

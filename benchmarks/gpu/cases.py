@@ -102,7 +102,7 @@ def evaluation():
     _, _, scores = encoders.score(variables, split, (SMALL.text_length,))
   return {
     f"{way}/{name}": np.float32(value)
-    for way, metrics in embedding.figures(scores).items()
+    for way, metrics in embedding.summarize(scores).items()
     for name, value in metrics.items()
   }
 

@@ -158,7 +158,7 @@ def test_they_are_ranked_but_are_no_queries(tmp_path):
   assert scores["i2t"].first_rank.tolist() == [2, 1]
   assert embedding.gallery_counts(split) == {"num_gallery": 6, "num_distractors": 4}
   without = metrics.retrieval_metrics(text, [image[0], image[2]], [2, 3], [2, 3])
-  assert without["R@1"] == 100.0 > embedding.figures(scores)["t2i"]["R@1"] == 0.0
+  assert without["R@1"] == 100.0 > embedding.summarize(scores)["t2i"]["R@1"] == 0.0
 
   queries = ranked_examples.rank_queries([("best", 0)], scores["t2i"], image_embeddings, text_embeddings, split, top=3)
   assert [(hit.person_id, hit.is_correct) for hit in queries[0].hits] == [(-1, False), (2, True), (2, True)]

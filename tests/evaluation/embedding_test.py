@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tireid_jax.data.transforms.augment import MEAN, STD
-from tireid_jax.evaluation import embedding
+from tireid_jax.evaluation import embedding, score_file
 from tireid_jax.parallel import sharding
 
 
@@ -81,10 +81,10 @@ def test_scores_are_of_captions_among_images_and_of_images_among_captions():
   np.testing.assert_array_equal(scores["t2i"].first_rank, [3, 1, 1, 1, 1, 1, 1])
   # Of image 4, at 210: captions 0, 5 and 6 at 160, then 4 at 110, then 3 at 60, of whose person it is too.
   np.testing.assert_array_equal(scores["i2t"].first_rank, [1, 1, 1, 2, 1])
-  summary = embedding.figures(scores)
+  summary = embedding.summarize(scores)
   assert list(summary) == ["t2i", "i2t"]
   assert (summary["t2i"]["R@1"], summary["i2t"]["R@1"]) == pytest.approx((100 * 6 / 7, 80))
-  arrays = embedding.score_arrays(scores, split)
+  arrays = score_file.to_arrays(scores, split)
   assert (str(arrays["dataset"]), str(arrays["split"]), str(arrays["fingerprint"])) == ("mine", "val", "f")
   np.testing.assert_array_equal(arrays["t2i_first_rank"], scores["t2i"].first_rank)
   np.testing.assert_array_equal(arrays["i2t_query_ids"], split.person_id)

@@ -18,14 +18,14 @@ from tests.fuzz.target import Target
 from tests.models import forms
 from tests.models import trees as model_trees
 from tests.models.weights import archives
-from tireid_jax import compare, metrics
+from tireid_jax import metrics
 from tireid_jax.data import tokenizer
 from tireid_jax.data.checks import doctor
 from tireid_jax.data.datasets import custom, registry
 from tireid_jax.data.prepared import images
 from tireid_jax.data.raw import annotations, schema
 from tireid_jax.errors import UserError
-from tireid_jax.evaluation import embedding
+from tireid_jax.evaluation import score_file, significance
 from tireid_jax.models import pretrained
 from tireid_jax.models.clip import CLIP, init_variables
 from tireid_jax.models.variants import Tower, Variant
@@ -198,10 +198,10 @@ def _ranks(is_member):
     file = folder / "ranks.npz"
     scores = metrics.rank_scores(np.eye(3), [1, 2, 3], [1, 2, 3])
     arrays = {"fingerprint": np.asarray("f"), "dataset": np.asarray("custom"), "split": np.asarray("test")}
-    for way in embedding.WAYS:
+    for way in metrics.DIRECTIONS:
       arrays |= scores.to_arrays(way)
     np.savez_compressed(file, **arrays)
-    sound = compare.read_result(file)
+    sound = score_file.read(file)
     with zipfile.ZipFile(file) as whole:
       members = {name: whole.read(name) for name in whole.namelist()}
     seeds = [members["t2i_query_ids.npy"], members["i2t_average_precision.npy"], members["dataset.npy"]]
@@ -215,7 +215,7 @@ def _ranks(is_member):
             whole.writestr(name, data if name in ("t2i_query_ids.npy", "t2i_average_precision.npy") else content)
       else:
         file.write_bytes(data)
-      compare.compare(sound, compare.read_result(file), num_resamples=2)
+      significance.compare(sound, score_file.read(file), num_resamples=2)
 
     return run, seeds
 

@@ -16,6 +16,7 @@ from tests.models.trees import write_hf_clip
 from tests.processes import Processes, by_hand, logged_step
 from tireid_jax import compare, export
 from tireid_jax.data.prepare import prepare
+from tireid_jax.evaluation import score_file, significance
 from tireid_jax.models import pretrained
 from tireid_jax.models.variants import VARIANTS
 from tireid_jax.parallel import sharding
@@ -148,7 +149,7 @@ def test_evaluate_reads_and_writes_there_and_compare_reads_both(runs, bucket):
   assert f"{result(remote / 'stage2')['t2i']['R@1']:.2f}" in printed
   paths = compare.find_results(str(remote), dump)
   assert list(map(str, paths)) == [f"{remote}/stage2/ranks_test.npz", dump]
-  rows = compare.compare(*map(compare.read_result, paths), num_resamples=20)
+  rows = significance.compare(*map(score_file.read, paths), num_resamples=20)
   assert {row["W2-W1"] for row in rows} == {0.0}
 
 

@@ -1,5 +1,7 @@
 """Embeds every image and every caption of a split, and scores both directions of retrieval."""
 
+from collections.abc import Mapping
+
 import jax
 import numpy as np
 
@@ -8,8 +10,6 @@ from tireid_jax.data import loader
 from tireid_jax.data.transforms.augment import normalise
 from tireid_jax.parallel import distributed, sharding
 from tireid_jax.terminal.progress import bar, say
-
-WAYS = {"t2i": "text to image", "i2t": "image to text"}
 
 # With fewer identities, results are reported with a warning: at 50, R@1 has a standard error of up to 7 points.
 MIN_IDENTITIES = 50
@@ -107,18 +107,6 @@ def gallery_counts(split):
   return {"num_gallery": len(split.person_id), "num_distractors": split.num_distractors}
 
 
-def figures(scores):
-  """Returns {"t2i": {"R@1": percent, ...}, "i2t": ...}."""
-  return {way: scores[way].summary() for way in WAYS}
-
-
-def score_arrays(scores, split):
-  """Returns the arrays that `compare` reads: ranks and precisions by query, and whose they are."""
-  arrays = {
-    "fingerprint": np.asarray(split.fingerprint),
-    "dataset": np.asarray(split.name),
-    "split": np.asarray(split.split),
-  }
-  for way in WAYS:
-    arrays.update(scores[way].to_arrays(way))
-  return arrays
+def summarize(scores: Mapping[str, metrics.QueryScores]) -> dict[str, dict[str, float]]:
+  """Returns {"t2i": {metric: percent}, "i2t": ...}, means over the queries of each direction."""
+  return {direction: scores[direction].summary() for direction in metrics.DIRECTIONS}

@@ -68,7 +68,7 @@ class Experiment:
   def score(self, variables: Any) -> dict[str, dict[str, float]]:
     """Returns {"t2i": {metric: percent}, "i2t": ...} of the selection split."""
     _, _, scores = self.encoders.score(variables, self.selection_split, self.config.data.caption_lengths)
-    return embedding.figures(scores)
+    return embedding.summarize(scores)
 
   def summary(self) -> str:
     """Returns one line: devices, data, steps, parameters and where checkpoints go."""

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tireid_jax.evaluation import embedding
+from tireid_jax.evaluation import embedding, score_file
 from tireid_jax.parallel import distributed
 from tireid_jax.storage import files
 from tireid_jax.storage.lock import Lock
@@ -35,7 +35,7 @@ def report(experiment: Experiment, start: Start, *, seconds: float, lock: Lock) 
     "stage": stage.number,
     "step": step,
     "split": "test",
-    **embedding.figures(scores),
+    **embedding.summarize(scores),
     **embedding.gallery_counts(split),
     "selected_on": config.select_on,
     "selection": experiment.score(variables) if experiment.selection_split else None,
@@ -52,7 +52,7 @@ def report(experiment: Experiment, start: Start, *, seconds: float, lock: Lock) 
 
   def write():
     lock.check()
-    layout.write_npz(experiment.folder / layout.RANKS_FILE, embedding.score_arrays(scores, split))
+    layout.write_npz(experiment.folder / layout.RANKS_FILE, score_file.to_arrays(scores, split))
     files.write_json(experiment.folder / layout.RESULT_FILE, result)
 
   distributed.run_on_first(write)

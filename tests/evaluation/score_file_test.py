@@ -1,0 +1,96 @@
+"""A file of scores is read as it was written; what is damaged, or another file, is named in one line."""
+
+import dataclasses
+import errno
+import io
+import os
+import re
+import zipfile
+
+import numpy as np
+import pytest
+
+from tests.ranked_results import ranks, result, write_result
+from tireid_jax import errors, metrics
+from tireid_jax.evaluation import score_file
+
+
+def test_a_result_is_read_as_it_was_written(tmp_path):
+  written = result(ranks(0.5, 0))
+  read = score_file.read(write_result(tmp_path / "dump.npz", written))
+  assert (read.dataset, read.split, read.fingerprint) == ("toy_pedes", "test", "f00")
+  assert read.scores["i2t"].summary() == written.scores["i2t"].summary()
+
+
+@pytest.mark.parametrize(
+  "write",
+  [
+    lambda path: np.savez(path, x=1),
+    lambda path: np.save(path.open("wb"), np.zeros(3)),
+    lambda path: path.write_text("text"),
+    lambda path: path.write_text(""),
+    lambda path: path.write_bytes(b"PK\3\4 torn"),
+  ],
+)
+def test_a_file_of_something_else_is_refused(tmp_path, write):
+  path = tmp_path / "other.npz"
+  write(path)
+  with pytest.raises(ValueError, match="other.npz holds no ranks of a split"):
+    score_file.read(path)
+
+
+def spoil_array(path, **arrays):
+  """Writes a file of ranks with other arrays."""
+  write_result(path, result(ranks(0.5, 0)))
+  with np.load(path) as found:
+    np.savez_compressed(path, **{**found, **arrays})
+
+
+@pytest.mark.parametrize(
+  "damage",
+  [
+    # As a damaged file has been seen to end in zipfile, zlib and NumPy.
+    lambda path, content: path.write_bytes(re.sub(rb"(?s)(PK\x01\x02..).", lambda found: found[1] + b"\x8d", content)),
+    lambda path, content: path.write_bytes(content[:60] + bytes(20) + content[80:]),
+    lambda path, content: path.write_bytes(content.replace(b"\x08\0", b"\x63\0")),
+    lambda path, _: spoil_array(path, t2i_query_ids=np.int64(3)),
+    lambda path, _: spoil_array(path, t2i_query_ids=np.zeros((2, 2))),
+    lambda path, _: spoil_array(path, t2i_first_rank=np.arange(3)),
+    lambda path, _: spoil_array(path, i2t_average_precision=np.array(["a"] * 8)),
+    lambda path, _: spoil_array(path, **{f"t2i_{field.name}": [] for field in dataclasses.fields(metrics.QueryScores)}),
+  ],
+)
+def test_a_damaged_file_of_ranks_is_one_line(tmp_path, damage):
+  path = tmp_path / "ranks.npz"
+  write_result(path, result(ranks(0.5, 0)))
+  content = path.read_bytes()
+  damage(path, content)
+  assert path.read_bytes() != content
+  with pytest.raises(ValueError, match=r"ranks\.npz holds no ranks of a split \(.*\); give a file"):
+    score_file.read(path)
+
+
+def test_an_array_that_claims_to_be_larger_than_memory_is_one_line(tmp_path):
+  path = tmp_path / "ranks.npz"
+  write_result(path, result(ranks(0.5, 0)))
+  with zipfile.ZipFile(path) as whole:
+    members = {name: whole.read(name) for name in whole.namelist()}
+  shape = np.lib.format.header_data_from_array_1_0(np.zeros(3, np.int64)) | {"shape": (2**50,)}
+  header = io.BytesIO()
+  np.lib.format.write_array_header_1_0(header, shape)
+  with zipfile.ZipFile(path, "w") as whole:
+    for name, content in {**members, "t2i_query_ids.npy": header.getvalue()}.items():
+      whole.writestr(name, content)
+  with pytest.raises(ValueError, match=r"ranks\.npz holds no ranks of a split \(Unable to allocate"):
+    score_file.read(path)
+
+
+def test_a_file_of_ranks_that_may_not_be_read_is_not_called_damaged(tmp_path, monkeypatch):
+  def refuse(path, *_, **__):
+    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
+
+  path = tmp_path / "ranks.npz"
+  write_result(path, result(ranks(0.5, 0)))
+  monkeypatch.setattr(type(path), "open", refuse)
+  with pytest.raises(errors.DiskError, match=r"ranks\.npz: permission denied; change its permissions"):
+    score_file.read(path)

@@ -1,0 +1,104 @@
+"""Whether two results on the same queries differ by more than chance: a paired bootstrap."""
+
+import numpy as np
+
+from tireid_jax.errors import UserError
+from tireid_jax.evaluation.score_file import ScoreFile
+from tireid_jax.metrics import DIRECTIONS
+
+INTERVAL_PERCENT = 95
+# Bytes of one array of a chunk of resamples; a few of them are held at a time.
+CHUNK_BYTES = 2**25
+
+
+def compare(
+  first: ScoreFile, second: ScoreFile, *, num_resamples: int = 10_000, seed: int = 0, by_identity: bool = True
+) -> list[dict[str, str | float]]:
+  """Returns table rows, one for each direction and metric: both results, their difference, its interval and p-value.
+
+  Args:
+    first, second: results on the same queries.
+    num_resamples: how often the queries are resampled with replacement; each resample is scored for both results.
+    seed: of the resampling.
+    by_identity: resample identities with all of their queries (a cluster bootstrap), since queries of one person are
+      not independent; False resamples single queries.
+
+  Raises:
+    UserError: the results are of different queries.
+  """
+  if num_resamples < 1:
+    raise UserError(f"--num_resamples={num_resamples} must be at least 1")
+  check_same_queries(first, second)
+  rows: list[dict[str, str | float]] = []
+  for number, direction in enumerate(DIRECTIONS):
+    before, after = (result.scores[direction].by_query() for result in (first, second))
+    query_ids = first.scores[direction].query_ids
+    groups = np.unique(query_ids, return_inverse=True)[1] if by_identity else np.arange(len(query_ids))
+    differences = np.stack([after[name] - before[name] for name in before], axis=1)  # [N, metrics]
+    resampled = bootstrap_means(differences, groups, num_resamples, np.random.default_rng([seed, number]))
+    tail = (100 - INTERVAL_PERCENT) / 2
+    low, high = np.percentile(resampled, (tail, 100 - tail), axis=0)
+    for i, name in enumerate(before):
+      rows.append(
+        {
+          "direction": DIRECTIONS[direction],
+          "metric": name,
+          "W1": float(before[name].mean()),
+          "W2": float(after[name].mean()),
+          "W2-W1": float(differences[:, i].mean()),
+          "low": float(low[i]),
+          "high": float(high[i]),
+          "p": f"{p_value(resampled[:, i]):.4f}",
+        }
+      )
+  return rows
+
+
+def check_same_queries(first: ScoreFile, second: ScoreFile) -> None:
+  """Raises UserError unless both results are of the same queries."""
+  for name in ("dataset", "split", "fingerprint"):
+    ours, theirs = getattr(first, name), getattr(second, name)
+    if ours != theirs:
+      raise UserError(
+        f"{first.path} and {second.path} are results of different data: {name} {ours} and {theirs}; compare results "
+        f"of the same split of the same prepared data set"
+      )
+  for direction, words in DIRECTIONS.items():
+    ours, theirs = first.scores[direction].query_ids, second.scores[direction].query_ids
+    if not np.array_equal(ours, theirs):
+      raise UserError(
+        f"{first.path} and {second.path} have different queries, {words}: {len(ours)} and {len(theirs)}, or others of "
+        f"the same number; compare results with the same val_identities and seed"
+      )
+
+
+def bootstrap_means(values: np.ndarray, groups: np.ndarray, num_resamples: int, rng: np.random.Generator) -> np.ndarray:
+  """Returns f64[num_resamples, metrics], means of `values` over groups that are resampled with replacement.
+
+  Args:
+    values: f64[N, metrics].
+    groups: i64[N] in 0..num_groups-1; queries of one group are resampled together.
+    num_resamples: of the groups.
+    rng: random numbers.
+  """
+  sizes = np.bincount(groups).astype(np.float64)
+  sums = np.stack([np.bincount(groups, weights=column) for column in values.T], axis=1)  # [groups, metrics]
+  num_groups = len(sizes)
+  means = np.empty((num_resamples, values.shape[1]))
+  chunk_size = max(1, CHUNK_BYTES // (8 * num_groups))
+  for start in range(0, num_resamples, chunk_size):
+    size = min(chunk_size, num_resamples - start)
+    sampled = rng.integers(num_groups, size=(size, num_groups)) + num_groups * np.arange(size)[:, None]
+    # How often each group was sampled: the sum over a resample is then a matrix product.
+    counts = np.bincount(sampled.ravel(), minlength=size * num_groups).reshape(size, num_groups).astype(np.float64)
+    means[start : start + size] = (counts @ sums) / (counts @ sizes)[:, None]
+  return means
+
+
+def p_value(resampled: np.ndarray) -> float:
+  """Returns the two-sided p-value of no difference, from f64[resamples] differences.
+
+  It is twice the smaller fraction on one side of 0, where the data themselves count as one resample.
+  """
+  beyond = min(np.count_nonzero(resampled <= 0), np.count_nonzero(resampled >= 0))
+  return min(1.0, 2 * (beyond + 1) / (len(resampled) + 1))
