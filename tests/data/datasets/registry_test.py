@@ -54,3 +54,11 @@ def test_a_folder_that_may_not_be_searched_is_one_line(tmp_path, monkeypatch, na
     registry.find(name, tmp_path, config.get_config().custom)
   with pytest.raises(DiskError, match="permission denied; change its permissions"):
     splits.dataset_info(tmp_path, name, (24, 16))
+
+
+def test_data_sets_of_one_source_are_named_in_both_directions_and_no_other():
+  found = {name: registry.same_source(name) for name in (*registry.LAYOUTS, "custom")}
+  assert {name: others for name, others in found.items() if others} == {
+    "icfg_pedes": ["rstp_reid"],
+    "rstp_reid": ["icfg_pedes"],
+  }

@@ -1,5 +1,6 @@
 """Annotation readers: the three layouts, their quirks, and what is wrong with a bad one."""
 
+import dataclasses
 import json
 
 import pytest
@@ -143,3 +144,12 @@ def test_an_unknown_data_set_is_answered_with_the_known_ones():
 def test_a_size_that_is_no_size_is_an_error(size):
   with pytest.raises(ValueError, match="image_size is"):
     schema.size_name(size)
+
+
+def test_what_a_data_sets_own_reader_stumbles_over_is_one_line_on_its_file(tmp_path):
+  trees.make_tree(tmp_path, "cuhk_pedes")
+  layout = dataclasses.replace(
+    registry.layout_of("cuhk_pedes"), read_entries=lambda file: json.loads(file.read_text())["images"]
+  )
+  with pytest.raises(ValueError, match=r"reid_raw\.json does not have the layout of CUHK-PEDES \(TypeError: .*get it"):
+    schema.read_annotations(layout, tmp_path)
