@@ -15,6 +15,7 @@ ROOMS = [
   {"main", "evaluate", "compare", "export", "replay", "plan", "data.prepare", "data.toy"},
   {"cli", "training"},
   {"evaluation", "exporting", "workdir", "profiling"},
+  {"data.preparation"},
   {"data.checks"},
   {"data.loader"},
   {"data.sampling", "data.prepared"},

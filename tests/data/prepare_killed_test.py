@@ -1,6 +1,7 @@
 """Preparing: the whole data set or nothing, whatever ends it."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,8 +14,8 @@ from PIL import Image
 from tests import small_disk
 from tests.data import trees
 from tests.data.preparing import REPOSITORY, SIZE, contents, files_below, run_prepare
-from tireid_jax.data import prepare
 from tireid_jax.data.datasets import registry
+from tireid_jax.data.preparation import metadata
 from tireid_jax.data.prepared import builders, images, shards, splits
 from tireid_jax.data.raw import schema
 from tireid_jax.errors import DiskError
@@ -96,7 +97,7 @@ def test_a_run_that_fails_at_its_last_step_leaves_nothing(tmp_path, monkeypatch)
   def fail(*args, **kwargs):
     raise OSError("no space left on device")
 
-  monkeypatch.setattr(prepare, "_complete", fail)
+  monkeypatch.setattr(metadata, "complete", fail)
   with pytest.raises(OSError, match="no space left"):
     run_prepare("cuhk_pedes", tmp_path)
   assert files_below(tmp_path / "data") == []
@@ -128,13 +129,13 @@ def test_a_disk_that_is_too_full_is_an_error_before_anything_is_decoded(tmp_path
   trees.make_tree(tmp_path / "raw", "cuhk_pedes")
   records = schema.read_annotations(registry.layout_of("cuhk_pedes"), tmp_path / "raw")
   needed = shards.Plan(records, SIZE, tmp_path / "none").num_bytes
-  monkeypatch.setattr(prepare.shutil, "disk_usage", lambda path: types.SimpleNamespace(free=needed - 1))
+  monkeypatch.setattr(shutil, "disk_usage", lambda path: types.SimpleNamespace(free=needed - 1))
   with monkeypatch.context() as patch:
     patch.setattr(images, "decode", None)
     with pytest.raises(ValueError, match=r"preparing takes 0\.00 GiB, but the disk of .* has 0\.00 GiB; make room"):
       run_prepare("cuhk_pedes", tmp_path)
   assert files_below(tmp_path / "data") == []
-  monkeypatch.setattr(prepare.shutil, "disk_usage", lambda path: types.SimpleNamespace(free=needed))
+  monkeypatch.setattr(shutil, "disk_usage", lambda path: types.SimpleNamespace(free=needed))
   target = run_prepare("cuhk_pedes", tmp_path)
   assert sum(file.stat().st_size for file in target.iterdir()) < needed
 
@@ -155,7 +156,7 @@ def test_a_disk_that_others_fill_meanwhile_is_one_line(tmp_path, monkeypatch):
   trees.make_tree(tmp_path / "raw", "cuhk_pedes")
   with small_disk.SmallDisk(tmp_path / "data", mib=1) as disk:
     disk.fill(free_bytes=2**14)
-    monkeypatch.setattr(prepare.shutil, "disk_usage", lambda path: types.SimpleNamespace(free=2**30))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: types.SimpleNamespace(free=2**30))
     with pytest.raises(DiskError) as full:
       run_prepare("cuhk_pedes", tmp_path)
   assert str(full.value).startswith(f"{tmp_path}/data/cuhk_pedes/24x16/")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps, PngImagePlugin
 
 from tests.data import trees
-from tireid_jax.data.prepared import images
+from tireid_jax.data.prepared import images, truncation
 
 SIZE = (24, 16)
 
@@ -259,7 +259,7 @@ def test_the_bytes_of_a_png_file_are_counted_without_being_held(tmp_path):
   Image.new("L", (4096, 4096)).save(tmp_path / "black.png")
   content = (tmp_path / "black.png").read_bytes()
   tracemalloc.start()
-  assert not images._png_ends_early(content)
+  assert not truncation.png_ends_early(content)
   assert tracemalloc.get_traced_memory()[1] < 2**23  # of 16 MiB
   tracemalloc.stop()
 

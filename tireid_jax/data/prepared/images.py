@@ -15,14 +15,13 @@ import io
 import itertools
 import os
 import pathlib
-import struct
 import threading
 import warnings
-import zlib
 
 import numpy as np
 from PIL import Image
 
+from tireid_jax.data.prepared import truncation
 from tireid_jax.errors import UserError
 
 # EXIF tag of the orientation, and what turns an image of each value upright; 1 is upright.
@@ -53,21 +52,6 @@ FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "JPEG2000", "TIFF", "BMP", "DIB", "GIF
 
 # Images in flight per decoding thread: enough that the writer never waits, few enough to cost no memory.
 IN_FLIGHT = 4
-
-# Decompressed at a time to be counted.
-_PIECE_BYTES = 2**20
-
-# What PIL leaves where the data ends before the image does, by format.
-_FILL = {"JPEG": 128, "MPO": 128, "PNG": 0}
-
-# Bytes that a JPEG decoder would take for pixels if some were missing.
-_MORE = b"\x55" * 4096
-_END_OF_JPEG = b"\xff\xd9"
-
-# Width, height, bits and colour type in the header of a PNG file, channels by colour type, and where its chunks begin.
-_PNG_HEADER = struct.Struct(">16xIIBB")
-_PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
-_PNG_CHUNKS = 8
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -118,7 +102,7 @@ def decode(image_file, image_size, *, use_exif=True):
       if scale > 1:
         digest.update(b"scale %d" % scale)
       rgb = _rgb(image)
-      if _ends_early(image, content):
+      if truncation.ends_early(image, content, _opened_reduced):
         raise BadImageError(image_file, "truncated image", f"claims {_named(own_size)} pixels but holds fewer")
       orientation = _orientation(image) if use_exif else 1
       if orientation in _UPRIGHT:
@@ -171,6 +155,12 @@ def _opened(content):
   """Returns the image in a file's bytes, not decoded, once its header is found to claim no more than is allowed."""
   image = Image.open(io.BytesIO(content), formats=FORMATS)
   _check_claims(image)
+  return image
+
+
+def _opened_reduced(content):
+  image = _opened(content)
+  _reduce(image)
   return image
 
 
@@ -231,37 +221,6 @@ def _orientation(image):
     return image.getexif().get(_ORIENTATION, 1)
   except Exception:  # of damaged EXIF data, as of other damage, PIL raises whatever it comes to; the pixels are sound
     return 1
-
-
-def _ends_early(image, content):
-  """Tells a JPEG or PNG file whose header claims more pixels than it holds; PIL fills those up in silence."""
-  fill = _FILL.get(image.format)
-  if fill is None or np.any(np.array(image.getpixel((0, image.height - 1))) != fill):
-    return False
-  return _png_ends_early(content) if image.format == "PNG" else _jpeg_ends_early(image, content)
-
-
-def _jpeg_ends_early(image, content):
-  """Tells a file to whose end bytes can be added that change the image."""
-  end = content.rfind(_END_OF_JPEG)
-  with _opened(content[:end] + _MORE + content[end:]) as longer:
-    _reduce(longer)
-    return longer.tobytes() != image.tobytes()
-
-
-def _png_ends_early(content):
-  """Tells a file that holds fewer bytes than its header's rows take."""
-  width, height, bits, colour_type = _PNG_HEADER.unpack_from(content)
-  num_bytes, start, inflate = 0, _PNG_CHUNKS, zlib.decompressobj()
-  while start + 8 <= len(content):
-    size, kind = struct.unpack_from(">I4s", content, start)
-    if kind == b"IDAT":
-      compressed = content[start + 8 : start + 8 + size]
-      while compressed:  # a piece at a time: only their number counts
-        num_bytes += len(inflate.decompress(compressed, _PIECE_BYTES))
-        compressed = inflate.unconsumed_tail
-    start += size + 12
-  return num_bytes < height * (width * bits * _PNG_CHANNELS[colour_type] // 8)
 
 
 def _named(size):

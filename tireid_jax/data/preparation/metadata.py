@@ -1,0 +1,95 @@
+"""The files of a prepared data set besides its images: the index of each split, the report, and dataset.json."""
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+
+import numpy as np
+
+from tireid_jax.config import paths
+from tireid_jax.data.checks import doctor_page
+from tireid_jax.data.prepared import images, shards, split_files, splits
+from tireid_jax.data.raw import schema
+from tireid_jax.data.tokenizer import MAX_LENGTH
+
+# Distributions whose versions may show in the prepared pixels and tokens.
+_LIBRARIES = (
+  "tensorflow-datasets", "array_record", "pillow", "ftfy", "regex", "tokenizers", "transformers", "numpy",
+)  # fmt: skip
+
+
+def complete(folder, name, written, image_size, tokenizer, *, source, report, pictures):
+  """Adds to a built data set its index, its report and, last, its dataset.json.
+
+  Args:
+    folder: of the data set, as `builders.build` returns it.
+    name: of the data set, as config.data.name.
+    written: its Shards, those of each split in order.
+    image_size: (h, w) pixels.
+    tokenizer: that of its captions.
+    source: as from `source.digest`.
+    report: Report of the doctor.
+    pictures: for the report's page.
+  """
+  counts: dict[str, dict] = {}
+  truncated = {}
+  persons: dict[int, str] = {}
+  recipe_fields = [name, list(image_size), schema.VERSION, images.DECODER, tokenizer.digest]
+  fingerprint = hashlib.sha256(json.dumps(recipe_fields).encode())
+  for split in schema.SPLITS:
+    rows = [row for shard in written if shard.split == split for row in shard.rows]
+    if not rows:
+      continue
+    captions = [caption for row in rows for caption in row.record.captions]
+    tokens = tokenizer(captions)
+    _write_index(folder, split, rows, captions, tokens)
+    content = [(*shards.annotation(row.record), row.digest) for row in rows]
+    fingerprint.update(json.dumps(content).encode())
+    fingerprint.update(tokens.tobytes())
+    counts |= {name: count._asdict() for name, count in schema.count([row.record for row in rows]).items()}
+    truncated[split] = int((tokenizer.num_tokens(captions) > MAX_LENGTH).sum())
+    persons |= {row.record.person_id: row.record.person for row in rows if row.record.person}
+  num_bytes = sum(file.stat().st_size for file in folder.iterdir())
+  report = dataclasses.replace(report, num_bytes=num_bytes)
+  (folder / splits.REPORT_FILE).write_text(report.text() + "\n", encoding="utf-8")
+  doctor_page.write_html(folder / splits.REPORT_PAGE, report, pictures)
+  info = {
+    "name": name,
+    "version": schema.VERSION,
+    "image_size": list(image_size),
+    "tokenizer": {
+      "name": paths.resolve(tokenizer.name),
+      "vocabulary_size": tokenizer.vocabulary_size,
+      "end_token": tokenizer.end_token,
+    },
+    "counts": counts,
+    "truncated_captions": truncated,
+    "persons": persons,  # identities that are no numbers where they are annotated, by number
+    "report": report.to_json(),
+    "left_out": [dataclasses.asdict(problem) for problem in report.problems if problem.is_error],
+    "fingerprint": fingerprint.hexdigest(),
+    "source": source,
+    "libraries": {library: importlib.metadata.version(library) for library in _LIBRARIES},
+  }
+  (folder / splits.INFO_FILE).write_text(json.dumps(info, indent=2) + "\n")
+
+
+def _write_index(folder, split, rows, captions, tokens):
+  """Writes the index of one split: the Rows of its images, and i32[num_captions, 77] tokens of their captions."""
+  split_files.write_index(
+    folder,
+    split,
+    tokens=tokens,
+    texts={
+      "captions": captions,
+      "file_paths": [row.record.file_path for row in rows],
+      "cameras": [row.record.camera for row in rows],
+      "times": [row.record.time for row in rows],
+    },
+    person_id=np.array([row.record.person_id for row in rows], np.int32),
+    caption_image=np.repeat(np.arange(len(rows), dtype=np.int32), [len(row.record.captions) for row in rows]),
+    position=np.array([row.position for row in rows], np.int64),
+    size=np.array([row.size for row in rows], np.int32),
+    digest=np.array([row.digest for row in rows]),
+  )
