@@ -1,22 +1,15 @@
 """One HTML file that shows a run and loads nothing from elsewhere: table, curves, what single captions found."""
 
-import base64
-import html
-import io
 import pathlib
 import re
 
-from PIL import Image
+from tireid_jax.reporting import page, svg_chart
 
-from tireid_jax.reporting import svg_chart
-from tireid_jax.storage import files
-
-_STYLE = pathlib.Path(__file__).with_name("page.css")
-# Columns of percentages, in which the highest figure stands out.
-_FIGURES = ("R@1", "R@5", "R@10", "mAP", "mINP")
-# Of these the validation chart shows: the first for what selects, the others for what lies behind it.
+_TEMPLATE = pathlib.Path(__file__).with_suffix(".html")
+# Columns of percentages, in which the highest value stands out.
+_METRICS = ("R@1", "R@5", "R@10", "mAP", "mINP")
+# Of these the validation chart shows the first, which selects, and two that explain it.
 _VALIDATED = ("R@1", "R@10", "mAP")
-_JPEG_QUALITY = 90
 _HEADINGS = {"best": "Best", "worst": "Worst", "random": "Picked at random"}
 
 
@@ -32,51 +25,30 @@ def write_report(path, *, title, table, curves=None, ceilings=None, queries=(), 
     queries: RankedQuery of `ranked.rank_queries`.
     notes: paragraphs of text below the title.
   """
-  text = "".join(f"<p>{_escape(note)}</p>" for note in notes)
-  body = [f'<header><h1>{_escape(title)}</h1><div class="notes">{text}</div></header>']
-  body.append(_section("Results on the test split, text to image", _table(table)))
-  if ceilings:
-    hint = '<p class="hint">R@1 on the test split of a query by true attributes alone, without any model.</p>'
-    body.append(_section("What the attributes alone would find", _bars(ceilings), hint))
-  charts = _curves(curves or {})
-  if charts:
-    body.append(f"<section><h2>Curves</h2>{charts}</section>")
-  if queries:
-    body.append(_queries(queries))
-  page = (
-    '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-    '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-    f"<title>{_escape(title)}</title>\n<style>\n{_STYLE.read_text()}</style>\n</head>\n<body>\n"
-    + "\n".join(body)
-    + "\n</body>\n</html>\n"
+  groups = {heading: [query for query in queries if query.kind == kind] for kind, heading in _HEADINGS.items()}
+  page.write_page(
+    path,
+    _TEMPLATE,
+    title=title,
+    notes=notes,
+    table=_table(table),
+    ceilings=[page.Bar(name, value, f"{value:.2f}") for name, value in (ceilings or {}).items()],
+    curves=_curves(curves or {}),
+    queries=[(heading, group) for heading, group in groups.items() if group],
   )
-  files.write_text(path, page)
-
-
-def _escape(text):
-  return html.escape(str(text))
-
-
-def _section(heading, content, hint=""):
-  return f'<section><h2>{_escape(heading)}</h2>{hint}<div class="card scroll">{content}</div></section>'
 
 
 def _table(rows):
-  """Returns a table: the first column names the row, the others stand right, the highest of each figure is bold."""
-  columns = list(rows[0])
-  figures = [name for name in columns if name in _FIGURES and all(isinstance(row[name], float) for row in rows)]
-  highest = {name: max(row[name] for row in rows) for name in figures}
-
-  def cell(row, name):
-    mark = ' class="highest"' if name in highest and row[name] == highest[name] else ""
-    return f"<td{mark}>{_escape(_shown(row[name]))}</td>"
-
-  def line(row):
-    name = f'<th scope="row">{_escape(_shown(row[columns[0]]))}</th>'
-    return f"<tr>{name}{''.join(cell(row, column) for column in columns[1:])}</tr>"
-
-  head = "".join(f'<th scope="col">{_escape(name)}</th>' for name in columns)
-  return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(map(line, rows))}</tbody></table>"
+  """Returns [{column: Cell}]: the highest value of each metric is marked."""
+  metrics = [name for name in rows[0] if name in _METRICS and all(isinstance(row[name], float) for row in rows)]
+  highest = {name: max(row[name] for row in rows) for name in metrics}
+  return [
+    {
+      name: page.Cell(_shown(value), "highest" if name in highest and value == highest[name] else "")
+      for name, value in row.items()
+    }
+    for row in rows
+  ]
 
 
 def _shown(value):
@@ -85,35 +57,26 @@ def _shown(value):
   return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def _bars(percentages):
-  lines = "".join(
-    f'<span>{_escape(name)}</span><span class="track"><span class="fill" style="width:{value:.2f}%"></span></span>'
-    f'<span class="value">{value:.2f}</span>'
-    for name, value in percentages.items()
-  )
-  return f'<div class="bars">{lines}</div>'
-
-
 def _curves(curves):
-  """Returns a row of two charts for each stage; the validation charts share an axis, so that stages compare."""
+  """Returns a list of two charts for each stage; the validation charts share an axis, so that stages compare."""
   validated = {name: _validation_series(records) for name, records in curves.items()}
   values = [value for series in validated.values() for line in series.values() for _, value in line]
   rows = []
   for name, records in curves.items():
-    cards = [
-      _chart_card(f"{name}: loss", _loss_series(records)),
-      _chart_card(f"{name}: validation, percent", validated[name], y_range=(0, max([*values, 1])), unit="%"),
+    charts = [
+      *_chart(f"{name}: loss", _loss_series(records)),
+      *_chart(f"{name}: validation, percent", validated[name], y_range=(0, max([*values, 1])), unit="%"),
     ]
-    if any(cards):
-      rows.append(f'<div class="charts">{"".join(cards)}</div>')
-  return "".join(rows)
+    if charts:
+      rows.append(charts)
+  return rows
 
 
-def _chart_card(title, series, **options):
-  if not series:
-    return ""
-  drawing = svg_chart.line_chart(series, label=f"{title} over the step", **options)
-  return f'<div class="card"><h3>{_escape(title)}</h3>{svg_chart.legend(series)}{drawing}</div>'
+def _chart(title, series, **options):
+  """Yields the chart of some series, or nothing without any."""
+  if series:
+    drawing = svg_chart.line_chart(series, label=f"{title} over the step", **options)
+    yield {"title": title, "legend": svg_chart.legend(series), "drawing": drawing}
 
 
 def _series(records, names):
@@ -142,48 +105,3 @@ def _validation_series(records):
       if re.fullmatch(rf"\w+/t2i/{figure}", name):
         found[name] = figure
   return _series(records, found)
-
-
-def _queries(queries):
-  parts = [
-    "<section><h2>What single captions find</h2>"
-    '<p class="hint">Left of the line: the image that the caption was written for. Right of it: the best of the '
-    'gallery, <span class="right"><span class="mark">✓ framed green</span></span> where it shows the person described, '
-    '<span class="wrong"><span class="mark">✗ framed red</span></span> where it does not, with cosine similarity and '
-    "identity.</p>"
-  ]
-  for kind, heading in _HEADINGS.items():
-    ours = [query for query in queries if query.kind == kind]
-    if ours:
-      parts.append(f'<h3 class="kind">{heading}</h3>{"".join(map(_query, ours))}')
-  return "".join([*parts, "</section>"])
-
-
-def _query(query):
-  hits = "".join(_hit(rank, hit) for rank, hit in enumerate(query.hits, start=1))
-  described = (
-    f'<figure class="described"><img src="{_data_uri(query.described)}" alt="the image that was described">'
-    f"<figcaption><b>described</b><br>id {query.person_id}</figcaption></figure>"
-  )
-  return (
-    f'<article class="card query"><blockquote>“{_escape(query.caption)}”</blockquote>'
-    f'<p class="hint">Identity {query.person_id}; first right image at rank {query.first_rank:,}; average precision '
-    f'{100 * query.average_precision:.1f}%</p><div class="row">{described}{hits}</div></article>'
-  )
-
-
-def _hit(rank, hit):
-  verdict, mark = ("right", "✓") if hit.is_correct else ("wrong", "✗")
-  person = "none" if hit.person_id < 0 else hit.person_id  # a distractor may have none
-  alt = f"rank {rank}, {verdict}: identity {person}, similarity {hit.score:.3f}"
-  return (
-    f'<figure class="{verdict}"><img src="{_data_uri(hit.image)}" alt="{alt}">'
-    f'<figcaption><b>{rank}</b> <span class="mark">{mark}</span> {hit.score:.3f}<br>id {person}</figcaption>'
-    f"</figure>"
-  )
-
-
-def _data_uri(image):
-  stream = io.BytesIO()
-  Image.fromarray(image).save(stream, "JPEG", quality=_JPEG_QUALITY)
-  return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"

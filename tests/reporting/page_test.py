@@ -1,0 +1,58 @@
+"""The skeleton of all pages: what is inserted is escaped, and what no file can hold is written all the same."""
+
+import numpy as np
+import pytest
+from jinja2 import UndefinedError
+
+from tireid_jax.reporting import page
+
+TEMPLATE = """{% extends "page.html" %}
+{% import "parts.html" as parts %}
+{% block body %}{% call parts.section("A & B", hint) %}{{ parts.table(rows) }}{% endcall %}{% endblock %}"""
+
+
+def write(folder, template=TEMPLATE, css="", **values):
+  (folder / "some.html").write_text(template)
+  if css:
+    (folder / "some.css").write_text(css)
+  given = {"title": "T", "hint": "", "rows": [{"name": page.Cell("x"), "count": page.Cell("1", "differs")}], **values}
+  page.write_page(folder / "page" / "out.html", folder / "some.html", **given)
+  return (folder / "page" / "out.html").read_text(encoding="utf-8")
+
+
+def test_every_value_and_literal_of_a_template_is_escaped(tmp_path):
+  text = write(tmp_path, title="<i>", notes=['"&"'], hint="<b>", rows=[{"<u>": page.Cell("<s>")}])
+  assert "<title>&lt;i&gt;</title>" in text
+  assert "<h1>&lt;i&gt;</h1>" in text
+  assert "<p>&#34;&amp;&#34;</p>" in text
+  assert '<h2>A &amp; B</h2><p class="hint">&lt;b&gt;</p>' in text
+  assert '<th scope="col">&lt;u&gt;</th></tr></thead><tbody><tr><th scope="row">&lt;s&gt;</th>' in text
+
+
+def test_half_of_a_surrogate_pair_is_written_as_its_escape(tmp_path):
+  assert r"half \ud83d here" in write(tmp_path, hint="half \ud83d here")
+
+
+def test_a_sheet_beside_the_template_follows_that_of_all_pages(tmp_path):
+  style = write(tmp_path, css="p > b { color: red; }").partition("</style>")[0]
+  assert style.endswith("p > b { color: red; }")
+  assert style.index(":root") < style.index("p > b")
+  (tmp_path / "some.css").unlink()
+  assert "p > b" not in write(tmp_path)
+
+
+def test_a_marked_cell_has_its_class_and_the_first_column_names_the_row(tmp_path):
+  assert '<tr><th scope="row">x</th><td class="differs">1</td></tr>' in write(tmp_path)
+
+
+def test_a_value_that_a_template_lacks_is_an_error(tmp_path):
+  with pytest.raises(UndefinedError, match="nothing"):
+    write(tmp_path, template=TEMPLATE.replace("hint", "nothing"))
+  assert not (tmp_path / "page" / "out.html").exists()
+
+
+def test_a_jpeg_uri_is_smaller_at_less_quality():
+  image = np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)
+  fine, coarse = page.jpeg_uri(image, 90), page.jpeg_uri(image, 20)
+  assert fine.startswith("data:image/jpeg;base64,")
+  assert len(coarse) < len(fine) / 2

@@ -1,0 +1,64 @@
+"""One HTML file that loads nothing from elsewhere: skeleton, style, tables and bars of every page, escaped by Jinja."""
+
+import base64
+import io
+import pathlib
+from typing import Any, NamedTuple
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+from PIL import Image
+
+from tireid_jax.storage import files
+
+_FOLDER = pathlib.Path(__file__).parent
+
+
+class Cell(NamedTuple):
+  """A cell of a table: its text, and the CSS class that marks it, if any."""
+
+  text: str
+  css: str = ""
+
+
+class Bar(NamedTuple):
+  """A horizontal bar: its name, its length in percent of the widest possible, and the value written behind it."""
+
+  name: str
+  percent: float
+  value: str
+
+
+def write_page(path: str | pathlib.Path, template: pathlib.Path, *, title: str, notes=(), **values: Any) -> None:
+  """Writes a page; a reader sees the whole file or none.
+
+  Text is escaped wherever a template inserts it; half of a surrogate pair, which no file can hold, as \\udXXX.
+
+  Args:
+    path: HTML file.
+    template: of the page, which extends page.html; a style sheet of the same name beside it is added to page.css.
+    title: of the page.
+    notes: paragraphs of text below the title.
+    **values: what the template's blocks use. There, the filter `jpeg_uri` makes the src of an image of u8[h, w, 3].
+  """
+  environment = jinja2.Environment(
+    loader=jinja2.FileSystemLoader([template.parent, _FOLDER]), autoescape=True, undefined=jinja2.StrictUndefined,
+    finalize=_writable, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
+  )  # fmt: skip
+  environment.filters["jpeg_uri"] = jpeg_uri
+  sheets = (_FOLDER / "page.css", template.with_suffix(".css"))
+  style = Markup("".join(sheet.read_text() for sheet in sheets if sheet.exists()))
+  page = environment.get_template(template.name).render(title=title, notes=notes, style=style, **values)
+  files.write_text(path, page)
+
+
+def jpeg_uri(image: np.ndarray, quality: int) -> str:
+  """Returns u8[h, w, 3] as a data: URI of a JPEG file of this quality, 1 to 95."""
+  stream = io.BytesIO()
+  Image.fromarray(image).save(stream, "JPEG", quality=quality)
+  return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"
+
+
+def _writable(value):
+  return value if isinstance(value, Markup) else str(value).encode(errors="backslashreplace").decode()
