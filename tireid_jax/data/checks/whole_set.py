@@ -66,7 +66,7 @@ def caption_problems(records, lengths):
   for record in records:
     for caption in record.captions:
       yield from _odd(record.file_path, caption, next(rows, 0))
-    images.update({" ".join(caption.split()).lower() for caption in record.captions})
+    images.update(list(dict.fromkeys(" ".join(caption.split()).lower() for caption in record.captions)))
   for caption, num_images in images.items():
     if num_images >= _MANY_IMAGES:
       yield Problem("repeated caption", f'"{caption}"', f"is a caption of {num_images:,} images")
