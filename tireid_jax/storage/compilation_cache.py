@@ -1,4 +1,4 @@
-"""How programs are compiled, and where they are kept from one command to the next."""
+"""JAX's persistent compilation cache, and the compiler options of a run."""
 
 import contextlib
 import hashlib
@@ -7,26 +7,27 @@ import pathlib
 import platform
 import stat
 import tempfile
+from typing import Any
 
 import jax
 
-# What a folder may hold when a command begins; all that the tests compile takes 84 MB.
+# Size to which the cache is reduced when a command starts; all programs of the tests take 84 MB.
 MAX_BYTES = 2 * 2**30
 
 
-def enable_persistent_cache(folder=None):
-  """Lets JAX keep what it compiles in a folder, and find it there; nothing where the devices are several CPU devices.
+def enable_persistent_cache(folder: pathlib.Path | None = None) -> None:
+  """Makes JAX store compiled programs in a folder and reuse them; disables that for several CPU devices.
 
-  To be called before anything is compiled, once `distributed.initialize` has been.
+  Call it after `distributed.initialize` and before anything is compiled.
 
   Args:
-    folder: None for the user's own, below ~/.cache/tireid_jax. Of more than MAX_BYTES, what was used the longest time
-      ago is deleted. JAX_COMPILATION_CACHE_DIR overrides either, and nothing is deleted there; with
-      JAX_ENABLE_COMPILATION_CACHE=0 nothing is kept.
+    folder: cache folder, reduced to MAX_BYTES by deleting the least recently used programs; None for a folder below
+      ~/.cache/tireid_jax. JAX_COMPILATION_CACHE_DIR overrides it, and nothing is deleted there;
+      JAX_ENABLE_COMPILATION_CACHE=0 disables the cache.
   """
   if jax.default_backend() == "cpu" and jax.device_count() > 1:
-    # A CPU program that is read back has lost the order of its collectives: XLA writes down that each needs the
-    # communicator, not that it is the same one. Devices that begin with different ones wait for each other for ever.
+    # A CPU program loaded from the cache has lost the order of its collectives: XLA serializes that each needs a
+    # communicator, but not that they share one. Devices that start with different collectives then deadlock.
     jax.config.update("jax_enable_compilation_cache", False)
     return
   if jax.config.values["jax_compilation_cache_dir"] is not None:
@@ -34,26 +35,26 @@ def enable_persistent_cache(folder=None):
   folder = folder or _users_folder()
   delete_least_recently_used(folder, MAX_BYTES)
   jax.config.update("jax_compilation_cache_dir", str(folder.absolute()))
-  # JAX's own 1 s leaves out dozens of small programs, which take a second together.
+  # JAX's default of 1 s skips dozens of small programs, which take a second together.
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 
-def delete_least_recently_used(folder, max_bytes):
-  """Deletes files that were used the longest time ago, until a folder holds no more than so many bytes.
+def delete_least_recently_used(folder: pathlib.Path, max_bytes: int) -> None:
+  """Deletes the least recently used files below a folder until their total size is at most `max_bytes`.
 
-  JAX's own `jax_compilation_cache_max_size` takes a lock for each read, and so reads nothing from a read-only folder;
-  in jax 0.10 it writes nothing to a folder with a program from before it was set, or from a process that was killed.
+  JAX's own `jax_compilation_cache_max_size` takes a lock for each read, so it reads nothing from a read-only folder; in
+  jax 0.10 it writes nothing to a folder that holds a program from before it was set or from a killed process.
 
   Args:
-    folder: pathlib.Path, which need not be there.
-    max_bytes: of all files below it.
+    folder: may be missing.
+    max_bytes: total size of all files below the folder.
   """
   files = []
   for path in folder.rglob("*"):
     with contextlib.suppress(OSError):  # another process deleted it
       found = path.stat()
       if stat.S_ISREG(found.st_mode):
-        # Linux notes a read once a day, or the first one after a write.
+        # Linux updates the access time once a day, and at the first read after a write.
         files.append((max(found.st_atime, found.st_mtime), found.st_size, path))
   excess = sum(size for _, size, _ in files) - max_bytes
   for _, size, path in sorted(files):
@@ -64,19 +65,19 @@ def delete_least_recently_used(folder, max_bytes):
       excess -= size
 
 
-def compiler_options(*, deterministic, platform):
-  """Returns the `compiler_options` of `jax.jit` for a program of a run.
+def compiler_options(*, deterministic: bool, platform: str) -> dict[str, Any] | None:
+  """Returns the `compiler_options` that a run passes to `jax.jit`.
 
   Args:
-    deterministic: whether a GPU shall compute the same bits each time.
-    platform: of the devices, "cpu", "gpu" or "tpu".
+    deterministic: whether GPU results must be bit-equal from run to run.
+    platform: "cpu", "gpu" or "tpu".
   """
-  # A TPU's compiler does not know the options of others, and computes the same bits anyway.
+  # The TPU compiler rejects this option and is deterministic anyway.
   return {"xla_gpu_deterministic_ops": True} if deterministic and platform != "tpu" else None
 
 
 def _users_folder():
-  """Returns a folder of this kind of machine: homes may be shared, and CPU programs hold the CPU's own instructions."""
+  """Returns a folder for this type of CPU, since homes may be shared and CPU programs use specific instructions."""
   try:
     root = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
   except RuntimeError:  # neither HOME nor an entry in passwd, as in a container that runs with --user
@@ -85,7 +86,7 @@ def _users_folder():
 
 
 def _cpu():
-  """Returns what tells this machine's CPU from others: on Linux, the instructions that it has."""
+  """Returns text that identifies this type of CPU: on Linux, its model and instruction sets."""
   file = pathlib.Path("/proc/cpuinfo")
   lines = file.read_text().splitlines() if file.exists() else []
   found = sorted({line for line in lines if line.startswith(("flags", "Features", "model name"))})

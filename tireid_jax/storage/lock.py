@@ -1,38 +1,41 @@
-"""One process at a time: a lock on a folder, on a disk or in a bucket, that does not outlive its process.
+"""A lock on a folder, on a disk or in a bucket, that one process holds at a time and that ends with the process.
 
-The lock is a file `lock.json` that says who holds it. What a killed process leaves behind is recognised: on the same
-host by the process being gone, on another by a record that its holder no longer refreshes.
+The lock is a file `lock.json` with a record of its holder. A stale lock of a killed process is detected: on the same
+host because the process no longer exists, on another because its record is no longer refreshed.
 """
 
 import contextlib
 import threading
 import time
+from collections.abc import Iterator
 
 from tireid_jax.errors import UserError
 from tireid_jax.storage import locations, lock_backend, lock_holder
+from tireid_jax.storage.locations import Path
 from tireid_jax.terminal.progress import say
 
 FILE = "lock.json"
-# How often a holder refreshes its record, and after how long without that another host takes the lock over.
+# How often a holder refreshes its record, and the age at which another host treats it as stale and takes the lock over.
 REFRESH_S = 20.0
 STALE_S = 120.0
-# What a process that was killed may take to be gone.
+# How long a killed process may take to exit.
 _DYING_S = 10.0
 _POLL_S = 0.1
 _POLL_FAR_S = 1.0
-# Seconds of `acquire` without a return, since other processes may wait for this one.
+# Longest time that `acquire` blocks, since other processes of the run may wait for this one.
 _ROUND_S = 10.0
 
 
 class Lock:
-  """A lock on a folder, which is made if need be."""
+  """A lock on a folder, which is created if it is missing."""
 
-  def __init__(self, folder, subject, remedy):
+  def __init__(self, folder: Path, subject: str | Path, remedy: str):
     """Prepares the lock `folder/lock.json`.
 
     Args:
-      folder: path.
-      subject, remedy: what is locked, and what else to do where another process holds it, for messages.
+      folder: to lock.
+      subject: what is locked, for messages.
+      remedy: what else to do if another process holds it, for messages.
     """
     self._file = folder / FILE
     self._subject, self._remedy = subject, remedy
@@ -43,8 +46,8 @@ class Lock:
     self._is_ending, self._refreshing = threading.Event(), threading.Lock()
     self._num_refreshed, self._tried_at, self._refreshed_at, self._is_lost = 0, 0.0, 0.0, False
 
-  def acquire(self, seconds=_ROUND_S):
-    """Returns whether the lock is taken; if not within `seconds`, it is not known yet whether its holder still runs.
+  def acquire(self, seconds: float = _ROUND_S) -> bool:
+    """Returns True once the lock is acquired, or False after `seconds` if it is still unknown whether its holder runs.
 
     Raises:
       ValueError: another process holds it.
@@ -70,7 +73,7 @@ class Lock:
       raise
 
   def _take(self, over=None):
-    """Returns None if the lock is taken, or there can be none; else Seen."""
+    """Returns None if the lock is acquired or cannot be created, otherwise the Seen lock of another process."""
     try:
       if self._storage is None:
         kind = lock_backend.Object if locations.is_remote(self._file) else lock_backend.File
@@ -86,11 +89,11 @@ class Lock:
         raise self._refusal(other) from error
       if kept is not None:
         kept.release(self._own)
-      say(f"{self._file} cannot be written ({reason}); another process at work in that folder is not noticed")
+      say(f"{self._file} cannot be written ({reason}); another process that uses this folder will not be detected")
       return None
 
   def _is_left_behind(self, seen):
-    """Whether the holder of a lock is gone; raises ValueError if it is not, and returns False while that is unknown."""
+    """Returns True if the holder of a lock is gone, False while that is unknown; raises ValueError if it still runs."""
     other = lock_holder.read(seen.record)
     before, since = self._watched
     if seen.record != before:
@@ -99,7 +102,7 @@ class Lock:
     waited_s = time.monotonic() - since
     if other is not None and not other.is_near():
       previous = lock_holder.read(before) if before else None
-      if previous is not None and seen.record != before:  # refreshed while we looked
+      if previous is not None and seen.record != before:  # refreshed in the meantime
         raise self._refusal(other)
       if before is None and seen.age_s < STALE_S:
         say(f"{self._subject} was in use by {other}; waiting at most {STALE_S:.0f} s to see whether it still runs")
@@ -118,16 +121,19 @@ class Lock:
     return UserError(f"{self._subject} is in use by {other}; wait for it to end, stop it, or {self._remedy}")
 
   def _begin(self):
-    """Keeps the lock from now on."""
+    """Starts to refresh the lock."""
     if self._storage is None:
       return
     if not self._storage.has_kernel_locks():
-      say(f"the file system of {self._file} has no locks; two that start at the same moment may not notice each other")
+      say(
+        f"the file system of {self._file} has no locks; two processes that start at the same moment may not detect "
+        f"each other"
+      )
     self._refreshed_at = _clock()
-    self._thread = threading.Thread(target=self._keep, daemon=True)
+    self._thread = threading.Thread(target=self._refresh_periodically, daemon=True)
     self._thread.start()
 
-  def _keep(self):
+  def _refresh_periodically(self):
     while not self._is_ending.wait(REFRESH_S):
       self._refresh()
 
@@ -136,37 +142,37 @@ class Lock:
       if self._storage is None or self._is_ending.is_set():
         return
       self._tried_at = _clock()
-      # What cannot be reached cannot be written to either; another attempt follows.
+      # If storage cannot be reached, nobody can write there either; the next attempt follows.
       with contextlib.suppress(Exception):
         self._num_refreshed += 1
         if not self._storage.refresh(self._own, self._num_refreshed):
           self._is_lost = True
         self._refreshed_at = _clock()
 
-  def check(self):
-    """Raises ValueError if another process has taken the lock over, as after this one was suspended for minutes."""
+  def check(self) -> None:
+    """Raises ValueError if another process has taken the lock over, e.g. after this one was suspended for minutes."""
     now = _clock()
-    # Not at each call while a bucket cannot be reached: an attempt may take many seconds.
+    # While a bucket cannot be reached, not at each call: an attempt may take many seconds.
     if self._thread is not None and now - self._refreshed_at > STALE_S / 2 and now - self._tried_at > REFRESH_S:
       self._refresh()
     if self._is_lost:
       raise UserError(f"{self._subject}: another process has taken it over, while this one was suspended or cut off")
 
-  def release(self):
-    """Lets another process have the lock."""
+  def release(self) -> None:
+    """Releases the lock."""
     self._is_ending.set()
     with self._refreshing:
       kept, self._storage = self._storage, None
     if self._thread is not None:
       self._thread.join()
     if kept is not None:
-      with contextlib.suppress(Exception):  # what stays there is recognised as left behind
+      with contextlib.suppress(Exception):  # a lock file that remains is detected as stale
         kept.release(self._own)
 
 
 @contextlib.contextmanager
-def holding(folder, subject, remedy):
-  """Yields the Lock on a folder, in a command of one process; arguments and errors as `Lock`."""
+def holding(folder: Path, subject: str | Path, remedy: str) -> Iterator[Lock]:
+  """Holds a Lock on a folder in a command of one process; arguments and errors as for `Lock`."""
   lock = Lock(folder, subject, remedy)
   try:
     while not lock.acquire():
@@ -177,12 +183,12 @@ def holding(folder, subject, remedy):
 
 
 def _clock():
-  """Returns seconds that also pass while the machine is suspended."""
+  """Returns the time in seconds of a clock that keeps running while the machine is suspended."""
   return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def _denial(file, error):
-  """Returns why a lock cannot be written, "" for an error that is no denial."""
+  """Returns why a lock file cannot be written; "" if the error is not a denial."""
   if not locations.is_remote(file):
     return (error.strerror or str(error)) if isinstance(error, OSError) else ""
   return "access is forbidden" if type(error).__name__ == "Forbidden" else ""

@@ -1,4 +1,4 @@
-"""Where a lock is stored: in a file, which the kernel can lock too, or in an object of a bucket."""
+"""Storage of a lock: a file, which the kernel can lock as well, or an object in a bucket."""
 
 import contextlib
 import dataclasses
@@ -8,21 +8,21 @@ import tempfile
 
 from tireid_jax.storage import gcs, lock_holder
 
-# How long a bucket may take to answer.
+# Timeout of a request to a bucket.
 _TIMEOUT_S = 10
-# How often a file or object that comes and goes meanwhile is looked for.
+# Attempts to open a file or object that other processes create and delete concurrently.
 _ATTEMPTS = 10
 
 
 @dataclasses.dataclass(frozen=True)
 class Seen:
-  """A lock as another process has left it.
+  """The lock of another process, as last read.
 
   Attributes:
-    record: what is stored.
-    age_s: seconds since that was written, by the clock of the file system or bucket, which all hosts share.
-    kernel: True where the kernel has given this process the lock, False where another process has it, None where it
-      has no say.
+    record: stored bytes.
+    age_s: seconds since they were written, by the clock of the file system or bucket, which all hosts share.
+    kernel: True if the kernel has granted this process its lock on the file, False if another process has that, None
+      if there are no kernel locks.
     generation: of the object in a bucket.
   """
 
@@ -33,10 +33,10 @@ class Seen:
 
 
 class File:
-  """A lock in a file on a disk. It is removed with the lock, and so are the folders made for it, where they are empty.
+  """A lock in a file on a disk. Releasing it removes the file, and the folders created for it if they are empty.
 
-  The kernel drops its own lock on the file with the process. It may know of this host's processes alone, as under FUSE
-  and some mounts of NFS, which is why the record counts as well.
+  The kernel's lock on the file ends with the process. It may cover the processes of this host only, as under FUSE and
+  some NFS mounts, which is why the record counts as well.
   """
 
   def __init__(self, path):
@@ -46,18 +46,18 @@ class File:
     self._kernel: bool | None = False
 
   def take(self, own, num_refreshed=0, over=None):
-    """Returns None if the lock is now this process', else what was Seen.
+    """Returns None if this process now has the lock, otherwise the Seen lock of another.
 
     Args:
-      own: the Holder that this process is.
-      num_refreshed: as in `Holder.record`.
-      over: Seen that is to be replaced, if it is still there.
+      own: Holder of this process.
+      num_refreshed: as for `Holder.record`.
+      over: stale Seen lock to replace, if it is still there.
 
     Raises:
       OSError: the file cannot be written.
     """
     if over is not None and over.kernel is False:
-      self._remove(over.record)  # it is of a host that went down, whose lock a file server may keep for ever
+      self._remove(over.record)  # of a host that went down; a file server may hold its lock forever
     self._open()
     record, written = self._read()
     is_free = not record.strip() or (over is not None and record == over.record)
@@ -67,7 +67,7 @@ class File:
     return None
 
   def refresh(self, own, num_refreshed):
-    """Writes the record again and returns whether the lock is still this process'."""
+    """Writes the record again; returns whether this process still has the lock."""
     found = lock_holder.read(self._read()[0])
     if found is None:  # someone removed the file
       return self.take(own, num_refreshed) is None
@@ -77,7 +77,7 @@ class File:
     return True
 
   def release(self, own):
-    """Removes what belongs to this process."""
+    """Removes the lock if this process has it."""
     with contextlib.suppress(OSError):
       record = self._read()[0]
       found = lock_holder.read(record)
@@ -89,16 +89,16 @@ class File:
         folder.rmdir()
 
   def found(self):
-    """Returns the Holder that is recorded, None if there is none or it cannot be read."""
+    """Returns the recorded Holder; None if there is none or it cannot be read."""
     with contextlib.suppress(OSError):
       return lock_holder.read(self._read()[0])
 
   def has_kernel_locks(self):
-    """Whether the file system has locks; once the lock is taken."""
+    """Returns whether the file system has locks; valid once the lock is acquired."""
     return self._kernel is not None
 
   def _open(self):
-    """Opens the file that is at the path now, makes it if need be, and asks the kernel for its lock."""
+    """Opens the file that is at the path now, creates it if needed, and requests the kernel's lock."""
     for attempt in range(_ATTEMPTS):
       try:
         if self._descriptor is None:
@@ -125,7 +125,7 @@ class File:
     self._descriptor, self._kernel = None, False
 
   def _read(self):
-    """Returns (record, when it was written); opened anew, for a network file system looks at its server only then."""
+    """Returns (record, time of its last write). Reopens the file, since only that makes NFS query its server."""
     try:
       with open(self._path, "rb") as file:
         return file.read(lock_holder.RECORD_BYTES), os.fstat(file.fileno()).st_mtime
@@ -133,14 +133,14 @@ class File:
       return b"", 0.0
 
   def _now(self):
-    """Returns the time by the file system's own clock."""
+    """Returns the current time by the clock of the file system."""
     with tempfile.TemporaryFile(dir=self._path.parent) as file:
       return os.fstat(file.fileno()).st_mtime
 
   def _write(self, record):
     assert self._descriptor is not None
     os.pwrite(self._descriptor, record, 0)
-    os.fsync(self._descriptor)  # a network file system may otherwise keep it to itself for half a minute
+    os.fsync(self._descriptor)  # otherwise a network file system may delay it for half a minute
 
   def _remove(self, record):
     if self._read()[0] == record:
@@ -150,7 +150,7 @@ class File:
 
 
 def _flock(descriptor):
-  """Returns whether the kernel gives the lock: True, False where another process has it, None where it has no locks."""
+  """Requests the kernel's lock: True if granted, False if another process has it, None if there are no locks."""
   try:
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     return True
@@ -161,7 +161,7 @@ def _flock(descriptor):
 
 
 class Object:
-  """A lock in an object of a bucket, which replaces no generation but the one that is expected."""
+  """A lock in an object of a bucket, written only if its generation is the expected one."""
 
   def __init__(self, path):
     from google.cloud import storage as cloud
@@ -212,7 +212,7 @@ class Object:
     return True
 
   def _write(self, data):
-    """Stores the object if its generation is the expected one, and returns whether it was."""
+    """Writes the object if its generation is the expected one; returns whether it was."""
     from google.api_core.exceptions import PreconditionFailed
 
     blob = self._bucket.blob(self._name)
@@ -224,7 +224,7 @@ class Object:
     return True
 
   def _read(self):
-    """Returns (blob, record); (None, b"") where there is none, or another from one moment to the next."""
+    """Returns (blob, record); (None, b"") if there is none or it changes while it is read."""
     from google.api_core.exceptions import NotFound, PreconditionFailed
 
     blob = self._bucket.get_blob(self._name, **self._patience)
@@ -236,7 +236,7 @@ class Object:
       return None, b""
 
   def _now(self):
-    """Returns the time by the bucket's own clock."""
+    """Returns the current time by the clock of the bucket."""
     probe = self._bucket.blob(f"{self._name}.now")
     probe.upload_from_string(b"", **self._patience)
     written = probe.updated
@@ -251,6 +251,6 @@ def _is_of(own, record):
 
 
 def _is_far(record):
-  """Whether a record is of a holder that only its age can show to be gone."""
+  """Returns whether a record is of another machine's process, so that only its age can show that it is stale."""
   found = lock_holder.read(record)
   return found is not None and not found.is_near()

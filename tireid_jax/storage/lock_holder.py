@@ -1,4 +1,4 @@
-"""Who holds a lock: a process, told apart from others although process ids, host names and clocks are no proof."""
+"""The process that holds a lock, identified reliably although process ids, host names and clocks are ambiguous."""
 
 import dataclasses
 import datetime
@@ -10,10 +10,10 @@ import secrets
 import signal
 import socket
 
-# Bytes of a record, so that each write replaces the one before as a whole.
+# Fixed size of a record, so that each write fully replaces the previous one.
 RECORD_BYTES = 512
 
-# Bits of what the kernel shows of a process: of its flags, and of its pending signals.
+# Bits in /proc/PID/stat: of the process flags, and of the pending signals.
 _PF_EXITING = 0x4
 _SIGKILL_PENDING = 1 << (signal.SIGKILL - 1)
 
@@ -29,9 +29,9 @@ class Holder:
     host: name of its host, for messages.
     pid: its process id.
     since: when it took the lock, by its host's clock, for messages.
-    machine: names the kernel, since its boot, and the process ids that it can see.
-    started: clock ticks from the boot to the start of the process; a reused process id has another.
-    token: random, of this one lock.
+    machine: identifies the boot of the kernel and the namespace of process ids.
+    started: clock ticks from boot to the start of the process, which tells a reused process id apart.
+    token: random, unique to this lock.
   """
 
   host: str
@@ -41,17 +41,17 @@ class Holder:
   started: int
   token: str
 
-  def record(self, num_refreshed):
-    """Returns the bytes to store, after so many refreshes."""
+  def record(self, num_refreshed: int) -> bytes:
+    """Returns the bytes to store after `num_refreshed` refreshes."""
     text = json.dumps({**dataclasses.asdict(self), "refreshed": num_refreshed})
     return text.encode().ljust(RECORD_BYTES - 1) + b"\n"
 
-  def is_near(self):
-    """Whether its process id means the same here, so that `is_gone` can be asked."""
+  def is_near(self) -> bool:
+    """Returns whether its process id is valid in this process, as `is_gone` requires."""
     return self.machine == _machine()
 
-  def is_gone(self):
-    """Whether the process has ended, or is ending as after SIGKILL; of one that `is_near`."""
+  def is_gone(self) -> bool:
+    """Returns whether the process has exited, or is exiting as after SIGKILL; requires `is_near`."""
     try:
       os.kill(self.pid, 0)
     except ProcessLookupError:
@@ -61,19 +61,19 @@ class Holder:
     is_ending, started = _state(self.pid)
     return is_ending or started not in (self.started, None)
 
-  def __str__(self):
+  def __str__(self) -> str:
     return f"process {self.pid} on {self.host} since {self.since}"
 
 
-def this_process():
-  """Returns a new Holder, of this process."""
+def this_process() -> Holder:
+  """Returns a new Holder for this process."""
   pid = os.getpid()
   since = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
   return Holder(socket.gethostname(), pid, since, _machine(), _state(pid)[1] or 0, secrets.token_hex(8))
 
 
-def read(record):
-  """Returns the Holder of a stored record, or None if there is none or it is damaged."""
+def read(record: bytes) -> Holder | None:
+  """Returns the Holder of a stored record; None if it is empty or damaged."""
   try:
     fields = json.loads(record)
     return Holder(**{field.name: fields[field.name] for field in dataclasses.fields(Holder)})
@@ -91,13 +91,13 @@ def _machine():
 
 
 def _state(pid):
-  """Returns (whether a process ends or has ended, clock ticks from the boot to its start), (False, None) if unknown."""
+  """Returns (whether a process is exiting or gone, clock ticks from boot to its start); (False, None) if unknown."""
   try:
     text = pathlib.Path(f"/proc/{pid}/stat").read_text()
   except OSError:
     return False, None
   # Its second field, the program's name in parentheses, may hold anything.
   fields = text.rpartition(")")[2].split()
-  # Until a killed process has given its memory back, which may take seconds, its state is still that of a running one.
+  # A killed process keeps the state of a running one until its memory is freed, which may take seconds.
   is_ending = fields[0] in ("Z", "X") or int(fields[6]) & _PF_EXITING or int(fields[28]) & _SIGKILL_PENDING
   return bool(is_ending), int(fields[19])
