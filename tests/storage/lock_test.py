@@ -297,7 +297,9 @@ def test_a_file_system_without_locks_is_reported_once_and_the_record_still_count
   on_disk, without_kernel_locks, capsys
 ):
   with holding(on_disk):
-    assert "has no locks; two that start at the same moment may not notice each other" in capsys.readouterr().err
+    assert (
+      "has no locks; two processes that start at the same moment may not detect each other" in capsys.readouterr().err
+    )
     with pytest.raises(ValueError, match="^W is in use by process"), holding(on_disk):
       pass
   assert capsys.readouterr().err == ""
@@ -313,7 +315,7 @@ def test_where_nothing_can_be_written_there_is_no_lock_and_it_is_said(on_disk, m
     with holding(on_disk) as first:
       first.check()
   printed = capsys.readouterr().err
-  assert f"lock.json cannot be written ({os.strerror(number)}); another process at work in that folder" in printed
+  assert f"lock.json cannot be written ({os.strerror(number)}); another process that uses this folder" in printed
   assert len(printed.splitlines()) == 1
   with holding(on_disk):  # nothing is left that would keep others out
     pass

@@ -39,7 +39,7 @@ def test_of_a_checkpoint_that_a_run_deletes_while_it_is_read_the_successor_is_ta
   assert (step, metadata["step"], float(variables["params"]["kernel"][0, 0])) == (3, 3, 3.0)
   printed = capsys.readouterr().err
   for step in (1, 2):
-    assert f"checkpoint {step} in {tmp_path / checkpoint.FOLDER} was deleted while it was read; its succ" in printed
+    assert f"checkpoint {step} in {tmp_path / checkpoint.FOLDER} was deleted while it was read; readi" in printed
 
 
 def test_so_is_the_metadata_of_the_successor(tmp_path, monkeypatch):

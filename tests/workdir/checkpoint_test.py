@@ -134,7 +134,7 @@ def test_one_without_digests_is_taken_as_it_is_with_a_line(tmp_path, capsys):
   shutil.rmtree(tmp_path / digests.FOLDER)
   assert int(restore(tmp_path).step) == 1
   assert "checkpoint 1 in" in (printed := "".join(capsys.readouterr()))
-  assert "has no digests to compare with; it is taken as it is" in printed
+  assert "has no digests to verify it against; using it unverified" in printed
 
 
 def test_damaged_digests_are_told_from_damaged_arrays(tmp_path):
@@ -264,7 +264,7 @@ def test_a_run_whose_newest_metadata_are_damaged_finds_those_before(tmp_path):
   file = tmp_path / checkpoint.FOLDER / "2" / "metadata" / "metadata"
   file.write_text("[]")
   assert checkpoint.newest_readable_metadata(tmp_path)["step"] == 1
-  with pytest.raises(errors.UserError, match="checkpoints/2 is damaged: TypeError: its metadata are no JSON object"):
+  with pytest.raises(errors.UserError, match="checkpoints/2 is damaged: TypeError: its metadata is no JSON object"):
     checkpoint.read_metadata(tmp_path, 2)
 
 

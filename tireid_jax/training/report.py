@@ -26,6 +26,7 @@ def report(experiment: Experiment, start: Start, *, seconds: float, lock: Lock) 
   """
   config, stage = experiment.config, experiment.stage
   step = checkpoint.best_step(experiment.folder)
+  assert step is not None  # the last step was saved
   variables, _ = checkpoint.restore_variables(experiment.folder, step, experiment.mesh)
   frozen = check_frozen(experiment, start, variables, step)
   split = open_split(config, stage, "test")

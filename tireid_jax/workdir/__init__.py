@@ -1,1 +1,1 @@
-"""What a run keeps in its workdir: config, checkpoints, metrics and results."""
+"""Contents of a run's workdir: config, checkpoints, metrics and results."""

@@ -1,23 +1,27 @@
-"""The checkpoint that a stage is represented by, read while a run may be at work in its folder, without a lock."""
+"""Reads the best checkpoint of a stage without a lock, while a run may be writing to its folder."""
 
 import time
+from typing import Any
+
+from jax.sharding import Mesh
 
 from tireid_jax.errors import MissingFileError, UserError
 from tireid_jax.parallel import distributed
 from tireid_jax.storage import locations, lock
+from tireid_jax.storage.locations import Path
 from tireid_jax.terminal.progress import say
 from tireid_jax.workdir import checkpoint
 
-# How long a run takes to delete a checkpoint, how often that is looked at, and how many successors are tried.
+# How long a run may take to delete a checkpoint, how often to check for that, and how many checkpoints to try.
 _DELETION_S = 10.0
 _POLL_S = 0.1
 _ATTEMPTS = 5
 
 
-def restore(stage_folder, mesh):
-  """Returns (step, variables, metadata) of the chosen checkpoint; every process calls it alike.
+def restore(stage_folder: str | Path, mesh: Mesh) -> tuple[int, dict[str, Any], dict[str, Any]]:
+  """Returns (step, variables, metadata) of the best checkpoint; every process calls it.
 
-  A run may be at work in the folder: of a checkpoint that it deletes meanwhile the successor is taken.
+  If a running run deletes that checkpoint in the meantime, the next best one is read instead.
 
   Raises:
     FileNotFoundError: there is none.
@@ -33,8 +37,8 @@ def restore(stage_folder, mesh):
   return step, variables, metadata
 
 
-def read_metadata(stage_folder):
-  """Returns the metadata of the chosen checkpoint, without its arrays; as `restore`, but of one process."""
+def read_metadata(stage_folder: str | Path) -> dict[str, Any]:
+  """Returns the metadata of the best checkpoint without reading its arrays; like `restore`, but in one process."""
   return _read(
     stage_folder,
     lambda: checkpoint.best_step(stage_folder),
@@ -44,7 +48,7 @@ def read_metadata(stage_folder):
 
 
 def _read(stage_folder, choose, read, in_any):
-  """Returns (step, read(step)), where in_any(claim) tells whether a claim holds in any of those that read together."""
+  """Returns (step, read(step)); in_any(claim) is whether a claim is true in any of the reading processes."""
   attempt = 0
   while True:
     attempt += 1
@@ -60,11 +64,11 @@ def _read(stage_folder, choose, read, in_any):
       return step, result
     if attempt == _ATTEMPTS or not in_any(failed is not None and _is_deleted(stage_folder, step)):
       raise failed or UserError(f"another process cannot read checkpoint {step} in {_folder(stage_folder)}")
-    say(f"checkpoint {step} in {_folder(stage_folder)} was deleted while it was read; its successor is taken")
+    say(f"checkpoint {step} in {_folder(stage_folder)} was deleted while it was read; reading its successor")
 
 
 def _is_deleted(stage_folder, step):
-  """Whether a checkpoint is gone, or soon is where a run is at work."""
+  """Returns whether a checkpoint is gone, or will be soon because a run is deleting it."""
   folder, file = _folder(stage_folder) / str(step), locations.to_path(stage_folder).parent / lock.FILE
   deadline = time.monotonic() + _DELETION_S
   while folder.exists() and file.exists() and time.monotonic() < deadline:

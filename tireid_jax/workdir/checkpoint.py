@@ -1,6 +1,6 @@
-"""Orbax checkpoints: variables, optimiser and metadata as items of their own; the newest two and the best are kept.
+"""Orbax checkpoints with separate items for variables, optimizer state and metadata.
 
-A checkpoint is compared with the digests of its files before it is read.
+The newest two and the best are kept. Before a checkpoint is read, its files are verified against their digests.
 """
 
 import concurrent.futures
@@ -9,34 +9,36 @@ from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from jax.sharding import Mesh
 from orbax.checkpoint import checkpoint_managers
 
 from tireid_jax.errors import DivergedError, UserError
 from tireid_jax.parallel import distributed, sharding
+from tireid_jax.storage.locations import Path
 from tireid_jax.terminal.progress import say
 from tireid_jax.workdir import checkpoint_scores, digests, orbax_errors
 from tireid_jax.workdir.checkpoint_scores import folder_of, open_reader
 
 FOLDER = checkpoint_scores.FOLDER
 
-# Stands for "not validated at this step", below every score; Orbax warns of checkpoints without any.
+# Score of a checkpoint without validation, below every real score; Orbax warns about checkpoints without a score.
 NO_SCORE = -1.0
 
-# What Orbax writes into a checkpoint last, and how often it is looked for.
+# The file that Orbax writes into a checkpoint last, and how often to check for it.
 _COMMITTED = "commit_success.txt"
 _POLL_S = 0.1
 
-# How all processes of a run end alike. Where one has died, its part of a save that is under way will never come, and to
-# wait for it would hide what has happened.
+# Exceptions with which all processes of a run end. If one process has died, its part of a pending save will never
+# arrive, and waiting for it would hide the cause.
 _COMMON_ENDS = (SystemExit, DivergedError)
 
 
 class Checkpoints:
-  """The checkpoints of a stage, in STAGE_FOLDER/checkpoints/STEP. A context manager: leaving it ends pending saves."""
+  """The checkpoints of a stage, in STAGE_FOLDER/checkpoints/STEP. A context manager that waits for pending saves."""
 
   def __init__(self, stage_folder):
-    # What stays: the newest, to resume from, the one before, should that be damaged, and the best by validation.
-    # Without `best_fn` Orbax would write no scores.
+    # Kept: the newest, to resume from; the one before, in case that is damaged; and the best by validation. Without
+    # `best_fn`, Orbax would write no scores.
     keep = checkpoint_managers.AnyPreservationPolicy(
       [
         checkpoint_managers.LatestN(2),
@@ -65,26 +67,26 @@ class Checkpoints:
           self._digester.wait()
     except Exception:
       if kind is None:
-        raise  # otherwise what ended the run goes first; a failed save has most likely been that
+        raise  # otherwise the error that ended the run takes precedence; it is most likely the failed save
     finally:
       self._digester.close()
 
-  def latest_step(self):
-    """Returns the newest complete checkpoint's step, or None."""
+  def latest_step(self) -> int | None:
+    """Returns the step of the newest complete checkpoint, or None."""
     return self._manager.latest_step()
 
-  def save(self, state, metadata, score=None):
-    """Starts saving; returns once the state may be given away. Saves of one step are one save.
+  def save(self, state: Any, metadata: dict[str, Any], score: float | None = None) -> None:
+    """Starts an asynchronous save; returns once the state may be donated. A step that is saved already is skipped.
 
     Args:
       state: TrainState.
       metadata: JSON data.
-      score: of the validation split, higher is better; None where it was not validated at this step.
+      score: on the validation split, higher is better; None if there was no validation at this step.
     """
     step = int(state.step)
     if step in self._manager.all_steps():
       return
-    self.wait()  # the one before is verified before an older one goes
+    self.wait()  # the previous one is complete before an older one is deleted
     score = NO_SCORE if score is None else score
     with orbax_errors.saving(self._manager.directory):
       self._manager.save(
@@ -98,29 +100,29 @@ class Checkpoints:
       )
       self._digester.start(step, score, self._manager.all_steps())
 
-  def check(self):
-    """Raises what has ended a save that is under way, as `wait` would, without waiting for it."""
+  def check(self) -> None:
+    """Raises the error of a failed pending save, as `wait` does, but without waiting."""
     with orbax_errors.saving(self._manager.directory):
       self._manager.check_for_errors()
 
-  def wait(self):
-    """Returns once everything is on disk, digests included; raises DiskError where the disk is full or the like."""
+  def wait(self) -> None:
+    """Waits until everything is on disk, including digests; raises DiskError if the disk is full or the like."""
     with orbax_errors.saving(self._manager.directory):
       self._manager.wait_until_finished()
       self._digester.wait()
 
-  def restore(self, state):
-    """Returns (TrainState of the newest checkpoint that is not damaged, its metadata).
+  def restore(self, state: Any) -> tuple[Any, dict[str, Any]]:
+    """Returns (TrainState of the newest intact checkpoint, its metadata).
 
-    One that is damaged is deleted, so that the run, which goes on from the one before, writes it again.
+    Damaged checkpoints after it are deleted, so that the run, which resumes before them, writes them again.
 
     Args:
-      state: abstract TrainState with the shardings it shall have.
+      state: abstract TrainState with the shardings to restore to.
 
     Raises:
-      ValueError: it is of an earlier version, or there is none that is not damaged.
+      ValueError: it was written by an earlier version, or all checkpoints are damaged.
     """
-    step = self._find_sound()
+    step = self._find_intact()
     with orbax_errors.restoring(
       self._manager.directory / str(step), "put back a copy of it, or remove that folder to go on from the one before"
     ):
@@ -138,8 +140,8 @@ class Checkpoints:
     count = sharding.put_tree(jax.numpy.int32(step), state.step.sharding)
     return state.replace(step=count, variables=variables, optimizer=restored.optimizer), restored.metadata
 
-  def _find_sound(self):
-    """Returns the newest step that is not damaged; deletes those after it. Where all are damaged, none is deleted."""
+  def _find_intact(self):
+    """Returns the newest intact step and deletes those after it. If all are damaged, it raises and deletes none."""
     damaged: list[tuple[int, str]] = []
     for step in sorted(self._manager.all_steps(), reverse=True):
       fault = _fault(self._stage_folder, step)
@@ -153,7 +155,7 @@ class Checkpoints:
         f"another --workdir"
       )
     for newer, fault in damaged:
-      say(f"checkpoint {newer} in {self._manager.directory} is damaged ({fault}); the one before is taken")
+      say(f"checkpoint {newer} in {self._manager.directory} is damaged ({fault}); resuming from the one before")
       with orbax_errors.saving(self._manager.directory):
         if distributed.is_first():
           digests.forget(self._stage_folder, [newer])
@@ -162,7 +164,7 @@ class Checkpoints:
 
 
 class _Digester:
-  """Writes the digests of a checkpoint in a thread of its own, once it is committed."""
+  """Writes the digests of a checkpoint in a background thread, once it is committed."""
 
   def __init__(self, stage_folder):
     self._stage_folder = stage_folder
@@ -171,7 +173,7 @@ class _Digester:
     self._pending: Any = None
 
   def start(self, step, score, kept):
-    """Begins with a step and its score; digests of others than `kept` are dropped."""
+    """Starts on a step with its score; deletes the digests of steps that are not in `kept`."""
     if distributed.is_first():
       digests.forget(self._stage_folder, [step, *(set(digests.known_steps(self._stage_folder)) - set(kept))])
       self._is_committed.clear()
@@ -185,25 +187,25 @@ class _Digester:
       digests.write(self._stage_folder, step, folder, score)
 
   def wait(self):
-    """Returns once they are written; called when the checkpoint is committed."""
+    """Waits until the digests are written; call it once the checkpoint is committed."""
     self._is_committed.set()
     pending, self._pending = self._pending, None
     if pending:
       pending.result()
 
   def close(self):
-    """Ends the thread; what is not committed by now gets no digests."""
+    """Stops the thread; a checkpoint that is not committed by now gets no digests."""
     self._is_closed = True
     self._is_committed.set()
     self._thread.shutdown()
 
 
 def _fault(stage_folder, step):
-  """Returns what is wrong with a checkpoint, "" where nothing is known to be; every process asks."""
+  """Returns what is wrong with a checkpoint, "" if nothing is known to be; every process calls it."""
   folder = folder_of(stage_folder) / str(step)
   found = distributed.broadcast_from_first(lambda: digests.fault(stage_folder, step, folder))
   if found is digests.UNKNOWN:
-    say(f"checkpoint {step} in {folder.parent} has no digests to compare with; it is taken as it is")
+    say(f"checkpoint {step} in {folder.parent} has no digests to verify it against; using it unverified")
   return found or ""
 
 
@@ -212,20 +214,20 @@ def _score(metrics):
 
 
 def _without_empty(variables):
-  # An empty collection (a model without prompts) has nothing to write.
+  # Orbax cannot write an empty collection (a model without prompts).
   return {name: tree for name, tree in variables.items() if tree}
 
 
-def best_step(stage_folder):
-  """Returns the step of the best checkpoint by validation, or of the newest where none was validated; None if empty."""
+def best_step(stage_folder: str | Path) -> int | None:
+  """Returns the step of the best checkpoint by validation, of the newest if none was validated, or None without any."""
   return checkpoint_scores.best_step(checkpoint_scores.read(stage_folder)[0])
 
 
-def restore_variables(stage_folder, step, mesh):
-  """Returns (variables, metadata) of a checkpoint, straight onto `mesh`, whatever mesh wrote it.
+def restore_variables(stage_folder: str | Path, step: int, mesh: Mesh) -> tuple[dict[str, Any], dict[str, Any]]:
+  """Returns (variables, metadata) of a checkpoint, restored directly onto `mesh` from whatever mesh wrote it.
 
   Raises:
-    ValueError: it is damaged, or of an earlier version.
+    ValueError: it is damaged, or was written by an earlier version.
   """
   fault = _fault(stage_folder, step)
   if fault:
@@ -247,29 +249,29 @@ def restore_variables(stage_folder, step, mesh):
 
 
 def _check_layout(stored, folder):
-  """Raises ValueError for variables of the versions that kept the last block of an encoder with the others."""
+  """Raises ValueError for variables of an earlier version, which stacked an encoder's last block with the others."""
   names = {key.key for path, _ in jax.tree_util.tree_leaves_with_path(dict(stored)) for key in path}
   if "blocks" in names and "last_block" not in names:
     raise UserError(f"the checkpoints in {folder} are of an earlier version; train this stage anew in another workdir")
 
 
-def read_metadata(stage_folder, step):
-  """Returns the metadata of a checkpoint, without its arrays; raises ValueError if they are damaged."""
+def read_metadata(stage_folder: str | Path, step: int) -> dict[str, Any]:
+  """Returns the metadata of a checkpoint without reading its arrays; raises ValueError if it is damaged."""
   folder = folder_of(stage_folder) / str(step)
   with orbax_errors.restoring(folder), open_reader(folder.parent) as manager:
     found = manager.restore(step, args=ocp.args.Composite(metadata=ocp.args.JsonRestore()))["metadata"]
     if not isinstance(found, dict):
-      raise TypeError("its metadata are no JSON object")
+      raise TypeError("its metadata is no JSON object")
     return found
 
 
-def newest_readable_metadata(stage_folder):
-  """Returns the metadata of the newest checkpoint that has any; raises ValueError if none has."""
+def newest_readable_metadata(stage_folder: str | Path) -> dict[str, Any]:
+  """Returns the metadata of the newest checkpoint whose metadata can be read; raises ValueError if there is none."""
   with open_reader(folder_of(stage_folder)) as manager:
     steps = sorted(manager.all_steps())
   for step in reversed(steps[1:]):
     try:
       return read_metadata(stage_folder, step)
     except UserError:
-      pass  # named when the weights are restored
+      pass  # reported when the weights are restored
   return read_metadata(stage_folder, steps[0])

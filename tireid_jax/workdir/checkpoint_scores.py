@@ -1,4 +1,4 @@
-"""Where the checkpoints of a stage lie, and their scores, by which the best is chosen; also where some are damaged."""
+"""The folder of a stage's checkpoints, and their validation scores, which select the best, even if some are damaged."""
 
 import contextlib
 import json
@@ -8,24 +8,25 @@ import orbax.checkpoint as ocp
 from tireid_jax.errors import UserError, naming
 from tireid_jax.parallel import distributed
 from tireid_jax.storage import files, locations
+from tireid_jax.storage.locations import Path
 from tireid_jax.terminal.progress import say
 from tireid_jax.workdir import digests, orbax_errors
 
 FOLDER = "checkpoints"
 
-# How often steps are listed again when one vanishes meanwhile.
+# Attempts to list the steps if one is deleted in the meantime.
 _LISTINGS = 5
 
 
-def folder_of(stage_folder):
+def folder_of(stage_folder: str | Path) -> Path:
   """Returns STAGE_FOLDER/checkpoints, absolute."""
   return locations.absolute(locations.to_path(stage_folder)) / FOLDER
 
 
-def open_reader(folder):
-  """Returns a manager of a folder of checkpoints that deletes nothing."""
+def open_reader(folder: Path) -> ocp.CheckpointManager:
+  """Returns a read-only CheckpointManager of a folder of checkpoints."""
   for _ in range(_LISTINGS):
-    with contextlib.suppress(FileNotFoundError):  # of a step that was deleted between its listing and a look at it
+    with contextlib.suppress(FileNotFoundError):  # a step was deleted after it was listed
       return _open_reader(folder)
   return _open_reader(folder)
 
@@ -33,8 +34,8 @@ def open_reader(folder):
 def _open_reader(folder):
   return ocp.CheckpointManager(
     folder,
-    # Otherwise it reads the scores of all checkpoints, and fails if one is damaged; and all processes would wait for
-    # each other here, though at times process 0 alone reads.
+    # Otherwise it reads the scores of all checkpoints and fails if one is damaged, and it synchronizes all processes,
+    # although sometimes process 0 alone reads.
     options=ocp.CheckpointManagerOptions(create=False, lightweight_initialize=True, save_root_metadata=False),
     item_names=("variables", "optimizer", "metadata", "metrics"),
     item_handlers={
@@ -46,21 +47,20 @@ def _open_reader(folder):
   )
 
 
-def best_step(scores):
-  """Returns the step of the best score, None of none.
+def best_step(scores: dict[int, float]) -> int | None:
+  """Returns the step with the best score, or None if there are no scores.
 
-  Of equal scores it is that of the later, as the policy that keeps checkpoints has it; so it is the newest where no
-  step was validated.
+  Of equal scores the later step wins, as in Orbax's preservation policy: the newest step if none was validated.
   """
   return max(scores, key=lambda step: (scores[step], step), default=None)
 
 
-def read(stage_folder):
-  """Returns ({step: score}, {step: what is wrong with the file of its score}).
+def read(stage_folder: str | Path) -> tuple[dict[int, float], dict[int, str]]:
+  """Returns ({step: score}, {step: what is wrong with its score file}).
 
-  Where that file is damaged or missing, the digests tell the score. Where they do not, either, a missing one is of a
+  If that file is damaged or missing, the score comes from the digests. If they lack it too, a missing file belongs to a
   checkpoint that was being deleted when its run was killed, which has no score any more; a damaged one counts as the
-  best, so that it is named and no other is taken for the best.
+  best, so that it is reported and no other checkpoint is used as the best.
   """
   scores: dict[int, float] = {}
   wrong: dict[int, str] = {}
@@ -85,11 +85,11 @@ def read(stage_folder):
   return scores, wrong
 
 
-def check(stage_folder):
-  """Raises UserError if the score of a checkpoint cannot be read; the newest is deleted instead, with a line.
+def check(stage_folder: str | Path) -> None:
+  """Raises UserError if the score of a checkpoint cannot be read; the newest is deleted instead.
 
-  Orbax, which reads the scores of all when it opens a folder to write, would fail or forget which was the best. Every
-  process calls it alike; process 0 looks, since what it deletes others would no longer find.
+  Orbax reads all scores when it opens a folder for writing, and would fail or forget which checkpoint was the best.
+  Every process calls this; process 0 alone reads and deletes.
   """
   distributed.run_on_first(lambda: _check(stage_folder))
 
@@ -98,7 +98,7 @@ def _check(stage_folder):
   scores, wrong = read(stage_folder)
   newest, best, folder = max(scores, default=None), best_step(scores), folder_of(stage_folder)
   if newest in wrong and len(scores) > 1:
-    say(f"checkpoint {newest} in {folder} is damaged ({wrong.pop(newest)}); the one before is taken")
+    say(f"checkpoint {newest} in {folder} is damaged ({wrong.pop(newest)}); resuming from the one before")
     digests.forget(stage_folder, [newest])
     files.remove_folder(folder / str(newest))
   for step, fault in wrong.items():
@@ -107,5 +107,5 @@ def _check(stage_folder):
 
 
 def _file(folder, step):
-  """Returns the file in which Orbax writes a score."""
+  """Returns the file to which Orbax writes a score."""
   return folder / str(step) / "metrics" / "metrics"

@@ -1,55 +1,57 @@
-"""Digests of a checkpoint's files, since Orbax keeps none of array data: damage on disk would be restored unnoticed.
+"""Digests of a checkpoint's files: Orbax stores no checksum of array data, so damage on disk would go undetected.
 
-They lie in STAGE_FOLDER/digests/STEP.json, written once the checkpoint is committed. They are of files, not of arrays,
-because a resume on another mesh reads other slices of the arrays.
+They are in STAGE_FOLDER/digests/STEP.json, written once the checkpoint is committed. They cover files, not arrays,
+because a resume on another mesh reads different slices of the arrays.
 """
 
 import json
 import os
 import zlib
+from collections.abc import Iterable
 
 from tireid_jax.errors import naming
 from tireid_jax.storage import files, gcs, locations
+from tireid_jax.storage.locations import Path
 
 FOLDER = "digests"
 _CHUNK_BYTES = 2**22
-# Of a checkpoint that is being written, or of another storage; there is nothing to compare with.
+# Result for a checkpoint that is still being written or was copied from other storage: there are no digests to compare.
 UNKNOWN = None
 
 
-def write(stage_folder, step, checkpoint, score):
+def write(stage_folder: str | Path, step: int, checkpoint: Path, score: float) -> None:
   """Reads every file of a committed checkpoint and writes their digests.
 
   Args:
-    stage_folder, step: whose checkpoint it is.
-    checkpoint: its folder.
-    score: by which the best is chosen, written here too.
+    stage_folder, step: identify the checkpoint.
+    checkpoint: folder of the checkpoint.
+    score: validation score, stored here as well.
   """
   data = json.dumps({"algorithm": _algorithm(checkpoint), "score": score, "files": _digests(checkpoint)}, indent=1)
   files.write_bytes(_file(stage_folder, step), data.encode())
 
 
-def score(stage_folder, step):
-  """Returns the score that was written with a step's digests; None where there is none, or they are damaged."""
+def score(stage_folder: str | Path, step: int) -> float | None:
+  """Returns the score stored with a step's digests; None if there is none or the digests are damaged."""
   return _read(_file(stage_folder, step))[0].get("score")
 
 
-def forget(stage_folder, steps):
+def forget(stage_folder: str | Path, steps: Iterable[int]) -> None:
   """Removes the digests of some steps, before their checkpoints are deleted or written again."""
   for step in steps:
     with naming(_file(stage_folder, step)):
       _file(stage_folder, step).unlink(missing_ok=True)
 
 
-def known_steps(stage_folder):
+def known_steps(stage_folder: str | Path) -> list[int]:
   """Returns the steps that have digests, ascending."""
   folder = _file(stage_folder, 0).parent
   names = [path.stem for path in folder.iterdir()] if folder.is_dir() else []
   return sorted(int(name) for name in names if name.isdigit())
 
 
-def fault(stage_folder, step, checkpoint):
-  """Returns what is wrong with a checkpoint's files, "" where nothing is, UNKNOWN without digests to compare with."""
+def fault(stage_folder: str | Path, step: int, checkpoint: Path) -> str | None:
+  """Returns what is wrong with a checkpoint's files: "" for nothing, UNKNOWN without digests to compare with."""
   file = _file(stage_folder, step)
   written, wrong = _read(file)
   if wrong:
@@ -68,7 +70,7 @@ def fault(stage_folder, step, checkpoint):
 
 
 def _read(file):
-  """Returns (what a file of digests holds, {} where there is none; what is wrong with it, "" if nothing)."""
+  """Returns (content of a digest file, {} if there is none; what is wrong with it, "" for nothing)."""
   if not file.is_file():
     return {}, ""
   try:
@@ -85,7 +87,7 @@ def _file(stage_folder, step):
 
 
 def _algorithm(checkpoint):
-  # A bucket has a digest of each object, which it checked when it received the object.
+  # A bucket stores a digest of each object, verified at upload.
   return "crc32c" if locations.is_remote(checkpoint) else "crc32"
 
 
