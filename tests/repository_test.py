@@ -144,3 +144,12 @@ def test_the_changelog_leads_to_modules_that_exist():
     assert not (ROOT / "tireid_jax" / before.strip(" `")).is_file(), before
     for path in re.findall(r"`([^`]+)`", now):
       assert (ROOT / "tireid_jax" / path).exists(), path
+
+
+def test_the_readme_lists_every_folder_of_the_package():
+  tree = re.search(r"^tireid_jax/\n(.*?)^launch/", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+  assert tree is not None
+  listed = set(re.findall(r"^  ([\w/]+)/ ", tree[1], re.MULTILINE))
+  package = ROOT / "tireid_jax"
+  folders = {str(file.parent.relative_to(package)) for file in package.rglob("__init__.py")}
+  assert listed == folders - {".", "configs"}
