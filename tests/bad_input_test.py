@@ -41,7 +41,7 @@ def refused(done, *expected):
 
 FLAGS = [
   (["--stage=3"], ["--stage=3 is no stage; it must be 0, 1, 2 or all"]),
-  (["--config=configs/rstp.py:no_stge1"], ["there is no ablation 'no_stge1'", "did you mean 'no_stage1'?"]),
+  (["--config=configs/rstp.py:no_stge1"], ["there is no ablation 'no_stge1' (did you mean 'no_stage1'?)"]),
   (
     ["--config=configs/rst.py"],
     [
@@ -74,7 +74,7 @@ FLAGS = [
   (["--config.model.attention=cudnn"], ["model.attention is cudnn, which runs on NVIDIA GPUs alone, and this is cpu"]),
   (
     ["--config.stage1.sampler.kind=image"],
-    ["stage1.sampler.kind is 'image'; it must be one of captions, identities, images"],
+    ["stage1.sampler.kind is 'image' (did you mean 'images'?); it must be one of captions, identities, images"],
   ),
   (["--config.select_on=tst"], ["select_on is 'tst' (did you mean 'test'?)"]),
   (["--profile=3"], ["--profile=3 must be START:STEPS, two whole numbers from 1, as 100:5"]),

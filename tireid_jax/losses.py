@@ -1,9 +1,18 @@
-"""Losses of image and text embeddings, written as if on one device: under a sharded jit, losses of the global batch."""
+"""Losses of image and text embeddings, written as if on one device: under a sharded jit, losses of the global batch.
+
+To add a loss, write its function here and give it a row in `LOSSES`: every stage's `losses` then has a field for it.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int
+
+from tireid_jax.errors import UserError
 
 # Added to the target distribution inside SDM's and CMPM's logarithm (IRRA).
 EPSILON = 1e-8
@@ -131,3 +140,51 @@ def _divergence(logits: Float[Array, "B B"], log_target: Float[Array, "B B"]) ->
   """Returns KL(softmax(logits) || target), mean over the rows of `logits`."""
   # Optax names its arguments for KL(target || prediction).
   return jnp.mean(optax.losses.kl_divergence_with_log_targets(log_target, jax.nn.log_softmax(logits, axis=1)))
+
+
+def _identity(batch):
+  head = batch["id_head"]
+  logits = {side: batch[side] @ head["kernel"] + head["bias"] for side in ("image", "text")}  # [B, C]
+  return identity_loss(logits["image"], logits["text"], batch["person_id"])
+
+
+@dataclasses.dataclass(frozen=True)
+class Loss:
+  """A loss that a stage may use.
+
+  Attributes:
+    compute: {"image" f32[B, E], "text" f32[B, E], "person_id" i32[B], "temperature" f32[], "id_head"} -> f32[]. The
+      embeddings are not normalised; "id_head" is {"kernel" f32[E, C], "bias" f32[C]}, None if no loss of the stage
+      needs it.
+    description: for the reference of config fields.
+    default_weight: in a stage whose config does not set it.
+  """
+
+  compute: Callable[[Mapping[str, Any]], jax.Array]
+  description: str
+  default_weight: float = 0.0
+
+
+LOSSES = {
+  "sdm": Loss(
+    lambda b: sdm_loss(b["image"], b["text"], b["person_id"], temperature=b["temperature"]),
+    "similarity distribution matching",
+  ),
+  "itc": Loss(
+    lambda b: itc_loss(b["image"], b["text"], temperature=b["temperature"], person_id=b["person_id"]),
+    "CLIP's contrastive loss; other pairs of the same identity are not negatives",
+  ),
+  "itc_plain": Loss(
+    lambda b: itc_loss(b["image"], b["text"], temperature=b["temperature"]),
+    "CLIP's contrastive loss; every other pair is a negative",
+  ),
+  "cmpm": Loss(lambda b: cmpm_loss(b["image"], b["text"], b["person_id"]), "cross-modal projection matching"),
+  "identity": Loss(_identity, "classification of the training identities"),
+}
+
+
+def check_names(names: Iterable[str]) -> None:
+  """Raises UserError for a name that is not in LOSSES."""
+  unknown = sorted(set(names) - set(LOSSES))
+  if unknown:
+    raise UserError(f"there is no loss {unknown[0]!r}; the losses are {', '.join(LOSSES)}")

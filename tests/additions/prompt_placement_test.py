@@ -32,7 +32,7 @@ import jax, jax.numpy as jnp
 from tireid_jax.configs import cuhk
 from tireid_jax.models import variants
 from tireid_jax.models.clip import init_variables
-from tireid_jax.training.initialization import build_model
+from tireid_jax.training.model import build_model
 
 config = cuhk.get_config()
 config.data.image_size = (48, 24)

@@ -52,7 +52,7 @@ OTHERS = {"stage", "seeds", "profile", "topology", "split", "coordinator"}
 OTHER_FIELDS = {
   "ablation", "select_on", "pretrained_prefix", "data.name", "model.variant", "model.activation",
   "model.position_resize", "model.blocks", "model.remat", "model.attention", "prompts.placement", "mesh.dcn_axis",
-  "stage.data", "stage.sampler.kind", "stage.schedule_by", "stage.precision",
+  "stage.data", "stage.optimizer", "stage.sampler.kind", "stage.schedule_by", "stage.precision",
 }  # fmt: skip
 # Runs a command in a fork of a process that has imported what takes long, and prints how each ended.
 RUN_ALL = """

@@ -99,7 +99,7 @@ def test_values_that_no_run_could_use_are_refused(field, value, message):
 def test_caption_lengths_ascend_to_77(lengths):
   config = cuhk.get_config()
   config.data.caption_lengths = lengths
-  with pytest.raises(ValueError, match="must ascend from at least 3 and end with 77"):
+  with pytest.raises(ValueError, match="that ascend from at least 3 and end with 77"):
     config_lib.check(config)
 
 

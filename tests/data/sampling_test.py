@@ -106,7 +106,10 @@ def test_the_seed_shuffles_the_captions_within_a_group():
 @pytest.mark.parametrize(
   ("settings", "message"),
   [
-    ({"kind": "image"}, "sampler.kind is 'image'; it must be one of captions, identities, images"),
+    (
+      {"kind": "image"},
+      "sampler.kind is 'image' (did you mean 'images'?); it must be one of captions, identities",
+    ),
     ({"captions_per_identity": 0}, "sampler.captions_per_identity is 0; it must be at least 1"),
     ({"captions_per_image": -1}, "sampler.captions_per_image is -1; it must be at least 1"),
     ({"kind": "images", "captions_per_image": 3}, "a multiple of the 3 captions each of sampler.kind=images"),

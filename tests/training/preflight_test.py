@@ -17,7 +17,7 @@ def project(tmp_path_factory):
 MISTAKES = [
   ({"temperature": 0.0}, "temperature is 0.0; it must be above 0"),
   ({"stage2__epochs": 0}, "stage2.epochs is 0"),
-  ({"stage2__augment": {"flip": 2.0}}, "stage2.augment.flip is a probability from 0 to 1, got 2.0"),
+  ({"stage2__augment": {"flip": 2.0}}, "stage2.augment.flip is 2.0; it must be a probability from 0 to 1"),
   ({"stage1__augment": {"rotation": 200.0}}, "stage1.augment.rotation is"),
   ({"stage1__sampler": {"kind": "persons"}}, "stage1.sampler.kind is 'persons'"),
   ({"stage2__sampler": {"kind": "images", "captions_per_image": 3}}, "stage2.batch_size 8 must be a multiple of the 3"),

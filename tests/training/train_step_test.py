@@ -6,10 +6,11 @@ import optax
 import pytest
 
 from tests.small_training import Setup, make_batch, make_stage
+from tireid_jax.losses import LOSSES
 from tireid_jax.models.prompts import PromptSpec
 from tireid_jax.models.variants import Tower, Variant
 from tireid_jax.training.stages import FROZEN, combine, partition
-from tireid_jax.training.train_step import LOSS_TERMS, make_loss
+from tireid_jax.training.train_step import make_loss
 
 ONE_BLOCK = Variant(Tower(32, 1, 2), Tower(32, 1, 2), patch_size=4, embedding_size=16)
 # Wide enough that matrix products, not what surrounds them, are what the compiler counts.
@@ -74,7 +75,7 @@ def test_stage_1_costs_0_60_to_0_75_of_stage_2_and_differentiating_everything_co
   assert flops(first, careless_step) / whole > 0.9
 
 
-@pytest.mark.parametrize("name", LOSS_TERMS)
+@pytest.mark.parametrize("name", LOSSES)
 def test_the_total_is_the_weighted_sum_of_the_terms(name):
   trains = ("prompts", "params/id_head") if name == "identity" else ("prompts",)
   setup = Setup(make_stage(1, losses={"itc": 0.5, name: 2.0}, trains=trains))

@@ -1,6 +1,15 @@
-"""Names that earlier versions used."""
+"""What earlier versions named differently or did not have yet."""
 
 from tireid_jax.errors import UserError
+from tireid_jax.losses import LOSSES
+
+# Fields that configs stored by earlier versions lack, by section, with the value that their runs had in effect. Losses
+# that a version lacks had no weight.
+NEW_FIELDS = {
+  "": {"pretrained_prefix": ""},
+  "prompts": {"placement": "deep"},
+  **{f"stage{number}": {"optimizer": "adam"} for number in (0, 1, 2)},
+}
 
 # Embedded data sets, and the raw folders of each: under its former name, the first has that of a published data set.
 DATA_SETS = {"synth_pedes": "toy_pedes", "synth_generic": "toy_generic"}
@@ -10,6 +19,20 @@ _COMMANDS = (
   "python -m tireid_jax.data.toy --config=configs/toy.py --to=RAW, then "
   "python -m tireid_jax.data.prepare --config=configs/toy.py --raw=RAW"
 )
+
+
+def with_new_fields(data):
+  """Returns a stored config, JSON data of any version, with the fields that its version lacked."""
+  if not isinstance(data, dict):
+    return data
+  data = {**NEW_FIELDS[""], **data}
+  for name, added in NEW_FIELDS.items():
+    section = data.get(name)
+    if isinstance(section, dict):
+      data[name] = {**added, **section}
+      if isinstance(section.get("losses"), dict):
+        data[name]["losses"] = {**dict.fromkeys(LOSSES, 0.0), **section["losses"]}
+  return data
 
 
 def check_data_set(name):

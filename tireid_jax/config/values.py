@@ -6,10 +6,11 @@ import runpy
 from absl import flags
 from ml_collections import ConfigDict
 
-from tireid_jax.config import config_file, paths
+from tireid_jax import fields
+from tireid_jax.config import config_file, former, paths, schema
+from tireid_jax.config.schema import STAGES as STAGES
 from tireid_jax.errors import UserError, did_you_mean
 
-STAGES = (0, 1, 2)
 # Sections that every stage of a workdir shares: another value would mean another model or data set.
 SHARED_FIELDS = ("data", "model", "prompts", "temperature", "seed", "select_on", "toy")
 # Within them, what changes memory and speed but not what is computed, and what the data's fingerprint tells.
@@ -20,8 +21,6 @@ FREE_FIELDS = (
   "model/attention",
   *(f"stage{n}/microbatch_size" for n in STAGES),
 )
-# Fields that workdirs of earlier versions lack, with the value that what they ran amounts to.
-ADDED_FIELDS = {"prompts/placement": "deep"}
 
 
 def to_json(config):
@@ -30,7 +29,11 @@ def to_json(config):
 
 
 def from_json(data):
-  """Returns the ConfigDict that `to_json` made the data of; raises ValueError for data that it makes of no config."""
+  """Returns the ConfigDict of a stored config, with the fields that its version did not have yet.
+
+  Raises:
+    UserError: for data that is not a config.
+  """
 
   def tuples(value):
     if isinstance(value, dict):
@@ -38,46 +41,14 @@ def from_json(data):
     return tuple(tuples(item) for item in value) if isinstance(value, list) else value
 
   try:
-    return ConfigDict(tuples(data))
+    return ConfigDict(tuples(former.with_new_fields(data)))
   except (ValueError, TypeError, AttributeError, RecursionError) as error:  # a name with a dot, say, in a damaged file
     raise UserError(f"this is no config: {' '.join(str(error).split())[:200]}") from error
 
 
 def check(config):
-  """Raises ValueError, naming the field, for a value that no run could use."""
-  one_of(config, "select_on", ("val", "test", "last"))
-  for field in ("data.image_size", "data.caption_lengths", "stages"):
-    values = config[field]
-    if not values or not all(isinstance(v, int) and v >= 0 for v in values):
-      raise UserError(f"{field} is {values}; it must be a tuple of whole numbers, as --config.{field}=(1,2)")
-  if len(config.data.image_size) != 2 or min(config.data.image_size) < 1:
-    raise UserError(f"data.image_size is {config.data.image_size}; it must be (height, width) in pixels")
-  heads = config.model.num_heads
-  if len(heads) != 2 or not all(isinstance(n, int) and n >= 0 for n in heads):
-    raise UserError(f"model.num_heads is {heads}; it must be two whole numbers, (image, text), 0 for the variant's")
-  one_of(config, "model.activation", ("", "quick_gelu", "gelu"))
-  lengths = config.data.caption_lengths
-  if list(lengths) != sorted(set(lengths)) or lengths[-1] != 77 or lengths[0] < 3:
-    raise UserError(f"data.caption_lengths is {lengths}; it must ascend from at least 3 and end with 77")
-  if not config.temperature > 0:
-    raise UserError(f"temperature is {config.temperature}; it must be above 0")
-  for field in ("evaluation.batch_size", "log_every_steps", "checkpoint_every_steps"):
-    if config[field] < 1:
-      raise UserError(f"{field} is {config[field]}; it must be at least 1")
-  if not config.checkpoint_every_minutes >= 0:
-    raise UserError(f"checkpoint_every_minutes is {config.checkpoint_every_minutes}; it must be 0 or more")
-  if set(config.stages) - set(STAGES):
-    raise UserError(f"stages is {config.stages}; the stages are 0, 1 and 2")
-
-
-def one_of(config, field, allowed):
-  """Raises ValueError, with the nearest allowed value, if the field has none of them."""
-  section, _, name = field.rpartition(".")
-  if name not in (config[section] if section else config):
-    raise UserError(f"the config has no {field}, as configs of another version; train it anew")
-  value = config[field]
-  if value not in allowed:
-    raise UserError(f"{field} is {value!r}{did_you_mean(str(value), allowed)}; it must be one of {', '.join(allowed)}")
+  """Raises UserError, naming the field, for a value that no run could use; `stages.from_config` checks the stages."""
+  fields.check(schema.Run, config)
 
 
 def stage_numbers(config, flag):
@@ -103,7 +74,7 @@ def differences(old, new, stage_numbers):
   Other stages' fields, logging, the mesh and folders of data may differ, and so may the spelling of a path.
   """
   sections = (*SHARED_FIELDS, *(f"stage{n}" for n in stage_numbers))
-  old_fields, new_fields = ({**ADDED_FIELDS, **_flatten(config)} for config in (old, new))
+  old_fields, new_fields = _flatten(former.with_new_fields(old)), _flatten(new)
   return [
     f"{field.replace('/', '.')}: {old_fields.get(field)!r} there, {new_fields.get(field)!r} asked for"
     for field in sorted(old_fields.keys() | new_fields.keys())

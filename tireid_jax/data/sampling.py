@@ -1,11 +1,30 @@
 """Which captions make the batch of a step: a function of the seed and the step alone."""
 
+import dataclasses
+
 import numpy as np
 
+from tireid_jax import fields
 from tireid_jax.data.permutation import permutation
 from tireid_jax.errors import UserError
+from tireid_jax.fields import at_least, field, one_of
 
 KINDS = ("captions", "identities", "images")
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampler:
+  """The fields of `stageN.sampler`."""
+
+  kind: str = field(
+    "captions",
+    '"captions": each caption once an epoch; "identities" or "images": each of them once an epoch, with several of its '
+    'captions, whose number is below. With "images", an image is encoded once for all its captions',
+    one_of(*KINDS),
+  )
+  captions_per_identity: int = field(4, "captions of each identity in a batch", at_least(1))
+  captions_per_image: int = field(2, "captions of each image in a batch", at_least(1))
+
 
 # Every caption once an epoch, with its image, as the reference does.
 CAPTIONS = {"kind": "captions", "captions_per_identity": 1, "captions_per_image": 1}
@@ -41,16 +60,23 @@ def make_sampler(split, batch_size, seed, *, kind, captions_per_identity, captio
   return _Groups(split, split.caption_image, captions_per_image, batch_size, seed, kind)
 
 
-def check(batch_size, kind, captions_per_identity, captions_per_image):
-  """Raises ValueError for a sampler that there is not, or that `batch_size` does not fit."""
-  if kind not in KINDS:
-    raise UserError(f"sampler.kind is {kind!r}; it must be one of {', '.join(KINDS)}")
-  for field, value in (("captions_per_identity", captions_per_identity), ("captions_per_image", captions_per_image)):
-    if value < 1:
-      raise UserError(f"sampler.{field} is {value}; it must be at least 1")
+def check(batch_size, kind, captions_per_identity, captions_per_image, prefix=""):
+  """Raises UserError for settings that no sampler can have, or that `batch_size` does not fit.
+
+  Args:
+    batch_size: B.
+    kind, captions_per_identity, captions_per_image: as stageN.sampler.
+    prefix: of the field names in messages, as "stage1.".
+  """
+  settings = {
+    "kind": kind, "captions_per_identity": captions_per_identity, "captions_per_image": captions_per_image,
+  }  # fmt: skip
+  fields.check(Sampler, settings, f"{prefix}sampler.")
   size = {"captions": 1, "identities": captions_per_identity, "images": captions_per_image}[kind]
   if batch_size % size:
-    raise UserError(f"batch_size {batch_size} must be a multiple of the {size} captions each of sampler.kind={kind}")
+    raise UserError(
+      f"{prefix}batch_size {batch_size} must be a multiple of the {size} captions each of sampler.kind={kind}"
+    )
 
 
 class _Captions:

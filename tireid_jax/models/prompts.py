@@ -10,7 +10,11 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
+from tireid_jax import fields
 from tireid_jax.errors import UserError
+from tireid_jax.fields import field, must, one_of
+
+_LENGTH = must("0 (no prompts) or more", lambda length: length >= 0)
 
 
 @flax.struct.dataclass
@@ -74,28 +78,20 @@ PLACEMENTS: dict[str, type[DeepPrompts]] = {"deep": DeepPrompts}
 
 @dataclasses.dataclass(frozen=True)
 class PromptSpec:
-  """How many prompt tokens there are and where.
+  """The fields of the config's `prompts`: how many prompt tokens there are, and in which blocks. None by default."""
 
-  Attributes:
-    image_length, text_length: tokens per block in each encoder; 0 turns them off.
-    depth: blocks that get tokens of their own, counted from the first; beyond it the outputs flow on.
-    init_std: standard deviation of the initial normal distribution.
-    dropout: fraction of prompt elements zeroed in training.
-    placement: a name in PLACEMENTS.
-  """
-
-  image_length: int = 0
-  text_length: int = 0
-  depth: int = 1
-  init_std: float = 0.02
-  dropout: float = 0.0
-  placement: str = "deep"
+  image_length: int = field(0, "prompt tokens per block of the image encoder; 0 for none", _LENGTH)
+  text_length: int = field(0, "prompt tokens per block of the text encoder; 0 for none", _LENGTH)
+  depth: int = field(1, "blocks with prompts of their own, from the first; beyond it the outputs of the last flow on")
+  init_std: float = field(0.02, "standard deviation of the initial normal distribution")
+  dropout: float = field(
+    0.0, "fraction of prompt elements that are zeroed in training", must("in [0, 1)", lambda rate: 0 <= rate < 1)
+  )
+  placement: str = field("deep", f"where the tokens go: {', '.join(PLACEMENTS)}", one_of(*PLACEMENTS))
 
   def check(self, image_blocks, text_blocks):
     """Raises ValueError if this does not fit encoders of so many blocks; an encoder without prompts fits any depth."""
-    for name in ("image_length", "text_length"):
-      if getattr(self, name) < 0:
-        raise UserError(f"prompts.{name} is {getattr(self, name)}; it must be 0 (no prompts) or more")
+    fields.check(PromptSpec, vars(self), "prompts.")
     deepest = min(
       [b for b, n in ((image_blocks, self.image_length), (text_blocks, self.text_length)) if n], default=None
     )
@@ -104,10 +100,6 @@ class PromptSpec:
         f"prompts.depth is {self.depth}, but the encoders have {image_blocks} (image) and {text_blocks} (text) blocks; "
         f"set --config.prompts.depth to 1..{deepest}"
       )
-    if not 0 <= self.dropout < 1:
-      raise UserError(f"prompts.dropout is {self.dropout}; it must be in [0, 1)")
-    if self.placement not in PLACEMENTS:
-      raise UserError(f"prompts.placement is {self.placement!r}; it must be one of {', '.join(PLACEMENTS)}")
 
   def sequence_lengths(self, image_tokens, text_tokens):
     """Returns (image, text) tokens that the blocks see of sequences of so many tokens without prompts."""

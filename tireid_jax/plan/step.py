@@ -15,7 +15,6 @@ import jax
 import jax.numpy as jnp
 
 from tireid_jax.config import values as config_lib
-from tireid_jax.data import sampling
 from tireid_jax.data.datasets import registry
 from tireid_jax.data.prepared import splits
 from tireid_jax.data.raw import schema
@@ -77,7 +76,6 @@ def compile_step(config, number, devices, *, caption_length=0):
     raise UserError(f"--caption_length={caption_length} is none of data.caption_lengths; give one of {lengths}")
   stage = stages.from_config(config, number)
   mesh = sharding.make_mesh(**config.mesh, devices=devices)
-  sampling.check(stage.batch_size, **stage.sampler)
   for field in ("batch_size", "microbatch_size"):
     sharding.check_batch(f"{stage.name}.{field}", getattr(stage, field), mesh, stage.captions_per_image)
   counts = training_counts(config, stage)

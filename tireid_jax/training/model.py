@@ -6,15 +6,13 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from tireid_jax.config import values as config_lib
+from tireid_jax import fields
+from tireid_jax.config import schema
 from tireid_jax.data.prepared import splits
 from tireid_jax.errors import UserError, did_you_mean
 from tireid_jax.models import pretrained, variants
 from tireid_jax.models.clip import CLIP
 from tireid_jax.models.execution import (
-  ATTENTIONS,
-  BLOCKS,
-  REMATS,
   Execution,
   anywhere,
   choose_attention,
@@ -24,7 +22,6 @@ from tireid_jax.models.execution import (
 )
 from tireid_jax.models.prompts import PromptSpec
 from tireid_jax.models.variants import VARIANTS
-from tireid_jax.models.weights import positions
 from tireid_jax.terminal.progress import say
 from tireid_jax.training.sources import prefix_of
 from tireid_jax.workdir import best_checkpoint
@@ -126,10 +123,7 @@ def build_model(config, variant, *, use_prompts, precision, platform=None, place
   """
   spec = PromptSpec(**config.prompts.to_dict()) if use_prompts else PromptSpec()
   spec.check(variant.image.num_blocks, variant.text.num_blocks)
-  config_lib.one_of(config, "model.remat", REMATS)
-  config_lib.one_of(config, "model.position_resize", positions.METHODS)
-  config_lib.one_of(config, "model.attention", ATTENTIONS)
-  config_lib.one_of(config, "model.blocks", BLOCKS)
+  fields.check(schema.Model, config.model, "model.")
   platform = platform or jax.default_backend()
   if precision == "auto":
     precision = "float32" if platform == "cpu" else "bfloat16"

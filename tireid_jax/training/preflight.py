@@ -8,12 +8,12 @@ from tireid_jax.config import paths
 from tireid_jax.config import values as config_lib
 from tireid_jax.data import sampling
 from tireid_jax.data.prepared import splits
-from tireid_jax.data.transforms import augment, augment_text
+from tireid_jax.data.transforms import augment_text
 from tireid_jax.errors import UserError
 from tireid_jax.models import variants
 from tireid_jax.parallel import sharding
 from tireid_jax.terminal.progress import say
-from tireid_jax.training import initialization, origin, sources, stages, train_step
+from tireid_jax.training import initialization, origin, sources, stages
 from tireid_jax.training.model import build_model, check_tokens, check_weights, find_variant
 from tireid_jax.workdir import checkpoint, layout
 
@@ -35,11 +35,7 @@ def check(config, numbers, run_folder, profile=None):
   variant = None
   for number in numbers:
     stage = stages.from_config(config, number)
-    train_step.check_losses(stage.active_losses)
     layout.check(run_folder, config, number)
-    with _naming(stage):
-      augment.check(**stage.augment)
-      sampling.check(stage.batch_size, **stage.sampler)
     for field in ("batch_size", "microbatch_size"):
       sharding.check_batch(f"{stage.name}.{field}", getattr(stage, field), mesh, stage.captions_per_image)
     info = _check_data(config, stage, run_folder)

@@ -4,65 +4,33 @@ import dataclasses
 
 import jax
 
+from tireid_jax import fields, losses
+from tireid_jax.config.stage import StageFields
+from tireid_jax.data import sampling
 from tireid_jax.errors import UserError
+from tireid_jax.training.optimizers import FROZEN as FROZEN
 
-FROZEN = "frozen"
 
-
-@dataclasses.dataclass(frozen=True)
-class Stage:
-  """One stage of training. The fields are those of `stage0` .. `stage2` in configs/common.py, which explains them."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Stage(StageFields):
+  """One stage of training, checked."""
 
   number: int
-  trains: tuple[str, ...]
-  init_from: str
-  data: str
-  use_prompts: bool
-  learns_temperature: bool
-  losses: dict[str, float]
-  epochs: int
-  batch_size: int
-  microbatch_size: int
-  sampler: dict
-  learning_rate: float
-  adam_betas: tuple[float, float]
-  adam_eps: float
-  weight_decay: float
-  bias_lr_factor: float
-  new_lr_factor: float
-  prompt_lr_factor: float
-  warmup_epochs: float
-  warmup_start: float
-  final_lr: float
-  schedule_by: str
-  clip_norm: float
-  precision: str
-  evaluate_every_epochs: int
-  augment: dict
-  augment_text: dict
 
   def __post_init__(self):
-    where = f"stage{self.number}"
-    for field in ("epochs", "batch_size", "evaluate_every_epochs"):
-      if getattr(self, field) < 1:
-        raise UserError(f"{where}.{field} is {getattr(self, field)}; it must be at least 1")
+    losses.check_names(self.losses)
+    where = self.name
+    fields.check(StageFields, {name: value for name, value in vars(self).items() if name != "number"}, f"{where}.")
     if self.microbatch_size < 0 or (self.microbatch_size and self.batch_size % self.microbatch_size):
       raise UserError(
         f"{where}.microbatch_size is {self.microbatch_size}, which does not divide {where}.batch_size="
         f"{self.batch_size}; set --config.{where}.microbatch_size to one of its divisors, or 0 for the whole batch"
       )
-    for field in ("learning_rate", "weight_decay", "clip_norm", "warmup_epochs"):
-      if getattr(self, field) < 0:
-        raise UserError(f"{where}.{field} is {getattr(self, field)}; it must not be negative")
-    for field, allowed in (("schedule_by", ("step", "epoch")), ("precision", ("auto", "float32", "bfloat16"))):
-      if getattr(self, field) not in allowed:
-        raise UserError(f"{where}.{field} is {getattr(self, field)!r}; it must be one of {', '.join(allowed)}")
-    if len(self.adam_betas) != 2:
-      raise UserError(f"{where}.adam_betas is {self.adam_betas}; it must be two numbers, as (0.9,0.999)")
+    sampling.check(self.batch_size, **self.sampler, prefix=f"{where}.")
     if "itc_plain" in self.active_losses and self._captions_together > 1:
       raise UserError(
-        f"{where}.losses.itc_plain takes for negatives what {where}.sampler.kind={self.sampler['kind']} puts together; "
-        f"use --config.{where}.losses.itc=1.0 instead, or --config.{where}.sampler.kind=captions"
+        f"{where}.losses.itc_plain uses as negatives the captions that {where}.sampler.kind={self.sampler['kind']} "
+        f"groups; use --config.{where}.losses.itc=1.0 instead, or --config.{where}.sampler.kind=captions"
       )
     if not self.active_losses:
       raise UserError(f"{where}.losses are all 0; give at least one a weight, as --config.{where}.losses.sdm=1.0")
@@ -128,12 +96,10 @@ class Stage:
 
 
 def from_config(config, number):
-  """Returns stage `number` of a config."""
-  fields = config[f"stage{number}"].to_dict()
-  known = {field.name for field in dataclasses.fields(Stage)} - {"number"}
-  if odd := sorted(known ^ set(fields)):
-    raise UserError(f"stage{number} has other fields than this version knows ({', '.join(odd)}); train it anew")
-  return Stage(number=number, **fields)
+  """Returns stage `number` of a config; raises UserError if it has a value that no run could use."""
+  values = config[f"stage{number}"].to_dict()
+  fields.check_names(StageFields, values, f"stage{number}")
+  return Stage(number=number, **values)
 
 
 def path_string(path):

@@ -5,26 +5,9 @@ import jax.numpy as jnp
 import optax
 
 from tireid_jax import losses
-from tireid_jax.errors import UserError
 from tireid_jax.training import accumulate
 from tireid_jax.training.stages import FROZEN, combine, partition
 from tireid_jax.training.state import TrainState
-
-
-def _identity(pair):
-  head = pair["id_head"]
-  logits = {side: pair[side] @ head["kernel"] + head["bias"] for side in ("image", "text")}  # [B, C]
-  return losses.identity_loss(logits["image"], logits["text"], pair["person_id"])
-
-
-# Each takes {"image" f32[B, E], "text" f32[B, E], "person_id" i32[B], "temperature" f32[], "id_head"}.
-LOSS_TERMS = {
-  "sdm": lambda p: losses.sdm_loss(p["image"], p["text"], p["person_id"], temperature=p["temperature"]),
-  "itc": lambda p: losses.itc_loss(p["image"], p["text"], temperature=p["temperature"], person_id=p["person_id"]),
-  "itc_plain": lambda p: losses.itc_loss(p["image"], p["text"], temperature=p["temperature"]),
-  "cmpm": lambda p: losses.cmpm_loss(p["image"], p["text"], p["person_id"]),
-  "identity": _identity,
-}
 
 
 def make_loss(model, loss_weights, *, augment, augment_text, temperature, encode_rows=accumulate.at_once):
@@ -35,14 +18,14 @@ def make_loss(model, loss_weights, *, augment, augment_text, temperature, encode
 
   Args:
     model: CLIP module.
-    loss_weights: {name of LOSS_TERMS: weight}, those that are computed.
+    loss_weights: {name in LOSSES: weight} of the losses that are computed.
     augment: (key, images u8[I, h, w, 3], rows i32[I]) -> f32[I, h, w, 3] normalised. Image i draws from `key` and
       rows[i] alone, as dropout does.
     augment_text: (key, tokens i32[B, L], rows i32[B]) -> i32[B, L], likewise.
     temperature: of the losses; None for the model's own learned one.
     encode_rows: (encode, inputs) -> encode(inputs): how many rows at a time, from `accumulate`.
   """
-  check_losses(loss_weights)
+  losses.check_names(loss_weights)
 
   def loss(trained, frozen, batch, key):
     variables = combine(trained, frozen)
@@ -72,17 +55,10 @@ def make_loss(model, loss_weights, *, augment, augment_text, temperature, encode
       "temperature": jnp.exp(-params["logit_scale"]) if temperature is None else temperature,
       "id_head": params.get("id_head"),
     }
-    terms = {name: LOSS_TERMS[name](pair) for name in loss_weights}
+    terms = {name: losses.LOSSES[name].compute(pair) for name in loss_weights}
     return sum(weight * terms[name] for name, weight in loss_weights.items()), terms
 
   return loss
-
-
-def check_losses(names):
-  """Raises ValueError for a name that is none of LOSS_TERMS."""
-  unknown = sorted(set(names) - set(LOSS_TERMS))
-  if unknown:
-    raise UserError(f"there is no loss {unknown[0]!r}; the losses are {', '.join(LOSS_TERMS)}")
 
 
 def make_train_step(loss, optimizer, labels, run_key):

@@ -114,7 +114,7 @@ def test_the_mask_is_the_last_word_of_clip_s_vocabulary():
   ("setting", "value"), [("delete_probability", 1.5), ("mask_probability", -0.1), ("swap_fraction", 2.0)]
 )
 def test_a_setting_out_of_range_is_refused_by_name(setting, value):
-  with pytest.raises(ValueError, match=f"augment_text.{setting} is from 0 to 1, got"):
+  with pytest.raises(ValueError, match=f"augment_text.{setting} is .*; it must be a .* from 0 to 1"):
     augment_text.check({"vocabulary_size": 49_408, "end_token": END}, **OFF | {setting: value})
 
 

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tireid_jax import fields
 from tireid_jax.data.transforms import color, geometry
-from tireid_jax.errors import UserError
+from tireid_jax.fields import PROBABILITY, at_least, field, interval, must
 
 # Channel means and deviations of CLIP's training images, for values from 0 to 1.
 MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -17,64 +18,54 @@ STD = (0.26862954, 0.26130258, 0.27577711)
 # Draws of a rectangle's area and aspect before random erasing or cropping gives up, as in torchvision.
 NUM_ATTEMPTS = 10
 
+_FRACTIONS = interval("fractions above 0 and at most 1", lambda lowest, highest: 0 < lowest <= highest <= 1)
+_POSITIVE = interval("above 0", lambda lowest, highest: 0 < lowest <= highest)
+
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-  """What is drawn for each training image. The fields are those of `stageN.augment` in configs/common.py."""
+  """The fields of `stageN.augment`: what is sampled for each training image.
 
-  flip: float
-  pad: int
-  erase_probability: float
-  erase_area: tuple[float, float]
-  erase_aspect: tuple[float, float]
-  rotation: float
-  crop_area: tuple[float, float]
-  crop_aspect: tuple[float, float]
-  brightness: float
-  contrast: float
-  saturation: float
-  hue: float
-  jitter_probability: float
-  grey_probability: float
-  blur_probability: float
-  blur_sigma: tuple[float, float]
+  The last ten are off by default, as in IRRA. Brackets have the values of TBPS-CLIP, which applies two of its list to
+  each image.
+  """
+
+  flip: float = field(0.5, "probability of a horizontal flip", PROBABILITY)
+  pad: int = field(10, "pixels of black on each side before a random crop of the image's size", at_least(0))
+  erase_probability: float = field(0.5, "probability of random erasing", PROBABILITY)
+  erase_area: tuple[float, float] = field((0.02, 0.4), "(lowest, highest) fraction of the image to erase", _FRACTIONS)
+  erase_aspect: tuple[float, float] = field((0.3, 3.3), "(lowest, highest) height over width", _POSITIVE)
+  rotation: float = field(
+    0.0, "maximum rotation in degrees in either direction [15]", must("from 0 to 180 degrees", lambda r: 0 <= r <= 180)
+  )
+  crop_area: tuple[float, float] = field(
+    (1.0, 1.0), "(lowest, highest) fraction of the image that is cropped and resized [(0.9, 1)]", _FRACTIONS
+  )
+  crop_aspect: tuple[float, float] = field(
+    (3 / 4, 4 / 3),
+    "(lowest, highest) width over height of the crop, relative to the image's own",
+    interval("ratios with 1 between them", lambda lowest, highest: 0 < lowest <= 1 <= highest),
+  )
+  brightness: float = field(0.0, "maximum distance of a random factor from 1 [0.1]", at_least(0))
+  contrast: float = field(0.0, "likewise [0.1]", at_least(0))
+  saturation: float = field(0.0, "likewise [0.1]", at_least(0))
+  hue: float = field(
+    0.0,
+    "maximum shift in either direction, as a fraction of the color circle [0]",
+    must("a fraction of the color circle from 0 to 0.5", lambda hue: 0 <= hue <= 0.5),
+  )
+  jitter_probability: float = field(1.0, "probability of the four above, together", PROBABILITY)
+  grey_probability: float = field(0.0, "probability of conversion to grey [0.1]", PROBABILITY)
+  blur_probability: float = field(0.0, "probability of Gaussian blur [0.5, but only in its second views]", PROBABILITY)
+  blur_sigma: tuple[float, float] = field((0.1, 2.0), "(lowest, highest) sigma of the blur, pixels", _POSITIVE)
 
   def __post_init__(self):
-    for name in ("erase_area", "erase_aspect", "crop_area", "crop_aspect", "blur_sigma"):
-      if len(getattr(self, name)) != 2:
-        raise UserError(f"augment.{name} is (lowest, highest), got {getattr(self, name)}")
-    for name in ("flip", "erase_probability", "jitter_probability", "grey_probability", "blur_probability"):
-      if not 0 <= getattr(self, name) <= 1:
-        raise UserError(f"augment.{name} is a probability from 0 to 1, got {getattr(self, name)}")
-    if self.pad < 0:
-      raise UserError(f"augment.pad is a number of pixels from 0, got {self.pad}")
-    for name in ("erase_area", "crop_area"):
-      lowest, highest = getattr(self, name)
-      if not 0 < lowest <= highest <= 1:
-        raise UserError(f"augment.{name} is (lowest, highest) fraction between 0 and 1, got {getattr(self, name)}")
-    for name, what in (("erase_aspect", "ratio"), ("blur_sigma", "number of pixels")):
-      lowest, highest = getattr(self, name)
-      if not 0 < lowest <= highest:
-        raise UserError(f"augment.{name} is (lowest, highest) {what} above 0, got {getattr(self, name)}")
-    if not 0 < self.crop_aspect[0] <= 1 <= self.crop_aspect[1]:
-      raise UserError(f"augment.crop_aspect is (lowest, highest) ratio, with 1 between, got {self.crop_aspect}")
-    if not 0 <= self.rotation <= 180:
-      raise UserError(f"augment.rotation is a number of degrees from 0 to 180, got {self.rotation}")
-    for name in ("brightness", "contrast", "saturation"):
-      if getattr(self, name) < 0:
-        raise UserError(f"augment.{name} is how far a factor may be from 1, at least 0, got {getattr(self, name)}")
-    if not 0 <= self.hue <= 0.5:
-      raise UserError(f"augment.hue is a share of the colour circle from 0 to 0.5, got {self.hue}")
+    fields.check(Augmentation, vars(self), "augment.")
 
   @property
   def jitter(self):
     """{name: spread} of what `colour.jitter` takes."""
     return {name: getattr(self, name) for name in ("brightness", "contrast", "saturation", "hue")}
-
-
-def check(**settings):
-  """Raises ValueError for a setting that `augment` cannot have."""
-  Augmentation(**settings)
 
 
 def normalise(images, *, mean=MEAN, std=STD):

@@ -5,23 +5,31 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from tireid_jax import fields
 from tireid_jax.data.tokenizer import PADDING
 from tireid_jax.errors import UserError
+from tireid_jax.fields import FRACTION, PROBABILITY, field
 
 
 @dataclasses.dataclass(frozen=True)
 class TextAugmentation:
-  """What is drawn for each training caption. The fields are those of `stageN.augment_text` in configs/common.py."""
+  """The fields of `stageN.augment_text`: what is sampled for each training caption."""
 
-  delete_probability: float
-  mask_probability: float
-  mask_token: int
-  swap_fraction: float
+  delete_probability: float = field(
+    0.0, "probability of deleting each token between the start token and the end token", PROBABILITY
+  )
+  mask_probability: float = field(0.0, "probability of replacing each of them by mask_token", PROBABILITY)
+  mask_token: int = field(
+    49_405,
+    'id of the mask token. CLIP\'s vocabulary has no mask; this is its last word, "jekyll", which IRRA too uses as a '
+    "mask. With another vocabulary choose a word that no caption has",
+  )
+  swap_fraction: float = field(
+    0.0, "exchanges of two tokens, as a fraction of the caption's tokens; at least one exchange if not 0", FRACTION
+  )
 
   def __post_init__(self):
-    for name in ("delete_probability", "mask_probability", "swap_fraction"):
-      if not 0 <= getattr(self, name) <= 1:
-        raise UserError(f"augment_text.{name} is from 0 to 1, got {getattr(self, name)}")
+    fields.check(TextAugmentation, vars(self), "augment_text.")
 
 
 def check(tokenizer, **settings):
