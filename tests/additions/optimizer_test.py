@@ -14,8 +14,8 @@ BUILDER = '''def _sgd(recipe: "Recipe", decay: float, rate: Schedule) -> optax.G
 
 # Name of'''
 ROW = '"adamw": _adamw, "sgd": _sgd}'
-SETTING = '''  sgd_momentum: float = field(0.9, "of sgd", must("in [0, 1)", lambda momentum: 0 <= momentum < 1))
-  weight_decay'''
+SETTING = """  sgd_momentum: float = field(0.9, "of sgd", must("in [0, 1)", lambda momentum: 0 <= momentum < 1))
+  weight_decay"""
 # Two steps from the same gradient g, without decay, at rate 0.1: -0.1 g, then -0.1 (1 + m) g.
 TRAIN = """
 import json, sys

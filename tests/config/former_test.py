@@ -49,3 +49,16 @@ def test_workdirs_trained_on_them_are_rejected_by_main_and_evaluate(tmp_path, na
     ("main", "--config=configs/toy.py", "--stage=1", f"--workdir={tmp_path}"),
   ):
     assert f"{name} is now called {former.DATA_SETS[name]}" in rejected(*command)
+
+
+def test_a_workdir_of_a_version_without_a_field_is_the_same_run_with_the_value_that_it_had_in_effect():
+  config = config_lib.to_json(toy.get_config())
+  stored = json.loads(json.dumps(config))
+  del stored["pretrained_prefix"], stored["prompts"]["placement"], stored["stage1"]["optimizer"]
+  del stored["stage1"]["losses"]["cmpm"]
+  assert config_lib.differences(stored, config, (0, 1, 2)) == []
+  found = config_lib.from_json(stored)
+  assert (found.pretrained_prefix, found.prompts.placement, found.stage1.optimizer) == ("", "deep", "adam")
+  assert found.stage1.losses.cmpm == 0.0
+  config["stage1"]["optimizer"] = "adamw"
+  assert config_lib.differences(stored, config, (1,)) == ["stage1.optimizer: 'adam' there, 'adamw' asked for"]

@@ -54,6 +54,17 @@ def test_adam_follows_torch_with_coupled_decay():
   assert first_update(2.0, 0.2, "weights", weight_decay=0.5) == pytest.approx(-0.1 * 1.2 / 1.201, rel=1e-5)
 
 
+def test_adamw_follows_torch_with_decoupled_decay():
+  """After one step of torch.optim.AdamW(lr=.1, eps=1e-3, weight_decay=.5): -lr * (g / (|g| + eps) + .5 * 2)."""
+  update = first_update(2.0, 0.2, "weights", weight_decay=0.5, optimizer="adamw")
+  assert update == pytest.approx(-0.1 * (0.2 / 0.201 + 1.0), rel=1e-5)
+
+
+def test_an_unknown_optimizer_is_an_error_with_the_known_ones():
+  with pytest.raises(ValueError, match="stage2.optimizer is 'lion'; it must be one of adam, adamw"):
+    make_stage(2, optimizer="lion")
+
+
 @pytest.mark.parametrize(
   ("group", "decayed"),
   [

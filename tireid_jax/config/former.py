@@ -1,14 +1,16 @@
 """What earlier versions named differently or did not have yet."""
 
+from tireid_jax import fields
 from tireid_jax.errors import UserError
 from tireid_jax.losses import LOSSES
+from tireid_jax.training.optimizers import Recipe
 
 # Fields that configs stored by earlier versions lack, by section, with the value that their runs had in effect. Losses
-# that a version lacks had no weight.
+# that a version lacks had no weight, and settings of optimizers that it lacks had no effect, whatever their value.
 NEW_FIELDS = {
   "": {"pretrained_prefix": ""},
   "prompts": {"placement": "deep"},
-  **{f"stage{number}": {"optimizer": "adam"} for number in (0, 1, 2)},
+  **{f"stage{number}": fields.defaults(Recipe) | {"optimizer": "adam"} for number in (0, 1, 2)},
 }
 
 # Embedded data sets, and the raw folders of each: under its former name, the first has that of a published data set.
