@@ -33,7 +33,7 @@ def test_there_are_no_other_custom_backward_passes():
 
 @pytest.mark.parametrize("is_causal", [False, True])
 # In float32 both, since differences of bfloat16 values are all rounding.
-@pytest.mark.parametrize("form", [attention._wide, attention._narrow])
+@pytest.mark.parametrize("form", [attention._float32, attention._half_precision])
 def test_attention(form, is_causal):
   check(lambda *qkv: form(*qkv, is_causal), normal(*[(1, 4, 2, 3)] * 3))
 

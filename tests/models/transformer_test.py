@@ -4,25 +4,27 @@ import pytest
 
 from tireid_jax.models.execution import Execution
 from tireid_jax.models.prompts import DeepPrompts
-from tireid_jax.models.transformer import Block, Transformer, take_place
+from tireid_jax.models.transformer import Block, Transformer, select_position
 from tireid_jax.models.variants import Tower
 
 
-@pytest.mark.parametrize(("is_causal", "place"), [(False, 0), (True, np.array([2, 5, 8]))])
-def test_a_block_at_one_place_gives_what_it_does_there_at_all_and_the_same_gradients(is_causal, place):
+@pytest.mark.parametrize(("is_causal", "position"), [(False, 0), (True, np.array([2, 5, 8]))])
+def test_a_block_at_one_position_has_the_output_and_gradients_of_the_whole_block_there(is_causal, position):
   block = Block(Tower(16, 1, 2), is_causal, "quick_gelu", 1e-5, Execution())
   x = jax.random.normal(jax.random.key(0), (3, 9, 16))
   prompt = DeepPrompts(jax.random.normal(jax.random.key(1), (3, 2, 16)), np.True_)
   weights = jax.jit(block.init)(jax.random.key(2), x, prompt)
-  alone, backward = jax.vjp(lambda *inputs: block.apply(*inputs, place)[0], weights, x, prompt)
-  among_all, backward_of_all = jax.vjp(lambda *inputs: take_place(block.apply(*inputs)[0], place), weights, x, prompt)
+  alone, backward = jax.vjp(lambda *inputs: block.apply(*inputs, position)[0], weights, x, prompt)
+  among_all, backward_of_all = jax.vjp(
+    lambda *inputs: select_position(block.apply(*inputs)[0], position), weights, x, prompt
+  )
   np.testing.assert_allclose(alone, among_all, rtol=1e-5, atol=1e-6)
   gradient = jax.random.normal(jax.random.key(3), alone.shape)
   for found, expected in zip(*(jax.tree.leaves(f(gradient)[:2]) for f in (backward, backward_of_all)), strict=True):
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_weights_are_drawn_as_those_of_one_stack():
+def test_initial_weights_do_not_depend_on_the_split_of_the_stack():
   x = jax.random.normal(jax.random.key(0), (3, 9, 16))
 
   def drawn(num_blocks):

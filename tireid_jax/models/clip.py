@@ -5,6 +5,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
 
 from tireid_jax.errors import UserError
 from tireid_jax.models.execution import Execution
@@ -19,14 +20,14 @@ INITIAL_LOGIT_SCALE = 2.659260036932778
 
 
 class CLIP(nn.Module):
-  """Two encoders into one space. Weights live in the collection "params", prompts in "prompts".
+  """Image and text encoder into a joint embedding space; weights are in the collection "params", prompts in "prompts".
 
   Attributes:
     variant: sizes and numerics.
-    image_size: (h, w) of the images it takes, pixels.
-    prompts: how many prompt tokens, where; the default has none, which is plain CLIP.
+    image_size: (h, w) of the input images, pixels.
+    prompts: number and placement of prompt tokens; none by default, which is plain CLIP.
     execution: how it is computed.
-    stride: pixels from one image patch to the next; 0 for the patch size, less for patches that overlap.
+    stride: pixels between adjacent patches; 0 for the patch size, less for overlapping patches.
   """
 
   variant: Variant
@@ -57,31 +58,40 @@ class CLIP(nn.Module):
     )  # fmt: skip
     self.logit_scale = self.param("logit_scale", nn.initializers.constant(INITIAL_LOGIT_SCALE), ())
 
-  def __call__(self, images, tokens, *, image_rows=None, text_rows=None):
-    """Returns (image f32[B, E], text f32[B, E]), not normalised; as the two methods below."""
+  def __call__(
+    self,
+    images: Float[Array, "I h w 3"],
+    tokens: Int[Array, "B L"],
+    *,
+    image_rows: Int[Array, " I"] | None = None,
+    text_rows: Int[Array, " B"] | None = None,
+  ) -> tuple[Float[Array, "I E"], Float[Array, "B E"]]:
+    """Returns (image, text) embeddings of the two methods below."""
     return self.encode_image(images, rows=image_rows), self.encode_text(tokens, rows=text_rows)
 
-  def encode_image(self, images, *, rows=None):
-    """Returns f32[B, E], not normalised.
+  def encode_image(
+    self, images: Float[Array, "B h w 3"], *, rows: Int[Array, " B"] | None = None
+  ) -> Float[Array, "B E"]:
+    """Returns embeddings, float32 and not normalised.
 
     Args:
-      images: f32[B, h, w, 3] normalised with CLIP's mean and deviation.
-      rows: i32[B], in training alone: places of the images in the whole batch, from which the prompts' dropout draws.
+      images: normalised with CLIP's mean and standard deviation.
+      rows: only in training: indices of the images in the global batch, which seed the prompts' dropout.
     """
     return self.image_encoder(images, rows)
 
-  def encode_text(self, tokens, *, rows=None):
-    """Returns f32[B, E], not normalised.
+  def encode_text(self, tokens: Int[Array, "B L"], *, rows: Int[Array, " B"] | None = None) -> Float[Array, "B E"]:
+    """Returns embeddings, float32 and not normalised.
 
     Args:
-      tokens: i32[B, L], L at most `variant.text_length`.
-      rows: i32[B], in training alone: places of the captions in the whole batch.
+      tokens: L at most `variant.text_length`.
+      rows: only in training: indices of the captions in the global batch, which seed the prompts' dropout.
     """
     return self.text_encoder(tokens, rows)
 
 
-def init_variables(model, key):
-  """Returns freshly drawn {"params": ..., "prompts": ...}; "prompts" is {} where the model has none."""
+def init_variables(model: CLIP, key: Array) -> dict[str, Any]:
+  """Returns randomly initialised {"params": ..., "prompts": ...}; "prompts" is {} for a model without prompts."""
   images = jnp.zeros((1, *model.image_size, 3))
   tokens = jnp.zeros((1, 8), jnp.int32)
   params_key, prompts_key = jax.random.split(key)

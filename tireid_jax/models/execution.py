@@ -1,4 +1,4 @@
-"""How the encoders are computed: what memory and time they take, and no more of the result than rounding."""
+"""How the encoders are computed: options that change memory and time, and the result only by rounding."""
 
 import dataclasses
 import functools
@@ -8,11 +8,13 @@ from typing import Any, Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array
 
 from tireid_jax.errors import UserError
 from tireid_jax.models import attention, cudnn, products
+from tireid_jax.models.variants import Variant
 
-# What each rematerialisation choice keeps from the forward pass; everything else is computed again.
+# What each rematerialisation choice saves in the forward pass; everything else is recomputed in the backward pass.
 REMAT_POLICIES = {
   "none": None,
   "dots": jax.checkpoint_policies.save_from_both_policies(
@@ -27,8 +29,8 @@ BLOCKS = ("auto", "loop", "unrolled")
 ATTENTIONS = ("auto", "xla", "cudnn")
 
 
-def anywhere(x, kind):
-  """Returns x: the Execution.place of one device, or of a compiler that is left to choose."""
+def unconstrained(x: Array, kind: str) -> Array:
+  """Returns x: the Execution.constrain of a single device, or to leave the sharding to the compiler."""
   return x
 
 
@@ -37,24 +39,24 @@ class Execution:
   """How a model is computed.
 
   Attributes:
-    dtype: type of the encoders' arithmetic. Weights, LayerNorm and the returned embeddings are float32.
-    scan_blocks: run the blocks as one compiled loop (small program, least memory on CPU) or unrolled.
-    remat: what is computed again in the backward pass of all blocks but the last: "none", "dots" (all but matrix
-      products and what attention found) or "full".
-    attention: "xla", which is our own of attention.py, or "cudnn", JAX's on NVIDIA GPUs.
-    place: (activations, kind) -> the same array, put where its kind belongs on a mesh. The kinds are "rows": [B, ...]
-      inputs, embeddings, what goes from block to block; "lookup": tokens [B, L] for which the token table is read; and
-      "looked_up": what was read, [B, L, D].
+    dtype: compute dtype of the encoders. Weights, LayerNorm and the returned embeddings are float32.
+    scan_blocks: whether blocks run as one compiled loop (small program, least memory on CPU) or unrolled.
+    remat: what is recomputed in the backward pass of all blocks but the last: "none", "dots" (all but matrix products
+      and the residuals of attention) or "full".
+    attention: "xla", attention.py's, or "cudnn", JAX's on NVIDIA GPUs.
+    constrain: (activations, kind) -> the same array under the sharding constraint of its kind. The kinds are "rows":
+      [B, ...] inputs, embeddings and the residual stream; "lookup": token ids [B, L] before the embedding lookup; and
+      "looked_up": token embeddings [B, L, D] after it.
     dot_general: of dense layers, as `nn.Dense` takes it; None for JAX's.
-    gather: (path below a block, as "attn/query/kernel", weight, dtype) -> the weight as a block uses it, where a mesh
-      keeps it in parts; None where none is.
+    gather: (path below a block, as "attn/query/kernel", weight, dtype) -> the weight all-gathered from the mesh and
+      cast to dtype; None where no weight is sharded along the data.
   """
 
   dtype: Any = jnp.float32
   scan_blocks: bool = True
   remat: str = "none"
   attention: Literal["xla", "cudnn"] = "xla"
-  place: Callable = anywhere
+  constrain: Callable = unconstrained
   gather: Callable | None = None
   dot_general: Callable | None = None
 
@@ -63,12 +65,12 @@ class Execution:
       raise ValueError(f"remat is {self.remat!r}; it must be one of {', '.join(REMAT_POLICIES)}")
 
   @property
-  def dense(self):
-    """`nn.Dense` of this arithmetic."""
+  def dense(self) -> Callable[..., nn.Dense]:
+    """`nn.Dense` with this compute dtype and dot_general."""
     return functools.partial(nn.Dense, dtype=self.dtype, dot_general=self.dot_general)
 
 
-def scans_blocks(name, *, platform):
+def scans_blocks(name: str, *, platform: str) -> bool:
   """Returns whether blocks run as a loop.
 
   Args:
@@ -79,12 +81,12 @@ def scans_blocks(name, *, platform):
   return name == "loop" or (name == "auto" and platform == "cpu")
 
 
-def choose_remat(name, *, scan_blocks):
+def choose_remat(name: str, *, scan_blocks: bool) -> str:
   """Returns one of REMAT_POLICIES.
 
   Args:
-    name: of REMATS; "auto" is "dots" in a loop, where on CPU it takes less time to compute the rest again than to save
-      it and read it back, and "none" where blocks are unrolled.
+    name: of REMATS; "auto" is "dots" in a loop, where on CPU it takes less time to recompute the rest than to save it
+      and read it back, and "none" where blocks are unrolled.
     scan_blocks: whether blocks run as a loop.
   """
   if name != "auto":
@@ -92,22 +94,25 @@ def choose_remat(name, *, scan_blocks):
   return "dots" if scan_blocks else "none"
 
 
-def choose_dot_general(*, dtype, platform):
-  """Returns Execution.dot_general for arithmetic of this type on devices of a platform."""
+def choose_dot_general(*, dtype: Any, platform: str) -> Callable | None:
+  """Returns Execution.dot_general for a compute dtype on devices of a platform."""
   return products.wide_dot_general if platform == "cpu" and jnp.dtype(dtype) == jnp.bfloat16 else None
 
 
-def choose_attention(name, *, variant, dtype, platform, lengths, probe=cudnn.probe, log=lambda line: None):
-  """Returns "xla" or "cudnn".
+def choose_attention(
+  name: str, *, variant: Variant, dtype: Any, platform: str, lengths: tuple[int, int],
+  probe: Callable[..., str] = cudnn.probe, log: Callable[[str], None] = lambda line: None,
+) -> Literal["xla", "cudnn"]:  # fmt: skip
+  """Returns the attention to compute with.
 
   Args:
     name: of ATTENTIONS; "auto" is cuDNN where it runs.
-    variant: Variant of the model.
-    dtype: of the arithmetic.
+    variant: of the model.
+    dtype: compute dtype.
     platform: of the devices, "cpu", "gpu" or "tpu".
     lengths: (image, text) tokens of the longest sequences, prompts included.
-    probe: as `cudnn.probe`; called where cuDNN's documented limits leave it open.
-    log: takes the line that says that a probe failed and "auto" is XLA's attention.
+    probe: as `cudnn.probe`; called where cuDNN's documented limits do not rule it out.
+    log: called with a line if "auto" falls back to XLA's attention because a probe failed.
 
   Raises:
     ValueError: for cuDNN where it cannot run.

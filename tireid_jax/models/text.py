@@ -2,6 +2,7 @@
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
 
 from tireid_jax.models.execution import Execution
 from tireid_jax.models.norm import LayerNorm
@@ -27,31 +28,31 @@ class TextEncoder(nn.Module):
   execution: Execution
 
   @nn.compact
-  def __call__(self, tokens, rows):
-    """Returns f32[B, E], not normalised.
+  def __call__(self, tokens: Int[Array, "B L"], rows: Int[Array, " B"] | None) -> Float[Array, "B E"]:
+    """Returns embeddings, float32 and not normalised.
 
     Args:
-      tokens: i32[B, L], L at most `text_length`: start token, caption, end token, zeros. What stands after the end
-        token is not seen.
-      rows: i32[B] in training, for the prompts' dropout; None for none.
+      tokens: start token, caption, end token, zeros; L at most `text_length`. Ids after the first end token are
+        ignored.
+      rows: indices of the captions in the global batch, for the prompts' dropout in training; None for no dropout.
     """
     if tokens.shape[1] > self.text_length:
       raise ValueError(f"captions hold at most {self.text_length} tokens, got {tokens.shape}; cut them with tokenize()")
-    dtype, place = self.execution.dtype, self.execution.place
-    # Initial deviations as in OpenAI's model.
+    dtype, constrain = self.execution.dtype, self.execution.constrain
+    # Initial standard deviations as in OpenAI's model.
     x = nn.Embed(
       self.vocabulary_size,
       self.tower.width,
       embedding_init=nn.initializers.normal(0.02),
       name="token_embedding",
-    )(place(tokens, "lookup")).astype(dtype)  # the rows that were read, not the whole table
+    )(constrain(tokens, "lookup")).astype(dtype)  # casts the embeddings of these tokens, not the whole table
     positions = self.param("position_embedding", nn.initializers.normal(0.01), (self.text_length, self.tower.width))
-    x = place(place(x, "looked_up"), "rows") + positions[: tokens.shape[1]].astype(dtype)  # [B, L, D]
-    end = jnp.argmax(tokens == self.end_token, axis=1)  # [B], the first one
+    x = constrain(constrain(x, "looked_up"), "rows") + positions[: tokens.shape[1]].astype(dtype)  # [B, L, D]
+    end = jnp.argmax(tokens == self.end_token, axis=1)  # [B], the first end token
     num_tokens, num_blocks = self.prompts.text_length, self.tower.num_blocks
     x, output, prompts = insert_prompts(self, self.prompts, num_tokens, x, end, rows, num_blocks=num_blocks)
     transformer = Transformer(self.tower, True, self.activation, self.eps, self.execution, name="transformer")
     x = transformer(x, output, prompts)  # [B, D]
     x = LayerNorm(self.eps, name="ln_final")(x)
     x = self.execution.dense(self.embedding_size, use_bias=False, name="projection")(x)
-    return place(x.astype(jnp.float32), "rows")
+    return constrain(x.astype(jnp.float32), "rows")

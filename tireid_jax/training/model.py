@@ -14,11 +14,11 @@ from tireid_jax.models import pretrained, variants
 from tireid_jax.models.clip import CLIP
 from tireid_jax.models.execution import (
   Execution,
-  anywhere,
   choose_attention,
   choose_dot_general,
   choose_remat,
   scans_blocks,
+  unconstrained,
 )
 from tireid_jax.models.prompts import PromptSpec
 from tireid_jax.models.variants import VARIANTS
@@ -108,7 +108,7 @@ def check_tokens(variant, info):
   )
 
 
-def build_model(config, variant, *, use_prompts, precision, platform=None, place=anywhere, gather=None):
+def build_model(config, variant, *, use_prompts, precision, platform=None, constrain=unconstrained, gather=None):
   """Returns the CLIP module of a Variant that a config describes.
 
   Args:
@@ -116,7 +116,7 @@ def build_model(config, variant, *, use_prompts, precision, platform=None, place
     variant: Variant.
     use_prompts, precision: as in the stage's config.
     platform: of the devices that are to run it; that of this process' own if not given.
-    place, gather: as in Execution.
+    constrain, gather: as in Execution.
 
   Raises:
     ValueError: for prompts that do not fit it, or a choice that there is not.
@@ -134,5 +134,5 @@ def build_model(config, variant, *, use_prompts, precision, platform=None, place
   scan_blocks = scans_blocks(config.model.blocks, platform=platform)
   remat = choose_remat(config.model.remat, scan_blocks=scan_blocks)
   dot_general = choose_dot_general(dtype=precision, platform=platform)
-  execution = Execution(jnp.dtype(precision), scan_blocks, remat, attention, place, gather, dot_general)
+  execution = Execution(jnp.dtype(precision), scan_blocks, remat, attention, constrain, gather, dot_general)
   return CLIP(variant, tuple(config.data.image_size), spec, execution, config.model.stride)

@@ -41,7 +41,7 @@ class Program:
     self._config, self._stage, self._mesh, self._steps_per_epoch = config, stage, mesh, steps_per_epoch
     self.model = build_model(
       config, variant, use_prompts=stage.use_prompts, precision=stage.precision,
-      platform=sharding.platform(mesh), place=sharding.activation_constraint(mesh),
+      platform=sharding.platform(mesh), constrain=sharding.activation_constraint(mesh),
       gather=sharding.gather_weights(mesh),
     )  # fmt: skip
     self.compiler_options = compilation_cache.compiler_options(
