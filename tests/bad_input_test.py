@@ -195,7 +195,7 @@ def test_a_mistake_of_stage_2_is_found_before_stage_1_begins(project, tmp_path, 
 @pytest.mark.parametrize("name", ["lr=1e-3,bs[64]", "run*", "why?"])
 def test_a_workdir_whose_checkpoints_would_be_lost_is_refused(project, tmp_path, name):
   done = run("main", *project[1], "--stage=1", f"--workdir={tmp_path}/{name}")
-  refused(done, "the characters * ? [ are patterns to Orbax")
+  refused(done, "the characters * ? [ are glob patterns to Orbax")
   assert list(tmp_path.iterdir()) == []
 
 

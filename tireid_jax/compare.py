@@ -69,7 +69,10 @@ def find_results(
         f"WORKDIR/stageN/{layout.RANKS_FILE}"
       )
     stage = max(common)
-  return [layout.stage_folder(path, stage) / layout.RANKS_FILE if path.is_dir() else path for path in given]
+  return [
+    layout.stage_folder(path, stage) / layout.RANKS_FILE if stage is not None and path.is_dir() else path
+    for path in given
+  ]
 
 
 def _finished_stages(folder):

@@ -1,58 +1,62 @@
-"""What lies where in a workdir, and whether it belongs to the run that asks for it."""
+"""Files of a workdir, and whether it belongs to the run that wants to use it."""
 
 import contextlib
 import io
 import os
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from tireid_jax.config import former
 from tireid_jax.config import values as config_lib
 from tireid_jax.errors import MissingFileError, UserError
 from tireid_jax.parallel import distributed
 from tireid_jax.storage import files, locations, lock
+from tireid_jax.storage.locations import Path
 
 CONFIG_FILE = "config.json"
 RESULT_FILE = "result.json"
 # Ranks and precisions of every query of the test split.
 RANKS_FILE = "ranks_test.npz"
 
-# Of a damaged file of the above.
+# What to do about one of these files if it is damaged.
 _REMEDY = "put back a copy of it, or remove it and run the same command again, which writes it"
 
 
-def stage_folder(workdir, number):
+def stage_folder(workdir: str | Path, number: int) -> Path:
   """Returns WORKDIR/stageN."""
   return locations.to_path(workdir, "--workdir") / f"stage{number}"
 
 
 @contextlib.contextmanager
-def locked(workdir):
-  """Yields a lock.Lock on a workdir, of which process 0 keeps others out; every process of a run calls it alike.
+def locked(workdir: Path) -> Iterator[lock.Lock]:
+  """Holds a lock on a workdir and yields it. Every process of a run calls this; process 0 acquires the lock.
 
   Raises:
-    ValueError: another run is at work there; it says who.
+    ValueError: another run, which the message identifies, is using the workdir.
   """
-  kept = lock.Lock(workdir, f"--workdir={workdir}", "choose another --workdir")
+  held = lock.Lock(workdir, f"--workdir={workdir}", "choose another --workdir")
   try:
-    while not distributed.broadcast_from_first(kept.acquire):
+    while not distributed.broadcast_from_first(held.acquire):
       pass
-    yield kept
+    yield held
   finally:
-    kept.release()
+    held.release()
 
 
-def read_result(workdir, number):
-  """Returns the result of a finished stage, or None."""
+def read_result(workdir: str | Path, number: int) -> dict[str, Any] | None:
+  """Returns the result of a stage, or None if it has not finished."""
   path = stage_folder(workdir, number) / RESULT_FILE
   return files.read_json(path, _REMEDY) if path.is_file() else None
 
 
-def read_config(workdir):
-  """Returns the config that the workdir's newest run wrote.
+def read_config(workdir: str | Path) -> ConfigDict:
+  """Returns the config of the most recent run in a workdir.
 
   Raises:
-    FileNotFoundError: if there is none.
+    FileNotFoundError: there is none.
   """
   path = locations.to_path(workdir, "--workdir") / CONFIG_FILE
   if not path.is_file():
@@ -65,23 +69,23 @@ def read_config(workdir):
   return config
 
 
-def check(workdir, config, number):
-  """Raises ValueError, showing the difference, if the workdir holds another model, data set or config of a stage.
+def check(workdir: Path, config: ConfigDict, number: int) -> None:
+  """Raises ValueError with the differences if the workdir holds another model, data set or stage config.
 
-  So does a name in which Orbax would look for a pattern: it would commit checkpoints without their arrays.
+  It also rejects a name that Orbax would expand as a glob pattern: checkpoints would be committed without their arrays.
   """
   if set("*?[") & set(os.fspath(workdir)):
     raise UserError(
-      f"--workdir={workdir}: the characters * ? [ are patterns to Orbax, which would lose the checkpoints; choose a "
-      f"name without them"
+      f"--workdir={workdir}: the characters * ? [ are glob patterns to Orbax, which would lose the checkpoints; "
+      f"choose a name without them"
     )
-  asked = config_lib.to_json(config)
+  requested = config_lib.to_json(config)
   made = [n for n in config_lib.STAGES if (stage_folder(workdir, n) / CONFIG_FILE).is_file()]
   for other in made:
     there = files.read_json(stage_folder(workdir, other) / CONFIG_FILE, _REMEDY)
     former.check_data_set(there.get("data", {}).get("name"))
     depended_on = [n for n in made if n <= min(other, number)]
-    found = config_lib.differences(there, asked, depended_on)
+    found = config_lib.differences(there, requested, depended_on)
     if found:
       more = f" and {len(found) - 3} more" if len(found) > 3 else ""
       raise UserError(
@@ -90,18 +94,18 @@ def check(workdir, config, number):
       )
 
 
-def write_config(workdir, config, number):
-  """Writes the resolved config into the workdir and the stage's folder."""
+def write_config(workdir: str | Path, config: ConfigDict, number: int) -> None:
+  """Writes the resolved config to the workdir and to the folder of a stage."""
   data = config_lib.to_json(config)
   files.write_json(stage_folder(workdir, number) / CONFIG_FILE, data)
   path = locations.to_path(workdir, "--workdir") / CONFIG_FILE
-  # A later stage need not say again where the weights came from.
+  # A later stage may leave `pretrained` empty.
   before = files.read_json(path, _REMEDY)["pretrained"] if path.is_file() else ""
   files.write_json(path, {**data, "pretrained": data["pretrained"] or before})
 
 
-def write_npz(path, arrays):
-  """Writes a compressed npz so that a reader sees the whole file or none."""
+def write_npz(path: str | Path, arrays: dict[str, Any]) -> None:
+  """Writes a compressed npz file atomically."""
   stream = io.BytesIO()
   np.savez_compressed(stream, **arrays)
   files.write_bytes(path, stream.getvalue())

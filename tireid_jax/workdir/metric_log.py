@@ -1,4 +1,4 @@
-"""Figures of a run as JSON lines and as TensorBoard event files."""
+"""Training metrics as JSON lines and as TensorBoard event files."""
 
 import concurrent.futures
 import json
@@ -13,6 +13,7 @@ from tensorboardX.proto import event_pb2
 
 from tireid_jax.errors import naming
 from tireid_jax.storage import files, gcs, locations
+from tireid_jax.storage.locations import Path
 from tireid_jax.terminal.progress import say
 
 METRICS_FILE, EVENTS_FOLDER = "metrics.jsonl", "tensorboard"
@@ -21,13 +22,13 @@ METRICS_FILE, EVENTS_FOLDER = "metrics.jsonl", "tensorboard"
 class MetricWriter:
   """Writes {"group/name": value} by step to FOLDER/metrics.jsonl and FOLDER/tensorboard. A context manager.
 
-  On a disk these are a file that grows and a folder of event files, and each write is flushed. In a bucket, where no
-  object can grow, each write makes an object in both folders. A run that resumes drops what was written beyond the
-  step it resumes from, so that every step stands there once.
+  On a disk these are a file that is appended to and a folder of event files, flushed at each write. In a bucket, where
+  objects cannot be appended to, each write creates an object in both folders. A run that resumes drops records after
+  the step from which it resumes, so that each step is recorded once.
   """
 
-  def __init__(self, folder, *, first_step=0, enabled=True):
-    """Opens the log of a stage's folder for the steps after `first_step`; writes nothing unless `enabled`."""
+  def __init__(self, folder: str | Path, *, first_step: int = 0, enabled: bool = True):
+    """Opens the log in a stage's folder for steps after `first_step`; writes nothing unless `enabled`."""
     self._log: Any = None
     if not enabled:
       return
@@ -45,15 +46,15 @@ class MetricWriter:
     if self._log:
       self._log.close()
 
-  def write(self, step, values):
-    """Writes a line: step, seconds of running so far, and the values (floats)."""
+  def write(self, step: int, values: dict[str, float]) -> None:
+    """Writes a record: step, training time so far in seconds, and the values."""
     if not self._log:
       return
     seconds = round(self._before + time.monotonic() - self._began, 3)
     self._log.write({"step": step, "seconds": seconds, **values}, values)
 
-  def wait(self):
-    """Returns once all lines are stored."""
+  def wait(self) -> None:
+    """Waits until all records are stored."""
     if self._log:
       self._log.wait()
 
@@ -67,15 +68,15 @@ class _Files:
     with naming(self._path):
       self._descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND)
     events = folder / EVENTS_FOLDER
-    # Also at step 0: a run killed before its first checkpoint has left events, too.
+    # Also at step 0: a run that was killed before its first checkpoint has left events.
     self._events = _Events(events, first_step + 1 if events.is_dir() else None)
 
   def write(self, record, values):
     line = _line(record).encode()
     with naming(self._path):
-      # In one piece, with nothing of it left in a buffer, which would be tried again when the file is closed.
+      # One unbuffered write: a buffer would be written again when the file is closed.
       if os.write(self._descriptor, line) < len(line):
-        os.write(self._descriptor, b"\n")  # raises what has kept the rest from being written, if it still does
+        os.write(self._descriptor, b"\n")  # raises the error that cut the write short, if it persists
         raise OSError(f"{self._path}: a line was not written whole")
     self._events.write(record["step"], values)
 
@@ -88,10 +89,10 @@ class _Files:
 
 
 class _Events:
-  """A TensorBoard event file. tensorboardX' own writer has a thread and waits for it for ever if the disk is full."""
+  """A TensorBoard event file. tensorboardX's own writer thread never ends if the disk is full."""
 
   def __init__(self, folder, purge_step):
-    """Opens a new file in a folder; TensorBoard drops what other files there have from `purge_step` on."""
+    """Opens a new file in a folder; TensorBoard drops events of other files there from `purge_step` on."""
     self._folder = folder
     with naming(folder):
       folder.mkdir(parents=True, exist_ok=True)
@@ -103,7 +104,7 @@ class _Events:
       self._writer.flush()
 
   def write(self, step, values):
-    """Writes scalars, to be read at once."""
+    """Writes scalars and flushes them."""
     with naming(self._folder):
       for name, value in values.items():
         scalar = summary.scalar(name, value)
@@ -116,27 +117,27 @@ class _Events:
 
 
 class _Objects:
-  """The log in a bucket. Names begin with the step, so that their order is that of the lines."""
+  """The log in a bucket. Names start with the step, so that they sort in the order of the records."""
 
   def __init__(self, folder, kept, first_step):
     del kept
     self._folder = folder
-    # A TensorBoard that is running has read what is dropped here.
+    # A running TensorBoard has already read what is dropped here.
     self._purge_step = first_step + 1 if gcs.list_objects(folder / EVENTS_FOLDER) else None
     for name in (METRICS_FILE, EVENTS_FOLDER):
-      # The last one first, so that what is left after a kill is still a log without gaps.
+      # Last one first, so that a kill in the meantime leaves a log without gaps.
       for path in reversed(gcs.list_objects(folder / name)):
         if _step(path.name) > first_step:
           path.unlink()
     self._last, self._count = 0, 0
-    # One at a time, and no step waits for it.
+    # One write at a time, in the background.
     self._thread = concurrent.futures.ThreadPoolExecutor(1)
     self._pending: Any = None
 
   def write(self, record, values):
     self.wait()
     step = record["step"]
-    self._count = self._count + 1 if step == self._last else 0  # validation has a line of its own
+    self._count = self._count + 1 if step == self._last else 0  # validation writes a second record for its step
     self._last = step
     name = f"{step:09d}-{self._count}"
     self._pending = self._thread.submit(self._store, name, record, values, self._purge_step)
@@ -144,7 +145,7 @@ class _Objects:
 
   def _store(self, name, record, values, purge_step):
     files.write_bytes(self._folder / METRICS_FILE / f"{name}.jsonl", _line(record).encode())
-    # TensorBoard goes from one file to the next by name.
+    # TensorBoard reads the files in order of their names.
     path = self._folder / EVENTS_FOLDER / f"events.out.tfevents.{name}"
     files.write_bytes(path, _events(record["step"], values, purge_step))
 
@@ -166,7 +167,7 @@ def _step(name):
 
 
 def _events(step, values, purge_step):
-  """Returns an event file's bytes, of one step."""
+  """Returns the bytes of an event file with one step."""
   with naming(tempfile.gettempdir()), tempfile.TemporaryDirectory() as folder:
     events = _Events(pathlib.Path(folder), purge_step)
     events.write(step, values)
@@ -179,10 +180,10 @@ def _line(record):
   return json.dumps(record) + "\n"
 
 
-def read_metrics(folder):
-  """Returns the records of a stage's metrics, as one sequence wherever they are stored.
+def read_metrics(folder: str | Path) -> list[dict[str, Any]]:
+  """Returns the metric records of a stage, from a disk or a bucket.
 
-  A last line that was cut off by a kill is left out, and so are damaged ones, which are counted in a message.
+  A last line that a kill has cut off is skipped, and so are damaged lines, whose number is logged.
   """
   path = locations.to_path(folder) / METRICS_FILE
   if locations.is_remote(path):
@@ -194,12 +195,12 @@ def read_metrics(folder):
   records = [record for line in lines if (record := _record(line))]
   damaged = sum(1 for line in whole if line and not _record(line))
   if damaged:
-    say(f"{path}: {damaged} damaged lines are left out")
+    say(f"{path}: {damaged} damaged lines are skipped")
   return records
 
 
 def _record(line):
-  """Returns the record in a line, None where it is cut off or damaged."""
+  """Returns the record in a line, or None if it is cut off or damaged."""
   try:
     record = json.loads(line)
     return {**record, "step": int(record["step"]), "seconds": float(record["seconds"])}

@@ -1,7 +1,7 @@
-"""What Orbax and tensorstore raise where the disk is full or a checkpoint damaged -> one line.
+"""Turns errors of Orbax and tensorstore, for a full disk or a damaged checkpoint, into one line.
 
-Orbax saves in threads, which log what they raise with its traceback, each of several layers anew; the same error is
-raised again where the save is waited for.
+Orbax saves in threads, several layers of which log an error with its traceback; the same error is raised again by the
+call that waits for the save.
 """
 
 import contextlib
@@ -9,21 +9,23 @@ import errno
 import logging as python_logging
 import re
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from absl import logging
 
 from tireid_jax.errors import UserError, disk_error
+from tireid_jax.storage.locations import Path
 
-# What reading a file that is missing, cut short or overwritten raises: of the file system, of JSON and UTF-8, of
-# tensorstore (ValueError with its own text, NotImplementedError), and of Orbax where a key or a file that it relies on
-# is not there, a number of its metadata is of no date, or their lists nest too deep.
+# Errors from reading a missing, truncated or overwritten file: of the file system, of JSON and UTF-8, of tensorstore
+# (ValueError with its own text, NotImplementedError), and of Orbax if a key or file that it relies on is missing, a
+# timestamp in its metadata is invalid, or its lists nest too deep.
 DAMAGE = (
   OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, NotImplementedError, RecursionError,
 )  # fmt: skip
 
-# Of these, what tells of the way to the files alone: the same checkpoint may be read at the next attempt.
-_OF_THE_WAY = frozenset(
+# Of these, errors of access to the files, not of their content: the next attempt may read the same checkpoint.
+_ACCESS_ERRORS = frozenset(
   getattr(errno, name)
   for name in (
     "EACCES", "EPERM", "EMFILE", "ENFILE", "ENOMEM", "EIO", "ESTALE", "EAGAIN", "EBUSY", "EINTR", "ENOLCK", "ETIMEDOUT",
@@ -32,39 +34,39 @@ _OF_THE_WAY = frozenset(
   )
 )  # fmt: skip
 
-# What to do about a damaged checkpoint, to be read after "is damaged: ...; ".
+# What to do about a damaged checkpoint; completes "is damaged: ...; ".
 REMEDY = "put back a copy of it, or remove that folder to use the next best"
 
-# How tensorstore writes errno.
+# How tensorstore formats errno.
 _ERRNO = re.compile(r"os_error_code='(\d+)'")
 
 
 class _Quiet:
-  """Keeps Orbax and tensorstore from printing what they raise as well."""
+  """Keeps Orbax and tensorstore from logging errors that they also raise."""
 
   def __init__(self):
     self.is_reading = False
     self._hook: Any = None
 
   def install(self):
-    """Does it from now on; once, however often it is called."""
+    """Installs the filters; further calls have no effect."""
     logging.get_absl_logger().addFilter(self._is_news)
     python_logging.getLogger("asyncio").addFilter(self._is_not_of_a_save)
     if self._hook is None:
       self._hook, sys.unraisablehook = sys.unraisablehook, self._show
 
   def _is_news(self, record):
-    # While a checkpoint is read, also what it says of files that it finds damaged.
+    # While a checkpoint is read, also drop what Orbax logs about damaged files.
     return "/orbax/" not in record.pathname or not (record.exc_info or self.is_reading)
 
   @staticmethod
   def _is_not_of_a_save(record):
-    # Of the writes of a save, Orbax awaits those until the first that fails.
+    # Orbax awaits the writes of a save only up to the first that fails.
     error = record.exc_info and record.exc_info[1]
     return not (error and ("/orbax/" in record.getMessage() or _errno(error)))
 
   def _show(self, unraisable):
-    # When one of many writes has failed, Orbax closes the event loop that tensorstore tells of the others.
+    # After one write has failed, Orbax closes the event loop to which tensorstore reports the others.
     if str(unraisable.exc_value) != "Event loop is closed":
       self._hook(unraisable)
 
@@ -73,8 +75,8 @@ _quiet = _Quiet()
 
 
 @contextlib.contextmanager
-def saving(folder):
-  """Turns the errors of a save, or of a deletion, into DiskError where the file system is at fault."""
+def saving(folder: Path) -> Iterator[None]:
+  """Turns errors of a save or a deletion into DiskError if the file system caused them."""
   _quiet.install()
   try:
     yield
@@ -89,12 +91,12 @@ def saving(folder):
 
 
 @contextlib.contextmanager
-def restoring(folder, remedy=REMEDY):
-  """Turns the errors of reading a checkpoint into UserError, unless the file system is at fault and may yet answer.
+def restoring(folder: Path, remedy: str = REMEDY) -> Iterator[None]:
+  """Turns errors of reading a checkpoint into UserError, unless the file system caused them and may recover.
 
   Args:
     folder: of the checkpoint.
-    remedy: what to do about it.
+    remedy: what to do about a damaged checkpoint, for the message.
   """
   _quiet.install()
   before, _quiet.is_reading = _quiet.is_reading, True
@@ -113,14 +115,14 @@ def restoring(folder, remedy=REMEDY):
     _quiet.is_reading = before
 
 
-def is_damage(error):
-  """Whether an error of reading a checkpoint is of what is stored, and not of the way to it."""
-  is_late = isinstance(error, (TimeoutError, ConnectionError))  # of a bucket, without an errno
-  return isinstance(error, DAMAGE) and not is_late and _errno(error) not in _OF_THE_WAY
+def is_damage(error: Exception) -> bool:
+  """Returns whether an error of reading a checkpoint is about its content, not about access to it."""
+  is_unreachable = isinstance(error, (TimeoutError, ConnectionError))  # of a bucket; has no errno
+  return isinstance(error, DAMAGE) and not is_unreachable and _errno(error) not in _ACCESS_ERRORS
 
 
-def summary(error):
-  """Returns the start of what an error says, with its type where that says nothing by itself."""
+def summary(error: Exception) -> str:
+  """Returns the start of an error's message, with its type if the message is unclear without it."""
   text = " ".join(str(error).split())
   if isinstance(error, (KeyError, TypeError, AttributeError)):
     text = f"{type(error).__name__}: {text}"
@@ -128,7 +130,7 @@ def summary(error):
 
 
 def _errno(error):
-  """Returns the errno in an error, in those that it came from, or in those of a group; None if there is none."""
+  """Returns the errno of an error, of its causes or of the members of a group; None if there is none."""
   waiting, seen = [error], set()
   while waiting:
     found = waiting.pop(0)
