@@ -50,7 +50,7 @@ PATHS = {
 # Text that is no path.
 OTHERS = {"stage", "seeds", "profile", "topology", "split", "coordinator"}
 OTHER_FIELDS = {
-  "ablation", "select_on", "pretrained_prefix", "data.name", "model.variant", "model.activation",
+  "ablation", "select_on", "select_by", "pretrained_prefix", "data.name", "model.variant", "model.activation",
   "model.position_resize", "model.blocks", "model.remat", "model.attention", "prompts.placement", "mesh.dcn_axis",
   "stage.data", "stage.optimizer", "stage.sampler.kind", "stage.schedule_by", "stage.precision",
 }  # fmt: skip

@@ -82,6 +82,8 @@ def test_a_workdir_from_before_a_field_was_added_has_what_that_field_stands_for(
   ("field", "value", "message"),
   [
     ("temperature", 0.0, "temperature is 0.0; it must be above 0"),
+    ("select_by", "t2i/r@1", "select_by is 't2i/r@1' (did you mean 't2i/R@1'?); it must be one of t2i/R@1, t2i/R@5"),
+    ("select_by", "R@1", "select_by is 'R@1'"),
     ("select_on", "valid", "select_on is 'valid' (did you mean 'val'?)"),
     ("stages", (1, 3), "the stages are 0, 1 and 2"),
     ("log_every_steps", 0, "log_every_steps is 0; it must be at least 1"),

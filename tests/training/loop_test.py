@@ -209,6 +209,7 @@ def test_an_identity_head_is_kept_on_the_same_data_and_starts_anew_on_other_data
   ("field", "value"),
   [
     ("seed", 99), ("temperature", 0.5), ("select_on", "last"), ("prompts__init_std", 0.5), ("prompts__dropout", 0.5),
+    ("select_by", "t2i/mAP"),
     ("model__position_resize", "bicubic"), ("stage1__learning_rate", 1.0), ("stage1__weight_decay", 0.5),
     ("stage1__losses", {"sdm": 1.0}), ("stage1__augment", {"flip": 0.1}), ("stage1__epochs", 3),
     ("stage1__init_from", "random"),

@@ -8,7 +8,7 @@ from tireid_jax.training.optimizers import Recipe
 # Fields that configs stored by earlier versions lack, by section, with the value that their runs had in effect. Losses
 # that a version lacks had no weight, and settings of optimizers that it lacks had no effect, whatever their value.
 NEW_FIELDS = {
-  "": {"pretrained_prefix": ""},
+  "": {"pretrained_prefix": "", "select_by": "t2i/R@1"},
   "prompts": {"placement": "deep"},
   **{f"stage{number}": fields.defaults(Recipe) | {"optimizer": "adam"} for number in (0, 1, 2)},
 }

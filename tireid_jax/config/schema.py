@@ -9,6 +9,7 @@ from typing import Any
 from tireid_jax import fields
 from tireid_jax.config.stage import StageFields
 from tireid_jax.fields import ABOVE_0, WHOLE_NUMBERS, at_least, field, must, one_of, section
+from tireid_jax.metrics import SELECTABLE
 from tireid_jax.models.execution import ATTENTIONS, BLOCKS, REMATS
 from tireid_jax.models.prompts import PromptSpec
 from tireid_jax.models.weights.positions import METHODS
@@ -147,6 +148,12 @@ class Run:
     'the split on which the best checkpoint is selected: "val"; "test", as most published results do; or "last" for '
     "no selection",
     one_of("val", "test", "last"),
+  )
+  select_by: str = field(
+    "t2i/R@1",
+    "the metric by which the best checkpoint is selected: text to image (t2i/...) or image to text (i2t/...), and a "
+    "metric of tireid_jax/metrics.py",
+    one_of(*SELECTABLE),
   )
   data: dict = section(Data)
   model: dict = section(Model)

@@ -12,7 +12,7 @@ from tireid_jax.config.schema import STAGES as STAGES
 from tireid_jax.errors import UserError, did_you_mean
 
 # Sections that every stage of a workdir shares: another value would mean another model or data set.
-SHARED_FIELDS = ("data", "model", "prompts", "temperature", "seed", "select_on", "toy")
+SHARED_FIELDS = ("data", "model", "prompts", "temperature", "seed", "select_on", "select_by", "toy")
 # Within them, what changes memory and speed but not what is computed, and what the data's fingerprint tells.
 FREE_FIELDS = (
   "data/use_exif",

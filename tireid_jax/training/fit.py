@@ -60,7 +60,8 @@ def fit(
     log = hooks.Log(context, learning_rates=_learning_rates(experiment), all_finite=experiment.all_finite)
     evaluate = None
     if experiment.selection_split is not None:
-      evaluate = hooks.Evaluate(context, log, experiment.score, split=experiment.config.select_on)
+      config = experiment.config
+      evaluate = hooks.Evaluate(context, log, experiment.score, split=config.select_on, select_by=config.select_by)
     save = hooks.Save(context, log, evaluate, metadata, best_score=start.best_score)
     profiler = capture.Profile(
       profile, experiment.folder, log, number=experiment.stage.number, first_step=start.first_step

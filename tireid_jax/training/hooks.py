@@ -171,10 +171,12 @@ class Evaluate:
   """Computes the metrics of the selection split every few epochs and after the last step.
 
   Attributes:
-    latest: (step, score) of the last validation; the score decides which checkpoint is best.
+    latest: (step, score) of the last validation; the score, higher is better, decides which checkpoint is best.
   """
 
-  def __init__(self, context: Context, log: Log, score: Callable[[Any], Mapping], *, split: str) -> None:
+  def __init__(
+    self, context: Context, log: Log, score: Callable[[Any], Mapping], *, split: str, select_by: str
+  ) -> None:
     """Makes it.
 
     Args:
@@ -182,8 +184,10 @@ class Evaluate:
       log: flushed before validation, and paused during it.
       score: variables -> {"t2i": {metric: percent}, "i2t": ...}.
       split: name of the selection split, the prefix of the logged metrics.
+      select_by: the metric that is the score, as "t2i/R@1".
     """
     self._context, self._log, self._score, self._split = context, log, score, split
+    self._direction, _, self._metric = select_by.partition("/")
     self.latest: tuple[int, float | None] = (0, None)
 
   def __call__(self, step: int, state: TrainState, metrics: Mapping[str, jax.Array]) -> None:
@@ -200,7 +204,7 @@ class Evaluate:
         for name, value in values.items()
       },
     )
-    self.latest = (step, result["t2i"]["R@1"])
+    self.latest = (step, result[self._direction][self._metric])
     self._log.pause(time.monotonic() - began)
 
 

@@ -39,6 +39,7 @@ def report(experiment: Experiment, start: Start, *, seconds: float, lock: Lock) 
     **embedding.summarize(scores),
     **embedding.gallery_counts(split),
     "selected_on": config.select_on,
+    "selected_by": config.select_by,
     "selection": experiment.score(variables) if experiment.selection_split else None,
     "dataset": split.name,
     "fingerprint": split.fingerprint,
