@@ -31,7 +31,7 @@ def load_stage(run_folder, stage, *, config=None):
     source = sources.find_source(config, "pretrained", run_folder, 1)
     model = build_model(config, find_variant(config, source), use_prompts=False, precision="auto")
     variables, found = initialization.initial_variables(
-      model, source, mesh=mesh, key=key, position_resize=config.model.position_resize, prefix=sources.prefix_of(config)
+      model, source, mesh=mesh, key=key, position_resize=config.model.position_resize, prefix=config.pretrained_prefix
     )
     before = run_folder and origin.recorded(run_folder)
     if before:

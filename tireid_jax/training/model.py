@@ -23,7 +23,6 @@ from tireid_jax.models.execution import (
 from tireid_jax.models.prompts import PromptSpec
 from tireid_jax.models.variants import VARIANTS
 from tireid_jax.terminal.progress import say
-from tireid_jax.training.sources import prefix_of
 from tireid_jax.workdir import best_checkpoint
 
 # As config.model.variant: sizes and numerics as the weights have them.
@@ -51,7 +50,7 @@ def find_variant(config, source):
       return variants.from_json(best_checkpoint.read_metadata(path)["variant"])
     return pretrained.open_weights(
       path, tuple(config.data.image_size), num_heads=heads, activation=config.model.activation,
-      stride=config.model.stride, prefix=prefix_of(config),
+      stride=config.model.stride, prefix=config.pretrained_prefix,
     ).variant  # fmt: skip
   if name not in VARIANTS:
     raise UserError(
@@ -82,7 +81,7 @@ def check_weights(config, source, variant):
     check_same_model(best_checkpoint.read_metadata(path), variant, path)
   else:
     pretrained.open_weights(
-      path, tuple(config.data.image_size), variant=variant, stride=config.model.stride, prefix=prefix_of(config)
+      path, tuple(config.data.image_size), variant=variant, stride=config.model.stride, prefix=config.pretrained_prefix
     )
 
 

@@ -64,9 +64,9 @@ def _check_origin(config, run_folder, mesh):
   if before is None:
     return
   name, prefix = before["config"]["pretrained"], before["config"].get("pretrained_prefix", "")
-  if config.pretrained and sources.prefix_of(config) not in ("", prefix):
+  if config.pretrained and config.pretrained_prefix not in ("", prefix):
     raise UserError(
-      f"pretrained_prefix: {prefix!r} there, {sources.prefix_of(config)!r} asked for; choose another "
+      f"pretrained_prefix: {prefix!r} there, {config.pretrained_prefix!r} asked for; choose another "
       f"--workdir than {run_folder}, or ask for what is there"
     )
   if not config.pretrained or paths.is_same(config.pretrained, name):  # older versions recorded relative paths

@@ -72,11 +72,6 @@ def find_source(config, init_from, run_folder, number):
   )
 
 
-def prefix_of(config):
-  """Returns config.pretrained_prefix, "" of a workdir from before there was one."""
-  return config.get("pretrained_prefix", "")
-
-
 def read_origin(config, run_folder, mesh):
   """Returns the origin of what config.pretrained names now; errors as `find_source` and as reading it."""
   kind, path = find_source(config, "pretrained", run_folder, 1)
@@ -84,4 +79,4 @@ def read_origin(config, run_folder, mesh):
     step, variables, metadata = best_checkpoint.restore(path, mesh)
     return origin.of_checkpoint(path, step, metadata, variables, mesh)
   file, revision = pretrained.open_file(path)
-  return origin.of_weights(path, file, prefix=prefix_of(config), revision=revision)
+  return origin.of_weights(path, file, prefix=config.pretrained_prefix, revision=revision)

@@ -9,7 +9,7 @@ from tireid_jax.errors import UserError
 from tireid_jax.models import variants
 from tireid_jax.parallel import distributed
 from tireid_jax.terminal.progress import say
-from tireid_jax.training import checksum, initialization, origin, sources
+from tireid_jax.training import checksum, initialization, origin
 from tireid_jax.training.experiment import Experiment
 from tireid_jax.training.state import TrainState
 from tireid_jax.workdir.checkpoint import Checkpoints
@@ -51,7 +51,7 @@ def first_start(experiment: Experiment) -> Start:
   variables, found = initialization.initial_variables(
     program.model, experiment.source, mesh=experiment.mesh, key=program.key, seed=config.seed,
     fingerprint=experiment.train_split.fingerprint, num_identities=program.num_identities,
-    position_resize=config.model.position_resize, prefix=sources.prefix_of(config),
+    position_resize=config.model.position_resize, prefix=config.pretrained_prefix,
   )  # fmt: skip
   found = origin.within(experiment.run_folder, found)
   distributed.check_same(found, f"the processes read different weights by the name {config.pretrained}")
