@@ -1,4 +1,4 @@
-"""Runs a command: a UserError ends in one line and exit status 2, everything else in its traceback and status 1."""
+"""Runs a command: a UserError exits with one line and status 2, any other error with a traceback and status 1."""
 
 import io
 import os

@@ -1,30 +1,30 @@
-"""Errors that a user can cause and mend; a command answers them in one line, and everything else with its traceback."""
+"""Errors that a user can cause and fix: a command reports them in one line, all other errors with a traceback."""
 
 import contextlib
 import difflib
 import errno
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 
 class UserError(ValueError):
-  """Bad input: the message says what is wrong, what came and what to do."""
+  """Bad input; the message says what is wrong, what was given and what to do."""
 
 
 class MissingFileError(UserError, FileNotFoundError):
-  """A file or folder that the user named is not there."""
+  """A file or folder that the user named does not exist."""
 
 
 class DivergedError(UserError, FloatingPointError):
-  """Training has come to values that are not finite. All processes of a run come to them at the same step."""
+  """Training has produced non-finite values, at the same step in all processes of a run."""
 
 
 class DiskError(UserError, OSError):
-  """A file that the file system does not let this process read or write."""
+  """A file that this process cannot read or write."""
 
 
-# Errors of a file system that the user can mend, and how. Others (EIO, ESTALE, time-outs of network file systems) keep
-# their traceback and status 1: they may pass, so launch scripts try again.
+# File system errors that the user can fix, and how. Others (EIO, ESTALE, time-outs of network file systems) keep their
+# traceback and exit status 1: they may be temporary, so launch scripts retry.
 _REMEDIES = {
   errno.ENOSPC: "make room there, or choose another folder",
   errno.EDQUOT: "make room there, or choose another folder",
@@ -56,18 +56,18 @@ def did_you_mean(name: str, names: Iterable[str], *, shown_as: Mapping[str, str]
   return f" (did you mean {suggestion!r}?)"
 
 
-def first_line(error):
-  """Returns the type of what a library raised, and the first line of what it says."""
-  said = str(error).strip()
-  return f"{type(error).__name__}: {said.splitlines()[0] if said else 'no reason given'}"
+def first_line(error: BaseException) -> str:
+  """Returns the type of a library's error and the first line of its message."""
+  message = str(error).strip()
+  return f"{type(error).__name__}: {message.splitlines()[0] if message else 'no reason given'}"
 
 
 @contextlib.contextmanager
-def naming(path):
-  """Turns an OSError that the user can mend into a DiskError, or MissingFileError, that names what was in use.
+def naming(path: str | os.PathLike) -> Iterator[None]:
+  """Turns an OSError that the user can fix into a DiskError or MissingFileError that names the path.
 
   Args:
-    path: file or folder that is read or written; for messages.
+    path: file or folder that is read or written.
   """
   try:
     yield
@@ -80,8 +80,8 @@ def naming(path):
     raise named from error
 
 
-def disk_error(error, path):
-  """Returns the DiskError or MissingFileError of an OSError, or None if it is none that the user can mend."""
+def disk_error(error: OSError, path: str | os.PathLike) -> UserError | None:
+  """Returns the DiskError or MissingFileError for an OSError; None if the user cannot fix it."""
   other = os.fspath(error.filename) if isinstance(error.filename, (str, os.PathLike)) else ""
   where = f" ({other})" if other and not other.startswith(os.fspath(path).rstrip("/")) else ""
   if error.errno == errno.ENOENT:

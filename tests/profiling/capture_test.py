@@ -141,7 +141,7 @@ def test_a_resumed_run_traces_the_steps_that_are_left(tmp_path, capsys):
   assert Run(tmp_path / "a", Window(2, 4), first_step=3).seconds > 0
   assert traced_steps(tmp_path / "a") == [4, 5]
   Run(tmp_path / "b", Window(2, 2), first_step=3)
-  assert "nothing is profiled, the steps of --profile are done" in capsys.readouterr().err
+  assert "nothing is profiled, since the steps of --profile are complete" in capsys.readouterr().err
   assert not (tmp_path / "b").exists()
 
 

@@ -1,10 +1,11 @@
-"""Traces a few steps of a stage for TensorBoard's profiler, and logs which operations took the device's time."""
+"""Traces a few steps of a stage for TensorBoard's profiler, and logs the most expensive operations."""
 
 import contextlib
 import pathlib
 import re
 import tempfile
 import time
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -20,16 +21,16 @@ NUM_OPERATIONS = 10
 
 
 class Window(NamedTuple):
-  """The steps of a stage that are traced: `steps` of them, from step `start` as the log counts them, from 1."""
+  """The steps of a stage to trace: `steps` steps from step `start`, numbered from 1 as in the log."""
 
   start: int
   steps: int
 
   @property
-  def last(self):
+  def last(self) -> int:
     return self.start + self.steps - 1
 
-  def check(self, number, num_steps):
+  def check(self, number: int, num_steps: int) -> None:
     """Raises ValueError if stage `number` ends before the first step."""
     if self.start > num_steps:
       raise UserError(
@@ -37,8 +38,8 @@ class Window(NamedTuple):
       )
 
 
-def parse(flag):
-  """Returns the Window of --profile=FLAG, None for an empty one."""
+def parse(flag: str) -> Window | None:
+  """Returns the Window of --profile=FLAG, or None if the flag is empty."""
   if not flag:
     return None
   found = re.fullmatch(r"([0-9]+):([0-9]+)", flag)
@@ -48,28 +49,28 @@ def parse(flag):
 
 
 class Profile:
-  """Traces the steps of a window. A context manager, whose end also ends a trace, and the last of the hooks.
+  """Traces the steps of a window. A context manager, which stops a running trace on exit, and the last training hook.
 
-  The first process alone traces, its own devices: all others compute the same on theirs. The trace is written to a
-  temporary folder, and to FOLDER/tensorboard/plugins/profile/TIME once it is whole.
+  Only process 0 traces, and only its own devices, since the others compute the same. The trace is written to a
+  temporary folder and copied to FOLDER/tensorboard/plugins/profile/TIME when it is complete.
   """
 
   def __init__(self, window, folder, log, *, number, first_step):
-    """Prepares it.
+    """Prepares the trace.
 
     Args:
       window: Window, or None for no trace.
       folder: of the stage.
-      log: hooks.Log, whose speed leaves out the time that writing takes.
+      log: hooks.Log, whose throughput excludes the time for writing the trace.
       number: of the stage.
-      first_step: steps that were done before this run.
+      first_step: number of steps completed before this run.
     """
     self._folder, self._log, self._number = folder / "tensorboard", log, number
     self._window = window if distributed.is_first() else None
     self._temporary: Any = None
     self._latest = None
     if self._window and self._window.last <= first_step:
-      say(f"stage {number}: nothing is profiled, the steps of --profile are done")
+      say(f"stage {number}: nothing is profiled, since the steps of --profile are complete")
       self._window = None
 
   def __enter__(self):
@@ -80,8 +81,8 @@ class Profile:
       self._end(reports=kind in (None, SystemExit))
 
   @contextlib.contextmanager
-  def step(self, number):
-    """Annotates what is done in it as step `number`, from 1, if that is traced."""
+  def step(self, number: int) -> Iterator[None]:
+    """Annotates the enclosed work as step `number`, counted from 1, if that step is traced."""
     if self._window is None or not self._window.start <= number <= self._window.last:
       yield
       return
@@ -96,12 +97,12 @@ class Profile:
     self._latest = metrics
 
   def _begin(self):
-    jax.block_until_ready(self._latest)  # or earlier steps, which the device has still to do, would be traced
+    jax.block_until_ready(self._latest)  # otherwise earlier steps that are still in flight would be traced
     self._temporary = tempfile.TemporaryDirectory()
     jax.profiler.start_trace(self._temporary.name, profiler_options=trace.options())
 
   def _end(self, *, reports=True):
-    if reports:  # after an error, waiting for the device could raise another one
+    if reports:  # after an error, waiting for the device could raise another
       jax.block_until_ready(self._latest)
     began = time.monotonic()
     jax.profiler.stop_trace()

@@ -1,18 +1,18 @@
-"""Names of a compiled program's operations that a reader of the model knows."""
+"""Readable names for the operations of a compiled program."""
 
 import re
 
-# Parts of an operation's path that tracing adds and that say nothing about the model; the last one since jax 0.12.
+# Components of an operation's path that come from tracing, not from the model; the last one since jax 0.12.
 _TRACING = ("while", "body", "closed_call", "checkpoint", "eval_jaxpr")
 
 
-def short_source(source):
-  """Returns a place in the traced program without what tracing put around its names.
+def short_source(source: str) -> str:
+  """Returns the path of an operation without the components that tracing adds.
 
   "jit(f)/transpose(jvp(CLIP))/CLIP.encode_text/text_encoder/while/body/blocks/fc/dot_general" becomes
   "backward text_encoder/blocks/fc/dot_general".
   """
-  # Where operations are merged, the first of them stands for all.
+  # For fused operations, keep the first.
   source = re.sub(r"^\((.*?):.*", r"\1", re.sub(r"^jit\([^()]*\)/", "", source))
   names = []
   for name in source.split("/"):

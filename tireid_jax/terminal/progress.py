@@ -1,18 +1,28 @@
-"""Progress bars: a live bar on a terminal, one line an interval elsewhere."""
+"""Progress bars and log lines."""
 
 import sys
+from collections.abc import Iterable
+from typing import Any
 
 import jax
 from tqdm import tqdm
 
-# Seconds between two lines where the output is a file: often enough to see that a run lives, seldom enough to read.
+# Seconds between lines if the output is a file: often enough to show progress, rarely enough to read.
 LOG_INTERVAL_S = 15.0
 
 
-def bar(iterable=None, *, total=None, desc="", unit="it", initial=0, disable=False):
-  """Returns a tqdm over `iterable` (or to be advanced by `update`), with rate and time left.
+def bar(
+  iterable: Iterable[Any] | None = None,
+  *,
+  total: int | None = None,
+  desc: str = "",
+  unit: str = "it",
+  initial: int = 0,
+  disable: bool = False,
+) -> tqdm:
+  """Returns a tqdm bar over `iterable` (or advanced by `update`) with the rate and the remaining time.
 
-  On a terminal it redraws in place. Elsewhere it writes a whole line every LOG_INTERVAL_S seconds.
+  On a terminal it is redrawn in place; otherwise it writes a line every LOG_INTERVAL_S seconds.
   """
   live = sys.stderr.isatty()
   return tqdm(
@@ -31,7 +41,7 @@ def bar(iterable=None, *, total=None, desc="", unit="it", initial=0, disable=Fal
 
 
 class _LineWriter:
-  """Turns tqdm's carriage returns into line ends, so that a log file holds one line per refresh."""
+  """Replaces tqdm's carriage returns by newlines, so that a log file has one line per refresh."""
 
   def write(self, text):
     line = text.strip("\r\n ")
@@ -42,8 +52,8 @@ class _LineWriter:
     sys.stderr.flush()
 
 
-def say(text):
-  """Prints a line of a run's story to stderr, around any bar that is being drawn; process 0 alone does."""
+def say(text: str) -> None:
+  """Logs a line to stderr without breaking a progress bar; only process 0 does."""
   if jax.process_index() == 0:
     with tqdm.external_write_mode(file=sys.stderr):
       print(text, file=sys.stderr, flush=True)
