@@ -9,6 +9,7 @@ import dataclasses
 import flax.struct
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from tireid_jax import fields
 from tireid_jax.errors import UserError
@@ -37,13 +38,13 @@ class DeepPrompts:
   is_prompted: jax.Array
 
   @staticmethod
-  def tokens_shape(spec, num_tokens, width):
+  def tokens_shape(spec: "PromptSpec", num_tokens: int, width: int) -> tuple[int, ...]:
     """Returns the shape of the variable "tokens"; sharding rules take its last axis for D."""
     return (spec.depth, num_tokens, width)
 
   @staticmethod
-  def sequence_length(length, num_tokens):
-    """Returns how many tokens the blocks see of a sequence of `length` without prompts."""
+  def sequence_length(length: int, num_tokens: int) -> int:
+    """Returns the length, with prompts, of a sequence of `length` tokens without them."""
     return length + num_tokens
 
   @classmethod
@@ -63,8 +64,8 @@ class DeepPrompts:
     padded = jnp.pad(tokens, [(0, num_blocks - depth)] + [(0, 0)] * 3)  # [blocks, B, P, D]
     return x, position, cls(padded, jnp.arange(num_blocks) < depth)
 
-  def enter(self, x):
-    """Returns x f[B, L + P, D], the input of one block, with that block's tokens in their positions."""
+  def enter(self, x: Float[Array, "B L D"]) -> Float[Array, "B L D"]:
+    """Returns the input of one block, with the block's prompt tokens in their positions."""
     length, num_tokens = x.shape[1], self.tokens.shape[1]
     position = jnp.arange(length)[:, None]
     is_prompt = self.is_prompted & (position >= 1) & (position <= num_tokens)  # [L + P, 1]
@@ -89,8 +90,8 @@ class PromptSpec:
   )
   placement: str = field("deep", f"where the tokens go: {', '.join(PLACEMENTS)}", one_of(*PLACEMENTS))
 
-  def check(self, image_blocks, text_blocks):
-    """Raises ValueError if this does not fit encoders of so many blocks; an encoder without prompts fits any depth."""
+  def check(self, image_blocks: int, text_blocks: int) -> None:
+    """Raises ValueError unless it fits encoders of so many blocks; an encoder without prompts fits any depth."""
     fields.check(PromptSpec, vars(self), "prompts.")
     deepest = min(
       [b for b, n in ((image_blocks, self.image_length), (text_blocks, self.text_length)) if n], default=None
@@ -101,8 +102,8 @@ class PromptSpec:
         f"set --config.prompts.depth to 1..{deepest}"
       )
 
-  def sequence_lengths(self, image_tokens, text_tokens):
-    """Returns (image, text) tokens that the blocks see of sequences of so many tokens without prompts."""
+  def sequence_lengths(self, image_tokens: int, text_tokens: int) -> tuple[int, int]:
+    """Returns the (image, text) sequence lengths with prompts, given those without."""
     length = PLACEMENTS[self.placement].sequence_length
     return length(image_tokens, self.image_length), length(text_tokens, self.text_length)
 

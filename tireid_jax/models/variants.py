@@ -2,10 +2,11 @@
 
 import dataclasses
 import math
+from typing import Any
 
 from tireid_jax.errors import UserError
 
-# No size of a CLIP is near it, and one beyond it is of a damaged file.
+# No published CLIP comes near this size; a larger one means a damaged file.
 MAX_SIZE = 10**7
 
 
@@ -15,8 +16,9 @@ class Tower:
 
   Attributes:
     width: of the residual stream, D.
-    num_blocks, num_heads: as they say.
-    mlp_width: of each block's hidden layer; four times `width` where it is not given.
+    num_blocks: transformer blocks.
+    num_heads: attention heads of each block.
+    mlp_width: hidden width of each block's MLP; four times `width` by default.
   """
 
   width: int
@@ -43,9 +45,9 @@ class Variant:
     native_image_size: (h, w) the published weights were trained at, pixels; their position table has that grid.
     activation: "quick_gelu" (OpenAI's weights) or "gelu" (exact).
     layer_norm_eps: added to the variance in every LayerNorm.
-    vocabulary_size: rows of the token table, V.
-    text_length: rows of the text's position table, the longest caption in tokens.
-    end_token: id whose first place in a caption is its output.
+    vocabulary_size: entries of the token embedding table, V.
+    text_length: entries of the text position table, the longest caption in tokens.
+    end_token: id at whose first occurrence a caption is pooled.
   """
 
   image: Tower
@@ -73,7 +75,7 @@ class Variant:
 
 
 def _check_counts(sizes, *fields):
-  """Raises ValueError unless these fields are whole numbers from 1 to MAX_SIZE, as of no damaged file."""
+  """Raises ValueError unless these fields are whole numbers from 1 to MAX_SIZE."""
   for field in fields:
     value = getattr(sizes, field)
     if not _is_count(value):
@@ -84,16 +86,16 @@ def _is_count(value):
   return type(value) is int and 1 <= value <= MAX_SIZE
 
 
-def to_json(variant):
+def to_json(variant: Variant) -> dict[str, Any]:
   """Returns a Variant as JSON data."""
   return dataclasses.asdict(variant)
 
 
-def from_json(data):
-  """Returns the Variant that `to_json` made the data of.
+def from_json(data: dict[str, Any]) -> Variant:
+  """Returns the Variant of `to_json`'s data.
 
   Raises:
-    ValueError: they are other data.
+    ValueError: if the data describe no Variant.
   """
   try:
     sizes = {name: Tower(**data[name]) for name in ("image", "text")}
@@ -102,7 +104,7 @@ def from_json(data):
     raise UserError(f"a checkpoint's metadata describe no model ({error}); train this stage anew") from error
 
 
-def differences(found, wanted):
+def differences(found: Variant, wanted: Variant) -> dict[str, tuple[Any, Any]]:
   """Returns {field: (value found, value wanted)} of two Variants; a tower's fields as "image.num_heads"."""
   pairs = {}
   for field in dataclasses.fields(Variant):
@@ -141,13 +143,13 @@ VARIANTS = {
 }
 
 
-def patch_grid(image_size, patch_size, stride=0):
-  """Returns the (rows, columns) of patches; pixels beyond the last whole patch are not seen, as in the source.
+def patch_grid(image_size: tuple[int, int], patch_size: int, stride: int = 0) -> tuple[int, int]:
+  """Returns the (rows, columns) of patches; pixels beyond the last whole patch are ignored, as in the source.
 
   Args:
     image_size: (h, w), pixels.
     patch_size: side of a patch, pixels.
-    stride: pixels from one patch to the next, at most `patch_size`; 0 for `patch_size`, patches side by side.
+    stride: pixels between adjacent patches, at most `patch_size`; 0 for `patch_size`, without overlap.
   """
   if not 0 <= stride <= patch_size:
     raise UserError(
@@ -159,8 +161,8 @@ def patch_grid(image_size, patch_size, stride=0):
   return rows, columns
 
 
-def sequence_lengths(variant, image_size, stride, prompts):
-  """Returns (image, text) tokens of the longest sequences that the encoders of a Variant see.
+def sequence_lengths(variant: Variant, image_size: tuple[int, int], stride: int, prompts: Any) -> tuple[int, int]:
+  """Returns the (image, text) lengths of the encoders' longest sequences, prompts included.
 
   Args:
     variant: Variant.
