@@ -64,7 +64,7 @@ def base_config():
 
 
 class Same:
-  """In a row of the table: the value that another field had before the row was applied."""
+  """In a row of ABLATIONS: the value that another field has before the row is applied."""
 
   def __init__(self, field):
     self.field = field
@@ -87,10 +87,10 @@ def _recipe(losses, **recipe):
 ABLATIONS: dict[str, dict] = {
   # Direct fine-tuning, without prompts.
   "no_prompts": {**_NO_PROMPTS, **_DIRECT},
-  # Prompts at their random start, frozen, under fine-tuned encoders.
+  # Prompts frozen at their random initial values, encoders fine-tuned.
   "no_stage1": _DIRECT,
   "prompts_only": {"stages": (1,)},
-  # Prompts and encoders at once.
+  # Prompts and encoders together, by stage 2's recipe: one learning rate and Adam epsilon for both.
   "joint": {**_DIRECT, "stage2.trains": ("prompts", "params")},
   # Encoders first, without prompts, by stage 2's recipe; then the prompts, by stage 1's.
   "reversed": {
@@ -103,7 +103,7 @@ ABLATIONS: dict[str, dict] = {
   "image_prompts_only": {"prompts.text_length": 0},
   "text_prompts_only": {"prompts.image_length": 0},
   "shallow": {"prompts.depth": 1},
-  # Length 0 leaves stage 1 nothing to learn.
+  # With length 0 there is nothing to train in stage 1.
   "prompt_length_0": {**_NO_PROMPTS, **_DIRECT},
   **{f"prompt_length_{n}": {"prompts.image_length": n, "prompts.text_length": n} for n in (1, 2, 4, 8, 16)},
   "stage1_sdm": {"stage1.losses": _only(sdm=1.0)},
@@ -118,7 +118,7 @@ ABLATIONS: dict[str, dict] = {
 
 
 def with_ablation(config, name):
-  """Returns the config changed as the table's row says; no name changes nothing."""
+  """Applies a row of ABLATIONS to a config and returns it; "" changes nothing."""
   if not name:
     return config
   if name not in ABLATIONS:

@@ -1,4 +1,4 @@
-"""CUHK-PEDES, ViT-B/16. Not run yet: neither the data set nor published weights could be had where this was written.
+"""CUHK-PEDES, ViT-B/16. Not run yet: neither the data set nor published weights were available.
 
   python -m tireid_jax.data.prepare --config=configs/cuhk.py --raw=DOWNLOADS
   python -m tireid_jax.main --config=configs/cuhk.py --stage=all --workdir=W --config.pretrained=CLIP_FOLDER

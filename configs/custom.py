@@ -1,21 +1,23 @@
-"""Your own data, ViT-B/16: a folder of images and an annotation file. Not run yet on anybody's own.
+"""Your own data, ViT-B/16: a folder of images and an annotation file. Not run yet on real data.
 
   python -m tireid_jax.data.prepare --config=configs/custom.py --raw=FOLDER
   python -m tireid_jax.main --config=configs/custom.py --stage=all --workdir=W --config.pretrained=CLIP_FOLDER
 
-FOLDER holds, unless the fields below say otherwise, `annotations.csv` and `images/`. The file is CSV (comma, semicolon
-or tab), JSON lines, or a JSON list of objects; in each, rows of the same image are one image with all their captions:
+FOLDER contains `annotations.csv` and `images/`, unless the fields below are changed. The file is CSV (separated by
+commas, semicolons or tabs), JSON lines, or a JSON list of objects. Several entries of one image are merged, with all
+their captions:
 
   image,id,caption_1,caption_2
   0001/a.jpg,anna,A woman in a red coat.,She carries a white bag.
 
   {"image": "0001/a.jpg", "id": "anna", "captions": ["A woman in a red coat.", "She carries a white bag."]}
 
-Identities are any text or numbers. `split` is train, val or test; where no row has one, identities are divided by lot.
+Identities are any text or numbers. `split` is train, val or test; if no entry has one, identities are assigned to
+splits at random.
 
-A gallery may hold images that no caption describes (distractors), as the one that is searched in practice does; results
-without them are better than they should be. They are rows of val or test without captions, in a file with splits whose
-val or test split has captions too. Their identity may be left out, or be one that nobody is searched for:
+A gallery may contain distractors, images without captions, as galleries in practice do; results without them are too
+optimistic. Distractors are entries of val or test without captions, in a file with splits, whose val or test split has
+captions too. Their identity may be omitted, or be one that no caption describes:
 
   image,id,split,caption_1
   0001/a.jpg,anna,test,A woman in a red coat.
@@ -24,10 +26,10 @@ val or test split has captions too. Their identity may be left out, or be one th
 
   {"image": "9999/a.jpg", "split": "test"}
 
-Every caption of test is ranked against all three images: b.jpg is right for Anna's, 9999/a.jpg for nobody's. They are
-never queries themselves. An image of train without captions is an error.
+All three images are ranked for every caption of test: b.jpg is a correct match for Anna's, 9999/a.jpg for none.
+Distractors are never queries. An image of train without captions is an error.
 
-For a second data set of your own beside the first, give it another name: --config.data.name=custom_shop.
+A second data set of your own needs another name: --config.data.name=custom_shop.
 """
 
 from tireid_jax.configs import common
@@ -39,7 +41,7 @@ def get_config(ablation=""):
   config.custom = {
     "annotations": "annotations.csv",  # file, below --raw or absolute
     "images": "images",  # folder that image paths are relative to, below --raw or absolute
-    # What columns, or keys of JSON, are called. Only the first three must be there.
+    # Names of columns, or of JSON keys. Only the first three are required.
     "columns": {
       "image": "image",
       "id": "id",
@@ -48,8 +50,8 @@ def get_config(ablation=""):
       "camera": "camera",
       "time": "time",
     },
-    "separator": "",  # between the captions of one text, as " | "; "" where a text is one caption
-    # Where no row has a split: the share of identities, and the lot.
+    "separator": "",  # between the captions of one text, as " | "; "" if each text is one caption
+    # If no entry has a split: the fractions of identities in val and test, and the random seed.
     "val_share": 0.1,
     "test_share": 0.1,
     "split_seed": 0,

@@ -1,9 +1,9 @@
-"""ICFG-PEDES, ViT-B/16. Not run yet: neither the data set nor published weights could be had where this was written.
+"""ICFG-PEDES, ViT-B/16. Not run yet: neither the data set nor published weights were available.
 
   python -m tireid_jax.data.prepare --config=configs/icfg.py --raw=DOWNLOADS
   python -m tireid_jax.main --config=configs/icfg.py --stage=all --workdir=W --config.pretrained=CLIP_FOLDER
 
-It has no validation split: the last step is reported, unless `data.val_identities` training identities are held out
+It has no validation split: the last checkpoint is evaluated, unless `data.val_identities` holds out training identities
 and `select_on` is "val".
 
 To compare with (IRRA's page; R@1/R@5/R@10/mAP/mINP): CLIP fine-tuned 56.74/75.72/82.26/31.84/5.03,

@@ -1,4 +1,4 @@
-"""RSTPReid, ViT-B/16. Not run yet: neither the data set nor published weights could be had where this was written.
+"""RSTPReid, ViT-B/16. Not run yet: neither the data set nor published weights were available.
 
   python -m tireid_jax.data.prepare --config=configs/rstp.py --raw=DOWNLOADS
   python -m tireid_jax.main --config=configs/rstp.py --stage=all --workdir=W --config.pretrained=CLIP_FOLDER

@@ -1,29 +1,29 @@
-"""ToyPEDES, the embedded data: a tiny CLIP pre-trained on a generic domain (stage 0), then both stages, on a CPU.
+"""ToyPEDES, the embedded data set: a tiny CLIP pre-trained on a generic domain (stage 0), then both stages, on a CPU.
 
   python -m tireid_jax.data.toy --config=configs/toy.py --to=RAW
   python -m tireid_jax.data.prepare --config=configs/toy.py --raw=RAW
   python -m tireid_jax.data.prepare --config=configs/toy.py --raw=RAW --config.data.name=toy_generic
   python -m tireid_jax.main --config=configs/toy.py --stage=all --workdir=W
 
-`make demo` does all of this and direct fine-tuning beside it; its table is in the README. Epochs, losses, learning
-rates, temperature, prompt lengths and the number of persons were chosen on the validation split of the persons that
-`toy.seed=0` draws; the demo draws others (`toy.seed=3`), none of which was looked at before. How hard the drawn
-persons are was set earlier, by trials scored on test. Validation R@1 by recipe, an image encoded once for its two
-captions, from one stage 0 of each seed (zero-shot 5.88, 4.25, 5.50 in seeds 0, 1, 2; seed 0 unless said), among 100
-persons:
+`make demo` runs all of this, and direct fine-tuning for comparison; its table is in the README. Epochs, losses,
+learning rates, temperature, prompt lengths and the number of persons were chosen on the validation split generated
+with `toy.seed=0`; the demo generates other persons (`toy.seed=3`), on which nothing was tuned. The difficulty of the
+generated persons was set earlier, by trials evaluated on test. Validation R@1 by recipe, with an image encoded once
+for its two captions, from one stage 0 per seed (zero-shot 5.88, 4.25, 5.50 with seeds 0, 1, 2; seed 0 unless stated),
+among 100 persons:
 
   stage 1, 600 persons, 300 steps: 9.25 (8 prompts), 8.62 (16), 7.88 (8, learning rate 0.03), 10.00 (16, 0.03)
-  stage 1, 600 persons, 450 steps: 9.50;  300 steps, prompts drawn with deviation 0.3: 8.75
-  stage 1, 1,200 persons, 300 steps: 10.38, 11.25, 9.88 in seeds 0, 1, 2;  9.12 with 4 prompts;  10.12 with 16, 0.03
+  stage 1, 600 persons, 450 steps: 9.50;  300 steps, prompts initialised with standard deviation 0.3: 8.75
+  stage 1, 1,200 persons, 300 steps: 10.38, 11.25, 9.88 with seeds 0, 1, 2;  9.12 with 4 prompts;  10.12 with 16, 0.03
   stage 1, 1,200 persons, 600 steps: 10.88
   stage 0 of 6 epochs instead of 9: zero-shot 5.50, stage 1 (1,200 persons, 300 steps) 9.12
   stage 2, 600 persons, 375 steps: 28.00;  1,200 persons, 300 steps: 27.75 (learning rate 5e-4: 25.12, 2e-3: 23.12;
     without the identity loss 22.38, but R@10 75.12 instead of 73.75)
 
-Among 50 of these 100, drawn twenty times, zero-shot has 10.2, stage 1 17.7 and stage 2 38.7. The galleries are of 50,
-so that the figures have room on both sides: among the 100 of `toy.seed=2`, looked at once, stage 1 had 10.25 and
-stage 2 25.50 on test. Stage 2 has the contrastive loss, not SDM, since in so few steps SDM at its usual temperature
-hardly trained this model.
+On 50 of these 100, sampled twenty times, zero-shot has 10.2, stage 1 17.7 and stage 2 38.7. Galleries have 50 persons
+so that results are near neither end of the scale: on the 100 of `toy.seed=2`, evaluated once, stage 1 had 10.25 and
+stage 2 25.50 on test. Stage 2 uses the contrastive loss instead of SDM, since in so few steps SDM at its usual
+temperature hardly trained this model.
 """
 
 from tireid_jax.configs import common

@@ -107,5 +107,5 @@ def test_caption_lengths_ascend_to_77(lengths):
 
 @pytest.mark.parametrize("data", [{"model": {"bright.ness": 1}}, [1], "a"])
 def test_stored_data_that_is_no_config_is_one_line(data):
-  with pytest.raises(UserError, match=r"^this is no config: [^\n]*$"):
+  with pytest.raises(UserError, match=r"^this is not a config: [^\n]*$"):
     config_lib.from_json(data)

@@ -148,7 +148,7 @@ def test_a_path_is_no_prefix_of_a_name():
 
 
 def test_a_stage_that_trains_only_a_temperature_that_does_not_learn_is_refused():
-  with pytest.raises(ValueError, match="leaves nothing that learns"):
+  with pytest.raises(ValueError, match="leaves nothing to train"):
     make_stage(2, losses={"identity": 0.0, "itc": 1.0}, trains=("params/logit_scale",)).labels(VARIABLES)
 
 

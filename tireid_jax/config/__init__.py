@@ -1,1 +1,1 @@
-"""Configs: found, checked, stored and compared."""
+"""Config files, fields and their checks, stored configs and their comparison."""

@@ -1,4 +1,4 @@
-"""The config as data: checked once, written as JSON, compared with what a workdir holds."""
+"""A config as data: checked, converted to and from JSON, and compared with that of a workdir."""
 
 import json
 import runpy
@@ -11,9 +11,9 @@ from tireid_jax.config import config_file, former, paths, schema
 from tireid_jax.config.schema import STAGES as STAGES
 from tireid_jax.errors import UserError, did_you_mean
 
-# Sections that every stage of a workdir shares: another value would mean another model or data set.
+# Sections that all stages of a workdir share: another value would mean another model or data set.
 SHARED_FIELDS = ("data", "model", "prompts", "temperature", "seed", "select_on", "select_by", "toy")
-# Within them, what changes memory and speed but not what is computed, and what the data's fingerprint tells.
+# Exceptions: fields that change memory and speed but not results, or that the data's fingerprint already covers.
 FREE_FIELDS = (
   "data/use_exif",
   "model/blocks",
@@ -43,7 +43,7 @@ def from_json(data):
   try:
     return ConfigDict(tuples(former.with_new_fields(data)))
   except (ValueError, TypeError, AttributeError, RecursionError) as error:  # a name with a dot, say, in a damaged file
-    raise UserError(f"this is no config: {' '.join(str(error).split())[:200]}") from error
+    raise UserError(f"this is not a config: {' '.join(str(error).split())[:200]}") from error
 
 
 def check(config):
@@ -52,7 +52,7 @@ def check(config):
 
 
 def stage_numbers(config, flag):
-  """Returns the stages that --stage=FLAG runs: one of 0, 1, 2, or for "all" what the config says."""
+  """Returns the stages that --stage=FLAG runs: 0, 1 or 2, or for "all" those of the config."""
   if flag == "all":
     own_stage0 = (0,) if config.pretrained == "stage0" else ()
     return tuple(sorted({*own_stage0, *config.stages}))
@@ -62,7 +62,7 @@ def stage_numbers(config, flag):
 
 
 def seeds(values):
-  """Returns the whole numbers of a list flag; the strings must be different ones, at least one."""
+  """Returns the seeds of a list flag: one or more different whole numbers."""
   if not values or not all(value.isdigit() for value in values) or len({int(v) for v in values}) != len(values):
     raise UserError(f"--seeds={','.join(values)} must be different whole numbers, as 0,1,2")
   return [int(value) for value in values]
@@ -96,7 +96,7 @@ def _flatten(data, prefix=""):
 
 
 def explain_flag_error(error, argv):
-  """Returns what is wrong with the command line, in one line."""
+  """Returns one line that explains an error of the command line."""
   for arg in argv:
     flag, _, field = arg.split("=")[0].removeprefix("--").partition(".")
     missing = _missing_field(flag, field, argv) if flag in ("config", "data") and field else None
@@ -106,7 +106,7 @@ def explain_flag_error(error, argv):
 
 
 def _missing_field(flag, field, argv):
-  """Returns what is wrong with a dotted field name, with the nearest real one, or None where the config has it."""
+  """Returns the error of a dotted field name, with the closest existing name, or None if the config has the field."""
   given = next((arg.split("=", 1)[1] for arg in argv if arg.startswith(f"--{flag}=")), None)
   if given is None:
     return None
@@ -114,14 +114,14 @@ def _missing_field(flag, field, argv):
     path, _, row = config_file.find(given).partition(":")
   except ValueError as error:
     return f"--{flag}={given}: {error}"
-  # Read here again: the flag has no value where one of its fields was refused.
+  # Read again, since the flag has no value if one of its fields was invalid.
   try:
     section = runpy.run_path(path)["get_config"](row)
-  except Exception:  # what the file raises is the error that is explained
+  except Exception:  # the file's own error is the one to report
     return None
   for name in field.split("."):
     if not isinstance(section, ConfigDict):
-      return f"--{flag}.{field}: {name!r} is below a field that holds no others" if section is not None else None
+      return f"--{flag}.{field}: {name!r} is below a field that has no fields" if section is not None else None
     if name not in section:
       suggestion = did_you_mean(name, section)
       return f"--{flag}.{field}: there is no field {name!r}{suggestion}; it must be one of {', '.join(section)}"

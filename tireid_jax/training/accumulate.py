@@ -7,24 +7,25 @@ import jax
 
 
 def at_once(encode, inputs):
-  """Returns encode(inputs), all rows together."""
+  """Returns encode(inputs), the whole batch at once."""
   return encode(inputs)
 
 
 def in_chunks(num_chunks, num_shards):
   """Returns apply(encode, inputs), which equals encode(inputs) but holds the activations of one chunk at a time.
 
-  A contrastive loss needs every row's embedding, but no activation. So the forward pass keeps the embeddings alone;
-  when the loss's gradients at them are known, the backward pass encodes chunk after chunk again and adds up what each
-  gives the weights. Differentiating a loop over rematerialised chunks does just that. It costs a second forward pass.
+  A contrastive loss needs the embeddings of all examples, but not their activations. So the forward pass stores only
+  the embeddings; once the gradients with respect to them are known, the backward pass re-encodes chunk after chunk
+  and accumulates the gradients of the weights. Differentiating a loop over rematerialised chunks does exactly this, at
+  the cost of a second forward pass.
 
   Args:
-    num_chunks: into how many the rows are divided.
-    num_shards: devices over which the rows are split, in order. A chunk has its share of each device's rows, so that
-      none moves to another device.
+    num_chunks: number of chunks.
+    num_shards: devices over which the batch is sharded, in order. A chunk takes as many examples from each device, so
+      that none moves to another device.
 
-  `encode` takes and returns a tree of arrays whose rows, along the first axis, do not depend on each other; their
-  number is a multiple of num_chunks * num_shards.
+  `encode` takes and returns a tree of arrays with independent examples along the first axis, whose size is a multiple
+  of num_chunks * num_shards.
   """
   if num_chunks == 1:
     return at_once
@@ -38,7 +39,7 @@ def in_chunks(num_chunks, num_shards):
     return shards.swapaxes(0, 1).reshape(-1, *chunks.shape[2:])
 
   def apply(encode, inputs):
-    # A loop's body is not merged with what follows it, so nothing else need keep the second pass apart.
+    # XLA does not merge a loop's body with other code, so common subexpressions need no other barrier.
     embeddings = jax.lax.map(jax.checkpoint(encode, prevent_cse=False), jax.tree.map(split, inputs))
     return jax.tree.map(join, embeddings)
 

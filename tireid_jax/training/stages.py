@@ -1,4 +1,4 @@
-"""A stage as data: what it trains, where it starts, how it learns; and the labels that say which leaf is which."""
+"""A training stage: its checked settings, and the parameter group of each variable."""
 
 import dataclasses
 
@@ -45,22 +45,22 @@ class Stage(StageFields):
 
   @property
   def active_losses(self):
-    """{name: weight} of the losses that are computed."""
+    """{name: weight} of the losses that are computed, those of nonzero weight."""
     return {name: weight for name, weight in self.losses.items() if weight != 0}
 
   @property
   def num_chunks(self):
-    """In how many parts a batch is encoded."""
+    """Number of chunks in which a batch is encoded."""
     return self.batch_size // (self.microbatch_size or self.batch_size)
 
   @property
   def captions_per_image(self):
-    """How many captions on end a batch has for each of its images."""
+    """Consecutive captions of a batch that share an image."""
     return self.sampler["captions_per_image"] if self.sampler["kind"] == "images" else 1
 
   @property
   def _captions_together(self):
-    """How many captions of one identity a batch has at least."""
+    """Minimum number of captions per identity in a batch."""
     return self.sampler["captions_per_identity"] if self.sampler["kind"] == "identities" else self.captions_per_image
 
   @property
@@ -68,11 +68,11 @@ class Stage(StageFields):
     return self.losses.get("identity", 0) != 0
 
   def labels(self, variables):
-    """Returns the tree of `variables` with a group's name at each leaf: "frozen", or what learns alike.
+    """Returns the tree of `variables` with a group's name at each leaf: "frozen" if it is not trained.
 
-    The groups are "weights", "biases", "id_head_weights", "id_head_biases", "prompts" and "logit_scale". This one tree
-    decides what is differentiated, which leaves the optimiser holds, whose norms are logged and clipped, and what is
-    counted as trainable.
+    The groups are "weights", "biases", "id_head_weights", "id_head_biases", "prompts" and "logit_scale". This tree
+    decides which leaves are differentiated and have optimizer state, whose gradient norms are logged and clipped, and
+    which parameters are counted as trainable.
     """
     paths = {path_string(path) for path, _ in jax.tree_util.tree_leaves_with_path(variables)}
     for entry in self.trains:
@@ -81,7 +81,7 @@ class Stage(StageFields):
         raise UserError(f"{self.name}.trains names {entry!r}, but the model has only {', '.join(tops)}")
     labels = jax.tree_util.tree_map_with_path(lambda path, _: self._label(path_string(path)), variables)
     if set(jax.tree.leaves(labels)) == {FROZEN}:
-      raise UserError(f"{self.name}.trains is {self.trains}, which leaves nothing that learns")
+      raise UserError(f"{self.name}.trains is {self.trains}, which leaves nothing to train")
     return labels
 
   def _label(self, path):
@@ -119,12 +119,12 @@ def partition(variables, labels):
 
 
 def combine(trained, frozen):
-  """Returns the tree that `partition` took apart."""
+  """Inverse of `partition`."""
   return jax.tree.map(lambda a, b: b if a is None else a, trained, frozen, is_leaf=lambda leaf: leaf is None)
 
 
 def count_parameters(variables, labels):
-  """Returns (trained, all) numbers of elements."""
+  """Returns the (trained, total) numbers of parameters."""
   sizes = jax.tree.map(lambda leaf: leaf.size, variables)
   trained, _ = partition(sizes, labels)
   return sum(jax.tree.leaves(trained)), sum(jax.tree.leaves(sizes))

@@ -1,4 +1,4 @@
-"""What a training step takes and returns."""
+"""The state that a training step takes and returns."""
 
 from typing import Any
 
@@ -8,12 +8,12 @@ import jax
 
 @flax.struct.dataclass
 class TrainState:
-  """Everything that a step changes.
+  """All that a step updates.
 
   Attributes:
-    step: i32[], steps taken.
+    step: i32[], number of steps taken.
     variables: {"params": ..., "prompts": ...}, float32.
-    optimizer: state of `optimizers.make_optimizer`; nothing for frozen leaves.
+    optimizer: state of `optimizers.make_optimizer`; without frozen leaves.
   """
 
   step: jax.Array

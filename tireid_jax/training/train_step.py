@@ -1,4 +1,4 @@
-"""One step of training, pure: everything is decided before it is traced."""
+"""One training step, a pure function: everything is decided before it is traced."""
 
 import jax
 import jax.numpy as jnp
@@ -13,24 +13,24 @@ from tireid_jax.training.state import TrainState
 def make_loss(model, loss_weights, *, augment, augment_text, temperature, encode_rows=accumulate.at_once):
   """Returns loss(trained, frozen, batch, key) -> (f32[], {term: f32[]}).
 
-  A batch has {"images" u8[I, h, w, 3], "tokens" i32[B, L], "person_id" i32[B]}, where image i belongs to the B / I rows
-  of the others from i * B / I on. Its embedding is computed once and repeated, so the losses are those of B pairs.
+  A batch has {"images" u8[I, h, w, 3], "tokens" i32[B, L], "person_id" i32[B]}, where image i belongs to the B / I
+  captions from i * B / I on. Its embedding is computed once and repeated, so the losses are those of B pairs.
 
   Args:
     model: CLIP module.
     loss_weights: {name in LOSSES: weight} of the losses that are computed.
-    augment: (key, images u8[I, h, w, 3], rows i32[I]) -> f32[I, h, w, 3] normalised. Image i draws from `key` and
-      rows[i] alone, as dropout does.
+    augment: (key, images u8[I, h, w, 3], rows i32[I]) -> f32[I, h, w, 3] normalised. Randomness of image
+      i derives from `key` and rows[i] alone, as that of dropout does.
     augment_text: (key, tokens i32[B, L], rows i32[B]) -> i32[B, L], likewise.
-    temperature: of the losses; None for the model's own learned one.
-    encode_rows: (encode, inputs) -> encode(inputs): how many rows at a time, from `accumulate`.
+    temperature: of the losses; None for the learned logit_scale.
+    encode_rows: (encode, inputs) -> encode(inputs), possibly in chunks, from `accumulate`.
   """
   losses.check_names(loss_weights)
 
   def loss(trained, frozen, batch, key):
     variables = combine(trained, frozen)
     augment_key, dropout_key = jax.random.split(key)
-    # A third key beside the two, which are as they were before it.
+    # Not split in three, which would change the other two keys.
     text_key = jax.random.fold_in(key, 2)
 
     def encode(inputs):
@@ -78,7 +78,7 @@ def make_train_step(loss, optimizer, labels, run_key):
     key = jax.random.fold_in(run_key, state.step)
     trained, frozen = partition(state.variables, labels)
     (total, terms), gradients = jax.value_and_grad(loss, has_aux=True)(trained, frozen, batch, key)
-    # By this name a profile or a plan shows what it costs.
+    # Profiles and plans report the cost under this name.
     with jax.named_scope("optimizer"):
       updates, optimizer_state = optimizer.update(gradients, state.optimizer, trained)
       variables = combine(optax.apply_updates(trained, updates), frozen)
