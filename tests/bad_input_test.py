@@ -94,7 +94,7 @@ def test_a_mistake_in_the_command_is_one_line(project, tmp_path, flags, expected
 
 def test_a_gpu_that_is_asked_for_and_absent_is_one_line():
   refused(
-    run("evaluate", "--config=rstp", "--stage=pretrained", JAX_PLATFORMS="cuda"), "JAX_PLATFORMS=cuda asks for dev"
+    run("evaluate", "--config=rstp", "--stage=pretrained", JAX_PLATFORMS="cuda"), "JAX_PLATFORMS=cuda requests dev"
   )
 
 

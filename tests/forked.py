@@ -34,8 +34,8 @@ def run(module, *arguments, folder=commands.ROOT, **changes):
     return commands.run(module, *arguments, folder=folder, **changes)
   with mock.patch.dict(os.environ, commands.environment()):  # as it is when JAX is imported
     forkserver.ensure_running()
-  with tempfile.TemporaryDirectory() as folder:
-    outputs = [str(pathlib.Path(folder) / name) for name in ("stdout", "stderr")]
+  with tempfile.TemporaryDirectory() as scratch:
+    outputs = [str(pathlib.Path(scratch) / name) for name in ("stdout", "stderr")]
     environment = commands.environment(**changes)
     process = _CONTEXT.Process(target=_command, args=(module, arguments, folder, environment, outputs))
     process.start()
