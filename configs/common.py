@@ -36,7 +36,7 @@ IRRA_RECIPE = {
 }
 
 
-def base_config():
+def base_config() -> ConfigDict:
   """Returns the config that every data set's file starts from."""
   config = ConfigDict(schema.default_config())
   config.prompts.update(image_length=4, text_length=4, depth=12)
@@ -117,7 +117,7 @@ ABLATIONS: dict[str, dict] = {
 }
 
 
-def with_ablation(config, name):
+def with_ablation(config: ConfigDict, name: str) -> ConfigDict:
   """Applies a row of ABLATIONS to a config and returns it; "" changes nothing."""
   if not name:
     return config

@@ -17,7 +17,7 @@ PACKAGE_FOLDER = (pathlib.Path(__file__).parents[1] / "configs").resolve()
 _NO_CONFIGS = ("__init__", "common")
 
 
-def define_flag(name, default, help_string, flag_values=flags.FLAGS):
+def define_flag(name: str, default: str | None, help_string: str, flag_values: flags.FlagValues = flags.FLAGS) -> None:
   """Defines a flag FILE[:ABLATION], whose value is the config and whose fields are flags too, as --config.seed=1.
 
   FILE is a path or, where there is no such file, the name of one of the package's configs: `configs/cuhk.py` or `cuhk`.
@@ -52,7 +52,7 @@ def _fault(error, file):
   return f"{where}{type(error).__name__}: {error}"
 
 
-def find(given):
+def find(given: str) -> str:
   """Returns FILE[:ABLATION] with the path of an existing file.
 
   Raises:
@@ -68,7 +68,7 @@ def find(given):
   return f"{own[name]}{colon}{ablation}"
 
 
-def package_configs():
+def package_configs() -> dict[str, pathlib.Path]:
   """Returns {name: path} of the configs that come with the package."""
   return {file.stem: file for file in sorted(PACKAGE_FOLDER.glob("*.py")) if file.stem not in _NO_CONFIGS}
 
@@ -80,8 +80,8 @@ def _missing(path, own):
   return f"there is no file {path!r}, nor has {PACKAGE_FOLDER} such a config ({', '.join(own)}){suggestion}"
 
 
-def print_sources():
-  """Prints to stderr, for each config flag that has a value, the file it was read from."""
+def print_sources() -> None:
+  """Prints to stderr the file of each config flag that has a value."""
   for name in flags.FLAGS:
     flag = flags.FLAGS[name]
     if flag_types.is_config_flag(flag) and flag.value is not None:

@@ -1,5 +1,7 @@
 """What earlier versions named differently or did not have yet."""
 
+from typing import Any
+
 from tireid_jax import fields
 from tireid_jax.errors import UserError
 from tireid_jax.losses import LOSSES
@@ -23,7 +25,7 @@ _COMMANDS = (
 )
 
 
-def with_new_fields(data):
+def with_new_fields(data: Any) -> Any:
   """Returns a stored config, JSON data of any version, with the fields that its version lacked."""
   if not isinstance(data, dict):
     return data
@@ -37,7 +39,7 @@ def with_new_fields(data):
   return data
 
 
-def check_data_set(name):
+def check_data_set(name: str | None) -> None:
   """Raises UserError for the former name of an embedded data set, with the commands that generate it anew."""
   if name in DATA_SETS:
     raise UserError(
@@ -46,7 +48,7 @@ def check_data_set(name):
     )
 
 
-def hint(name, folder):
+def hint(name: str, folder: Any) -> str:
   """Returns ", but there is ..." where a folder holds an embedded data set under its former name, else ""."""
   former = {new: old for old, new in DATA_SETS.items()}.get(name, "")
   for found in filter(None, (former, RAW_FOLDERS.get(name))):

@@ -1,7 +1,11 @@
-"""Fields of a config that hold a path, or a path or a name: as they are stored, and compared."""
+"""Config fields that hold a path, or either a path or a name: how they are stored and compared."""
 
 import copy
 import os
+from collections.abc import Callable
+from typing import Any
+
+from ml_collections import ConfigDict
 
 from tireid_jax.errors import naming
 from tireid_jax.storage import locations
@@ -15,7 +19,7 @@ TOKENIZERS = ("data.tokenizer",)
 KEYWORDS = ("", "random", "pretrained", "stage0", "stage1", "stage2")
 
 
-def with_absolute_paths(config):
+def with_absolute_paths(config: ConfigDict) -> ConfigDict:
   """Returns a copy of a config in which paths on a disk are absolute, so that they hold from any working directory.
 
   Raises:
@@ -32,8 +36,8 @@ def with_absolute_paths(config):
   return config
 
 
-def resolve(value, *, to_path=locations.local_path, flag="path"):
-  """Returns a path on a disk as absolute text, and a name or keyword, or a path in a bucket, as it is."""
+def resolve(value: str, *, to_path: Callable = locations.local_path, flag: str = "path") -> str:
+  """Returns a path on a disk as an absolute one; a name, a keyword or a path in a bucket unchanged."""
   if value in KEYWORDS:
     return value
   path = to_path(value, flag)
@@ -45,12 +49,12 @@ def resolve(value, *, to_path=locations.local_path, flag="path"):
 def _absolute(path):
   path = os.fspath(path.absolute())
   plain = os.path.normpath(path)
-  # `..` after a symbolic link leads elsewhere than the text says.
+  # Not after a symbolic link: there `..` is the parent of the link's target.
   return plain if os.path.realpath(plain) == os.path.realpath(path) else path
 
 
-def is_same(first, second):
-  """Whether two values are equal, or two spellings of the path of one file or folder."""
+def is_same(first: Any, second: Any) -> bool:
+  """Returns whether two values are equal, or paths of the same file or folder."""
   if first == second:
     return True
   if not (isinstance(first, str) and isinstance(second, str)) or {first, second} & set(KEYWORDS):

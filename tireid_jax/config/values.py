@@ -2,6 +2,8 @@
 
 import json
 import runpy
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from absl import flags
 from ml_collections import ConfigDict
@@ -23,12 +25,12 @@ FREE_FIELDS = (
 )
 
 
-def to_json(config):
+def to_json(config: ConfigDict | dict[str, Any]) -> dict[str, Any]:
   """Returns the config as plain JSON data: tuples become lists."""
   return json.loads(config.to_json() if isinstance(config, ConfigDict) else json.dumps(config))
 
 
-def from_json(data):
+def from_json(data: Any) -> ConfigDict:
   """Returns the ConfigDict of a stored config, with the fields that its version did not have yet.
 
   Raises:
@@ -46,12 +48,12 @@ def from_json(data):
     raise UserError(f"this is not a config: {' '.join(str(error).split())[:200]}") from error
 
 
-def check(config):
+def check(config: ConfigDict) -> None:
   """Raises UserError, naming the field, for a value that no run could use; `stages.from_config` checks the stages."""
   fields.check(schema.Run, config)
 
 
-def stage_numbers(config, flag):
+def stage_numbers(config: ConfigDict, flag: str) -> tuple[int, ...]:
   """Returns the stages that --stage=FLAG runs: 0, 1 or 2, or for "all" those of the config."""
   if flag == "all":
     own_stage0 = (0,) if config.pretrained == "stage0" else ()
@@ -61,14 +63,14 @@ def stage_numbers(config, flag):
   return (int(flag),)
 
 
-def seeds(values):
+def seeds(values: Sequence[str]) -> list[int]:
   """Returns the seeds of a list flag: one or more different whole numbers."""
   if not values or not all(value.isdigit() for value in values) or len({int(v) for v in values}) != len(values):
     raise UserError(f"--seeds={','.join(values)} must be different whole numbers, as 0,1,2")
   return [int(value) for value in values]
 
 
-def differences(old, new, stage_numbers):
+def differences(old: dict[str, Any], new: dict[str, Any], stage_numbers: Iterable[int]) -> list[str]:
   """Returns a line for each field in which two configs (JSON data) would make these stages other runs.
 
   Other stages' fields, logging, the mesh and folders of data may differ, and so may the spelling of a path.
@@ -95,7 +97,7 @@ def _flatten(data, prefix=""):
   return fields
 
 
-def explain_flag_error(error, argv):
+def explain_flag_error(error: Exception, argv: Sequence[str]) -> str:
   """Returns one line that explains an error of the command line."""
   for arg in argv:
     flag, _, field = arg.split("=")[0].removeprefix("--").partition(".")

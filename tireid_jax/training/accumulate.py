@@ -3,15 +3,18 @@
 Source: Gao et al., RepL4NLP 2021, arXiv 2101.06983.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 
 
-def at_once(encode, inputs):
+def at_once(encode: Callable[[Any], Any], inputs: Any) -> Any:
   """Returns encode(inputs), the whole batch at once."""
   return encode(inputs)
 
 
-def in_chunks(num_chunks, num_shards):
+def in_chunks(num_chunks: int, num_shards: int) -> Callable[[Callable[[Any], Any], Any], Any]:
   """Returns apply(encode, inputs), which equals encode(inputs) but holds the activations of one chunk at a time.
 
   A contrastive loss needs the embeddings of all examples, but not their activations. So the forward pass stores only

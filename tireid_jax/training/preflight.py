@@ -1,8 +1,11 @@
-"""Finds what is wrong with a run before its first stage begins, so that nothing is written and no hour is lost."""
+"""Finds mistakes in any stage of a run before the first one starts and anything is written."""
 
 import contextlib
+import os
+from collections.abc import Sequence
 
 import jax
+from ml_collections import ConfigDict
 
 from tireid_jax.config import paths
 from tireid_jax.config import values as config_lib
@@ -12,13 +15,16 @@ from tireid_jax.data.transforms import augment_text
 from tireid_jax.errors import UserError
 from tireid_jax.models import variants
 from tireid_jax.parallel import sharding
+from tireid_jax.profiling import capture
 from tireid_jax.terminal.progress import say
 from tireid_jax.training import initialization, origin, sources, stages
 from tireid_jax.training.model import build_model, check_tokens, check_weights, find_variant
 from tireid_jax.workdir import checkpoint, layout
 
 
-def check(config, numbers, run_folder, profile=None):
+def check(
+  config: ConfigDict, numbers: Sequence[int], run_folder: str | os.PathLike, profile: capture.Window | None = None
+) -> None:
   """Raises ValueError or FileNotFoundError for a mistake in any of the stages; reads no image.
 
   Weights are read only to compare those of another name with what the workdir was started from.

@@ -1,8 +1,10 @@
 """A training stage: its checked settings, and the parameter group of each variable."""
 
 import dataclasses
+from typing import Any
 
 import jax
+from ml_collections import ConfigDict
 
 from tireid_jax import fields, losses
 from tireid_jax.config.stage import StageFields
@@ -40,34 +42,34 @@ class Stage(StageFields):
       )
 
   @property
-  def name(self):
+  def name(self) -> str:
     return f"stage{self.number}"
 
   @property
-  def active_losses(self):
+  def active_losses(self) -> dict[str, float]:
     """{name: weight} of the losses that are computed, those of nonzero weight."""
     return {name: weight for name, weight in self.losses.items() if weight != 0}
 
   @property
-  def num_chunks(self):
+  def num_chunks(self) -> int:
     """Number of chunks in which a batch is encoded."""
     return self.batch_size // (self.microbatch_size or self.batch_size)
 
   @property
-  def captions_per_image(self):
+  def captions_per_image(self) -> int:
     """Consecutive captions of a batch that share an image."""
     return self.sampler["captions_per_image"] if self.sampler["kind"] == "images" else 1
 
   @property
-  def _captions_together(self):
+  def _captions_together(self) -> int:
     """Minimum number of captions per identity in a batch."""
     return self.sampler["captions_per_identity"] if self.sampler["kind"] == "identities" else self.captions_per_image
 
   @property
-  def uses_identities(self):
+  def uses_identities(self) -> bool:
     return self.losses.get("identity", 0) != 0
 
-  def labels(self, variables):
+  def labels(self, variables: Any) -> Any:
     """Returns the tree of `variables` with a group's name at each leaf: "frozen" if it is not trained.
 
     The groups are "weights", "biases", "id_head_weights", "id_head_biases", "prompts" and "logit_scale". This tree
@@ -95,14 +97,14 @@ class Stage(StageFields):
     return f"id_head_{kind}" if path.startswith("params/id_head/") else kind
 
 
-def from_config(config, number):
+def from_config(config: ConfigDict, number: int) -> Stage:
   """Returns stage `number` of a config; raises UserError if it has a value that no run could use."""
   values = config[f"stage{number}"].to_dict()
   fields.check_names(StageFields, values, f"stage{number}")
   return Stage(number=number, **values)
 
 
-def path_string(path):
+def path_string(path: tuple[Any, ...]) -> str:
   """Returns "params/image_encoder/ln_post/bias" of a JAX key path."""
   return jax.tree_util.keystr(path, simple=True, separator="/")
 
@@ -111,19 +113,19 @@ def _covers(entries, path):
   return any(path == entry or path.startswith(f"{entry}/") for entry in entries)
 
 
-def partition(variables, labels):
+def partition(variables: Any, labels: Any) -> tuple[Any, Any]:
   """Returns (trained, frozen): the same tree twice, each with None where the other has the leaf."""
   trained = jax.tree.map(lambda leaf, label: None if label == FROZEN else leaf, variables, labels)
   frozen = jax.tree.map(lambda leaf, label: leaf if label == FROZEN else None, variables, labels)
   return trained, frozen
 
 
-def combine(trained, frozen):
+def combine(trained: Any, frozen: Any) -> Any:
   """Inverse of `partition`."""
   return jax.tree.map(lambda a, b: b if a is None else a, trained, frozen, is_leaf=lambda leaf: leaf is None)
 
 
-def count_parameters(variables, labels):
+def count_parameters(variables: Any, labels: Any) -> tuple[int, int]:
   """Returns the (trained, total) numbers of parameters."""
   sizes = jax.tree.map(lambda leaf: leaf.size, variables)
   trained, _ = partition(sizes, labels)

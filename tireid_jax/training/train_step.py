@@ -1,5 +1,8 @@
 """One training step, a pure function: everything is decided before it is traced."""
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -10,7 +13,15 @@ from tireid_jax.training.stages import FROZEN, combine, partition
 from tireid_jax.training.state import TrainState
 
 
-def make_loss(model, loss_weights, *, augment, augment_text, temperature, encode_rows=accumulate.at_once):
+def make_loss(
+  model: Any,
+  loss_weights: Mapping[str, float],
+  *,
+  augment: Callable,
+  augment_text: Callable,
+  temperature: float | None,
+  encode_rows: Callable = accumulate.at_once,
+) -> Callable:
   """Returns loss(trained, frozen, batch, key) -> (f32[], {term: f32[]}).
 
   A batch has {"images" u8[I, h, w, 3], "tokens" i32[B, L], "person_id" i32[B]}, where image i belongs to the B / I
@@ -61,7 +72,9 @@ def make_loss(model, loss_weights, *, augment, augment_text, temperature, encode
   return loss
 
 
-def make_train_step(loss, optimizer, labels, run_key):
+def make_train_step(
+  loss: Callable, optimizer: optax.GradientTransformation, labels: Any, run_key: jax.Array
+) -> Callable[[TrainState, Mapping[str, jax.Array]], tuple[TrainState, dict[str, jax.Array]]]:
   """Returns step(state, batch) -> (state, metrics), to be jitted with a donated state.
 
   Only the trained leaves are differentiated. Augmentation and dropout follow from `run_key` and the step's number.
