@@ -1,4 +1,4 @@
-"""The whole method on the embedded data: write, prepare, pre-train, both stages, direct fine-tuning; a table, a report.
+"""Runs the whole method on the embedded data: generation, preparation, pre-training, both stages, and a baseline.
 
 python -m tireid_jax.demo --to=demo
 python -m tireid_jax.demo --to=demo --seeds=0,1,2
@@ -32,7 +32,7 @@ COMPILED_FOLDER = "compiled"
 ZERO_SHOT, STAGE_1, STAGE_2 = "zero-shot", "after stage 1", "after stage 2"
 DIRECT, DIRECT_LONG = "direct fine-tuning, steps of stage 2", "direct fine-tuning, steps of both stages"
 
-# (name, row, row before it, least difference in points of R@1), and how often zero-shot must beat chance.
+# (result, the result it must exceed, by how many points of R@1 at least); and the ratio of zero-shot R@1 to chance.
 GATES = ((STAGE_1, ZERO_SHOT, 3.0), (STAGE_2, STAGE_1, 5.0))
 ZERO_SHOT_OVER_CHANCE = 3.0
 
@@ -44,7 +44,7 @@ _NOTES = (
 )
 
 
-def main(_):
+def main(_: list[str]) -> int:
   options = flags.FLAGS
   if not options.to:
     raise UserError("give --to=DIR, the folder for everything that the demo writes")
@@ -56,10 +56,10 @@ def main(_):
 
 
 def _run(config, folder, seeds):
-  """Does all of it and returns the exit status."""
+  """Runs the demo and returns the exit status."""
   began = time.monotonic()
   distributed.check_backend()
-  compilation_cache.enable_persistent_cache(folder / COMPILED_FOLDER)  # most runs have the encoders of another
+  compilation_cache.enable_persistent_cache(folder / COMPILED_FOLDER)  # most runs share encoders
   raw = _prepare_data(config, folder)
   by_seed = {seed: _run_seed(config, folder, seed) for seed in seeds}
   rows = _table(list(by_seed.values()))

@@ -25,7 +25,7 @@ from tireid_jax.training.model import check_tokens
 from tireid_jax.workdir import layout
 
 
-def main(_):
+def main(_: list[str]) -> None:
   options = flags.FLAGS
   distributed.initialize(options)
   compilation_cache.enable_persistent_cache()
@@ -71,7 +71,7 @@ def main(_):
 
 
 def _check(options):
-  """Raises ValueError or FileNotFoundError for flags that do not go together."""
+  """Raises UserError or MissingFileError for flags that do not fit together."""
   if bool(options.workdir) == (options.config is not None):
     raise UserError("give either --workdir=DIR of a run, or --config=FILE for pretrained weights alone")
   if not options.workdir and options.stage != "pretrained":

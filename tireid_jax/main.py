@@ -20,7 +20,7 @@ from tireid_jax.terminal.version import format_version
 from tireid_jax.training import loop
 
 
-def main(_):
+def main(_: list[str]) -> None:
   options = flags.FLAGS
   if options.version:
     print(format_version(config_lib.to_json(options.config) if options.config is not None else None))

@@ -1,4 +1,4 @@
-"""What happens beside the steps."""
+"""Training-loop hooks: checkpoints at their intervals, and garbage that is not collected in between."""
 
 import gc
 import types
@@ -15,7 +15,7 @@ class Cycle:
     self.itself = self
 
 
-def test_the_collector_leaves_out_what_is_there_after_the_first_step():
+def test_objects_that_exist_after_the_first_step_are_exempt_from_garbage_collection():
   kept, before, lost = Cycle(), gc.get_freeze_count(), weakref.ref(Cycle())
   with hooks.FreezeGarbage() as freeze:
     assert gc.get_freeze_count() == before
@@ -34,7 +34,7 @@ def test_the_collector_leaves_out_what_is_there_after_the_first_step():
   assert watched() is None
 
 
-def test_training_runs_with_a_collector_and_leaves_none_frozen(tmp_path, monkeypatch):
+def test_training_freezes_garbage_and_unfreezes_it_at_the_end(tmp_path, monkeypatch):
   make_tree(tmp_path / "raw", "rstp_reid", num_ids={"train": 4, "val": 2, "test": 2})
   config = rstp.get_config()
   config.data_dir, config.data.image_size, config.model.variant = str(tmp_path / "data"), (48, 16), "tiny"
@@ -100,7 +100,7 @@ def test_a_save_is_due_by_steps_or_by_the_minutes_since_the_last(monkeypatch):
   assert saved_steps(monkeypatch, every_minutes=3, seconds_per_step=6) == [5, 10, 12]
 
 
-def test_several_processes_which_hear_of_a_due_save_later_do_it_once(monkeypatch):
+def test_several_processes_save_once_though_they_agree_on_it_later(monkeypatch):
   monkeypatch.setattr(stopping.jax, "process_count", lambda: 2)
   monkeypatch.setattr(stopping.distributed, "in_any_process", bool)
   assert saved_steps(monkeypatch, every_minutes=1, seconds_per_step=60) == [3, 5, 8, 10, 12]

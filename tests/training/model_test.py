@@ -1,3 +1,5 @@
+"""The model of a config: execution settings follow the platform, unless they are set."""
+
 import functools
 
 import jax.numpy as jnp
@@ -32,7 +34,7 @@ def test_auto_follows_the_platform_that_shall_run_the_model(monkeypatch, platfor
   assert (found.dtype, found.attention, found.scan_blocks) == (dtype, attention, scan_blocks)
 
 
-def test_that_cudnn_does_not_run_is_said_once(capsys):
+def test_that_cudnn_does_not_run_is_logged_once(capsys):
   model_module._say_once.cache_clear()
   assert [execution(platform="gpu").attention for _ in range(2)] == ["xla", "xla"]
   (line,) = capsys.readouterr().err.splitlines()
@@ -43,13 +45,13 @@ def test_without_a_platform_it_is_that_of_this_process():
   assert execution() == execution(platform="cpu")
 
 
-def test_what_is_asked_for_is_taken():
+def test_explicit_settings_take_precedence():
   found = execution(platform="gpu", precision="float32", attention="xla", blocks="loop")
   assert (found.dtype, found.attention, found.scan_blocks) == (jnp.float32, "xla", True)
   assert not execution(platform="cpu", blocks="unrolled").scan_blocks
 
 
-def test_what_is_computed_again_follows_how_the_blocks_run_unless_it_is_named():
+def test_rematerialisation_depends_on_how_blocks_run_unless_it_is_set():
   assert execution(platform="cpu").remat == "dots"
   assert execution(platform="tpu").remat == execution(platform="cpu", blocks="unrolled").remat == "none"
   assert execution(platform="tpu", remat="full").remat == "full"

@@ -1,13 +1,17 @@
-"""Embeds every image and every caption of a split, and scores both directions of retrieval."""
+"""Embeds every image and every caption of a split, and ranks in both directions of retrieval."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from tireid_jax import metrics
 from tireid_jax.data import loader
+from tireid_jax.data.prepared.splits import Split
 from tireid_jax.data.transforms.augment import normalise
+from tireid_jax.models.clip import CLIP
 from tireid_jax.parallel import distributed, sharding
 from tireid_jax.terminal.progress import bar, say
 
@@ -18,10 +22,13 @@ MIN_IDENTITIES = 50
 class Encoders:
   """Both encoders of a model, compiled once for each batch shape, over all devices of a mesh.
 
-  Each process reads and encodes its share of a batch; all of them get all embeddings.
+  Each process reads and encodes its shard of a batch; all of them get all embeddings.
   """
 
-  def __init__(self, model, mesh, batch_size, *, compiler_options=None):
+  def __init__(
+    self, model: CLIP, mesh: Mesh, batch_size: int, *, compiler_options: dict[str, Any] | None = None
+  ) -> None:
+    """Compiles nothing yet; `batch_size` is rounded up to a multiple of the devices that share a batch."""
     devices = sharding.batch_devices(mesh)
     self._mesh, self._embedding_size = mesh, model.variant.embedding_size
     self._batch_size = -(-batch_size // devices) * devices
@@ -35,28 +42,33 @@ class Encoders:
   def _compiled(self, encoder):
     return jax.jit(encoder, out_shardings=sharding.replicated(self._mesh), compiler_options=self._compiler_options)
 
-  def encode(self, variables, split, caption_lengths, *, show_progress=False):
+  def encode(
+    self, variables: Any, split: Split, caption_lengths: Sequence[int], *, show_progress: bool = False
+  ) -> tuple[np.ndarray, np.ndarray]:
     """Returns (image f32[G, E], text f32[N, E]) of every image and every caption of a split, not normalised."""
     return (
       self.encode_images(variables, split, show_progress=show_progress),
       self.encode_captions(variables, split, caption_lengths, show_progress=show_progress),
     )
 
-  def encode_images(self, variables, split, *, show_progress=False):
+  def encode_images(self, variables: Any, split: Split, *, show_progress: bool = False) -> np.ndarray:
     """Returns f32[G, E] of every image of a split, in its order, not normalised."""
     batches = loader.image_batches(split, self._batch_size, share=self._share)
     return self._run(self._image, variables, len(split.person_id), batches, "images", show_progress)
 
-  def encode_captions(self, variables, split, caption_lengths, *, show_progress=False):
+  def encode_captions(
+    self, variables: Any, split: Split, caption_lengths: Sequence[int], *, show_progress: bool = False
+  ) -> np.ndarray:
     """Returns f32[N, E] of every caption of a split, in its order, not normalised.
 
-    Captions are encoded in the order of their lengths, each batch padded to the least of `caption_lengths` that holds
-    it.
+    Captions are sorted by length; each batch is padded to the smallest of `caption_lengths` that holds its longest one.
     """
     batches = loader.caption_batches(split, self._batch_size, caption_lengths, share=self._share)
     return self._run(self._text, variables, len(split.caption_image), batches, "tokens", show_progress)
 
-  def score(self, variables, split, caption_lengths, *, show_progress=False):
+  def score(
+    self, variables: Any, split: Split, caption_lengths: Sequence[int], *, show_progress: bool = False
+  ) -> tuple[np.ndarray, np.ndarray, dict[str, metrics.QueryScores]]:
     """Returns (image f32[G, E], text f32[N, E], {"t2i": QueryScores, "i2t": QueryScores}) of a split."""
     image, text = self.encode(variables, split, caption_lengths, show_progress=show_progress)
     caption_id, described = split.person_id[split.caption_image], split.described
@@ -88,8 +100,8 @@ def _store(embeddings, pending, progress):
   progress.update(int(batch["is_valid"].sum()))
 
 
-def warn_if_small(split):
-  """Logs that a split has too few identities for its results to mean much, if so."""
+def warn_if_small(split: Split) -> None:
+  """Logs a warning if a split has too few identities for reliable results."""
   queries = split.person_id[split.caption_image]
   count = len(np.unique(queries))
   if count < MIN_IDENTITIES:
@@ -102,7 +114,7 @@ def warn_if_small(split):
     )
 
 
-def gallery_counts(split):
+def gallery_counts(split: Split) -> dict[str, int]:
   """Returns {"num_gallery", "num_distractors"} of the images that captions are ranked in."""
   return {"num_gallery": len(split.person_id), "num_distractors": split.num_distractors}
 

@@ -1,6 +1,8 @@
-"""What single queries found: which ones to look at, their best images, and a picture of one."""
+"""Ranked examples: which queries to inspect, their first gallery images, and a picture of one query."""
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -13,7 +15,7 @@ RIGHT, WRONG = "#1b8a4b", "#cf3a3a"
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Hit:
-  """An image of the gallery that a query brought up: u8[h, w, 3], its identity (-1 for none), its similarity."""
+  """A retrieved gallery image: u8[h, w, 3], its identity (-1 for none), and its similarity to the query."""
 
   image: np.ndarray
   person_id: int
@@ -23,16 +25,16 @@ class Hit:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RankedQuery:
-  """A caption with what it found.
+  """A caption and the gallery images that it retrieves.
 
   Attributes:
-    kind: why it was chosen, one of KINDS.
+    kind: why the query was chosen, one of KINDS.
     caption: as annotated.
-    person_id: identity that it describes.
+    person_id: identity that the caption describes.
     first_rank: rank of the first image of that identity, from 1.
     average_precision: 0..1.
     described: u8[h, w, 3] the image that the caption was written for.
-    hits: the best of the gallery, best first.
+    hits: the first gallery images, best first.
   """
 
   kind: str
@@ -44,25 +46,25 @@ class RankedQuery:
   hits: list[Hit]
 
   @property
-  def images(self):
+  def images(self) -> list[np.ndarray]:
     """Images of the hits."""
     return [hit.image for hit in self.hits]
 
   @property
-  def is_correct(self):
+  def is_correct(self) -> list[bool]:
     """For each hit, whether it shows the person."""
     return [hit.is_correct for hit in self.hits]
 
 
-def choose_queries(scores, num=12, seed=0):
-  """Returns [(kind of KINDS, row of the query)]: a third each of the best, the worst and random ones; no row twice.
+def choose_queries(scores: metrics.QueryScores, num: int = 12, seed: int = 0) -> list[tuple[str, int]]:
+  """Returns [(kind of KINDS, index of the query)]: a third each of the best, the worst and random ones, all different.
 
-  Equals are picked among by `seed`, and each person is shown once as long as there are others.
+  Ties are broken by `seed`. A person is chosen a second time only if there are no others left.
 
   Args:
-    scores: QueryScores.
-    num: how many; fewer where there are fewer queries.
-    seed: of the random ones.
+    scores: of all queries.
+    num: how many to choose; fewer if there are fewer queries.
+    seed: of the random choices.
   """
   rng = np.random.default_rng(seed)
   shuffled = rng.permutation(len(scores.query_ids))
@@ -72,7 +74,7 @@ def choose_queries(scores, num=12, seed=0):
     "worst": shuffled[np.lexsort([precision, -rank])],
     "random": rng.permutation(len(shuffled)),
   }
-  shares = {"best": num // 3, "worst": num // 3, "random": num - 2 * (num // 3)}
+  counts = {"best": num // 3, "worst": num // 3, "random": num - 2 * (num // 3)}
   chosen: list[tuple[str, int]] = []
   for kind in KINDS:
     seen = {int(scores.query_ids[row]) for _, row in chosen}
@@ -83,19 +85,27 @@ def choose_queries(scores, num=12, seed=0):
       person = int(scores.query_ids[row])
       (repeated if person in seen else fresh).append(row)
       seen.add(person)
-    chosen += [(kind, row) for row in (fresh + repeated)[: shares[kind]]]
+    chosen += [(kind, row) for row in (fresh + repeated)[: counts[kind]]]
   return chosen
 
 
-def rank_queries(chosen, scores, image, text, split, *, top=10):
-  """Returns a RankedQuery for each of `choose_queries`.
+def rank_queries(
+  chosen: Sequence[tuple[str, int]],
+  scores: metrics.QueryScores,
+  image: np.ndarray,
+  text: np.ndarray,
+  split: Any,
+  *,
+  top: int = 10,
+) -> list[RankedQuery]:
+  """Returns a RankedQuery for each chosen query.
 
   Args:
-    chosen: [(kind, row)].
+    chosen: [(kind, index of the query)], from `choose_queries`.
     scores: QueryScores of text to image.
     image, text: f32[G, E] and f32[N, E] embeddings of the split.
     split: with `images`, `person_id`, `captions` and `caption_image`, as data.prepared.Split.
-    top: images a query.
+    top: gallery images per query.
   """
   rows = [row for _, row in chosen]
   found, similarities = metrics.top_gallery(text[rows], image, top)  # [queries, top] each
@@ -120,8 +130,10 @@ def rank_queries(chosen, scores, image, text, split, *, top=10):
   return queries
 
 
-def ranked_strip(caption, images, is_correct, *, height=256):
-  """Returns a PIL picture of one query: the caption over its images, best first, right ones green and wrong ones red.
+def ranked_strip(
+  caption: str, images: Sequence[np.ndarray], is_correct: Sequence[bool], *, height: int = 256
+) -> Image.Image:
+  """Returns a picture of one query: its caption above the images, best first, with green frames if correct, else red.
 
   Args:
     caption: text, wrapped to the width.

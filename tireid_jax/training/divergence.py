@@ -4,7 +4,8 @@ A run keeps no copy of its state, which would take as much memory again. So the 
 checkpoint, by the steps since then: on CPUs, and with config.deterministic on GPUs, it has the same bits.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 
@@ -14,6 +15,7 @@ from tireid_jax.training import dump
 from tireid_jax.training.experiment import Experiment
 from tireid_jax.training.hooks import NotFiniteError
 from tireid_jax.training.start import Start, checkpoint_metadata, first_start
+from tireid_jax.training.state import TrainState
 from tireid_jax.training.stopping import StopRequest
 from tireid_jax.workdir.checkpoint import Checkpoints
 
@@ -61,10 +63,17 @@ def explain(
   )
 
 
-def find_again(restore, train_step, batches, all_finite, last, is_stopped):
+def find_again(
+  restore: Callable[[], TrainState],
+  train_step: Callable,
+  batches: Callable[[int], Any],
+  all_finite: Callable[[Any], Any],
+  last: int,
+  is_stopped: Callable[[], bool],
+) -> TrainState | None:
   """Returns the TrainState before the first step that is not finite, or None if stopped.
 
-  Where what was restored is not finite itself, it is that.
+  If the restored state itself is not finite, it is returned.
 
   Args:
     restore: () -> TrainState of the last checkpoint, or of the stage's start.
@@ -85,8 +94,9 @@ def find_again(restore, train_step, batches, all_finite, last, is_stopped):
   if state is None or all_finite(state.variables):
     return state
   del state  # before another takes as much memory
-  # Of its state no copy was kept, so the steps are repeated twice: until it is lost, and up to there. Neither end need
-  # come: a GPU may compute other bits this time, and what was restored may not have been finite itself.
+  # The weights became non-finite before `last`. No copy of the states exists, so the steps are repeated to find where,
+  # and then once more up to there. Neither need succeed: a GPU may compute other bits this time, and the restored state
+  # may not have been finite itself.
   state = advance(restore(), lambda state: int(state.step) == last - 1 or not all_finite(state.variables))
   if state is None or all_finite(state.variables):
     return state
@@ -95,18 +105,18 @@ def find_again(restore, train_step, batches, all_finite, last, is_stopped):
   return advance(restore(), lambda state: int(state.step) >= first - 1)
 
 
-def describe(step, metrics, examples, split):
-  """Returns what a message says of the step: its number, its losses and gradient norms, its examples.
+def describe(step: int, metrics: Mapping[str, float], examples: Sequence[dict[str, Any]], split: str) -> str:
+  """Returns one line on the step: its number, its losses and gradient norms, its examples.
 
   Args:
     step: its number, from 1.
     metrics: {name: float} of it.
-    examples: from `pipeline.Batches.examples`.
+    examples: from `loader.Batches.examples`.
     split: name of the data set and split.
   """
   bad = [name for name, value in metrics.items() if not jax.numpy.isfinite(value)]
   head = f"{bad[0]} is {metrics[bad[0]]}" if bad else "weights are not finite"
   values = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
-  rows = ", ".join(str(example["caption"]) for example in examples[:_NUM_NAMED])
+  captions = ", ".join(str(example["caption"]) for example in examples[:_NUM_NAMED])
   more = f" and {len(examples) - _NUM_NAMED} more" if len(examples) > _NUM_NAMED else ""
-  return f"{head} at step {step} ({values}), whose batch is captions {rows}{more} of {split}"
+  return f"{head} at step {step} ({values}), whose batch is captions {captions}{more} of {split}"

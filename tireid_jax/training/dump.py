@@ -4,9 +4,13 @@ It is in STAGE_FOLDER/diverged/STEP, where STEP counts the steps before it, and 
 """
 
 import contextlib
+import os
+from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from etils.epath import Path
+from jax.sharding import Mesh
 
 from tireid_jax.errors import MissingFileError, UserError
 from tireid_jax.parallel import sharding
@@ -17,8 +21,8 @@ from tireid_jax.workdir import orbax_errors
 FOLDER = "diverged"
 
 
-def write(stage_folder, state, batch, metadata):
-  """Writes a dump and returns its folder; an earlier one of the stage goes. Every process calls it alike.
+def write(stage_folder: str | os.PathLike, state: TrainState, batch: dict, metadata: dict[str, Any]) -> Path:
+  """Writes a dump and returns its folder; deletes an earlier one of the stage. Every process calls it alike.
 
   Args:
     stage_folder: of the run.
@@ -29,7 +33,7 @@ def write(stage_folder, state, batch, metadata):
   folder, step = locations.absolute(locations.to_path(stage_folder)) / FOLDER, int(state.step)
   options = ocp.CheckpointManagerOptions(max_to_keep=1, cleanup_tmp_directories=True, enable_async_checkpointing=False)
   with ocp.CheckpointManager(folder, options=options) as manager:
-    if step in manager.all_steps():  # of a run that went on and came to the same
+    if step in manager.all_steps():  # a resumed run reached the same step again
       manager.delete(step)
     manager.save(
       step,
@@ -43,17 +47,17 @@ def write(stage_folder, state, batch, metadata):
   return folder / str(step)
 
 
-def read_metadata(folder):
+def read_metadata(folder: str | os.PathLike) -> dict[str, Any]:
   """Returns the metadata of a dump.
 
   Raises:
-    FileNotFoundError, ValueError: that is no dump, or a damaged one.
+    MissingFileError, UserError: the folder is not a dump, or is damaged.
   """
   with _open(folder) as (manager, step):
     return manager.restore(step, args=ocp.args.Composite(metadata=ocp.args.JsonRestore()))["metadata"]
 
 
-def read(folder, mesh, shapes):
+def read(folder: str | os.PathLike, mesh: Mesh, shapes: TrainState) -> tuple[TrainState, dict]:
   """Returns (TrainState before the step, batch) of a dump, on a mesh.
 
   Args:
@@ -81,7 +85,7 @@ def read(folder, mesh, shapes):
 
 @contextlib.contextmanager
 def _open(folder):
-  """Yields (manager, step) of a dump; raises ValueError if it is none, or damaged."""
+  """Yields (manager, step) of a dump; raises UserError if it is damaged, or not a dump."""
   folder = locations.absolute(locations.check(locations.to_path(folder, "DUMP")))
   if not folder.is_dir():
     raise MissingFileError(f"there is no folder {folder}; give a dump, as WORKDIR/stage1/{FOLDER}/STEP")

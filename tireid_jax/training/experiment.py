@@ -66,7 +66,8 @@ class Experiment:
     return sharding.put_batch(self.mesh, self.batches(step))
 
   def score(self, variables: Any) -> dict[str, dict[str, float]]:
-    """Returns {"t2i": {metric: percent}, "i2t": ...} of the selection split."""
+    """Returns {"t2i": {metric: percent}, "i2t": ...} of the selection split, which must not be None."""
+    assert self.selection_split is not None
     _, _, scores = self.encoders.score(variables, self.selection_split, self.config.data.caption_lengths)
     return embedding.summarize(scores)
 

@@ -1,24 +1,28 @@
 """A stage's first variables: loaded from their source where it has them, and randomly initialised where not."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from tireid_jax.errors import UserError
 from tireid_jax.models import pretrained
-from tireid_jax.models.clip import init_variables
+from tireid_jax.models.clip import CLIP, init_variables
 from tireid_jax.parallel import sharding
 from tireid_jax.terminal.progress import say
 from tireid_jax.training import origin
 from tireid_jax.training.model import check_same_model
+from tireid_jax.training.sources import Source
 from tireid_jax.training.stages import path_string
 from tireid_jax.workdir import best_checkpoint
 
-# Deviation of the identity head's initial weights (IRRA).
+# Standard deviation of the identity head's initial weights (IRRA).
 ID_HEAD_STD = 0.001
 
 
-def random_variables(model, key, num_identities=0):
-  """Returns freshly drawn variables, with an identity head of so many classes if there are any."""
+def random_variables(model: CLIP, key: jax.Array, num_identities: int = 0) -> dict[str, Any]:
+  """Returns randomly initialised variables, with an identity head if `num_identities` (its classes) is not 0."""
   head_key, model_key = jax.random.split(key)
   variables = init_variables(model, model_key)
   if num_identities:
@@ -31,33 +35,45 @@ def random_variables(model, key, num_identities=0):
 
 
 def initial_variables(
-  model, source, *, mesh, key, seed=0, num_identities=0, fingerprint="", position_resize="bilinear", prefix=""
-):
-  """Returns (variables on `mesh`, their origin): from the source, and freshly drawn what it does not have.
+  model: CLIP,
+  source: Source | None,
+  *,
+  mesh: Mesh,
+  key: jax.Array,
+  seed: int = 0,
+  num_identities: int = 0,
+  fingerprint: str = "",
+  position_resize: str = "bilinear",
+  prefix: str = "",
+) -> tuple[dict[str, Any], dict[str, Any]]:
+  """Returns (variables on `mesh`, their origin): loaded from the source; what it lacks is randomly initialised.
 
   Args:
     model: CLIP module.
-    source: from `find_source`: None for random.
-    mesh: where they shall be.
-    key: of the random draws.
-    seed: that the key follows from, for the origin.
+    source: from `find_source`; None for random variables.
+    mesh: that the variables are placed on.
+    key: random key of the initialisation.
+    seed: from which the key was derived, for the origin.
     num_identities: C of the identity head; 0 for none.
-    fingerprint: of the training data; a head learned on other data starts anew.
-    position_resize: how a published position table gets to another grid.
-    prefix: of the tensors' names, of a published file with several CLIPs.
+    fingerprint: of the training data; an identity head that was trained on other data is re-initialised.
+    position_resize: interpolation of a published position table to another grid.
+    prefix: of the tensors to read, in a published file with several CLIPs.
+
+  Raises:
+    UserError: what is loaded is damaged, or does not fit the model.
   """
 
-  def draw():
+  def initialize():
     return random_variables(model, key, num_identities)
 
-  def draw_rest():
-    drawn = draw()
-    return {"prompts": drawn["prompts"], "id_head": drawn["params"].get("id_head")}
+  def initialize_rest():
+    variables = initialize()
+    return {"prompts": variables["prompts"], "id_head": variables["params"].get("id_head")}
 
-  shapes = jax.eval_shape(draw)
+  shapes = jax.eval_shape(initialize)
   shardings = sharding.tree_shardings(mesh, shapes)
   if source is None:
-    return jax.jit(draw, out_shardings=shardings)(), origin.of_random(seed)
+    return jax.jit(initialize, out_shardings=shardings)(), origin.of_random(seed)
   kind, path = source
   if kind == "checkpoint":
     step, loaded, metadata = best_checkpoint.restore(path, mesh)
@@ -69,16 +85,19 @@ def initial_variables(
     _, loaded = pretrained.read(weights, model.image_size, stride=model.stride, position_resize=position_resize)
     keep_head = False
     found = origin.of_weights(path, weights, prefix=weights.prefix, revision=weights.revision)
-  # Compiled, so that of the whole draw no more than this is made.
+  # Compiled, so that the variables that are not needed are not computed.
   rest = jax.jit(
-    draw_rest, out_shardings={"prompts": shardings["prompts"], "id_head": shardings["params"].get("id_head")}
+    initialize_rest, out_shardings={"prompts": shardings["prompts"], "id_head": shardings["params"].get("id_head")}
   )()
   return sharding.put_tree(_adopt(shapes, rest, loaded, path, keep_head), shardings), found
 
 
 def _adopt(wanted, fresh, loaded, path, keep_head):
-  """Returns the loaded variables, of the shapes wanted, with what they lack taken from `fresh`; only prompts and the
-  identity head may be lacking."""
+  """Returns the loaded variables with those of `fresh` that they lack: only the prompts and the identity head may lack.
+
+  Raises:
+    UserError: the result does not have the shapes of `wanted`.
+  """
   loaded = {"params": dict(loaded["params"]), "prompts": loaded["prompts"]}
   head = loaded["params"].pop("id_head", None)
   if fresh["id_head"] is not None:

@@ -1,29 +1,50 @@
 """Loads a trained stage, or the pretrained weights alone, for evaluation and export."""
 
+import os
+from typing import Any, NamedTuple
+
 import jax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
 
 from tireid_jax.config import values as config_lib
 from tireid_jax.errors import MissingFileError, UserError
 from tireid_jax.models import variants
+from tireid_jax.models.clip import CLIP
 from tireid_jax.parallel import sharding
 from tireid_jax.training import initialization, origin, sources, stages
 from tireid_jax.training.model import build_model, find_variant
 from tireid_jax.workdir import best_checkpoint, checkpoint, layout
 
 
-def load_stage(run_folder, stage, *, config=None):
-  """Returns (model, variables, config, mesh, step) of a finished or running stage, or of the pretrained weights.
+class Loaded(NamedTuple):
+  """A trained stage: its model, its variables on a mesh, the config it was trained with, and its best step."""
+
+  model: CLIP
+  variables: dict[str, Any]
+  config: ConfigDict
+  mesh: Mesh
+  step: int
+
+
+def load_stage(run_folder: str | os.PathLike | None, stage: str, *, config: ConfigDict | None = None) -> Loaded:
+  """Loads a finished or running stage, or the pretrained weights (step 0).
 
   Args:
-    run_folder: workdir; None for pretrained weights that `config` names.
+    run_folder: workdir; None or "" for pretrained weights that `config` names.
     stage: "0", "1", "2" or "pretrained".
-    config: where there is no workdir.
+    config: of the pretrained weights, without a workdir.
+
+  Raises:
+    UserError, MissingFileError: there is no such stage, or it is damaged.
   """
   if stage not in ("0", "1", "2", "pretrained"):
     raise UserError(f"--stage={stage} is no stage; it must be pretrained, 0, 1 or 2")
   if run_folder:
     config = layout.read_config(run_folder)
-    config.model.attention = "auto"  # what runs here, whatever machine trained it
+    config.model.attention = "auto"  # the machine that trained it may have had another one
+  if config is None:
+    raise ValueError("give a workdir or a config")
   mesh = sharding.make_mesh(-1, 1, 1)  # all devices here, whatever mesh trained it
   key = jax.random.key(config.seed)
   if stage == "pretrained":
@@ -33,10 +54,10 @@ def load_stage(run_folder, stage, *, config=None):
     variables, found = initialization.initial_variables(
       model, source, mesh=mesh, key=key, position_resize=config.model.position_resize, prefix=config.pretrained_prefix
     )
-    before = run_folder and origin.recorded(run_folder)
-    if before:
+    before = origin.recorded(run_folder) if run_folder else None
+    if run_folder and before:
       origin.check_same(found, before.get("origin"), run_folder)
-    return model, variables, config, mesh, 0
+    return Loaded(model, variables, config, mesh, 0)
   folder = layout.stage_folder(run_folder, int(stage))
   if checkpoint.best_step(folder) is None:
     raise MissingFileError(f"{folder} holds no checkpoint; run --stage={stage} in this workdir first")
@@ -46,4 +67,4 @@ def load_stage(run_folder, stage, *, config=None):
   settings = stages.from_config(config, int(stage))
   variant = variants.from_json(metadata["variant"])
   model = build_model(config, variant, use_prompts=settings.use_prompts, precision=settings.precision)
-  return model, variables, config, mesh, step
+  return Loaded(model, variables, config, mesh, step)

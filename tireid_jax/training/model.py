@@ -2,9 +2,13 @@
 
 import dataclasses
 import functools
+import os
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from ml_collections import ConfigDict
 
 from tireid_jax import fields
 from tireid_jax.config import schema
@@ -21,8 +25,9 @@ from tireid_jax.models.execution import (
   unconstrained,
 )
 from tireid_jax.models.prompts import PromptSpec
-from tireid_jax.models.variants import VARIANTS
+from tireid_jax.models.variants import VARIANTS, Variant
 from tireid_jax.terminal.progress import say
+from tireid_jax.training.sources import Source
 from tireid_jax.workdir import best_checkpoint
 
 # As config.model.variant: sizes and numerics as the weights have them.
@@ -31,15 +36,15 @@ FROM_WEIGHTS = "from_weights"
 _say_once = functools.cache(say)
 
 
-def find_variant(config, source):
-  """Returns the Variant that a config names, or, for "from_weights", the one of what a run starts from.
+def find_variant(config: ConfigDict, source: Source | None) -> Variant:
+  """Returns the Variant that a config names; for "from_weights", the one of the weights that a run starts from.
 
   Args:
     config: of the run.
-    source: from `find_source`, read for "from_weights" alone.
+    source: from `find_source`; read only for "from_weights".
 
   Raises:
-    ValueError: for an unknown variant, or if nothing tells which it is.
+    UserError: the variant is unknown, or there are no weights that define it.
   """
   name, heads = config.model.variant, config.model.num_heads
   if name == FROM_WEIGHTS:
@@ -66,8 +71,8 @@ def find_variant(config, source):
   return dataclasses.replace(variant, image=image, text=text, activation=activation)
 
 
-def check_weights(config, source, variant):
-  """Raises ValueError or FileNotFoundError for weights that are missing, damaged or of another model.
+def check_weights(config: ConfigDict, source: Source | None, variant: Variant) -> None:
+  """Raises UserError or MissingFileError for weights that are missing, damaged or of another model.
 
   Args:
     config: of the run.
@@ -85,10 +90,10 @@ def check_weights(config, source, variant):
     )
 
 
-def check_same_model(metadata, variant, path):
-  """Raises ValueError if a checkpoint is of another model: heads, activation and the like show in no shape.
+def check_same_model(metadata: dict[str, Any], variant: Variant, path: str | os.PathLike) -> None:
+  """Raises UserError if a checkpoint is of another model; the number of heads, for example, does not change any shape.
 
-  The image size that published weights were made for is no difference: the position table has been resized.
+  The image size that published weights were made for may differ, since the position table has been resized.
   """
   found = dataclasses.replace(variants.from_json(metadata["variant"]), native_image_size=variant.native_image_size)
   wrong = variants.differences(found, variant)
@@ -100,25 +105,34 @@ def check_same_model(metadata, variant, path):
     )
 
 
-def check_tokens(variant, info):
-  """Raises ValueError if a Variant cannot read the captions of a prepared data set, of which `info` is known."""
+def check_tokens(variant: Variant, info: dict[str, Any]) -> None:
+  """Raises UserError if a Variant cannot read the captions of a prepared data set, from its `dataset_info`."""
   splits.check_tokens(
     info, vocabulary_size=variant.vocabulary_size, end_token=variant.end_token, text_length=variant.text_length
   )
 
 
-def build_model(config, variant, *, use_prompts, precision, platform=None, constrain=unconstrained, gather=None):
-  """Returns the CLIP module of a Variant that a config describes.
+def build_model(
+  config: ConfigDict,
+  variant: Variant,
+  *,
+  use_prompts: bool,
+  precision: str,
+  platform: str | None = None,
+  constrain: Callable = unconstrained,
+  gather: Callable | None = None,
+) -> CLIP:
+  """Returns the CLIP module of a Variant, as a config describes it.
 
   Args:
     config: of the run.
     variant: Variant.
     use_prompts, precision: as in the stage's config.
-    platform: of the devices that are to run it; that of this process' own if not given.
+    platform: of the devices that will run it; None for those of this process.
     constrain, gather: as in Execution.
 
   Raises:
-    ValueError: for prompts that do not fit it, or a choice that there is not.
+    UserError: the prompts do not fit the model, or a field has a value that is not allowed.
   """
   spec = PromptSpec(**config.prompts.to_dict()) if use_prompts else PromptSpec()
   spec.check(variant.image.num_blocks, variant.text.num_blocks)

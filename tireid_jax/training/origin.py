@@ -1,4 +1,4 @@
-"""Where a stage's first weights came from: recorded with each of its checkpoints, and never changed.
+"""The origin of a stage's first variables: recorded with each of its checkpoints, and never changed.
 
 An origin is JSON data, one of
 
@@ -7,37 +7,42 @@ An origin is JSON data, one of
   {"kind": "checkpoint", "folder", "stage", "step", "digest", "origin"}     with the origin of that stage itself; the
                                                                             folder "stage1" is of the same workdir
 
-The digest of published weights is of their files, not of their tensors: it is the file's SHA-256, which the hub and
-`sha256sum` print as well, and needs nothing but the file. It is of all bytes, and so equal wherever a copy lies. The
-digest of a checkpoint is `checksum.of_tree` of its variables, since Orbax writes equal arrays as different files.
+The digest of published weights is the SHA-256 of their file, not of their tensors: the hub and `sha256sum` print the
+same digest, and every copy of the file has it. The digest of a checkpoint is `checksum.of_tree` of its variables, since
+Orbax writes equal arrays as different files.
 """
 
 import hashlib
 import os
 import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
 
 from tireid_jax.config import values as config_lib
 from tireid_jax.errors import UserError
 from tireid_jax.training import checksum
 from tireid_jax.workdir import checkpoint, layout
 
-# Digits of a digest that a message shows.
+# Digits of a digest in a message.
 _NUM_SHOWN = 12
 
 
-def of_random(seed):
-  """Returns the origin of weights that were drawn."""
+def of_random(seed: int) -> dict[str, Any]:
+  """Returns the origin of randomly initialised variables."""
   return {"kind": "random", "seed": seed}
 
 
-def of_weights(name, file, *, prefix, revision):
+def of_weights(name: str | os.PathLike, file: Any, *, prefix: str, revision: str) -> dict[str, Any]:
   """Returns the origin of published weights; reads their files once more.
 
   Args:
-    name: as config.pretrained.
+    name: config.pretrained.
     file: models.weights.files.WeightFile, or models.pretrained.Weights.
-    prefix: of the tensors that are taken.
-    revision: of the hub's repository, or "".
+    prefix: of the tensors that are read.
+    revision: of the repository on the hub, or "".
   """
   return {
     "kind": "pretrained",
@@ -49,8 +54,10 @@ def of_weights(name, file, *, prefix, revision):
   }
 
 
-def of_checkpoint(folder, step, metadata, variables, mesh):
-  """Returns the origin of weights that were restored from a stage's checkpoint.
+def of_checkpoint(
+  folder: str | os.PathLike, step: int, metadata: dict[str, Any], variables: Any, mesh: Mesh
+) -> dict[str, Any]:
+  """Returns the origin of variables that were restored from a stage's checkpoint.
 
   Args:
     folder: of the stage.
@@ -67,14 +74,14 @@ def of_checkpoint(folder, step, metadata, variables, mesh):
   }
 
 
-def within(run_folder, origin):
-  """Returns an origin whose folder, if it is in this workdir, is named by its path in there."""
+def within(run_folder: str | os.PathLike, origin: dict[str, Any]) -> dict[str, Any]:
+  """Returns an origin with a path relative to the workdir, if its folder is in the workdir."""
   top = f"{os.fspath(run_folder).rstrip('/')}/"
   return {**origin, "folder": origin["folder"].removeprefix(top)} if "folder" in origin else origin
 
 
-def digest_of_files(paths):
-  """Returns the SHA-256 of a file; of several, that of what `sha256sum` prints of them in order of name."""
+def digest_of_files(paths: Sequence[str | os.PathLike]) -> str:
+  """Returns the SHA-256 of a file; for several files that of the output of `sha256sum`, sorted by name."""
   lines = []
   for path in sorted(map(pathlib.Path, paths)):
     with path.open("rb") as file:
@@ -82,7 +89,7 @@ def digest_of_files(paths):
   return lines[0].split()[0] if len(lines) == 1 else hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def recorded(run_folder):
+def recorded(run_folder: str | os.PathLike) -> dict[str, Any] | None:
   """Returns the metadata of a checkpoint of the first stage in a workdir that began with config.pretrained, or None."""
   for number in config_lib.STAGES:
     folder = layout.stage_folder(run_folder, number)
@@ -93,8 +100,8 @@ def recorded(run_folder):
   return None
 
 
-def with_recorded_name(config, run_folder):
-  """Returns a config whose pretrained weights have the name by which the workdir's were read, if any were."""
+def with_recorded_name(config: ConfigDict, run_folder: str | os.PathLike) -> ConfigDict:
+  """Returns a config that names the pretrained weights as the workdir's first run did, if it used any."""
   found = recorded(run_folder)
   if found is None:
     return config
@@ -102,12 +109,12 @@ def with_recorded_name(config, run_folder):
   return config_lib.from_json({**data, "pretrained_prefix": found["config"].get("pretrained_prefix", "")})
 
 
-def check_same(found, before, run_folder):
-  """Raises ValueError if the weights that a name stands for are not those that a workdir's run began with.
+def check_same(found: dict[str, Any], before: dict[str, Any] | None, run_folder: str | os.PathLike) -> None:
+  """Raises UserError if the weights that a name refers to are not those that the workdir was started from.
 
   Args:
-    found: origin of what was read now.
-    before: origin that the run recorded; None, of a version that recorded none, is equal to all.
+    found: origin of the weights that were read now.
+    before: recorded origin; None, from a version that did not record any, matches everything.
     run_folder: workdir, for the message.
   """
   if before is None or (found["kind"], found["digest"]) == (before["kind"], before["digest"]):

@@ -55,6 +55,7 @@ def check(
       source = sources.find_source(config, stage.init_from, run_folder, number)
       variant = find_variant(config, source)
       check_weights(config, source, variant)
+    assert variant is not None  # a stage whose source is an earlier one is not the first
     _check_model(config, stage, variant)
     check_tokens(variant, info)
     if profile and layout.read_result(run_folder, number) is None:

@@ -1,11 +1,16 @@
-"""A stage's compiled step and the state it takes, laid out on a mesh: all of a run but its data and its weights."""
+"""A stage's compiled step and the layout of its state on a mesh: all of a run but its data and its weights."""
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
 
 from tireid_jax.data.transforms import augment, augment_text
+from tireid_jax.models.variants import Variant
 from tireid_jax.parallel import sharding
 from tireid_jax.storage import compilation_cache
 from tireid_jax.training import accumulate, initialization, optimizers, stages
@@ -15,28 +20,37 @@ from tireid_jax.training.train_step import make_loss, make_train_step
 
 
 class Program:
-  """What a stage computes, and where.
+  """What a stage computes, and on which mesh.
 
   Attributes:
     model: CLIP module.
-    key: from which the stage draws its first variables, and each step its own key.
+    key: random key of the stage's first variables, from which each step derives its own.
     labels: of the variables, by `Stage.labels`.
     shapes: abstract TrainState, with the shardings below.
     shardings: TrainState of NamedSharding.
-    compiler_options: of `jax.jit`, for whatever the run computes.
+    compiler_options: of `jax.jit`, for everything that the run compiles.
     parameters: {"trainable_parameters", "total_parameters"}, counts of elements.
   """
 
-  def __init__(self, config, stage, variant, mesh, *, num_identities, steps_per_epoch):
+  def __init__(
+    self,
+    config: ConfigDict,
+    stage: stages.Stage,
+    variant: Variant,
+    mesh: Mesh,
+    *,
+    num_identities: int,
+    steps_per_epoch: int,
+  ) -> None:
     """Builds it; nothing is computed or compiled.
 
     Args:
       config: of the run.
       stage: Stage.
       variant: Variant of the model.
-      mesh: Mesh, of devices that need not be there.
-      num_identities: of the training data; the identity head has as many classes if the stage's losses read one.
-      steps_per_epoch: which the learning rate follows.
+      mesh: Mesh; its devices need not exist.
+      num_identities: of the training data: classes of the identity head, if one of the stage's losses has one.
+      steps_per_epoch: of the learning rate schedule.
     """
     self._config, self._stage, self._mesh, self._steps_per_epoch = config, stage, mesh, steps_per_epoch
     self.model = build_model(
@@ -60,7 +74,7 @@ class Program:
     trained, total = stages.count_parameters(shapes.variables, self.labels)
     self.parameters = {"trainable_parameters": trained, "total_parameters": total}
 
-  def all_finite(self):
+  def all_finite(self) -> Callable[[Any], jax.Array]:
     """Returns the jitted variables -> bool[]: whether everything that is trained is finite."""
 
     def all_finite(variables):
@@ -70,7 +84,7 @@ class Program:
 
     return jax.jit(all_finite, out_shardings=sharding.replicated(self._mesh))
 
-  def first_state(self, variables):
+  def first_state(self, variables: Any) -> TrainState:
     """Returns the TrainState of step 0 with these variables."""
     return jax.jit(self._first_state, out_shardings=self.shardings)(variables)
 
@@ -78,8 +92,8 @@ class Program:
     trained, _ = stages.partition(variables, self.labels)
     return TrainState(jnp.int32(0), variables, self._optimizer.init(trained))
 
-  def described(self):
-    """Returns {"program": what, with the config and the variant, makes the same program again}, JSON data."""
+  def described(self) -> dict[str, Any]:
+    """Returns {"program": settings that, with the config and the variant, build the same program}, JSON data."""
     return {
       "program": {
         "num_identities": self.num_identities,
@@ -91,12 +105,12 @@ class Program:
       }
     }
 
-  def loss(self, model=None, num_chunks=None):
-    """Returns the stage's loss, as `make_loss`.
+  def loss(self, model: Any = None, num_chunks: int | None = None) -> Callable:
+    """Returns the stage's loss, as `make_loss` does.
 
     Args:
-      model: has the method `apply` of the stage's own, which is the default.
-      num_chunks: in which a batch is encoded; as the stage's config says if not given.
+      model: any object with the `apply` method of the stage's model, which is the default.
+      num_chunks: in which a batch is encoded; None for that of the stage's config.
     """
     stage = self._stage
     num_chunks = stage.num_chunks if num_chunks is None else num_chunks
@@ -109,7 +123,7 @@ class Program:
       encode_rows=accumulate.in_chunks(num_chunks, sharding.batch_devices(self._mesh)),
     )
 
-  def step(self):
+  def step(self) -> jax.stages.Wrapped:
     """Returns the jitted step(state, batch) -> (state, metrics); its state is donated."""
     return jax.jit(
       make_train_step(self.loss(), self._optimizer, self.labels, self.key),

@@ -1,7 +1,10 @@
 """Where a stage's first variables come from: random values, published weights, or a checkpoint of an earlier stage."""
 
 import os
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
+
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
 
 from tireid_jax.errors import MissingFileError, UserError
 from tireid_jax.models import pretrained
@@ -18,17 +21,17 @@ class Source(NamedTuple):
   path: str | os.PathLike
 
 
-def find_source(config, init_from, run_folder, number):
-  """Returns None for random, or ("checkpoint", stage folder) or ("pretrained", path).
+def find_source(config: ConfigDict, init_from: str, run_folder: str | os.PathLike | None, number: int) -> Source | None:
+  """Returns what a stage starts from; None for random variables.
 
   Args:
     config: of the run.
     init_from: "random", "pretrained", "stage0", "stage1" or a path.
-    run_folder: workdir of the run.
+    run_folder: workdir of the run; not used for "pretrained".
     number: of the stage that starts, for messages.
 
   Raises:
-    FileNotFoundError, ValueError: if there is nothing to start from; never random weights instead.
+    MissingFileError, UserError: there is nothing to start from; random variables are never used instead.
   """
   if init_from == "random":
     return None
@@ -72,9 +75,11 @@ def find_source(config, init_from, run_folder, number):
   )
 
 
-def read_origin(config, run_folder, mesh):
-  """Returns the origin of what config.pretrained names now; errors as `find_source` and as reading it."""
-  kind, path = find_source(config, "pretrained", run_folder, 1)
+def read_origin(config: ConfigDict, run_folder: str | os.PathLike, mesh: Mesh) -> dict[str, Any]:
+  """Returns the origin of what config.pretrained names now; raises the errors of `find_source` and of reading it."""
+  source = find_source(config, "pretrained", run_folder, 1)
+  assert source is not None  # only "random" has no source
+  kind, path = source
   if kind == "checkpoint":
     step, variables, metadata = best_checkpoint.restore(path, mesh)
     return origin.of_checkpoint(path, step, metadata, variables, mesh)
