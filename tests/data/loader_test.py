@@ -1,4 +1,4 @@
-"""Batches: a function of seed and step, every caption once an epoch, and any share of them the same rows."""
+"""Batches: a function of seed and step, every caption once per epoch, and any shard of them the same examples."""
 
 import functools
 import threading
@@ -116,18 +116,18 @@ def test_grouped_images_come_once_for_all_their_captions():
 
 @pytest.mark.parametrize("kind", sampling.KINDS)
 @pytest.mark.parametrize("rows", [[0, 1, 2, 3], [2, 3, 6, 7], [4, 5]])
-def test_a_share_of_a_batch_is_those_rows_with_their_images_and_no_others_are_read(rows, kind):
+def test_a_shard_of_a_batch_is_those_examples_and_no_other_image_is_read(rows, kind):
   split, images = recorded_split(num_images=9)
   make = functools.partial(make_batches, split, batch_size=8, sampler=sampler(kind), read_ahead=0)
-  with make() as whole, make(share=np.array(rows)) as part:
+  with make() as whole, make(shard=np.array(rows)) as part:
     for step in range(6):
       expected = whole(step)
       per_image = 8 // len(expected["images"])
       images.rows.clear()
-      share = part(step)
+      shard = part(step)
       assert len(np.concatenate(images.rows)) == len(rows) // per_image
       assert_same(
-        share,
+        shard,
         {
           "images": expected["images"][np.array(rows)[::per_image] // per_image],
           **{key: expected[key][rows] for key in ("tokens", "person_id")},
@@ -250,9 +250,9 @@ def test_evaluation_sees_each_image_once_and_fills_the_last_batch(num_images):
   seen, result = [], np.full(num_images, -1)
   for batch in loader.image_batches(split, 4):
     assert batch["images"].shape == (4, 2, 3, 3)
-    seen += batch["rows"][batch["is_valid"]].tolist()
-    assert (batch["rows"][~batch["is_valid"]] == num_images - 1).all()
-    result[batch["rows"]] = batch["images"][:, 0, 0, 0]
+    seen += batch["indices"][batch["is_valid"]].tolist()
+    assert (batch["indices"][~batch["is_valid"]] == num_images - 1).all()
+    result[batch["indices"]] = batch["images"][:, 0, 0, 0]
   assert seen == list(range(num_images))
   assert result.tolist() == list(range(num_images))
 
@@ -262,25 +262,25 @@ def test_evaluation_sees_each_caption_once_short_ones_first():
   seen, widths = [], []
   for batch in loader.caption_batches(split, 4, LENGTHS):
     length = batch["tokens"].shape[1]
-    np.testing.assert_array_equal(batch["tokens"], split.tokens[batch["rows"], :length])
-    assert not split.tokens[batch["rows"], length:].any()
-    seen += batch["rows"][batch["is_valid"]].tolist()
+    np.testing.assert_array_equal(batch["tokens"], split.tokens[batch["indices"], :length])
+    assert not split.tokens[batch["indices"], length:].any()
+    seen += batch["indices"][batch["is_valid"]].tolist()
     widths.append(length)
   assert sorted(seen) == list(range(22))
   assert widths == sorted(widths)
   assert set(widths) == set(LENGTHS)
 
 
-def test_a_share_of_an_evaluation_batch_is_those_rows():
+def test_a_shard_of_an_evaluation_batch_is_those_examples():
   split = make_split(num_images=9)
   for make, field in (
     (lambda **kw: loader.image_batches(split, 4, **kw), "images"),
     (lambda **kw: loader.caption_batches(split, 4, LENGTHS, **kw), "tokens"),
   ):
-    for whole, share in zip(make(), make(share=np.array([1, 3])), strict=True):
-      np.testing.assert_array_equal(share[field], whole[field][[1, 3]])
-      np.testing.assert_array_equal(share["rows"], whole["rows"])
-      np.testing.assert_array_equal(share["is_valid"], whole["is_valid"])
+    for whole, shard in zip(make(), make(shard=np.array([1, 3])), strict=True):
+      np.testing.assert_array_equal(shard[field], whole[field][[1, 3]])
+      np.testing.assert_array_equal(shard["indices"], whole["indices"])
+      np.testing.assert_array_equal(shard["is_valid"], whole["is_valid"])
 
 
 def test_leaving_evaluation_half_way_ends_its_thread():

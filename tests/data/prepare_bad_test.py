@@ -63,7 +63,7 @@ def test_the_command_answers_bad_data_with_one_line_and_status_2(tmp_path):
   source, *errors = [line for line in done.stderr.splitlines() if "image/s" not in line]
   assert source.startswith("--config: read ")
   assert len(errors) == 1
-  assert f"1 zero-size image: {entries[0]['file_path']} has 0 bytes. Mend them, or give --skip_bad" in errors[0]
+  assert f"1 zero-size image: {entries[0]['file_path']} has 0 bytes. Correct them, or give --skip_bad" in errors[0]
   assert files_below(tmp_path / "data") == []
 
 

@@ -145,7 +145,7 @@ def test_two_tokenizers_give_two_fingerprints_and_do_not_replace_each_other(tmp_
     prints.add(splits.dataset_info(tmp_path / data, "cuhk_pedes", SIZE, tokenizer=name)["fingerprint"])
   assert len(prints) == 3
   with pytest.raises(
-    ValueError, match=r"or with another tokenizer or data\.use_exif; remove that folder to prepare it anew"
+    ValueError, match=r"or with another tokenizer or data\.use_exif; remove that folder to prepare it again"
   ):
     run_prepare("cuhk_pedes", tmp_path, data="b", tokenizer=names[2])
 

@@ -1,77 +1,87 @@
-"""Batches of a Split: for training by step, for evaluation in the order of rows or of lengths."""
+"""Batches of a Split: training batches by step; evaluation batches of all images, or of all captions by length."""
 
 import concurrent.futures
 import functools
 import threading
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from tireid_jax.data import sampling, tokenizer
+from tireid_jax.data.prepared import splits
 from tireid_jax.errors import UserError
 
-# Batches read ahead of the step: one for the accelerator to take, one in the making.
+# A process's part of a global batch.
+Shard = slice | np.ndarray
+
+# Batches loaded ahead of the step: one ready for the accelerator, one being loaded.
 READ_AHEAD = 2
 
 
 class Batches:
-  """Training batches by step: `batches(step)` depends on the seed and the step alone.
+  """Training batches: `batches(step)` depends on the seed and the step alone.
 
-  Which captions an epoch takes, and with which others, is the sampler's (data/sampling.py). Consecutive steps are read
-  ahead in a background thread; `close`, or leaving the `with` block, ends it.
+  The sampler (data/sampling.py) decides which captions are in an epoch and how they are grouped. A background thread
+  prefetches consecutive steps; it ends with `close`, or at the end of the `with` block.
 
   Args:
-    split: Split to draw from.
-    batch_size: B, over all processes.
-    seed: whole number that the order follows from.
-    caption_lengths: ascending, the last at least every caption's; a batch is padded to the least that holds it.
-    sampler: as stageN.sampler; shuffled captions if not given.
-    num_epochs: ends after so many; None for no end.
-    share: slice or i64[R], ascending: the rows of each batch that are read, whole images; all if not given. The
-      captions' length is that of the whole batch, so that processes with different shares agree on the shape.
-    read_ahead: batches prepared before they are asked for; 0 for none.
+    split: Split to sample from.
+    batch_size: B, the global batch over all processes.
+    seed: integer that determines the order.
+    caption_lengths: padded lengths in tokens, ascending, the last one that of `split.tokens`. A batch is padded to the
+      first that holds its longest caption.
+    sampler: as stageN.sampler; by default, captions are shuffled.
+    num_epochs: number of epochs; None for no end.
+    shard: slice or i64[R], ascending: this process's examples of each global batch, without splitting the captions of
+      an image; by default, all. Padding follows the global batch, so that all processes agree on the shape.
+    read_ahead: number of batches to prefetch; 0 for none.
   """
 
   def __init__(
     self,
-    split,
-    batch_size,
+    split: splits.Split,
+    batch_size: int,
     *,
-    seed,
-    caption_lengths,
-    sampler=sampling.CAPTIONS,
-    num_epochs=None,
-    share=slice(None),
-    read_ahead=READ_AHEAD,
+    seed: int,
+    caption_lengths: Sequence[int],
+    sampler: Mapping[str, Any] = sampling.CAPTIONS,
+    num_epochs: int | None = None,
+    shard: Shard = slice(None),
+    read_ahead: int = READ_AHEAD,
   ):
     self._split = split
     self._make_sampler = functools.partial(sampling.make_sampler, split, batch_size, seed, **sampler)
     self._captions = self._make_sampler()
     self._captions_per_image = self._captions.captions_per_image
-    self._share = share
+    self._shard = shard
     self._buckets = _Buckets(split.tokens, caption_lengths)
     self.steps_per_epoch = self._captions.steps_per_epoch
     self.num_steps = None if num_epochs is None else num_epochs * self.steps_per_epoch
     self._read = _ReadAhead(self._load, read_ahead, self.num_steps)
 
-  def __call__(self, step):
+  def __call__(self, step: int) -> dict[str, np.ndarray]:
     """Returns {"images": u8[B, h, w, 3], "tokens": i32[B, L], "person_id": i32[B] labels} of one step, from 0.
 
-    B counts the share alone. Where the sampler groups by image, `images` are fewer: one for each
-    `captions_per_image` rows on end of the others.
+    B counts the examples of the shard. If the sampler groups captions by image, there is one image for every
+    `captions_per_image` consecutive captions.
+
+    Raises:
+      ValueError: the step is negative, or beyond the last epoch.
     """
     if step < 0 or (self.num_steps is not None and step >= self.num_steps):
       raise ValueError(f"step {step} is not among the steps 0 to {self.num_steps} of these batches")
     return self._read(step)
 
-  def examples(self, step):
-    """Returns [{"caption": its row in the split, "image": file's path}] of the whole batch of a step."""
-    # A sampler of its own: the other one is the background thread's.
-    rows = self._make_sampler()(step)
-    paths = [self._split.file_paths[image] for image in self._split.caption_image[rows]]
-    return [{"caption": int(row), "image": path} for row, path in zip(rows, paths, strict=True)]
+  def examples(self, step: int) -> list[dict[str, Any]]:
+    """Returns [{"caption": its index in the split, "image": path of the file}] of the global batch of a step."""
+    # A second sampler, since the first one belongs to the background thread.
+    captions = self._make_sampler()(step)
+    paths = [self._split.file_paths[image] for image in self._split.caption_image[captions]]
+    return [{"caption": int(caption), "image": path} for caption, path in zip(captions, paths, strict=True)]
 
-  def close(self):
-    """Ends the background thread; batches that were read ahead are dropped."""
+  def close(self) -> None:
+    """Ends the background thread and drops prefetched batches."""
     self._read.close()
 
   def __enter__(self):
@@ -83,7 +93,7 @@ class Batches:
   def _load(self, step):
     captions = self._captions(step)
     length = self._buckets.length(captions)
-    captions = captions[self._share]
+    captions = captions[self._shard]
     images = self._split.caption_image[captions]
     return {
       "images": self._split.images[images[:: self._captions_per_image]],
@@ -92,38 +102,47 @@ class Batches:
     }
 
 
-def image_batches(split, batch_size, *, share=slice(None), read_ahead=READ_AHEAD):
-  """Yields every image of a split once, in the order of rows.
+def image_batches(
+  split: splits.Split, batch_size: int, *, shard: Shard = slice(None), read_ahead: int = READ_AHEAD
+) -> Iterator[dict[str, np.ndarray]]:
+  """Yields every image of a split once, in order.
 
-  The last batch is filled up by repeating the last row, so `result[batch["rows"]] = encoded` is right for all of them.
+  The last batch is padded by repeating the last image, so `result[batch["indices"]] = encoded` holds for all batches.
 
   Yields:
-    {"images": u8[B, h, w, 3], "rows": i64[B], "is_valid": bool[B], false in the filling}. With a `share`, a slice or
-    i64[R] of each batch, `images` are those alone; `rows` and `is_valid` are of the whole batch.
+    {"images": u8[B, h, w, 3], "indices": i64[B] of the images in the split, "is_valid": bool[B], false for padding}.
+    With a `shard`, a slice or i64[R] of each batch, `images` has only those; the others are of the whole batch.
   """
-  for rows, is_valid, images in _evaluation_batches(
-    np.arange(len(split.images)), batch_size, lambda rows: split.images[rows[share]], read_ahead
+  for indices, is_valid, images in _evaluation_batches(
+    np.arange(len(split.images)), batch_size, lambda indices: split.images[indices[shard]], read_ahead
   ):
-    yield {"images": images, "rows": rows, "is_valid": is_valid}
+    yield {"images": images, "indices": indices, "is_valid": is_valid}
 
 
-def caption_batches(split, batch_size, caption_lengths, *, share=slice(None), read_ahead=READ_AHEAD):
-  """Yields every caption of a split once, short ones first; `rows` says which they are.
+def caption_batches(
+  split: splits.Split,
+  batch_size: int,
+  caption_lengths: Sequence[int],
+  *,
+  shard: Shard = slice(None),
+  read_ahead: int = READ_AHEAD,
+) -> Iterator[dict[str, np.ndarray]]:
+  """Yields every caption of a split once, shortest first.
 
   Yields:
-    {"tokens": i32[B, L], "rows": i64[B], "is_valid": bool[B]}, as `image_batches`; L is the least of `caption_lengths`
-    that holds the batch.
+    {"tokens": i32[B, L], "indices": i64[B] of the captions in the split, "is_valid": bool[B]}, as `image_batches`; L is
+    the first of `caption_lengths` that holds the batch.
   """
   buckets = _Buckets(split.tokens, caption_lengths)
   order = np.argsort(buckets.lengths, kind="stable")
-  for rows, is_valid, tokens in _evaluation_batches(
-    order, batch_size, lambda rows: split.tokens[rows[share], : buckets.length(rows)], read_ahead
+  for indices, is_valid, tokens in _evaluation_batches(
+    order, batch_size, lambda indices: split.tokens[indices[shard], : buckets.length(indices)], read_ahead
   ):
-    yield {"tokens": tokens, "rows": rows, "is_valid": is_valid}
+    yield {"tokens": tokens, "indices": indices, "is_valid": is_valid}
 
 
 def _evaluation_batches(order, batch_size, load, read_ahead):
-  """Yields (rows, is_valid, load(rows)) for B rows of `order` at a time."""
+  """Yields (indices, is_valid, load(indices)) for B indices of `order` at a time."""
   num_batches = -(-len(order) // batch_size)
   padded = np.pad(order, (0, num_batches * batch_size - len(order)), mode="edge").reshape(num_batches, batch_size)
   is_valid = np.arange(padded.size).reshape(padded.shape) < len(order)
@@ -136,7 +155,7 @@ def _evaluation_batches(order, batch_size, load, read_ahead):
 
 
 class _Buckets:
-  """Which of a few lengths a batch of captions is padded to."""
+  """Chooses the length that a batch of captions is padded to."""
 
   def __init__(self, tokens, caption_lengths):
     self.lengths = tokenizer.token_lengths(tokens)
@@ -148,14 +167,14 @@ class _Buckets:
       )
 
   def length(self, captions):
-    """Returns the least of the lengths that holds every one of some captions, given by row."""
+    """Returns the first of the lengths that holds all of some captions, given by index."""
     return int(self._lengths[np.searchsorted(self._lengths, self.lengths[captions].max())])
 
 
 class _ReadAhead:
-  """Calls `load(step)`, and for steps asked for one after the other, ahead of time in a thread of its own.
+  """Calls `load(step)`; if steps are requested in order, prefetches the next ones in a thread.
 
-  At most `depth` results wait. What `load` raises is raised where its step is asked for.
+  At most `depth` results are held. An exception of `load` is raised by the call for its step.
   """
 
   def __init__(self, load, depth, num_steps):

@@ -2,10 +2,9 @@
 
     python -m tireid_jax.data.prepare --config=configs/cuhk.py --raw=DIR [--skip_bad] [--page=REPORT.html]
 
-DIR is the data set's raw folder or the one that holds it. The result is config.data_dir/NAME/HxW/VERSION, which appears
-whole or not at all, with a report on the data: report.txt and, with pictures, report.html. A run that was killed goes
-on where it was: what it had decoded waits in a hidden folder beside the result. It takes about a fifth of a gibibyte of
-memory, whatever the size of the data set, and its captions.
+DIR is the data set's raw folder or its parent. The result is config.data_dir/NAME/HxW/VERSION, which appears whole or
+not at all, with a report on the data: report.txt, and report.html with pictures. A killed run resumes: what it decoded
+is in a hidden folder beside the result. It takes about 0.2 GiB of memory for data sets of any size, plus the captions.
 """
 
 from absl import flags
@@ -24,7 +23,7 @@ def main(argv):
   config, raw = flags.FLAGS.config, flags.FLAGS.raw
   if config is None or not raw:
     missing = "--config is missing; give it a file like configs/cuhk.py"
-    raise UserError(missing if config is None else "--raw is missing; give it the folder that the data set lies in")
+    raise UserError(missing if config is None else "--raw is missing; give it the folder of the data set")
   config_file.print_sources()
   data = config.data
   prepare(

@@ -1,4 +1,4 @@
-"""Which captions make the batch of a step: a function of the seed and the step alone."""
+"""Samplers: the captions of a batch as a function of the seed and the step alone."""
 
 import dataclasses
 
@@ -6,6 +6,7 @@ import numpy as np
 
 from tireid_jax import fields
 from tireid_jax.data.permutation import permutation
+from tireid_jax.data.prepared import splits
 from tireid_jax.errors import UserError
 from tireid_jax.fields import at_least, field, one_of
 
@@ -26,31 +27,42 @@ class Sampler:
   captions_per_image: int = field(2, "captions of each image in a batch", at_least(1))
 
 
-# Every caption once an epoch, with its image, as the reference does.
+# Every caption once per epoch, with its image, as in the reference implementation.
 CAPTIONS = {"kind": "captions", "captions_per_identity": 1, "captions_per_image": 1}
 
-# In the place of an epoch's number, for the order of captions within their groups, which all epochs share.
+# Stands for the epoch in the order of captions within their groups, which all epochs share.
 _ALL_EPOCHS = -1
 
 
-def make_sampler(split, batch_size, seed, *, kind, captions_per_identity, captions_per_image):
-  """Returns sampler(step) -> i64[B] rows of captions; it has `steps_per_epoch` and `captions_per_image`.
+def make_sampler(
+  split: splits.Split,
+  batch_size: int,
+  seed: int,
+  *,
+  kind: str,
+  captions_per_identity: int,
+  captions_per_image: int,
+) -> "_Captions | _Groups":
+  """Returns sampler(step) -> i64[B] caption indices, with attributes `steps_per_epoch` and `captions_per_image`.
 
-  What an epoch is depends on the kind. What would not fill its last batch is left out of it.
-  - "captions": every caption once, in a new order.
-  - "identities": every identity once, in a new order, with `captions_per_identity` captions next to each other.
-  - "images": every image once, in a new order, with `captions_per_image` captions next to each other. The sampler's
-    `captions_per_image` is then that number and else 1: so many rows on end have the same image.
+  The kind defines an epoch, whose incomplete last batch is dropped:
+  - "captions": every caption once, shuffled in each epoch.
+  - "identities": every identity once, shuffled in each epoch, with `captions_per_identity` consecutive captions.
+  - "images": every image once, shuffled in each epoch, with `captions_per_image` consecutive captions. Only then is the
+    sampler's `captions_per_image` more than 1.
 
-  An identity's captions (an image's likewise) have an order of their own, which the seed shuffles, and the epochs go
-  round it: each epoch goes on where the last one ended. So none is passed over for good, none comes twice in a batch
-  where there are enough, and where there are too few the first ones come again.
+  The captions of an identity (or image) are shuffled once, by the seed, and then taken in turn: each epoch continues
+  where the previous one stopped. So every caption is used, none is repeated within a batch if there are enough, and if
+  there are too few, the first ones are repeated.
 
   Args:
-    split: Split to draw from.
+    split: Split to sample from.
     batch_size: B.
-    seed: whole number that all orders follow from.
+    seed: integer that determines all orders.
     kind, captions_per_identity, captions_per_image: as stageN.sampler.
+
+  Raises:
+    ValueError: the settings do not fit the batch size, or the split is smaller than a batch.
   """
   check(batch_size, kind, captions_per_identity, captions_per_image)
   if kind == "captions":
@@ -60,7 +72,7 @@ def make_sampler(split, batch_size, seed, *, kind, captions_per_identity, captio
   return _Groups(split, split.caption_image, captions_per_image, batch_size, seed, kind)
 
 
-def check(batch_size, kind, captions_per_identity, captions_per_image, prefix=""):
+def check(batch_size: int, kind: str, captions_per_identity: int, captions_per_image: int, prefix: str = "") -> None:
   """Raises UserError for settings that no sampler can have, or that `batch_size` does not fit.
 
   Args:
@@ -80,7 +92,7 @@ def check(batch_size, kind, captions_per_identity, captions_per_image, prefix=""
 
 
 class _Captions:
-  """Every caption once an epoch."""
+  """Every caption once per epoch."""
 
   captions_per_image = 1
 
@@ -95,12 +107,12 @@ class _Captions:
     self.steps_per_epoch = self._shuffle.num // batch_size
 
   def __call__(self, step):
-    epoch, place = divmod(step, self.steps_per_epoch)
-    return self._shuffle(epoch)[place * self._batch_size : (place + 1) * self._batch_size]
+    epoch, batch = divmod(step, self.steps_per_epoch)
+    return self._shuffle(epoch)[batch * self._batch_size : (batch + 1) * self._batch_size]
 
 
 class _Groups:
-  """Every group of captions once an epoch, with `size` of its captions; `group` says which each caption is in."""
+  """Every group of captions once per epoch, with `size` of its captions; `group` is i64[num_captions] group ids."""
 
   def __init__(self, split, group, size, batch_size, seed, kind):
     self.captions_per_image = size if kind == "images" else 1
@@ -118,15 +130,15 @@ class _Groups:
     self.steps_per_epoch = self._shuffle.num // self._groups_per_batch
 
   def __call__(self, step):
-    epoch, place = divmod(step, self.steps_per_epoch)
-    groups = self._shuffle(epoch)[place * self._groups_per_batch : (place + 1) * self._groups_per_batch]
+    epoch, batch = divmod(step, self.steps_per_epoch)
+    groups = self._shuffle(epoch)[batch * self._groups_per_batch : (batch + 1) * self._groups_per_batch]
     turn = epoch * self._size + np.arange(self._size)
-    places = self._first[groups, None] + turn % self._count[groups, None]  # [B / size, size]
-    return self._captions[places.reshape(-1)]
+    positions = self._first[groups, None] + turn % self._count[groups, None]  # [B / size, size]
+    return self._captions[positions.reshape(-1)]
 
 
 class _Shuffle:
-  """The order of `num` rows in an epoch; keeps the one last asked for."""
+  """Permutation of `num` indices for each epoch; caches the latest."""
 
   def __init__(self, num, seed):
     self.num = num

@@ -4,8 +4,10 @@ import functools
 import hashlib
 import json
 import os
+from collections.abc import Callable, Iterable
 
 import numpy as np
+from jaxtyping import Int
 
 from tireid_jax.data.text import byte_pairs
 from tireid_jax.data.text.byte_pairs import END, ID_BYTES, START, VOCABULARY_SIZE, to_bytes
@@ -16,26 +18,34 @@ from tireid_jax.storage import locations
 PADDING = 0
 MAX_LENGTH = 77
 
-# Either set of files makes a tokenizer; the others say more of it.
+# Either set of files is sufficient for a tokenizer; others refine it.
 _SUFFICIENT_FILES = (("tokenizer.json",), ("vocab.json", "merges.txt"))
 _FILES = ["vocab.json", "merges.txt", "*token*.json"]
 
 
 class Tokenizer:
-  """Captions to ids of one vocabulary; rows are the start token, the caption's ids, the end token, then padding.
+  """Encodes captions with one vocabulary: the start token, the caption's ids, the end token, then padding.
 
   Attributes:
     name: as config.data.tokenizer.
     vocabulary_size: V, one more than the largest id.
-    start_token, end_token: ids at both ends of a caption.
-    padding: 0. It may be the id of a word too, but never that of the end token.
-    digest: of the files that it was read from, "" for CLIP's own.
+    start_token, end_token: ids that enclose a caption.
+    padding: 0. It may also be the id of a word, but never of the end token.
+    digest: SHA-256 of the files it was read from, "" for CLIP's own.
   """
 
   padding = PADDING
 
-  def __init__(self, name, vocabulary_size, start_token, end_token, digest, encode):
-    """`encode` returns the ids of each of a list of cleaned captions, without both ends, as the bytes of i32[L]."""
+  def __init__(
+    self,
+    name: str,
+    vocabulary_size: int,
+    start_token: int,
+    end_token: int,
+    digest: str,
+    encode: Callable[[list[str]], Iterable[bytes]],
+  ):
+    """`encode` takes cleaned captions and returns the ids of each as bytes of i32[L], without start and end token."""
     if end_token == self.padding:
       raise UserError(f"tokenizer {name}: the end token has id {end_token}, which is padding here; give it another id")
     self.name = name
@@ -44,12 +54,12 @@ class Tokenizer:
     self.digest = digest
     self._encode = encode
 
-  def __call__(self, captions, length=MAX_LENGTH):
-    """Returns i32[N, length] ids; a longer caption is cut, and its last id is the end token.
+  def __call__(self, captions: list[str], length: int = MAX_LENGTH) -> Int[np.ndarray, "N L"]:
+    """Returns i32[N, length] ids; a longer caption is truncated, with the end token as its last id.
 
     Args:
       captions: list of N strings.
-      length: columns of the result, at least 2.
+      length: number of positions, at least 2.
     """
     texts = [clean(caption) for caption in _checked(captions, length)]
     start, end = to_bytes([self.start_token]), to_bytes([self.end_token])
@@ -59,36 +69,36 @@ class Tokenizer:
       tokens += (start + ids[:ids_bytes] + end).ljust(row_bytes, b"\0")  # padding is 0
     return np.frombuffer(tokens, np.int32).reshape(-1, length)  # [N, L]
 
-  def num_tokens(self, captions):
-    """Returns i32[N] lengths of captions before they are cut, both ends included."""
+  def num_tokens(self, captions: list[str]) -> Int[np.ndarray, " N"]:
+    """Returns i32[N] lengths of captions before truncation, including the start and end token."""
     texts = [clean(caption) for caption in _checked(captions)]
     return np.array([len(ids) // ID_BYTES + 2 for ids in self._encode(texts)], np.int32)
 
 
-def load_tokenizer(name):
+def load_tokenizer(name: str) -> Tokenizer:
   """Returns the Tokenizer that config.data.tokenizer names.
 
   Args:
-    name: "" for CLIP's own; else a folder, or an id on the Hugging Face hub, that transformers' CLIPTokenizer reads.
+    name: "" for CLIP's own; otherwise a folder or an id on the Hugging Face hub that transformers' CLIPTokenizer reads.
 
   Raises:
-    FileNotFoundError: there is no such folder, and the hub does not give it or is out of reach.
-    ValueError: what is there is no CLIP tokenizer.
+    FileNotFoundError: there is no such folder, and the hub does not have it or cannot be reached.
+    ValueError: the files are not those of a CLIP tokenizer.
   """
   if not name:
     return _clip_tokenizer()
   folder = _find_folder(name)
-  os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # that there is no torch
-  from transformers import CLIPTokenizer  # here, since it takes seconds
+  os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # of missing torch
+  from transformers import CLIPTokenizer  # here, since importing it takes seconds
 
   try:
-    # The folder, never the id: with an id it asks the hub, for half a minute if there is no network.
+    # The folder, never the id: given an id it calls the hub, which takes half a minute without a network.
     library = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-  except Exception as error:  # whatever transformers makes of a file that is not what it should be
+  except Exception as error:  # transformers raises errors of many types for invalid files
     raise UserError(f"{folder} holds no CLIP tokenizer ({first_line(error)}); give another folder or id") from error
 
   def encode(texts):
-    # Not verbose: a caption longer than the model takes is no mistake, it is cut.
+    # Not verbose: a caption longer than the model's context is truncated, which is no mistake.
     return map(to_bytes, library(texts, add_special_tokens=False, verbose=False)["input_ids"]) if texts else []
 
   vocabulary = library.get_vocab()
@@ -102,35 +112,35 @@ def load_tokenizer(name):
   )
 
 
-def tokenize(captions, length=MAX_LENGTH):
-  """Returns i32[N, length] ids of CLIP's own vocabulary: START, the caption's, END, then PADDING.
+def tokenize(captions: list[str], length: int = MAX_LENGTH) -> Int[np.ndarray, "N L"]:
+  """Returns i32[N, length] ids of CLIP's own vocabulary: START, the caption's ids, END, then PADDING.
 
-  A longer caption is cut, and its last id is END. PADDING is also the id of "!" inside a word, so a caption's length is
-  the place of its last id that is not PADDING, not the number of those.
+  A longer caption is truncated, with END as its last id. PADDING is also the id of "!" inside a word, so a caption's
+  length follows from the position of its last id other than PADDING, not from the number of those.
 
   Args:
     captions: list of N strings.
-    length: columns of the result, at least 2.
+    length: number of positions, at least 2.
   """
   return _clip_tokenizer()(captions, length)
 
 
-def token_lengths(tokens):
-  """Returns i32[N] lengths of rows of any Tokenizer's result, both ends included.
+def token_lengths(tokens: Int[np.ndarray, "N L"]) -> Int[np.ndarray, " N"]:
+  """Returns i32[N] lengths of captions in a Tokenizer's result i32[N, L], including the start and end token.
 
-  A row ends with its end token, which is never PADDING; a name of that token in a caption is an earlier one.
+  The end token is never PADDING, and the last one ends the caption, whose text may also spell it.
   """
   return (tokens.shape[1] - np.argmax(tokens[:, ::-1] != PADDING, axis=1)).astype(np.int32)
 
 
 @functools.cache
 def _clip_tokenizer():
-  # The vocabulary is loaded with the first caption.
+  # The vocabulary is loaded when the first caption is encoded.
   return Tokenizer("", VOCABULARY_SIZE, START, END, digest="", encode=lambda texts: byte_pairs.encoder().encode(texts))
 
 
 def _find_folder(name):
-  """Returns the folder of a tokenizer's files: `name` itself, or the hub's copy of them, fetched if need be."""
+  """Returns the folder of a tokenizer's files: `name` itself, or the local copy from the hub, downloaded if missing."""
   folder = locations.local_path(name, "--config.data.tokenizer")
   if folder.is_dir():
     if not _is_sufficient(folder):

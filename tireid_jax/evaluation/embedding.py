@@ -33,7 +33,7 @@ class Encoders:
     self._mesh, self._embedding_size = mesh, model.variant.embedding_size
     self._batch_size = -(-batch_size // devices) * devices
     self._compiler_options = compiler_options
-    self._share = sharding.process_batch_indices(mesh, self._batch_size)
+    self._shard = sharding.process_batch_indices(mesh, self._batch_size)
     self._image = self._compiled(
       lambda variables, images: model.apply(variables, normalise(images), method="encode_image")
     )
@@ -53,7 +53,7 @@ class Encoders:
 
   def encode_images(self, variables: Any, split: Split, *, show_progress: bool = False) -> np.ndarray:
     """Returns f32[G, E] of every image of a split, in its order, not normalised."""
-    batches = loader.image_batches(split, self._batch_size, share=self._share)
+    batches = loader.image_batches(split, self._batch_size, shard=self._shard)
     return self._run(self._image, variables, len(split.person_id), batches, "images", show_progress)
 
   def encode_captions(
@@ -63,7 +63,7 @@ class Encoders:
 
     Captions are sorted by length; each batch is padded to the smallest of `caption_lengths` that holds its longest one.
     """
-    batches = loader.caption_batches(split, self._batch_size, caption_lengths, share=self._share)
+    batches = loader.caption_batches(split, self._batch_size, caption_lengths, shard=self._shard)
     return self._run(self._text, variables, len(split.caption_image), batches, "tokens", show_progress)
 
   def score(
@@ -96,7 +96,7 @@ class Encoders:
 
 def _store(embeddings, pending, progress):
   batch, encoded = pending
-  embeddings[batch["rows"]] = np.asarray(encoded)  # the last batch is filled by repeating a row
+  embeddings[batch["indices"]] = np.asarray(encoded)  # the last batch is filled by repeating a row
   progress.update(int(batch["is_valid"].sum()))
 
 

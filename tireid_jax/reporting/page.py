@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jinja2
 import numpy as np
+from jaxtyping import UInt8
 from markupsafe import Markup
 from PIL import Image
 
@@ -53,7 +54,7 @@ def write_page(path: str | pathlib.Path, template: pathlib.Path, *, title: str, 
   files.write_text(path, page)
 
 
-def jpeg_uri(image: np.ndarray, quality: int) -> str:
+def jpeg_uri(image: UInt8[np.ndarray, "h w 3"], quality: int) -> str:
   """Returns u8[h, w, 3] as a data: URI of a JPEG file of this quality, 1 to 95."""
   stream = io.BytesIO()
   Image.fromarray(image).save(stream, "JPEG", quality=quality)

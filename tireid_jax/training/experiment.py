@@ -101,7 +101,7 @@ def build(config: ConfigDict, stage: Stage, run_folder: str | os.PathLike) -> Ex
   batches = loader.Batches(
     train_split, stage.batch_size, seed=config.seed, num_epochs=stage.epochs,
     caption_lengths=config.data.caption_lengths, sampler=stage.sampler,
-    share=sharding.process_batch_indices(mesh, stage.batch_size),
+    shard=sharding.process_batch_indices(mesh, stage.batch_size),
   )  # fmt: skip
   source = None if resumes else find_source(config, stage.init_from, run_folder, stage.number)
   if resumes:

@@ -48,12 +48,12 @@ def test_a_plan_tells_what_is_missing_and_writes_nothing(records, tmp_path):
 def test_shards_are_of_one_split_and_hold_its_records_in_order_with_their_pixels(records, tmp_path):
   found, wrong = write(plan(records, tmp_path))
   assert wrong == []
-  assert [(shard.split, [row.record for row in shard.rows]) for shard in found] == [
+  assert [(shard.split, [row.record for row in shard.images]) for shard in found] == [
     ("train", records[:3]), ("train", records[3:6]), ("train", records[6:7]), ("test", records[7:]),
   ]  # fmt: skip
   for shard in found:
     content = shard.file.read_bytes()
-    for row in shard.rows:
+    for row in shard.images:
       decoded = images.decode(row.record.image_file, SIZE)
       assert content[row.position : row.position + NUM_BYTES] == decoded.pixels.tobytes()
       assert (row.size, row.digest) == (decoded.size, decoded.digest)
@@ -109,8 +109,8 @@ def test_an_image_that_cannot_be_read_is_a_problem_and_the_others_keep_their_pix
   records[8].image_file.unlink()
   found, wrong = write(plan(records, tmp_path))
   assert sorted(problem.place for problem in wrong) == ["3.jpg", "8.jpg"]
-  assert [[row.record.person_id for row in shard.rows] for shard in found] == [[0, 1, 2], [4, 5], [6], [7, 9]]
-  row = found[1].rows[0]
+  assert [[row.record.person_id for row in shard.images] for shard in found] == [[0, 1, 2], [4, 5], [6], [7, 9]]
+  row = found[1].images[0]
   pixels = found[1].file.read_bytes()[row.position : row.position + NUM_BYTES]
   assert pixels == images.decode(records[4].image_file, SIZE).pixels.tobytes()
 
@@ -119,7 +119,7 @@ def test_a_shard_of_unreadable_images_alone_is_left_out(records, tmp_path):
   records[6].image_file.write_bytes(b"no image")
   found, (problem,) = write(plan(records, tmp_path))
   assert problem.place == "6.jpg"
-  assert [len(shard.rows) for shard in found] == [3, 3, 3]
+  assert [len(shard.images) for shard in found] == [3, 3, 3]
   assert plan(records, tmp_path).num_missing == 0
 
 

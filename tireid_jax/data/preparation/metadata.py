@@ -13,14 +13,14 @@ from tireid_jax.data.prepared import images, shards, split_files, splits
 from tireid_jax.data.raw import schema
 from tireid_jax.data.tokenizer import MAX_LENGTH
 
-# Distributions whose versions may show in the prepared pixels and tokens.
+# Packages whose versions may affect the prepared pixels and tokens.
 _LIBRARIES = (
   "tensorflow-datasets", "array_record", "pillow", "ftfy", "regex", "tokenizers", "transformers", "numpy",
 )  # fmt: skip
 
 
 def complete(folder, name, written, image_size, tokenizer, *, source, report, pictures):
-  """Adds to a built data set its index, its report and, last, its dataset.json.
+  """Completes a built data set with its index, its report and, last, its dataset.json.
 
   Args:
     folder: of the data set, as `builders.build` returns it.
@@ -38,18 +38,18 @@ def complete(folder, name, written, image_size, tokenizer, *, source, report, pi
   recipe_fields = [name, list(image_size), schema.VERSION, images.DECODER, tokenizer.digest]
   fingerprint = hashlib.sha256(json.dumps(recipe_fields).encode())
   for split in schema.SPLITS:
-    rows = [row for shard in written if shard.split == split for row in shard.rows]
-    if not rows:
+    stored = [image for shard in written if shard.split == split for image in shard.images]
+    if not stored:
       continue
-    captions = [caption for row in rows for caption in row.record.captions]
+    captions = [caption for image in stored for caption in image.record.captions]
     tokens = tokenizer(captions)
-    _write_index(folder, split, rows, captions, tokens)
-    content = [(*shards.annotation(row.record), row.digest) for row in rows]
+    _write_index(folder, split, stored, captions, tokens)
+    content = [(*shards.annotation(image.record), image.digest) for image in stored]
     fingerprint.update(json.dumps(content).encode())
     fingerprint.update(tokens.tobytes())
-    counts |= {name: count._asdict() for name, count in schema.count([row.record for row in rows]).items()}
+    counts |= {name: count._asdict() for name, count in schema.count([image.record for image in stored]).items()}
     truncated[split] = int((tokenizer.num_tokens(captions) > MAX_LENGTH).sum())
-    persons |= {row.record.person_id: row.record.person for row in rows if row.record.person}
+    persons |= {image.record.person_id: image.record.person for image in stored if image.record.person}
   num_bytes = sum(file.stat().st_size for file in folder.iterdir())
   report = dataclasses.replace(report, num_bytes=num_bytes)
   (folder / splits.REPORT_FILE).write_text(report.text() + "\n", encoding="utf-8")
@@ -65,7 +65,7 @@ def complete(folder, name, written, image_size, tokenizer, *, source, report, pi
     },
     "counts": counts,
     "truncated_captions": truncated,
-    "persons": persons,  # identities that are no numbers where they are annotated, by number
+    "persons": persons,  # annotated names of identities that are no numbers
     "report": report.to_json(),
     "left_out": [dataclasses.asdict(problem) for problem in report.problems if problem.is_error],
     "fingerprint": fingerprint.hexdigest(),
@@ -75,21 +75,21 @@ def complete(folder, name, written, image_size, tokenizer, *, source, report, pi
   (folder / splits.INFO_FILE).write_text(json.dumps(info, indent=2) + "\n")
 
 
-def _write_index(folder, split, rows, captions, tokens):
-  """Writes the index of one split: the Rows of its images, and i32[num_captions, 77] tokens of their captions."""
+def _write_index(folder, split, stored, captions, tokens):
+  """Writes the index of one split: its StoredImages, and i32[num_captions, 77] tokens of their captions."""
   split_files.write_index(
     folder,
     split,
     tokens=tokens,
     texts={
       "captions": captions,
-      "file_paths": [row.record.file_path for row in rows],
-      "cameras": [row.record.camera for row in rows],
-      "times": [row.record.time for row in rows],
+      "file_paths": [image.record.file_path for image in stored],
+      "cameras": [image.record.camera for image in stored],
+      "times": [image.record.time for image in stored],
     },
-    person_id=np.array([row.record.person_id for row in rows], np.int32),
-    caption_image=np.repeat(np.arange(len(rows), dtype=np.int32), [len(row.record.captions) for row in rows]),
-    position=np.array([row.position for row in rows], np.int64),
-    size=np.array([row.size for row in rows], np.int32),
-    digest=np.array([row.digest for row in rows]),
+    person_id=np.array([image.record.person_id for image in stored], np.int32),
+    caption_image=np.repeat(np.arange(len(stored), dtype=np.int32), [len(image.record.captions) for image in stored]),
+    position=np.array([image.position for image in stored], np.int64),
+    size=np.array([image.size for image in stored], np.int32),
+    digest=np.array([image.digest for image in stored]),
   )

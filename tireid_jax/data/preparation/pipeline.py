@@ -1,7 +1,10 @@
-"""Raw data to a prepared data set: read, decode, check, pack; the folder appears whole or not at all."""
+"""Preparing: read annotations, decode images, check everything, pack; the folder appears whole or not at all."""
 
 import contextlib
+import pathlib
 import shutil
+from collections.abc import Mapping
+from typing import Any
 
 from tireid_jax.data.checks import doctor, doctor_page
 from tireid_jax.data.datasets import registry
@@ -12,15 +15,24 @@ from tireid_jax.data.tokenizer import load_tokenizer
 from tireid_jax.errors import UserError, naming
 from tireid_jax.storage import locations, lock
 
-# Of problems for which nothing is prepared, so many are named.
+# Errors named in the message when nothing is prepared.
 _NUM_NAMED = 10
 
 
 def prepare(
-  name, raw_dir, data_dir, image_size, *, tokenizer="", settings=None, use_exif=True, skip_bad=False, page="",
-  show_progress=True,
-):  # fmt: skip
-  """Prepares a raw data set below `data_dir`, unless that is done already, and returns its folder.
+  name: str,
+  raw_dir: str | pathlib.Path,
+  data_dir: str | pathlib.Path,
+  image_size: tuple[int, int],
+  *,
+  tokenizer: str = "",
+  settings: Mapping[str, Any] | None = None,
+  use_exif: bool = True,
+  skip_bad: bool = False,
+  page: str | pathlib.Path = "",
+  show_progress: bool = True,
+) -> pathlib.Path:
+  """Prepares a raw data set below `data_dir`, unless it is prepared already, and returns its folder.
 
   Args:
     name: of the data set, as config.data.name.
@@ -30,22 +42,22 @@ def prepare(
     tokenizer: as config.data.tokenizer.
     settings: config.custom, of custom data.
     use_exif: as config.data.use_exif.
-    skip_bad: leaves out entries and images that cannot be used, and records them in the prepared data set.
-    page: HTML file for the report, also of a data set that cannot be prepared as it is.
-    show_progress: shows progress bars, and the report at the end.
+    skip_bad: leaves out unusable entries and images, and records them in the prepared data set.
+    page: HTML file for the report, which is also written if the data set cannot be prepared; "" for none.
+    show_progress: whether to show progress bars, and the report at the end.
 
   Raises:
-    FileNotFoundError: the annotation file or the tokenizer is not there.
-    ValueError: without `skip_bad`, entries or images cannot be used; or the target holds something else, or the disk
-      is too full. Nothing is written then but `page`, and what was decoded is dropped.
+    FileNotFoundError: the annotation file or the tokenizer is missing.
+    ValueError: without `skip_bad`, entries or images are unusable; or the target folder holds something else, or the
+      disk is too full. Then only `page` is written, and decoded images are deleted.
   """
   page = page and locations.local_path(page, "--page")
   raw_data = registry.find(name, raw_dir, settings)
   target = splits.prepared_path(data_dir, name, image_size)
-  tokenizer = load_tokenizer(tokenizer)
+  encoder = load_tokenizer(tokenizer)
   problems: list = []
   records = raw_data.read(problems=problems)
-  source_digest = source.digest(records, problems, image_size, tokenizer, use_exif)
+  source_digest = source.digest(records, problems, image_size, encoder, use_exif)
   home = target.parent.parent
   if page:
     with naming(page):
@@ -59,13 +71,13 @@ def prepare(
         doctor.check_space(home, plan.num_bytes)
         written, faults = plan.write(name=name, show_progress=show_progress)
         sibling = doctor.prepared_sibling(data_dir, name)
-        report, pictures = _examine(raw_data, written, problems + faults, tokenizer, sibling)
+        report, pictures = _examine(raw_data, written, problems + faults, encoder, sibling)
         if (report.num_errors and not skip_bad) or not written:
           _raise_errors(raw_data, report, pictures, page, show_progress)
         shutil.rmtree(work / name, ignore_errors=True)  # of a run that was killed while it packed
         built = builders.build(name, written, work, image_size)
         metadata.complete(
-          built, name, written, image_size, tokenizer, source=source_digest, report=report, pictures=pictures
+          built, name, written, image_size, encoder, source=source_digest, report=report, pictures=pictures
         )
         target.parent.mkdir(exist_ok=True)
         built.rename(target)
@@ -80,18 +92,18 @@ def prepare(
 
 def _examine(raw_data, written, problems, tokenizer, sibling):
   """Returns the Report of decoded Shards and of what is wrong with the data set, and the Pictures for its page."""
-  rows = [row for shard in written for row in shard.rows]
-  records = [row.record for row in rows]
+  images = [image for shard in written for image in shard.images]
+  records = [image.record for image in images]
   captions = [caption for record in records for caption in record.captions]
   report = doctor.examine(
     raw_data.layout, records, problems, caption_lengths=tokenizer.num_tokens(captions),
-    image_sizes=[row.size for row in rows], image_digests=[row.digest for row in rows], sibling=sibling,
+    image_sizes=[image.size for image in images], image_digests=[image.digest for image in images], sibling=sibling,
   )  # fmt: skip
   return report, doctor_page.take_pictures(report, records, raw_data.images)
 
 
 def _raise_errors(raw_data, report, pictures, page, show_progress):
-  """Shows the report of a data set that cannot be prepared as it is, and raises ValueError."""
+  """Prints and writes the report of a data set that cannot be prepared as it is, and raises ValueError."""
   if page:
     with naming(page):
       doctor_page.write_html(page, report, pictures)
@@ -102,11 +114,11 @@ def _raise_errors(raw_data, report, pictures, page, show_progress):
     raise UserError(f"{raw_data.annotations} names no image that can be used: {bad[0]}")
   kinds = ", ".join(f"{len(group):,} {kind}" for kind, group in by_kind(bad).items())
   named = "; ".join(map(str, bad[:_NUM_NAMED])) + ("; ..." if len(bad) > _NUM_NAMED else "")
-  raise UserError(f"{raw_data.annotations}: {kinds}: {named}. Mend them, or give --skip_bad to leave them out")
+  raise UserError(f"{raw_data.annotations}: {kinds}: {named}. Correct them, or give --skip_bad to leave them out")
 
 
 def _summary(target):
-  """Returns a line on a prepared data set."""
+  """Returns a line that summarises a prepared data set."""
   info = recipe.read(target / splits.INFO_FILE)
   tokenizer, left_out = info["tokenizer"], len(info["left_out"])
   return (
@@ -117,7 +129,7 @@ def _summary(target):
 
 @contextlib.contextmanager
 def _work_folder(folder):
-  """Yields a folder that lasts only if the process is killed or interrupted, so that the next one can go on there."""
+  """Yields a folder that remains only if the process is killed or interrupted, so that the next run can resume."""
   try:
     yield folder
   except Exception:

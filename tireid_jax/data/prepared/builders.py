@@ -1,4 +1,4 @@
-"""TensorFlow Datasets builders of the prepared data sets, which pack shards that are decoded already.
+"""TensorFlow Datasets builders of the prepared data sets, which pack shards of decoded images.
 
 TensorFlow itself is not needed, neither to build nor to read.
 """
@@ -31,7 +31,7 @@ class SizeConfig(tfds.core.BuilderConfig):
 
 class _Info(tfds.core.DatasetInfo):
   def initialize_from_bucket(self):
-    """Does nothing. No server knows these data sets, and TFDS would leave an empty temporary folder behind."""
+    """Does nothing. No server has these data sets, and TFDS would leave an empty temporary folder behind."""
 
 
 class PersonSearchBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
@@ -39,7 +39,7 @@ class PersonSearchBuilder(tfds.core.ShardBasedBuilder, skip_registration=True): 
 
   VERSION = tfds.core.Version(schema.VERSION)
   BUILDER_CONFIGS = [SizeConfig(name="384x128", description="Images of 384x128 pixels.", image_size=(384, 128))]
-  # Nothing is downloaded. Otherwise TFDS looks for checksums beside this file, by a package that need not be installed.
+  # Nothing is downloaded. Without this, TFDS looks for checksums with a package that may not be installed.
   url_infos = None
   layout: schema.Layout
   shards: Sequence[Shard] = ()
@@ -47,7 +47,7 @@ class PersonSearchBuilder(tfds.core.ShardBasedBuilder, skip_registration=True): 
   def _info(self):
     height, width = self.builder_config.image_size
     features = {
-      # Raw bytes: otherwise TFDS reads one integer per value, 15 times slower.
+      # Raw bytes: by default TFDS reads one integer per value, which is 15 times slower.
       "image": tfds.features.Tensor(shape=(height, width, 3), dtype=np.uint8, encoding=tfds.features.Encoding.BYTES),
       "person_id": np.int64,
       "file_path": tfds.features.Text(),
@@ -66,7 +66,7 @@ class PersonSearchBuilder(tfds.core.ShardBasedBuilder, skip_registration=True): 
     if not self.shards:
       raise ValueError(f"{self.name} is prepared by python -m tireid_jax.data.prepare --config={self.layout.config}")
     return {
-      split: [_counter(len(shard.rows)) for shard in self.shards if shard.split == split]
+      split: [_counter(len(shard.images)) for shard in self.shards if shard.split == split]
       for split in schema.SPLITS
       if any(shard.split == split for shard in self.shards)
     }
@@ -76,7 +76,7 @@ class PersonSearchBuilder(tfds.core.ShardBasedBuilder, skip_registration=True): 
 
 
 class _Packer(writer.ExampleWriter):
-  """Puts the next finished shard where TFDS would write one; its examples are but counted."""
+  """Puts the next finished shard where TFDS would write one; its examples are only counted."""
 
   def __init__(self, file_format, files):
     super().__init__(file_format)
@@ -85,14 +85,14 @@ class _Packer(writer.ExampleWriter):
   def write(self, path, examples):
     file = next(self._files)
     try:
-      os.link(file, path)  # so that the shard is still there if the rest fails
+      os.link(file, path)  # so that the shard remains if a later step fails
     except OSError:  # a file system without links
       shutil.copyfile(file, path)
 
 
 def _counter(num):
-  """Returns a function that yields (row, nothing) so many times."""
-  return lambda: ((row, None) for row in range(num))
+  """Returns a function that yields (number, None) for `num` examples."""
+  return lambda: ((number, None) for number in range(num))
 
 
 def _builder(layout, *, skip_registration=False):
@@ -110,21 +110,21 @@ def _builder(layout, *, skip_registration=False):
 BUILDERS = {name: _builder(layout) for name, layout in registry.LAYOUTS.items()}
 
 
-def build(name, shards, data_dir, image_size):
-  """Builds a data set of some Shards, those of each split in a row, and returns data_dir/name/HxW/version.
+def build(name: str, shards: Sequence[Shard], data_dir: pathlib.Path, image_size: tuple[int, int]) -> pathlib.Path:
+  """Builds a data set of Shards, grouped by split, and returns its folder data_dir/name/HxW/version.
 
-  Nothing is decoded or copied: the shards get a second name there.
+  Nothing is decoded or copied: the shards are linked into the folder.
   """
   cls = BUILDERS.get(name) or _builder(registry.layout_of(name), skip_registration=True)
   config = schema.size_name(image_size)
   if config not in cls.builder_configs:
-    config = SizeConfig(name=config, version=schema.VERSION, image_size=tuple(image_size))
+    config = SizeConfig(name=config, version=schema.VERSION, image_size=image_size)
   with _quiet():
     builder = cls(data_dir=data_dir, config=config)
     builder.shards = shards
     builder.download_and_prepare(
       file_format="array_record",
-      # Without this TFDS asks a server whether it has the data set.
+      # By default TFDS asks a server for the data set.
       download_config=tfds.download.DownloadConfig(try_download_gcs=False),
     )
   return pathlib.Path(builder.data_path)
@@ -132,7 +132,7 @@ def build(name, shards, data_dir, image_size):
 
 @contextlib.contextmanager
 def _quiet():
-  """Keeps TFDS from announcing a download that does not happen and an image size it has no list of."""
+  """Silences TFDS, which announces a download that does not happen, and an image size that is not in its list."""
   verbosity = logging.get_verbosity()
   logging.set_verbosity(logging.ERROR)
   try:

@@ -1,9 +1,9 @@
-"""Image files to pixels of one size, and what is wrong with a file that gives none.
+"""Decodes image files to pixels of one size, or says what is wrong with a file.
 
-Pixels are to the bit those of PIL's `convert("RGB")` and bilinear `resize`, without regard to aspect or transparency,
-all as in the reference, with three exceptions: of greys of 16 bits, which PIL clips at 255, the high byte is taken, as
-PIL does of colours of 16 bits; a photograph whose EXIF data says how the camera was held is turned upright; and a JPEG
-file of more than MAX_PIXELS is decoded at a half, a quarter or an eighth of its size before it is resized.
+Pixels are bit-equal to those of PIL's `convert("RGB")` and bilinear `resize`, ignoring aspect ratio and transparency
+as in the reference implementation, with three exceptions: of 16-bit grey values, which PIL clips at 255, the high byte
+is taken, as PIL does for 16-bit colours; a photograph with an EXIF orientation is turned upright; and a JPEG file of
+more than MAX_PIXELS is decoded at a half, a quarter or an eighth of its size before it is resized.
 """
 
 import collections
@@ -17,6 +17,7 @@ import os
 import pathlib
 import threading
 import warnings
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from PIL import Image
@@ -24,7 +25,7 @@ from PIL import Image
 from tireid_jax.data.prepared import truncation
 from tireid_jax.errors import UserError
 
-# EXIF tag of the orientation, and what turns an image of each value upright; 1 is upright.
+# EXIF tag of the orientation, and the transposition that turns each orientation upright; 1 is upright.
 _ORIENTATION = 0x0112
 _UPRIGHT = {
   2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -36,33 +37,32 @@ _UPRIGHT = {
   8: Image.Transpose.ROTATE_90,
 }
 
-# Raise it when the pixels made of a file change, so that none of before are mixed with them.
+# Increase it when the decoded pixels of a file change, so that old and new ones are never mixed.
 DECODER = 1
 
-# An image of so many pixels (8192x4096) takes 128 MiB in PIL, and as much again while it is converted; pictures of a
-# person have fewer. Compressed, it may be a file of 100 KiB.
+# An image of this size (8192x4096) takes 128 MiB in PIL, and twice that during conversion; images of a person are
+# smaller. Compressed, it may be a file of 100 KiB.
 MAX_PIXELS = 2**25
 # Images of more pixels are decoded one at a time, so that memory does not grow with the number of cores.
 _LARGE_PIXELS = 2**22
 _LARGE = threading.Lock()
-# Of a file without compression, 16 bytes a pixel of MAX_PIXELS.
+# An uncompressed file of MAX_PIXELS at 16 bytes a pixel.
 _MAX_FILE_BYTES = 2**29
-# What cameras and data sets hold. PIL knows others, such as EPS, which it hands to Ghostscript.
+# Formats of cameras and data sets. PIL also reads others, such as EPS, for which it starts Ghostscript.
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "JPEG2000", "TIFF", "BMP", "DIB", "GIF", "PPM", "TGA")
 
-# Images in flight per decoding thread: enough that the writer never waits, few enough to cost no memory.
+# Images in flight per decoding thread: enough that the writer never waits, at little memory.
 IN_FLIGHT = 4
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Decoded:
-  """What an image file holds.
+  """The content of an image file.
 
   Attributes:
-    pixels: u8[h, w, 3] at the size asked for.
-    size: (h, w) of the image in the file, turned upright if it was.
-    digest: of the file's bytes and of how the image was turned and reduced, hexadecimal; of the bytes alone if it was
-      neither.
+    pixels: u8[h, w, 3] at the requested size.
+    size: (h, w) of the image in the file, after turning it upright.
+    digest: hexadecimal, of the file's bytes and, if the image was turned or reduced, of how.
   """
 
   pixels: np.ndarray
@@ -71,26 +71,29 @@ class Decoded:
 
 
 class BadImageError(UserError):
-  """An image file that gives no pixels.
+  """An image file that cannot be decoded.
 
   Attributes:
-    kind: as in data.problems.
+    kind: a key of raw.problems.KINDS.
     detail: what is wrong, to be read after the file's name.
   """
 
-  def __init__(self, image_file, kind, detail):
+  def __init__(self, image_file: str | os.PathLike, kind: str, detail: str):
     super().__init__(f"{image_file} {detail}")
     self.kind = kind
     self.detail = detail
 
 
-def decode(image_file, image_size, *, use_exif=True):
-  """Returns the Decoded content of a file at (h, w) pixels; raises BadImageError if it has none.
+def decode(image_file: str | os.PathLike, image_size: tuple[int, int], *, use_exif: bool = True) -> Decoded:
+  """Returns the Decoded content of a file.
 
   Args:
     image_file: path.
-    image_size: (h, w).
-    use_exif: turns the image upright as its EXIF data says. A TIFF file is turned by PIL itself, in any case.
+    image_size: (h, w) pixels to resize to.
+    use_exif: whether to turn the image upright by its EXIF orientation. PIL itself turns TIFF files in any case.
+
+  Raises:
+    BadImageError: the file cannot be decoded, ends early or is too large.
   """
   height, width = image_size
   content = _read(image_file)
@@ -112,7 +115,7 @@ def decode(image_file, image_size, *, use_exif=True):
       pixels = np.asarray(rgb.resize((width, height), Image.Resampling.BILINEAR))
   except BadImageError:
     raise
-  except Exception as error:  # PIL's readers raise whatever a damaged file brings them to
+  except Exception as error:  # for damaged files, PIL's readers raise errors of any type
     if "truncated" in str(error).lower():
       raise BadImageError(image_file, "truncated image", f"ends early ({error})") from error
     reason = "no format that is known" if isinstance(error, Image.UnidentifiedImageError) else str(error) or repr(error)
@@ -120,10 +123,12 @@ def decode(image_file, image_size, *, use_exif=True):
   return Decoded(pixels, own_size, digest.hexdigest())
 
 
-def decode_all(image_files, image_size, *, use_exif=True):
-  """Yields, in order, the Decoded content of each file or the BadImageError that it raises, several decoded at once.
+def decode_all(
+  image_files: Iterable[str | os.PathLike], image_size: tuple[int, int], *, use_exif: bool = True
+) -> Iterator[Decoded | BadImageError]:
+  """Yields, in order, the Decoded content of each file, or the BadImageError about it, decoding in parallel.
 
-  At most IN_FLIGHT results per core wait to be taken.
+  At most IN_FLIGHT results per core are held. Arguments are those of `decode`.
   """
 
   def attempt(file):
@@ -133,10 +138,10 @@ def decode_all(image_files, image_size, *, use_exif=True):
       return error
 
   num_threads = os.cpu_count() or 1
-  # Threads, since PIL decodes and resizes outside of the interpreter's lock.
+  # Threads are enough, since PIL releases the interpreter's lock to decode and resize.
   pool = concurrent.futures.ThreadPoolExecutor(num_threads)
   with warnings.catch_warnings():
-    # Of transparent palettes, which are read as the reference reads them, and of large images, which are errors here.
+    # About transparent palettes, which are read as in the reference, and large images, which are errors here.
     warnings.filterwarnings("ignore", module="PIL")
     try:
       files = iter(image_files)
@@ -152,7 +157,7 @@ def decode_all(image_files, image_size, *, use_exif=True):
 
 
 def _opened(content):
-  """Returns the image in a file's bytes, not decoded, once its header is found to claim no more than is allowed."""
+  """Returns the image in a file's bytes, not yet decoded; raises ValueError if its header claims too many pixels."""
   image = Image.open(io.BytesIO(content), formats=FORMATS)
   _check_claims(image)
   return image
@@ -168,13 +173,13 @@ def _in_turn(image):
   return _LARGE if image.width * image.height > _LARGE_PIXELS else contextlib.nullcontext()
 
 
-def can_reduce(image):
-  """Whether an image can be decoded at less than its size: a JPEG file, unless its passes need the whole in memory."""
+def can_reduce(image: Image.Image) -> bool:
+  """Whether an image can be decoded at reduced size: a JPEG file, unless progressive, which is decoded as a whole."""
   return image.format in ("JPEG", "MPO") and not image.info.get("progressive")
 
 
 def _reduce(image):
-  """Asks PIL to divide the sides of a JPEG of more than MAX_PIXELS; returns by what, the least of 2, 4 and 8, or 1."""
+  """Makes PIL decode a JPEG of more than MAX_PIXELS at reduced size; returns the divisor of its sides: 1, 2, 4 or 8."""
   scale = 1
   while image.width * image.height > MAX_PIXELS * scale**2:
     scale *= 2
@@ -199,8 +204,8 @@ def _read(image_file):
 
 
 def _check_claims(image):
-  """Raises ValueError for what the header of an image claims, before it is decoded."""
-  # PIL itself warns above MAX_IMAGE_PIXELS, 89 million, and refuses twice as much.
+  """Raises ValueError if the header of an image claims a size or mode that is not supported."""
+  # PIL itself warns above MAX_IMAGE_PIXELS, 89 million, and raises above twice that.
   if image.width * image.height > (Image.MAX_IMAGE_PIXELS if can_reduce(image) else MAX_PIXELS):
     claimed = _named((image.height, image.width))
     raise UserError(f"it claims {claimed} pixels, as a decompression bomb does; {MAX_PIXELS:,} are allowed")
@@ -216,10 +221,10 @@ def _rgb(image):
 
 
 def _orientation(image):
-  """Returns the orientation in an image's EXIF data, 1 (upright) where there is none that can be read."""
+  """Returns the EXIF orientation of an image, 1 (upright) if there is none or it is unreadable."""
   try:
     return image.getexif().get(_ORIENTATION, 1)
-  except Exception:  # of damaged EXIF data, as of other damage, PIL raises whatever it comes to; the pixels are sound
+  except Exception:  # for damaged EXIF data, PIL raises errors of any type, while the pixels are intact
     return 1
 
 

@@ -1,9 +1,9 @@
-"""Decoded images in array records, a shard at a time, so that a run that was killed goes on where it was.
+"""Decoded images in array records, written shard by shard, so that a killed run resumes at the first missing shard.
 
-A shard is written under another name and renamed when it is whole; what is known of its images lies beside it, and is
-written last. Its name is a digest of what it is made from, so that no shard of other images, or of another size, is
-taken for it. The records are those of the TFDS builders, uncompressed: pixels hardly compress, and uncompressed they
-can be read straight from the file.
+A shard appears whole or not at all, and then a JSON note of its images beside it, which completes it. The name of a
+shard is a digest of all it is made from, so it is never confused with one of other images or of another size. The
+records are those of the TFDS builders, uncompressed: pixels hardly compress, and this way they can be read directly
+from the file.
 """
 
 import dataclasses
@@ -14,8 +14,10 @@ import json
 import os
 import pathlib
 
+import numpy as np
 import PIL
 from array_record.python import array_record_module
+from jaxtyping import UInt8
 from tensorflow_datasets.proto import tf_example_pb2
 
 from tireid_jax.data.prepared import images, record_bytes
@@ -23,17 +25,24 @@ from tireid_jax.data.raw import problems, schema
 from tireid_jax.storage import files
 from tireid_jax.terminal import progress
 
-# Pixels per shard. A kill costs at most the images of one, and so many bytes are held until it is written.
+# Pixels per shard: what a kill loses at most, and what is held in memory until the shard is written.
 SHARD_BYTES = 64 * 2**20
 
-# Disk space besides pixels: of an image's other features and its place in the index, and of a file.
-_ROW_BYTES = 2048
+# Disk space besides pixels: of an image's other features and index entries, and of a file.
+_ENTRY_BYTES = 2048
 _FILE_BYTES = 2 * record_bytes.BLOCK
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
-  """An image in a shard: its record, its own (h, w), its file's digest, and where in the shard its pixels begin."""
+class StoredImage:
+  """An image in a shard.
+
+  Attributes:
+    record: its annotation.
+    size: (h, w) of the image file in pixels.
+    digest: of the image file.
+    position: byte offset of its pixels in the shard's file.
+  """
 
   record: schema.ImageRecord
   size: tuple[int, int]
@@ -43,45 +52,52 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-  """A file of array records, of one split; `rows` are in its order."""
+  """A file of array records of one split, with its images in the order of the records."""
 
   file: pathlib.Path
   split: str
-  rows: list[Row]
+  images: list[StoredImage]
 
 
 class Plan:
-  """How some records are cut into shards below a folder, and which of these are there.
+  """How records are divided into shards below a folder, and which shards are missing.
 
   Attributes:
-    num_images: of all shards.
-    num_missing: of the shards that are not there.
-    num_bytes: disk space that those need.
+    num_images: number of images in all shards.
+    num_missing: number of images in the missing shards.
+    num_bytes: disk space that the missing shards need.
   """
 
-  def __init__(self, records, image_size, folder, *, use_exif=True):
-    """Reads what is in `folder`; writes nothing. `use_exif` is that of `images.decode`."""
+  def __init__(
+    self,
+    records: list[schema.ImageRecord],
+    image_size: tuple[int, int],
+    folder: str | pathlib.Path,
+    *,
+    use_exif: bool = True,
+  ):
+    """Looks at `folder` and writes nothing. `image_size` is (h, w), `use_exif` as in `images.decode`."""
     height, width = image_size
     self._image_size, self._use_exif = image_size, use_exif
     self._folder = pathlib.Path(folder)
     per_shard = max(1, SHARD_BYTES // (height * width * 3))
     self._parts = {}  # name: records
     for split in schema.SPLITS:
-      rows = [record for record in records if record.split == split]
-      for start in range(0, len(rows), per_shard):
-        part = rows[start : start + per_shard]
+      of_split = [record for record in records if record.split == split]
+      for start in range(0, len(of_split), per_shard):
+        part = of_split[start : start + per_shard]
         self._parts[_name(part, start, image_size, use_exif)] = part
     self._missing = {name: part for name, part in self._parts.items() if not self._note(name).is_file()}
     self.num_images = len(records)
     self.num_missing = sum(len(part) for part in self._missing.values())
-    self.num_bytes = self.num_missing * (height * width * 3 + _ROW_BYTES) + len(self._missing) * _FILE_BYTES
+    self.num_bytes = self.num_missing * (height * width * 3 + _ENTRY_BYTES) + len(self._missing) * _FILE_BYTES
 
-  def write(self, *, name, show_progress=True):
-    """Writes the missing shards and returns (every Shard that has images, every Problem found).
+  def write(self, *, name: str, show_progress: bool = True) -> tuple[list[Shard], list[problems.Problem]]:
+    """Writes the missing shards and returns (every Shard that has images, every Problem of an image).
 
     Args:
       name: of the data set, for the progress bar.
-      show_progress: shows it.
+      show_progress: whether to show the progress bar.
     """
     self._folder.mkdir(parents=True, exist_ok=True)
     for file in self._folder.iterdir():
@@ -101,24 +117,24 @@ class Plan:
     return self._read_notes()
 
   def _write_shard(self, name, part, decoded, bar):
-    """Writes a shard of the next results of `decoded`, and its note."""
+    """Writes a shard of the next results of `decoded`, then its note."""
     results, contents = [], []
-    for record, result in zip(part, decoded, strict=False):  # the others of `decoded` are of later shards
+    for record, result in zip(part, decoded, strict=False):  # the rest of `decoded` is of later shards
       results.append(result)
       if isinstance(result, images.Decoded):
         contents.append(serialize(record, result.pixels))
       bar.update()
     positions = iter(self._write_records(name, contents))
-    rows = [
+    entries = [
       {"size": result.size, "digest": result.digest, "position": next(positions)}
       if isinstance(result, images.Decoded)
       else {"kind": result.kind, "detail": result.detail}
       for result in results
     ]
-    files.write_text(self._note(name), json.dumps(rows))
+    files.write_text(self._note(name), json.dumps(entries))
 
   def _write_records(self, name, contents):
-    """Writes array records, and returns where the pixels of each begin in the file."""
+    """Writes array records and returns the byte offset of the pixels of each in the file."""
     height, width = self._image_size
 
     if not contents:
@@ -126,7 +142,7 @@ class Plan:
     file = self._file(name)
     with files.new_file(file) as temporary:
       try:
-        # One record a group, so that each can be read alone.
+        # One record per group, so that each can be read alone.
         writer = array_record_module.ArrayRecordWriter(os.fspath(temporary), "group_size:1,uncompressed")
         for content in contents:
           writer.write(content)
@@ -138,14 +154,14 @@ class Plan:
   def _read_notes(self):
     found, wrong = [], []
     for name, part in self._parts.items():
-      rows = []
-      for record, row in zip(part, json.loads(self._note(name).read_text()), strict=True):
-        if "kind" in row:
-          wrong.append(problems.Problem(row["kind"], record.file_path, row["detail"]))
+      stored = []
+      for record, entry in zip(part, json.loads(self._note(name).read_text()), strict=True):
+        if "kind" in entry:
+          wrong.append(problems.Problem(entry["kind"], record.file_path, entry["detail"]))
         else:
-          rows.append(Row(record, tuple(row["size"]), row["digest"], row["position"]))
-      if rows:
-        found.append(Shard(self._file(name), part[0].split, rows))
+          stored.append(StoredImage(record, tuple(entry["size"]), entry["digest"], entry["position"]))
+      if stored:
+        found.append(Shard(self._file(name), part[0].split, stored))
     return found, wrong
 
   def _file(self, name):
@@ -155,8 +171,8 @@ class Plan:
     return self._folder / f"{name}.json"
 
 
-def serialize(record, pixels):
-  """Returns the bytes of a TFDS example of the builders' features, the pixels last."""
+def serialize(record: schema.ImageRecord, pixels: UInt8[np.ndarray, "h w 3"]) -> bytes:
+  """Returns a TFDS example of the builders' features as bytes, with the pixels u8[h, w, 3] last."""
   example = tf_example_pb2.Example()
   feature = example.features.feature
   feature["person_id"].int64_list.value.append(record.person_id)
@@ -164,25 +180,25 @@ def serialize(record, pixels):
   feature["captions"].bytes_list.value.extend(caption.encode() for caption in record.captions)
   feature["camera"].bytes_list.value.append(record.camera.encode())
   feature["time"].bytes_list.value.append(record.time.encode())
-  # Messages in a row are read as one, so the pixels need no place among the others.
+  # Concatenated protobuf messages are read as one, so the pixels can be a message of their own.
   return b"".join((example.SerializeToString(deterministic=True), _pixels_prefix(pixels.nbytes), pixels.data))
 
 
 @functools.lru_cache(maxsize=8)
 def _pixels_prefix(num_bytes):
-  """Returns what precedes so many bytes of pixels in a TFDS example of the pixels alone."""
+  """Returns the bytes that precede `num_bytes` of pixels in a TFDS example with no other feature."""
   example = tf_example_pb2.Example()
   example.features.feature["image"].bytes_list.value.append(bytes(num_bytes))
   return example.SerializeToString()[:-num_bytes]
 
 
-def annotation(record):
+def annotation(record: schema.ImageRecord) -> tuple:
   """Returns all that is annotated of an image, for digests."""
   return record.split, record.person_id, record.file_path, record.captions, record.camera, record.time, record.person
 
 
-def file_state(record):
-  """Returns (bytes, nanoseconds of the last change) of a record's file, or None where there is none."""
+def file_state(record: schema.ImageRecord) -> tuple[int, int] | None:
+  """Returns (size in bytes, modification time in ns) of a record's image file, or None if there is none."""
   try:
     stat = os.stat(record.image_file)
   except OSError:
@@ -191,13 +207,13 @@ def file_state(record):
 
 
 def _name(part, start, image_size, use_exif):
-  """Returns a digest of some records, their files as they are now, and how they are decoded."""
-  rows = [(*annotation(record), file_state(record)) for record in part]
+  """Returns a digest of records, the present state of their files, and how they are decoded."""
+  states = [(*annotation(record), file_state(record)) for record in part]
   how = [schema.VERSION, images.DECODER, PIL.__version__, list(image_size), start, use_exif]
-  return hashlib.sha256(json.dumps([how, rows]).encode()).hexdigest()
+  return hashlib.sha256(json.dumps([how, states]).encode()).hexdigest()
 
 
 def _file_error(error, file):
-  """Returns the OSError that an error of array_record names in words, or the error itself if it names none."""
+  """Returns the OSError whose message an error of array_record contains, or that error if there is none."""
   found = (number for number in errno.errorcode if os.strerror(number) in str(error))
   return next((OSError(number, os.strerror(number), os.fspath(file)) for number in found), error)

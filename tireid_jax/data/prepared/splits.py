@@ -1,8 +1,10 @@
-"""Prepared data sets: fixed-size images in array records, and beside them an index of identities, captions, tokens."""
+"""Prepared data sets: fixed-size images in array records, with an index of identities, captions and tokens."""
 
 import dataclasses
 import hashlib
+import pathlib
 import shlex
+from typing import Any
 
 import numpy as np
 
@@ -17,10 +19,10 @@ from tireid_jax.storage import locations
 
 INFO_FILE = recipe.FILE
 
-# The doctor's report: text, and a page with pictures.
+# The report on the data: text, and a page with pictures.
 REPORT_FILE, REPORT_PAGE = "report.txt", "report.html"
 
-# A split whose images take no more is held in memory. CUHK-PEDES' test split takes 0.42 GiB, its train split 4.7.
+# Splits up to this size are held in memory. The test split of CUHK-PEDES takes 0.42 GiB, its train split 4.7 GiB.
 IN_MEMORY_BYTES = 2**30
 
 
@@ -29,18 +31,18 @@ class Split:
   """One split of a prepared data set.
 
   Attributes:
-    name, split: which data set and split this is.
-    images: u8[num_images, h, w, 3] by `images[rows]`, rows an array or a slice: in memory, or read as asked.
+    name, split: names of the data set and the split.
+    images: u8[num_images, h, w, 3] when indexed by an array or a slice: held in memory, or read from disk on access.
     person_id: i32[num_images] identities as in the annotation file; schema.NO_PERSON for a distractor without one.
-    labels: i32[num_images] the same, but counted 0..C-1 in ascending order of `person_id` where this is train.
+    labels: i32[num_images] in train, `person_id` numbered 0..C-1 in ascending order; in other splits, `person_id`.
     num_identities: C.
     tokens: i32[num_captions, 77] ids of each caption.
-    caption_image: i32[num_captions] row of the image that each caption describes; in val and test, images that it does
-      not name are distractors.
+    caption_image: i32[num_captions] index of the image that each caption describes; in val and test, the other images
+      are distractors.
     captions: each caption as annotated.
     file_paths: path of each image below the raw folder's `imgs/`.
-    cameras, times: of each image as annotated, "" where that is not said.
-    fingerprint: digest of the data set's whole content and, in a split made by holding out identities, of which.
+    cameras, times: of each image as annotated, "" where unknown.
+    fingerprint: digest of the data set's whole content and, if identities are held out for validation, of their choice.
   """
 
   name: str
@@ -58,36 +60,38 @@ class Split:
   times: list[str] = dataclasses.field(default_factory=list)
 
   @property
-  def described(self):
-    """i64[num_images - distractors] rows of the images that have captions, ascending: the queries of image to text."""
+  def described(self) -> np.ndarray:
+    """i64[num_images - num_distractors] indices of images with captions, ascending: the image-to-text queries."""
     return np.unique(self.caption_image).astype(np.int64)
 
   @property
-  def num_distractors(self):
-    """How many images have no caption."""
+  def num_distractors(self) -> int:
+    """Number of images without a caption."""
     return len(self.person_id) - len(self.described)
 
 
-def local_dir(data_dir):
-  """Returns the folder that config.data_dir names; data are read from a disk, so a URL raises ValueError."""
+def local_dir(data_dir: str | pathlib.Path) -> pathlib.Path:
+  """Returns the folder that config.data_dir names; a URL raises ValueError, since data are read from a local disk."""
   return locations.local_path(data_dir, "--config.data_dir")
 
 
-def prepared_path(data_dir, name, image_size):
-  """Returns the folder of a data set prepared at an image size, whether it is there or not."""
+def prepared_path(data_dir: str | pathlib.Path, name: str, image_size: tuple[int, int]) -> pathlib.Path:
+  """Returns the folder of a data set prepared at an image size (h, w), whether it exists or not."""
   return local_dir(data_dir) / registry.layout_of(name).name / schema.size_name(image_size) / schema.VERSION
 
 
-def dataset_info(data_dir, name, image_size, tokenizer=""):
-  """Returns what is known of a prepared data set: counts by split, tokenizer, fingerprint, versions.
+def dataset_info(
+  data_dir: str | pathlib.Path, name: str, image_size: tuple[int, int], tokenizer: str = ""
+) -> dict[str, Any]:
+  """Returns the dataset.json of a prepared data set: counts by split, tokenizer, fingerprint, versions.
 
   Raises:
     FileNotFoundError: it is not prepared; the message has the command that prepares it.
-    ValueError: it is prepared with another tokenizer than config.data.tokenizer asks for; likewise. Or it is damaged.
+    ValueError: it is prepared with another tokenizer than config.data.tokenizer, or damaged; likewise.
   """
   path = prepared_path(data_dir, name, image_size) / INFO_FILE
   command = prepare_command(data_dir, name, image_size, tokenizer)
-  with naming(path):  # of a folder that may not be searched, some versions of Python raise
+  with naming(path):  # for a folder without search permission, some versions of Python raise
     is_prepared = path.is_file()
   if is_prepared:
     info = recipe.read(path)
@@ -107,8 +111,8 @@ def dataset_info(data_dir, name, image_size, tokenizer=""):
   )
 
 
-def check_tokens(info, *, vocabulary_size, end_token, text_length):
-  """Raises ValueError if a text encoder of these sizes cannot read the captions of a data set; `info` is its own."""
+def check_tokens(info: dict[str, Any], *, vocabulary_size: int, end_token: int, text_length: int) -> None:
+  """Raises ValueError if a text encoder of these sizes does not fit the tokens of a data set with this `info`."""
   tokenizer = info["tokenizer"]
   name = f"the tokenizer {tokenizer['name'] or 'of CLIP'}"
   if tokenizer["vocabulary_size"] > vocabulary_size or tokenizer["end_token"] != end_token:
@@ -123,8 +127,8 @@ def check_tokens(info, *, vocabulary_size, end_token, text_length):
     )
 
 
-def prepare_command(data_dir, name, image_size, tokenizer=""):
-  """Returns the command line that prepares a data set, but for the raw folder's name."""
+def prepare_command(data_dir: str | pathlib.Path, name: str, image_size: tuple[int, int], tokenizer: str = "") -> str:
+  """Returns the command line that prepares a data set, except for the raw folder's name."""
   layout = registry.layout_of(name)
   size = shlex.quote(f"--config.data.image_size=({image_size[0]},{image_size[1]})")
   folder = shlex.quote(f"--config.data_dir={data_dir}")
@@ -134,8 +138,16 @@ def prepare_command(data_dir, name, image_size, tokenizer=""):
 
 
 def open_split(
-  data_dir, name, image_size, split, *, tokenizer="", val_identities=0, seed=0, in_memory_bytes=IN_MEMORY_BYTES
-):
+  data_dir: str | pathlib.Path,
+  name: str,
+  image_size: tuple[int, int],
+  split: str,
+  *,
+  tokenizer: str = "",
+  val_identities: int = 0,
+  seed: int = 0,
+  in_memory_bytes: int = IN_MEMORY_BYTES,
+) -> Split:
   """Returns a Split of a prepared data set.
 
   Args:
@@ -144,29 +156,32 @@ def open_split(
     image_size: (h, w) pixels that it was prepared at.
     split: "train", "val" or "test".
     tokenizer: that it was prepared with, as config.data.tokenizer.
-    val_identities: for data sets without a val split: so many training identities, chosen by `seed`, are val and leave
-      train.
-    seed: chooses them.
-    in_memory_bytes: a split whose images take no more is read into memory.
+    val_identities: for data sets without a val split, the number of training identities held out as val.
+    seed: selects these identities.
+    in_memory_bytes: splits with images of up to this size in total are read into memory.
+
+  Raises:
+    FileNotFoundError: the data set is not prepared.
+    ValueError: it is damaged, has no such split, or is prepared with another tokenizer.
   """
   info = dataset_info(data_dir, name, image_size, tokenizer)
   stored = _stored_split(info, split, val_identities)
   folder = prepared_path(data_dir, name, image_size)
   with naming(folder), split_files.naming_damage(folder):
     index, images = split_files.open_stored(folder, stored, info)
-  rows = np.arange(len(index["person_id"]))
+  selected = np.arange(len(index["person_id"]))
   if val_identities and stored == "train":
     is_val = np.isin(index["person_id"], _held_out(index["person_id"], val_identities, seed))
-    rows = np.flatnonzero(is_val if split == "val" else ~is_val)
+    selected = np.flatnonzero(is_val if split == "val" else ~is_val)
   fingerprint = info["fingerprint"]
-  if val_identities and stored == "train":  # other identities held out: other labels
+  if val_identities and stored == "train":  # the labels depend on which identities are held out
     fingerprint = hashlib.sha256(f"{fingerprint} {val_identities} {seed}".encode()).hexdigest()
-  images = images.only(rows)
-  person_id = index["person_id"][rows]
+  images = images.only(selected)
+  person_id = index["person_id"][selected]
   identities, labels = np.unique(person_id, return_inverse=True)
-  row_of = np.full(len(index["person_id"]), -1, np.int32)
-  row_of[rows] = np.arange(len(rows))
-  kept = np.flatnonzero(row_of[index["caption_image"]] >= 0)
+  new_index = np.full(len(index["person_id"]), -1, np.int32)
+  new_index[selected] = np.arange(len(selected))
+  captions = np.flatnonzero(new_index[index["caption_image"]] >= 0)
   return Split(
     name=name,
     split=split,
@@ -174,23 +189,31 @@ def open_split(
     person_id=person_id,
     labels=labels.astype(np.int32) if split == "train" else person_id,
     num_identities=len(identities),
-    tokens=index["tokens"][kept].astype(np.int32),
-    caption_image=row_of[index["caption_image"][kept]],
-    captions=[index["captions"][row] for row in kept],
-    file_paths=[index["file_paths"][row] for row in rows],
+    tokens=index["tokens"][captions].astype(np.int32),
+    caption_image=new_index[index["caption_image"][captions]],
+    captions=[index["captions"][caption] for caption in captions],
+    file_paths=[index["file_paths"][image] for image in selected],
     fingerprint=fingerprint,
-    cameras=[index["cameras"][row] for row in rows],
-    times=[index["times"][row] for row in rows],
+    cameras=[index["cameras"][image] for image in selected],
+    times=[index["times"][image] for image in selected],
   )
 
 
-def check_split(data_dir, name, image_size, split, *, tokenizer="", val_identities=0):
-  """Raises what `open_split` would if the data set is not prepared or has no such split; reads no image."""
+def check_split(
+  data_dir: str | pathlib.Path,
+  name: str,
+  image_size: tuple[int, int],
+  split: str,
+  *,
+  tokenizer: str = "",
+  val_identities: int = 0,
+) -> None:
+  """Raises as `open_split` if the data set is not prepared or has no such split; reads no image."""
   _stored_split(dataset_info(data_dir, name, image_size, tokenizer), split, val_identities)
 
 
 def _stored_split(info, split, val_identities):
-  """Returns which split of the files holds `split`."""
+  """Returns the stored split that contains `split`."""
   name, stored = info["name"], info["counts"]
   if val_identities and "val" in stored:
     raise UserError(f"{name} has a val split of its own; set --config.data.val_identities=0, not {val_identities}")
@@ -210,6 +233,6 @@ def _stored_split(info, split, val_identities):
 
 
 def _held_out(person_id, val_identities, seed):
-  """Returns the identities that `seed` makes validation, out of all in `person_id`."""
+  """Returns the identities of `person_id` that are held out for validation, selected by `seed`."""
   identities = np.unique(person_id)
   return identities[permutation(len(identities), seed)[:val_identities]]

@@ -1,27 +1,29 @@
-"""Truncated JPEG and PNG files, whose missing pixels PIL fills up without an error."""
+"""Detects truncated JPEG and PNG files, whose missing pixels PIL fills without an error."""
 
 import struct
 import zlib
+from collections.abc import Callable
 
 import numpy as np
+from PIL import Image
 
-# Decompressed at a time to be counted.
+# Bytes decompressed at a time when counting them.
 _PIECE_BYTES = 2**20
 
-# What PIL leaves where the data ends before the image does, by format.
+# The value of the pixels that PIL fills in for missing data, by format.
 _FILL = {"JPEG": 128, "MPO": 128, "PNG": 0}
 
-# Bytes that a JPEG decoder would take for pixels if some were missing.
+# Bytes that a JPEG decoder reads as pixels if some are missing.
 _MORE = b"\x55" * 4096
 _END_OF_JPEG = b"\xff\xd9"
 
-# Width, height, bits and colour type in the header of a PNG file, channels by colour type, and where its chunks begin.
+# Width, height, bits and colour type in the header of a PNG file, channels by colour type, and the first chunk.
 _PNG_HEADER = struct.Struct(">16xIIBB")
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _PNG_CHUNKS = 8
 
 
-def ends_early(image, content, reopen):
+def ends_early(image: Image.Image, content: bytes, reopen: Callable[[bytes], Image.Image]) -> bool:
   """Whether a JPEG or PNG file holds fewer pixels than its header claims; PIL fills those up silently.
 
   Args:
@@ -29,7 +31,7 @@ def ends_early(image, content, reopen):
     content: bytes of its file.
     reopen: returns the image in some bytes, opened as `image` was, not loaded.
   """
-  fill = _FILL.get(image.format)
+  fill = _FILL.get(image.format or "")
   if fill is None or np.any(np.array(image.getpixel((0, image.height - 1))) != fill):
     return False
   return png_ends_early(content) if image.format == "PNG" else _jpeg_ends_early(image, content, reopen)
@@ -42,7 +44,7 @@ def _jpeg_ends_early(image, content, reopen):
     return longer.tobytes() != image.tobytes()
 
 
-def png_ends_early(content):
+def png_ends_early(content: bytes) -> bool:
   """Whether a PNG file decompresses to fewer bytes than its header's rows of pixels take."""
   width, height, bits, colour_type = _PNG_HEADER.unpack_from(content)
   num_bytes, start, inflate = 0, _PNG_CHUNKS, zlib.decompressobj()
@@ -50,7 +52,7 @@ def png_ends_early(content):
     size, kind = struct.unpack_from(">I4s", content, start)
     if kind == b"IDAT":
       compressed = content[start + 8 : start + 8 + size]
-      while compressed:  # a piece at a time: only their number counts
+      while compressed:  # in pieces, since only the number of bytes matters
         num_bytes += len(inflate.decompress(compressed, _PIECE_BYTES))
         compressed = inflate.unconsumed_tail
     start += size + 12

@@ -1,21 +1,24 @@
-"""Normalisation and augmentation of a batch of images, in JAX, for the inside of a jitted step."""
+"""Normalisation and augmentation of a batch of images, in JAX, inside the jitted step."""
 
 import dataclasses
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Int, UInt8
 
 from tireid_jax import fields
 from tireid_jax.data.transforms import color, geometry
 from tireid_jax.fields import PROBABILITY, at_least, field, interval, must
 
-# Channel means and deviations of CLIP's training images, for values from 0 to 1.
+# Channel means and standard deviations of CLIP's training images, for values from 0 to 1.
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 
-# Draws of a rectangle's area and aspect before random erasing or cropping gives up, as in torchvision.
+# Samples of a rectangle's area and aspect before random erasing or cropping gives up, as in torchvision.
 NUM_ATTEMPTS = 10
 
 _FRACTIONS = interval("fractions above 0 and at most 1", lambda lowest, highest: 0 < lowest <= highest <= 1)
@@ -63,40 +66,50 @@ class Augmentation:
     fields.check(Augmentation, vars(self), "augment.")
 
   @property
-  def jitter(self):
-    """{name: spread} of what `colour.jitter` takes."""
+  def jitter(self) -> dict[str, float]:
+    """The spreads that `color.jitter` takes, by name."""
     return {name: getattr(self, name) for name in ("brightness", "contrast", "saturation", "hue")}
 
 
-def normalise(images, *, mean=MEAN, std=STD):
-  """Returns u8[..., h, w, 3] images as f32 of zero mean and unit deviation over CLIP's training images."""
+def normalise(
+  images: UInt8[Array | np.ndarray, "... h w 3"], *, mean: Sequence[float] = MEAN, std: Sequence[float] = STD
+) -> Float[Array, "... h w 3"]:
+  """Returns u8[..., h, w, 3] images as f32, standardised by the channel statistics of CLIP's training images."""
   return _standardise(_to_unit(images), mean, std).reshape(images.shape)
 
 
-def augment(key, images, rows=None, *, mean=MEAN, std=STD, **settings):
+def augment(
+  key: Array,
+  images: UInt8[Array, "B h w 3"],
+  rows: Int[Array, " B"] | None = None,
+  *,
+  mean: Sequence[float] = MEAN,
+  std: Sequence[float] = STD,
+  **settings: Any,
+) -> Float[Array, "B h w 3"]:
   """Returns f32[B, h, w, 3] normalised images, each changed at random.
 
-  By the rules of the reference an image is flipped, padded with black and cropped back to its size, normalised, and
-  then erased; its fill is the channel means written into the already normalised image. Before normalisation stands
-  what TBPS-CLIP draws from, by torchvision's rules: rotation, a crop resized to the image, colour jitter, grey, blur.
-  Image i draws from `key` and rows[i] alone, so the result does not depend on how the batch is spread over devices or
-  divided into chunks, and what is off neither costs anything nor changes what the others draw.
+  As in the reference implementation, an image is flipped, padded with black and cropped back to its size, normalised,
+  and then erased: the fill is the channel means, written into the normalised image. The augmentations of TBPS-CLIP come
+  before normalisation, as defined by torchvision: rotation, a crop resized to the image, colour jitter, grey, blur. The
+  randomness of image i depends only on `key` and rows[i], so the result does not depend on how the batch is sharded or
+  divided into chunks. An augmentation that is off costs nothing and does not change the samples of the others.
 
   Args:
-    key: key of the step.
+    key: random key of the step.
     images: u8[B, h, w, 3].
-    rows: i32[B] places of the images in the whole batch; from 0 on if not given.
+    rows: i32[B] positions of the images in the global batch; by default 0 to B - 1.
     mean, std: of each channel, for values from 0 to 1.
     **settings: fields of Augmentation.
 
-  Everything but `key`, `images` and `rows` is static. With everything off the result is `normalise(images)`.
+  All but `key`, `images` and `rows` is static. With everything off the result is `normalise(images)`.
   """
   chosen = Augmentation(**settings)
 
   def one(row, image):
     row_key = jax.random.fold_in(key, row)
     flip_key, shift_key, erase_key = jax.random.split(row_key, 3)
-    # Not 0 to 2, which would give the keys above again.
+    # Not from 0 to 2, which would repeat the keys above.
     rotation_key, crop_key, jitter_key, grey_key, blur_key = (jax.random.fold_in(row_key, n) for n in range(3, 8))
     if chosen.flip or chosen.pad:
       words = _pack(image)
@@ -134,41 +147,41 @@ def _to_unit(images):
 
 
 def _standardise(images, mean, std):
-  """Returns [..., h, w * 3]: rows, since a last axis of 3 is too short for vector instructions."""
+  """Returns [..., h, w * 3]: pixel rows, since a last axis of 3 is too short for vector instructions."""
   rows = images.reshape(*images.shape[:-2], -1)
   return (rows - _row(mean, rows)) / _row(std, rows)
 
 
 def _sometimes(key, probability, change, image):
-  """Returns change(key), with that probability, or the image."""
+  """Returns change(key) with this probability, otherwise the image."""
   chance_key, change_key = jax.random.split(key)
   return jnp.where(jax.random.bernoulli(chance_key, probability), change(change_key), image)
 
 
 def _blur(key, image, sigma):
-  """Returns the image under a Gaussian of uniform sigma; beyond three of the largest it has no weight to speak of."""
+  """Returns the image blurred by a Gaussian of random sigma, truncated at three times the largest sigma."""
   return color.blur(image, jax.random.uniform(key, minval=sigma[0], maxval=sigma[1]), radius=math.ceil(3 * sigma[1]))
 
 
 def _row(values, rows):
-  """Returns a value for each channel as f32[..., w * 3], with as many axes as `rows` has."""
+  """Returns a value per channel as f32[..., w * 3], with as many axes as `rows`."""
   row = np.tile(np.asarray(values, np.float32), rows.shape[-1] // len(values))
   return row.reshape((1,) * (rows.ndim - 1) + row.shape)
 
 
 def _pack(image):
-  """Returns u8[h, w, 3] as u32[h, w]: XLA on CPU moves elements one by one, so a pixel should be one."""
+  """Returns u8[h, w, 3] as u32[h, w]: XLA on CPU moves single elements, so each pixel is made one element."""
   red, green, blue = (image[:, :, channel].astype(jnp.uint32) for channel in range(3))
   return red | green << 8 | blue << 16
 
 
 def _unpack(words):
-  """Returns the u8[h, w, 3] that `_pack` made the words of."""
+  """Returns u8[h, w, 3]: the inverse of `_pack`."""
   return jax.lax.bitcast_convert_type(words, jnp.uint8)[:, :, :3]  # the lowest byte is the first
 
 
 def _shift(key, image, pad):
-  """Returns image [h, w], padded with 0, cropped back to its size at a uniformly random place."""
+  """Returns image [h, w], padded with 0, cropped back to its size at a uniformly random position."""
   padded = jnp.pad(image, pad)  # [h + 2 pad, w + 2 pad]
   return jax.lax.dynamic_slice(padded, jax.random.randint(key, (2,), 0, 2 * pad + 1), image.shape)
 
@@ -176,11 +189,11 @@ def _shift(key, image, pad):
 def _rectangle(key, size, probability, area, aspect):
   """Returns bool[h, w], true inside the rectangle to erase; all false with probability 1 - `probability`.
 
-  Of NUM_ATTEMPTS draws the first that is smaller than the image in both directions is taken; if none is, nothing is
+  Of NUM_ATTEMPTS samples, the first one smaller than the image in both directions is used; if there is none, nothing is
   erased.
   """
   height, width = size
-  chance_key, area_key, aspect_key, place_key = jax.random.split(key, 4)
+  chance_key, area_key, aspect_key, position_key = jax.random.split(key, 4)
   areas = jax.random.uniform(area_key, (NUM_ATTEMPTS,), minval=area[0], maxval=area[1]) * (height * width)
   log_aspects = jax.random.uniform(aspect_key, (NUM_ATTEMPTS,), minval=math.log(aspect[0]), maxval=math.log(aspect[1]))
   heights = jnp.round(jnp.sqrt(areas * jnp.exp(log_aspects))).astype(jnp.int32)
@@ -188,7 +201,7 @@ def _rectangle(key, size, probability, area, aspect):
   fits = (heights < height) & (widths < width)
   first = jnp.argmax(fits)
   is_erased = fits[first] & jax.random.bernoulli(chance_key, probability)
-  top_key, left_key = jax.random.split(place_key)
+  top_key, left_key = jax.random.split(position_key)
   top = jax.random.randint(top_key, (), 0, jnp.maximum(height - heights[first] + 1, 1))
   left = jax.random.randint(left_key, (), 0, jnp.maximum(width - widths[first] + 1, 1))
   rows, columns = jnp.arange(height)[:, None], jnp.arange(width)[None, :]
@@ -200,7 +213,7 @@ def _rectangle(key, size, probability, area, aspect):
 def _crop_window(key, size, area, aspect):
   """Returns (top, left, height, width) of a random rectangle of the image.
 
-  Of NUM_ATTEMPTS draws the first that the image holds is taken; if it holds none, the whole image.
+  Of NUM_ATTEMPTS samples, the first one that fits into the image is used; if there is none, the whole image.
   """
   height, width = size
   area_key, aspect_key, top_key, left_key = jax.random.split(key, 4)
@@ -210,8 +223,8 @@ def _crop_window(key, size, area, aspect):
   widths = jnp.round(width * jnp.sqrt(areas * jnp.exp(log_aspects))).astype(jnp.int32)
   fits = (heights > 0) & (heights <= height) & (widths > 0) & (widths <= width)
   first = jnp.argmax(fits)
-  height_drawn = jnp.where(fits[first], heights[first], height)
-  width_drawn = jnp.where(fits[first], widths[first], width)
-  top = jax.random.randint(top_key, (), 0, height - height_drawn + 1)
-  left = jax.random.randint(left_key, (), 0, width - width_drawn + 1)
-  return top, left, height_drawn, width_drawn
+  crop_height = jnp.where(fits[first], heights[first], height)
+  crop_width = jnp.where(fits[first], widths[first], width)
+  top = jax.random.randint(top_key, (), 0, height - crop_height + 1)
+  left = jax.random.randint(left_key, (), 0, width - crop_width + 1)
+  return top, left, crop_height, crop_width

@@ -1,9 +1,11 @@
-"""Random deletion, masking and swapping of a batch's tokens, in JAX, for the inside of a jitted step."""
+"""Random deletion, masking and swapping of the tokens of a batch, in JAX, inside the jitted step."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Int
 
 from tireid_jax import fields
 from tireid_jax.data.tokenizer import PADDING
@@ -32,11 +34,11 @@ class TextAugmentation:
     fields.check(TextAugmentation, vars(self), "augment_text.")
 
 
-def check(tokenizer, **settings):
-  """Raises ValueError for a setting that `augment_text` cannot have, or a mask that is no word of the vocabulary.
+def check(tokenizer: dict[str, Any], **settings: Any) -> None:
+  """Raises ValueError for an invalid setting of `augment_text`, or a mask token that is no word of the vocabulary.
 
   Args:
-    tokenizer: {"vocabulary_size", "end_token"}, of a prepared data set's info.
+    tokenizer: {"vocabulary_size", "end_token"}, of a prepared data set's dataset.json.
     **settings: fields of TextAugmentation.
   """
   chosen = TextAugmentation(**settings)
@@ -48,18 +50,20 @@ def check(tokenizer, **settings):
     )
 
 
-def augment_text(key, tokens, rows=None, **settings):
+def augment_text(
+  key: Array, tokens: Int[Array, "B L"], rows: Int[Array, " B"] | None = None, **settings: Any
+) -> Int[Array, "B L"]:
   """Returns i32[B, L] captions with tokens deleted, masked and swapped at random.
 
-  All of it happens between the start token and the end token, which stay. Deleted tokens are followed up and padded
-  behind; of a caption whose tokens would all go, one stays. Swapping exchanges two tokens so many times, at least once,
-  as easy data augmentation does (Wei and Zou, EMNLP 2019, arXiv 1901.11196). Caption i draws from `key` and rows[i]
-  alone.
+  Only tokens between the start and the end token change. Tokens after a deleted one move up, with padding at the end,
+  and at least one token is kept. Swapping exchanges two random tokens, `swap_fraction` times the number of tokens but
+  at least once, as in easy data augmentation (Wei and Zou, EMNLP 2019, arXiv 1901.11196). The randomness of caption i
+  depends only on `key` and rows[i].
 
   Args:
-    key: key of the step.
-    tokens: i32[B, L] rows of a Tokenizer's result.
-    rows: i32[B] places of the captions in the whole batch; from 0 on if not given.
+    key: random key of the step.
+    tokens: i32[B, L] as from a Tokenizer.
+    rows: i32[B] positions of the captions in the global batch; by default 0 to B - 1.
     **settings: fields of TextAugmentation, static.
   """
   chosen = TextAugmentation(**settings)
@@ -85,8 +89,8 @@ def _num_words(caption):
 
 def _is_word(caption):
   """Returns bool[L], true between the start token and the end token."""
-  places = jnp.arange(len(caption))
-  return (places > 0) & (places <= _num_words(caption))
+  positions = jnp.arange(len(caption))
+  return (positions > 0) & (positions <= _num_words(caption))
 
 
 def _delete(key, caption, probability):
@@ -94,7 +98,7 @@ def _delete(key, caption, probability):
   is_word = _is_word(caption)
   is_deleted = is_word & jax.random.bernoulli(chance_key, probability, caption.shape)
   num_words = _num_words(caption)
-  # Where all would go, this one stays.
+  # If all would be deleted, this one is kept.
   last = 1 + jax.random.randint(kept_key, (), 0, jnp.maximum(num_words, 1))
   is_deleted &= (is_deleted.sum() < num_words) | (jnp.arange(len(caption)) != last)
   kept_first = jnp.argsort(is_deleted, stable=True)
@@ -103,9 +107,9 @@ def _delete(key, caption, probability):
 
 
 def _swap(key, caption, fraction):
-  """Exchanges two different places, as many times as `fraction` of the words, at least once."""
+  """Exchanges two different positions, `fraction` times the number of words, at least once."""
   num_words = _num_words(caption)
-  # By number of words; counted here, where nothing is rounded to float32.
+  # By number of words; computed in Python, since float32 would round differently.
   num_swaps = [max(1, int(fraction * words)) for words in range(len(caption) - 1)]
 
   def swap(n, caption):

@@ -1,14 +1,15 @@
-"""Moves of the pixels of one image [h, w, 3], defined as torchvision's."""
+"""Geometric transforms of one image [h, w, 3], equal to torchvision's."""
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 
-def rotate(image, degrees):
-  """Returns the image turned counter-clockwise about its middle: the nearest pixel, black from outside."""
+def rotate(image: Array, degrees: float | Array) -> Array:
+  """Returns [h, w, 3] rotated counter-clockwise about its centre: nearest neighbour, black outside of the image."""
   height, width = image.shape[:2]
   angle = jnp.deg2rad(degrees)
-  down = (jnp.arange(height) - (height - 1) / 2)[:, None]  # from the middle
+  down = (jnp.arange(height) - (height - 1) / 2)[:, None]  # from the centre
   right = (jnp.arange(width) - (width - 1) / 2)[None, :]
   rows = jnp.round(jnp.cos(angle) * down + jnp.sin(angle) * right + (height - 1) / 2).astype(jnp.int32)  # [h, w]
   columns = jnp.round(jnp.cos(angle) * right - jnp.sin(angle) * down + (width - 1) / 2).astype(jnp.int32)
@@ -17,16 +18,18 @@ def rotate(image, degrees):
   return jnp.where(inside[:, :, None], pixels, 0)
 
 
-def crop(image, top, left, height, width):
-  """Returns the f32 image's rectangle of `height` by `width` pixels, resized to the whole image, bilinear."""
+def crop(
+  image: Float[Array, "h w 3"], top: int | Array, left: int | Array, height: int | Array, width: int | Array
+) -> Float[Array, "h w 3"]:
+  """Returns the rectangle of `height` by `width` pixels at (`top`, `left`), resized bilinearly to the image's size."""
   rows = _stretch(image.shape[0], top, height)
   columns = _stretch(image.shape[1], left, width)
-  # Accelerators would else multiply in bfloat16 or TF32, coarser than a pixel's 256 values.
+  # By default, accelerators multiply in bfloat16 or TF32, which is coarser than a pixel's 256 values.
   return jnp.einsum("yh,hwc,xw->yxc", rows, image, columns, precision=jax.lax.Precision.HIGHEST)
 
 
 def _stretch(size, start, length):
-  """Returns f32[size, size]: the matrix that makes `size` values of the `length` ones from `start` on."""
-  places = (jnp.arange(size) + 0.5) * length / size - 0.5  # half-pixel centres
-  places = start + jnp.clip(places, 0, length - 1)
-  return jnp.maximum(0, 1 - jnp.abs(places[:, None] - jnp.arange(size)[None, :]))
+  """Returns f32[size, size]: the matrix that resamples `length` values from `start` on to `size` values."""
+  positions = (jnp.arange(size) + 0.5) * length / size - 0.5  # half-pixel centres
+  positions = start + jnp.clip(positions, 0, length - 1)
+  return jnp.maximum(0, 1 - jnp.abs(positions[:, None] - jnp.arange(size)[None, :]))
