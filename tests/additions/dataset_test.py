@@ -81,7 +81,7 @@ def test_a_data_set_of_a_new_layout_is_one_file_and_its_config_and_trains_and_is
   )  # fmt: skip
   printed = copy.command("data.prepare", *flags, f"--raw={tmp_path}/raw")
   assert "Street-10: 0 errors" in printed
-  assert "other counts than the published" not in printed
+  assert "differ from the published" not in printed
   stage = "--config.stage1."
   printed = copy.command(
     "main", *flags, "--stage=1", f"--workdir={tmp_path}/run", "--config.data.caption_lengths=(77,)",

@@ -181,7 +181,7 @@ def test_the_command_prepares_and_shows_its_progress(tmp_path):
   done = run_command(tmp_path, f"--raw={tmp_path / 'raw'}", f"--config.data.tokenizer={tmp_path / 'words'}")
   assert done.returncode == 0, done.stderr
   assert "30/30" in done.stderr
-  assert "train has other counts than the published ones" in done.stdout
+  assert "train has counts that differ from the published ones" in done.stdout
   assert f"tokenizer {tmp_path / 'words'} with 519 ids" in done.stdout
   splits.open_split(tmp_path / "data", "cuhk_pedes", SIZE, "test", tokenizer=str(tmp_path / "words"))
 

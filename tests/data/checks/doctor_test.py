@@ -39,14 +39,14 @@ def found(records, kind, **options):
 def test_counts_stand_beside_the_published_ones_and_what_differs_is_said():
   report = examine([record("a.jpg", person_id=2), record("b.jpg", person_id=3, split="test", captions=[GOOD] * 2)])
   assert report.counts == {"train": schema.Counts(1, 1, 1), "test": schema.Counts(1, 1, 2)}
-  assert [(row["split"], row["ids"], row["captions published"]) for row in report.count_rows()] == [
+  assert [(row["split"], row["ids"], row["captions published"]) for row in report.count_table()] == [
     ("train", "1", "68,126"),
     ("val", "missing", "6,158"),
     ("test", "1", "6,156"),
   ]
   assert report.notes == [
-    "train has other counts than the published ones",
-    "test has other counts than the published ones",
+    "train has counts that differ from the published ones",
+    "test has counts that differ from the published ones",
     "val is missing",
     "the smallest id is 2, in the published file it is 1",
   ]
@@ -55,7 +55,7 @@ def test_counts_stand_beside_the_published_ones_and_what_differs_is_said():
 def test_a_data_set_as_published_needs_no_note():
   layout = dataclasses.replace(CUHK, published={"train": schema.Counts(1, 1, 1)})
   assert examine([record("a.jpg")], layout=layout).notes == []
-  assert examine([record("a.jpg")], layout=registry.layout_of("custom")).count_rows() == [
+  assert examine([record("a.jpg")], layout=registry.layout_of("custom")).count_table() == [
     {"split": "train", "ids": "1", "images": "1", "captions": "1"}
   ]
 
@@ -152,7 +152,7 @@ def test_the_text_counts_problems_and_names_ten_of_each_kind():
       "train    1       2         2",
       "",
       "errors, which cannot be used:",
-      "   1,012  missing image: an image is not there, or is no file",
+      "   1,012  missing image: an image does not exist, or is no file",
       *(f"          {n}.jpg is not there" for n in range(10)),
       "          and 1,002 more",
       "",

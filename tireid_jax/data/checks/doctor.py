@@ -1,8 +1,10 @@
-"""The doctor's report: what a raw data set holds, beside what was published, and what is wrong with it."""
+"""The report on a raw data set: its contents, compared with the published ones, and its problems."""
 
 import dataclasses
 import pathlib
 import shutil
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +16,7 @@ from tireid_jax.data.raw.problems import Problem, number_of
 from tireid_jax.data.tokenizer import MAX_LENGTH
 from tireid_jax.errors import UserError
 
-# Upper ends of the histograms' bins; the last bin has none.
+# Upper ends of the bins of the histograms; the last bin is open.
 _TOKEN_BINS = (10, 20, 30, 40, 50, 60, 70, MAX_LENGTH, 100)
 _HEIGHT_BINS = (32, 64, 128, 192, 256, 384, 512, 1024)
 
@@ -23,20 +25,20 @@ _QUANTILES = {"least": 0, "5%": 0.05, "median": 0.5, "95%": 0.95, "most": 1}
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Report:
-  """What `examine` found.
+  """The result of `examine`.
 
   Attributes:
-    name: of the data set, for people.
-    counts: {split: Counts} of what can be used.
-    distractors: {split: images of these without captions}, of splits that have any.
-    published: {split: Counts} as published; empty where nothing is.
-    problems: every Problem, as `problems.summary` counts them.
-    notes: sentences on the whole.
-    caption_lengths: {"21-30": captions of so many tokens}, before they are cut.
-    num_cut: captions that are cut at MAX_LENGTH.
-    image_heights: {"129-192": images of so many pixels}.
-    image_sizes: {"height": {"least", "5%", "median", "95%", "most"}, "width": likewise}, pixels.
-    num_bytes: on disk; 0 where it is not known.
+    name: of the data set, as published.
+    counts: {split: Counts} of usable images and captions.
+    distractors: {split: number of images without captions}, without splits that have none.
+    published: {split: Counts} as published; empty if not published.
+    problems: every Problem.
+    notes: sentences on the data set as a whole.
+    caption_lengths: {"21-30": number of captions with so many tokens}, before truncation.
+    num_cut: number of captions that are truncated to MAX_LENGTH tokens.
+    image_heights: {"129-192": number of images of such heights in pixels}.
+    image_sizes: {"height": {"least", "5%", "median", "95%", "most"}, "width": likewise}, in pixels.
+    num_bytes: size of the prepared data set on disk; 0 if unknown.
   """
 
   name: str
@@ -52,40 +54,40 @@ class Report:
   num_bytes: int
 
   @property
-  def num_errors(self):
-    """How many problems are errors."""
+  def num_errors(self) -> int:
+    """Number of problems that are errors."""
     return sum(problem.is_error for problem in self.problems)
 
   @property
-  def verdict(self):
-    """All problems in a few words."""
+  def verdict(self) -> str:
+    """The numbers of errors and remarks, in words."""
     remarks = len(self.problems) - self.num_errors
     return f"{number_of(self.num_errors, 'error')}, {number_of(remarks, 'remark')}"
 
   @property
-  def captions_line(self):
-    """How many captions there are and how many are cut, in a line; "" without any."""
+  def captions_line(self) -> str:
+    """A line with the number of captions and how many are truncated; "" without captions."""
     num_captions = sum(self.caption_lengths.values())
     if not num_captions:
       return ""
-    share = 100 * self.num_cut / num_captions
+    percent = 100 * self.num_cut / num_captions
     return (
-      f"{number_of(num_captions, 'caption')}, of which {self.num_cut:,} ({share:.2f}%) are cut at {MAX_LENGTH} tokens"
+      f"{number_of(num_captions, 'caption')}, of which {self.num_cut:,} ({percent:.2f}%) are cut at {MAX_LENGTH} tokens"
     )
 
   @property
-  def images_line(self):
-    """The images' sizes in a line; "" without any."""
+  def images_line(self) -> str:
+    """A line with the range of image sizes; "" without images."""
     return "; ".join(
       f"{side} {sizes['least']} to {sizes['most']} pixels, median {sizes['median']}, 90% from {sizes['5%']} to "
       f"{sizes['95%']}"
       for side, sizes in self.image_sizes.items()
     )
 
-  def count_rows(self):
-    """Returns a dict a split for a table: "split", and "ids", "images", "captions" beside the published ones.
+  def count_table(self) -> list[dict[str, str]]:
+    """Returns a dict per split for a table: "split", and "ids", "images", "captions", each with the published one.
 
-    There is a column "distractors" if any split has some.
+    There is a column "distractors" if any split has distractors.
     """
     rows = []
     for split in schema.SPLITS:
@@ -101,9 +103,9 @@ class Report:
         rows.append(row)
     return rows
 
-  def text(self):
+  def text(self) -> str:
     """Returns the report as lines for a terminal."""
-    lines = [f"{self.name}: {self.verdict}", *_table(self.count_rows()), *self.notes]
+    lines = [f"{self.name}: {self.verdict}", *_table(self.count_table()), *self.notes]
     for title, is_error in (("errors, which cannot be used", True), ("remarks", False)):
       kinds = {kind: found for kind, found in problems.summary(self.problems).items() if found["is_error"] == is_error}
       lines += ["", f"{title}:"] if kinds else []
@@ -120,25 +122,35 @@ class Report:
       lines += ["", f"{self.num_bytes / 2**20:,.1f} MiB on disk"]
     return "\n".join(lines)
 
-  def to_json(self):
-    """Returns the report as JSON data; of each kind of problem the count and the first ones."""
+  def to_json(self) -> dict[str, Any]:
+    """Returns the report as JSON data, with the count and the first problems of each kind."""
     data = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
     for name in ("counts", "published"):
       data[name] = {split: counts._asdict() for split, counts in data[name].items()}
     return data | {"problems": problems.summary(self.problems), "num_errors": self.num_errors}
 
 
-def examine(layout, records, found, *, caption_lengths=(), image_sizes=(), image_digests=(), num_bytes=0, sibling=""):
+def examine(
+  layout: schema.Layout,
+  records: Sequence[schema.ImageRecord],
+  found: Sequence[Problem],
+  *,
+  caption_lengths: Sequence[int] | np.ndarray = (),
+  image_sizes: Sequence[tuple[int, int]] = (),
+  image_digests: Sequence[str] = (),
+  num_bytes: int = 0,
+  sibling: str = "",
+) -> Report:
   """Returns the Report of a raw data set.
 
   Args:
     layout: its Layout.
-    records: the ImageRecords that can be used.
-    found: Problems of its annotations and images; what shows only in all of them together is added in the report.
-    caption_lengths: i32[num_captions] tokens of each record's captions in turn, before they are cut; none if not known.
-    image_sizes: i32[num_images, 2] (h, w) pixels of each record's image; none, or a row of zeros, if not known.
-    image_digests: digest of each record's image; none, or an empty one, if not known.
-    num_bytes: that the prepared data set takes on disk; 0 if not known.
+    records: the usable ImageRecords.
+    found: Problems of its annotations and images; the report adds those of the data set as a whole.
+    caption_lengths: i32[num_captions] numbers of tokens of all captions in order, before truncation; empty if unknown.
+    image_sizes: (h, w) in pixels of each record's image, (0, 0) if unknown; or empty.
+    image_digests: digest of each record's image, "" if unknown; or empty.
+    num_bytes: size of the prepared data set on disk; 0 if unknown.
     sibling: as from `prepared_sibling`.
   """
   lengths = np.asarray(caption_lengths, np.int64)
@@ -164,15 +176,15 @@ def examine(layout, records, found, *, caption_lengths=(), image_sizes=(), image
   )
 
 
-def prepared_sibling(data_dir, name):
-  """Returns the data set drawn from the same source as `name`, if it is prepared in `data_dir`; otherwise ""."""
+def prepared_sibling(data_dir: str | pathlib.Path, name: str) -> str:
+  """Returns a data set with the same source of images as `name` that is prepared in `data_dir`, or ""."""
   others = registry.same_source(name)
   prepared_files = f"*/{schema.VERSION}/{splits.INFO_FILE}"
   return next((other for other in others if any((splits.local_dir(data_dir) / other).glob(prepared_files))), "")
 
 
-def check_space(folder, num_bytes):
-  """Raises ValueError if the disk of `folder`, which need not be there yet, has less than `num_bytes`."""
+def check_space(folder: pathlib.Path, num_bytes: int) -> None:
+  """Raises ValueError if the disk of `folder`, which may not exist yet, has less than `num_bytes` free."""
   folder = pathlib.Path(folder).absolute()
   there = next(parent for parent in (folder, *folder.parents) if parent.is_dir())
   free = shutil.disk_usage(there).free
@@ -184,9 +196,9 @@ def check_space(folder, num_bytes):
 
 
 def _notes(layout, records, counts, sibling):
-  """Returns sentences on the whole data set."""
+  """Returns sentences on the data set as a whole."""
   notes = [
-    f"{split} has other counts than the published ones"
+    f"{split} has counts that differ from the published ones"
     for split in counts
     if layout.published and counts[split] != layout.published.get(split)
   ]
@@ -197,14 +209,14 @@ def _notes(layout, records, counts, sibling):
   if sibling:
     both = " and ".join(sorted((layout.folder, registry.layout_of(sibling).folder)))
     notes.append(
-      f"{both} are both drawn from {layout.source}, and both are prepared here: training on one and testing on the "
-      f"other is no test on unseen cameras, and perhaps not on unseen persons"
+      f"{both} both take their images from {layout.source}, and both are prepared here: training on one and testing "
+      f"on the other is no test on unseen cameras, and perhaps not on unseen persons"
     )
   return notes
 
 
 def _histogram(values, ends):
-  """Returns {"11-20": count} for bins that end at `ends` and one beyond; outer bins without any are left out."""
+  """Returns {"11-20": count} for bins that end at `ends` and an open one, without empty bins at both ends."""
   if not len(values):
     return {}
   names = [f"{start + 1}-{end}" for start, end in zip((0, *ends), ends, strict=False)] + [f"over {ends[-1]}"]
@@ -217,13 +229,13 @@ def _quantiles(sizes):
   if not len(sizes):
     return {}
   return {
-    side: {name: int(np.quantile(sizes[:, axis], share, method="nearest")) for name, share in _QUANTILES.items()}
+    side: {name: int(np.quantile(sizes[:, axis], fraction, method="nearest")) for name, fraction in _QUANTILES.items()}
     for axis, side in enumerate(("height", "width"))
   }
 
 
 def _table(rows):
-  """Returns lines of a table, the first column left and the others right; none without rows."""
+  """Returns lines of a table, the first column aligned left and the others right; none without rows."""
   if not rows:
     return []
   widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in rows[0]}

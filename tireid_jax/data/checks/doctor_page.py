@@ -1,13 +1,15 @@
-"""The doctor's report as one HTML file with pictures, which loads nothing from elsewhere."""
+"""The report on a data set as one HTML file with pictures, which loads nothing from elsewhere."""
 
 import contextlib
 import dataclasses
 import pathlib
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from tireid_jax.data.checks import doctor
 from tireid_jax.data.permutation import permutation
 from tireid_jax.data.prepared import images
 from tireid_jax.data.raw import annotations, problems, schema
@@ -15,7 +17,7 @@ from tireid_jax.reporting import page
 
 _TEMPLATE = pathlib.Path(__file__).with_suffix(".html")
 
-_THUMBNAIL = (120, 200)  # pixels (w, h) that a picture fits in
+_THUMBNAIL = (120, 200)  # pixels (w, h), the largest size of a picture
 NUM_SAMPLES = 6  # of each split
 
 
@@ -28,12 +30,14 @@ class Picture:
   lines: tuple[str, ...]
 
 
-def take_pictures(report, records, images_dir):
-  """Returns Pictures: of the first images of each kind of problem, those that can be opened, and of each split.
+def take_pictures(
+  report: doctor.Report, records: Sequence[schema.ImageRecord], images_dir: pathlib.Path
+) -> list[Picture]:
+  """Returns Pictures of the first images with each kind of problem, if they can be opened, and of each split.
 
   Args:
     report: Report.
-    records: the ImageRecords that it is of.
+    records: the ImageRecords of the data set.
     images_dir: folder that problems' paths are relative to.
   """
   pictures = []
@@ -44,9 +48,9 @@ def take_pictures(report, records, images_dir):
       if image is not None:
         pictures.append(Picture(kind, image, (str(problem),)))
   for split in report.counts:
-    rows = [row for row, record in enumerate(records) if record.split == split]
-    for place in permutation(len(rows), 0)[:NUM_SAMPLES]:
-      record = records[rows[place]]
+    of_split = [record for record in records if record.split == split]
+    for number in permutation(len(of_split), 0)[:NUM_SAMPLES]:
+      record = of_split[number]
       image = _thumbnail(record.image_file)
       if image is not None:
         about = [
@@ -60,7 +64,7 @@ def take_pictures(report, records, images_dir):
   return pictures
 
 
-def write_html(path, report, pictures=()):
+def write_html(path: str | pathlib.Path, report: doctor.Report, pictures: Sequence[Picture] = ()) -> None:
   """Writes the report; a reader sees the whole file or none.
 
   Args:
@@ -78,7 +82,7 @@ def write_html(path, report, pictures=()):
     _TEMPLATE,
     title=f"{report.name}: {report.verdict}",
     notes=[*report.notes, *size],
-    counts=[{name: page.Cell(text, _mark(row, name)) for name, text in row.items()} for row in report.count_rows()],
+    counts=[{name: page.Cell(text, _mark(row, name)) for name, text in row.items()} for row in report.count_table()],
     problems=[
       (heading, css, [(kind, found) for kind, found in summary.items() if found["is_error"] == is_error])
       for heading, css, is_error in (("Errors, which cannot be used", "error", True), ("Remarks", "remark", False))
@@ -103,7 +107,7 @@ def _bars(histogram, unit):
 
 
 def _thumbnail(file):
-  """Returns u8[h, w, 3] of an image file, its aspect kept, or None where it does not open."""
+  """Returns u8[h, w, 3] of an image file at its aspect ratio, or None if it cannot be opened."""
   try:
     with warnings.catch_warnings():
       warnings.filterwarnings("ignore", module="PIL")
@@ -113,9 +117,9 @@ def _thumbnail(file):
           return None
         image.draft("RGB", _THUMBNAIL)
         small = image.convert("RGB")
-      with contextlib.suppress(Exception):  # EXIF data may be damaged where pixels are sound
+      with contextlib.suppress(Exception):  # EXIF data may be damaged although the pixels are intact
         small = ImageOps.exif_transpose(small)
       small.thumbnail(_THUMBNAIL)
-  except Exception:  # of a damaged file, PIL's readers raise whatever it brings them to
+  except Exception:  # for damaged files, PIL's readers raise errors of any type
     return None
   return np.asarray(small)

@@ -1,23 +1,23 @@
-"""Where an image lies that is not where its annotation says: under another spelling of its path."""
+"""Finds the file that an annotated path probably means: one under another spelling of the path."""
 
 import functools
 import os
 import pathlib
 import unicodedata
 
-# Suffixes that tools exchange for each other.
+# Suffixes of JPEG files, used interchangeably.
 _JPEG = (".jpg", ".jpeg", ".jpe")
 
 
-def near_match(folder, path):
-  """Returns the path below a folder of the one file that an annotated path may mean, or "".
+def near_match(folder: str | pathlib.Path, path: str) -> str:
+  """Returns the path below a folder of the only file that an annotated path may mean, or "".
 
-  Other slashes, another case or Unicode form, spaces around names, .jpeg for .jpg, and leading folders too many, as the
-  name of the folder itself, are all seen through.
+  Differences in slashes, case, Unicode normalisation and spaces around names are ignored, and so are .jpeg for .jpg and
+  additional leading folders, such as the name of the folder itself.
 
   Args:
-    folder: of images.
-    path: annotated, of no file there.
+    folder: the folder of images.
+    path: annotated path, which does not exist.
   """
   names = [name for name in path.replace("\\", "/").split("/") if name not in ("", ".", "..")]
   for first in range(len(names)):
@@ -28,11 +28,11 @@ def near_match(folder, path):
 
 
 def _walk(folder, names):
-  """Returns the path below a folder whose names are alike, or ""."""
+  """Returns the path below a folder whose names match, or ""."""
   found: list[str] = []
   for name in names:
     listed = _listing(str(folder.joinpath(*found))).get(_key(name), ())
-    if len(listed) != 1:  # of several, it is not known which
+    if len(listed) != 1:  # ambiguous, or none
       return ""
     found += listed
   return "/".join(found) if (folder.joinpath(*found)).is_file() else ""
@@ -40,7 +40,7 @@ def _walk(folder, names):
 
 @functools.lru_cache(maxsize=4096)
 def _listing(folder):
-  """Returns {key: names} of what a folder holds; nothing where it is none."""
+  """Returns {key: names} of a folder's entries; empty if it is no folder."""
   listing: dict[str, list[str]] = {}
   try:
     with os.scandir(folder) as entries:
@@ -52,6 +52,6 @@ def _listing(folder):
 
 
 def _key(name):
-  """Returns what names have in common that are taken for each other."""
+  """Returns a key that is equal for names which match each other."""
   stem, suffix = os.path.splitext(unicodedata.normalize("NFC", name).strip().casefold())
   return stem + (".jpg" if suffix in _JPEG else suffix)

@@ -5,21 +5,21 @@ import dataclasses
 import pathlib
 import reprlib
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from tireid_jax.config import former
 from tireid_jax.data.raw import annotations
 from tireid_jax.data.raw.problems import Problem, raise_errors
 from tireid_jax.errors import MissingFileError, UserError
 
-# Version of the prepared form. Raise it when records or index change, so that sets of the old form are not read.
+# Version of the prepared format. Increase it when records or index change, so that old data sets are not read.
 VERSION = "1.2.0"
 
 SPLITS = ("train", "val", "test")
 
 # Identities are stored as int32.
 MAX_ID = 2**31 - 1
-# In place of the identity of an image that shows nobody known: a distractor that matches no query.
+# Identity of a distractor that shows an unknown person and matches no query.
 NO_PERSON = -1
 
 
@@ -71,10 +71,10 @@ class ImageRecord:
     split: one of SPLITS.
     person_id: identity, 0 to MAX_ID; NO_PERSON for a distractor that has none.
     file_path: path of the image below the folder of images, as annotated.
-    captions: each caption as annotated; none for a distractor, which the gallery of val or test holds besides.
+    captions: each caption as annotated; none for a distractor in the gallery of val or test.
     image_file: the file itself.
-    camera, time: where and when it was taken, as annotated; "" where that is not known.
-    person: the identity as annotated, where that is no number to be `person_id` itself; otherwise "".
+    camera, time: where and when it was taken, as annotated; "" if unknown.
+    person: the identity as annotated, if that is not the number `person_id`; otherwise "".
   """
 
   split: str
@@ -87,21 +87,21 @@ class ImageRecord:
   person: str = ""
 
   @property
-  def is_distractor(self):
-    """Whether the image is in the gallery alone, without a caption to be a query."""
+  def is_distractor(self) -> bool:
+    """Whether the image has no caption, and so is only in the gallery."""
     return not self.captions
 
 
-def size_name(image_size):
-  """Returns the name of an image size in pixels, as in folders: "384x128" (h x w)."""
+def size_name(image_size: tuple[int, int]) -> str:
+  """Returns the folder name of an image size (h, w) in pixels, as "384x128"."""
   if len(image_size) != 2 or not all(int(side) == side and side > 0 for side in image_size):
     raise UserError(f"config.data.image_size is (height, width) in whole pixels, got {tuple(image_size)}")
   height, width = image_size
   return f"{height}x{width}"
 
 
-def find_annotations(layout, raw_dir):
-  """Returns the annotation file below `raw_dir`, which is the layout's folder or the folder that holds it."""
+def find_annotations(layout: Layout, raw_dir: str | pathlib.Path) -> pathlib.Path:
+  """Returns the annotation file below `raw_dir`, the layout's folder or its parent; FileNotFoundError if missing."""
   raw_dir = pathlib.Path(raw_dir)
   for root in (raw_dir / layout.folder, raw_dir):
     for name in layout.annotation_files:
@@ -115,26 +115,29 @@ def find_annotations(layout, raw_dir):
   raise MissingFileError(f"{layout.name}: {state}; give --raw the folder that holds {layout.folder}/")
 
 
-def read_annotations(layout, raw_dir, *, problems=None):
+def read_annotations(
+  layout: Layout, raw_dir: str | pathlib.Path, *, problems: list[Problem] | None = None
+) -> list[ImageRecord]:
   """Returns the ImageRecords of a raw data set, in the annotation file's order.
 
-  Image paths may hold spaces and any letters. A link is followed, inside or out of the folder, if it leads to a file.
+  Image paths may contain spaces and any characters. Links to files inside or outside of the folder are followed.
 
   Args:
     layout: the Layout to read.
-    raw_dir: the layout's folder, or the folder that holds it.
-    problems: list to which whatever is wrong is added; what cannot be used is left out then: a caption, or the entry
-      if it has no other. Without it, that is raised.
+    raw_dir: the layout's folder, or its parent.
+    problems: list to which problems are added; unusable captions, and entries without a usable one, are then left out.
+      Without it, they are raised.
 
   Raises:
-    FileNotFoundError: the annotation file is not there, or (without `problems`) images are not.
-    ValueError: the file is no JSON list, or (without `problems`) entries are unusable; the first three are named.
+    FileNotFoundError: the annotation file or (without `problems`) an image is missing.
+    ValueError: the file does not have the layout, or (without `problems`) entries are unusable; the first three are
+      named.
   """
   file = find_annotations(layout, raw_dir)
   found: list[Problem] = []
   images = file.parent / layout.image_folder
   entries = _entries(layout, file)
-  records = [_record(entry, f"entry {row}", layout.path_key, images, found) for row, entry in enumerate(entries)]
+  records = [_record(entry, f"entry {number}", layout.path_key, images, found) for number, entry in enumerate(entries)]
   records = annotations.with_files([record for record in records if record], images, found)
   if problems is None:
     raise_errors(found, file, images)
@@ -143,8 +146,8 @@ def read_annotations(layout, raw_dir, *, problems=None):
   return records
 
 
-def count(records):
-  """Returns {split: Counts} of some ImageRecords, in the order of SPLITS."""
+def count(records: Iterable[ImageRecord]) -> dict[str, Counts]:
+  """Returns {split: Counts} of ImageRecords, in the order of SPLITS."""
   groups = collections.defaultdict(list)
   for record in records:
     groups[record.split].append(record)
@@ -159,13 +162,13 @@ def count(records):
   }
 
 
-def count_distractors(records):
-  """Returns {split: number of distractors} of some ImageRecords, without splits that have none."""
+def count_distractors(records: Iterable[ImageRecord]) -> dict[str, int]:
+  """Returns {split: number of distractors} of ImageRecords, without splits that have none."""
   return dict(collections.Counter(record.split for record in records if record.is_distractor))
 
 
-def split_of(value, place, problems):
-  """Returns which of SPLITS an annotation means, in any case; "" and a Problem where it is none."""
+def split_of(value: object, place: str, problems: list[Problem]) -> str:
+  """Returns the one of SPLITS that an annotation names, ignoring case; if none, "", and a Problem is added."""
   if isinstance(value, str) and value.lower() in SPLITS:
     return value.lower()
   problems.append(
@@ -175,7 +178,7 @@ def split_of(value, place, problems):
 
 
 def _entries(layout, file):
-  """Returns the entries of an annotation file; what a data set's own reader stumbles over is an error of the file."""
+  """Returns the entries of an annotation file; errors of the data set's own reader become a UserError."""
   try:
     entries = layout.read_entries(file)
   except UserError:
@@ -189,7 +192,7 @@ def _entries(layout, file):
 
 
 def _record(entry, place, path_key, images, problems):
-  """Returns the ImageRecord of one entry of the annotation list, or None; what is wrong is added to `problems`."""
+  """Returns the ImageRecord of one entry, or None if unusable; problems are added to the list."""
   if not isinstance(entry, dict):
     problems.append(Problem("unusable entry", place, f"is {annotations.kind(entry)}, not an object"))
     return None
