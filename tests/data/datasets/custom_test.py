@@ -291,20 +291,20 @@ SWALLOWING = 'image\tid\tcaptions\na/1.jpg\t1\tA man.\na/2.jpg\t1\t"Red coat man
       SWALLOWING,
       "is no CSV file (line 3: a quotation mark opens a cell that takes in the rows after it, as 'b 1.jpg')",
     ),
-    ('[{"image": "/data/a.jpg", "id": 1, "captions": ["A man."]}]', "has no usable row: /data/a.jpg is absolute"),
+    ('[{"image": "/data/a.jpg", "id": 1, "captions": ["A man."]}]', "has no usable entry: /data/a.jpg is absolute"),
     (
       '[{"image": "/data/a.jpg", "id": 1, "captions": ["A man."]}]',
       "relative to the folder that --config.custom.images",
     ),
     (
       '[{"image": "a/1.jpg", "person": 1, "text": "A man."}]',
-      "has no usable row: a/1.jpg has no text or number under 'id'",
+      "has no usable entry: a/1.jpg has no text or number under 'id'",
     ),
     (
       '[{"image": "a/1.jpg", "person": 1, "text": "A man."}]',
       "the keys are image, person, text; name yours instead of --config.custom.columns.id=id, --config.custom.",
     ),
-    ("[1, 2]", "has no usable row: entry 0 is a number, not an object; correct the file"),
+    ("[1, 2]", "has no usable entry: entry 0 is a number, not an object; correct the file"),
   ],
 )
 def test_a_file_that_cannot_be_read_is_one_line(tmp_path, content, message):

@@ -1,4 +1,4 @@
-"""Your own data: a folder of images and an annotation file, CSV, JSON lines or JSON, as config.custom says."""
+"""Your own data: a folder of images and an annotation file (CSV, JSON lines or JSON), described by config.custom."""
 
 import dataclasses
 import math
@@ -6,6 +6,8 @@ import pathlib
 import posixpath
 import re
 import reprlib
+from collections.abc import Mapping
+from typing import Any
 
 from tireid_jax.data.permutation import permutation
 from tireid_jax.data.raw import annotations, cells, schema, tables
@@ -18,10 +20,10 @@ _GALLERY_SPLITS = ("val", "test")
 
 
 @dataclasses.dataclass(frozen=True)
-class _Row:
-  """One row as annotated: image path, identity, captions, and "" for a split, camera or time that it lacks.
+class _Entry:
+  """One annotated entry: image path, identity, captions; split, camera and time are "" if missing.
 
-  A distractor has no captions, and "" where it has no identity.
+  A distractor has no captions, and may have "" as its identity.
   """
 
   path: str
@@ -32,20 +34,20 @@ class _Row:
   time: str
 
 
-def is_custom(name):
+def is_custom(name: str) -> bool:
   """Whether a data set's name is one of custom data: custom, or custom_ and small letters and digits."""
   return re.fullmatch(r"custom(_[a-z0-9]+)*", name) is not None
 
 
-def layout(name):
+def layout(name: str) -> schema.Layout:
   """Returns a Layout with what is known of custom data by its name; config.custom describes the rest."""
   return schema.Layout(
     name=name, config=f"configs/custom.py --config.data.name={name}", folder=name, annotation_files=(), path_key=""
   )
 
 
-def find_files(settings, raw_dir):
-  """Returns the annotation file and the folder of images that config.custom names, both below `raw_dir` or absolute."""
+def find_files(settings: Mapping[str, Any], raw_dir: str | pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
+  """Returns the annotation file and the folder of images that config.custom names, below `raw_dir` or absolute."""
   file, images = (
     pathlib.Path(raw_dir) / locations.local_path(settings[field], f"--config.custom.{field}")
     for field in ("annotations", "images")
@@ -57,33 +59,36 @@ def find_files(settings, raw_dir):
   return file, images
 
 
-def read(settings, raw_dir, *, problems=None):
-  """Returns the ImageRecords of custom data, in the file's order; rows of one image are one record.
+def read(
+  settings: Mapping[str, Any], raw_dir: str | pathlib.Path, *, problems: list[Problem] | None = None
+) -> list[schema.ImageRecord]:
+  """Returns the ImageRecords of custom data, in the file's order; entries of the same image are merged.
 
-  Identities that are all whole numbers stay; others are numbered in the order of the alphabet. Where no row has a
-  split, identities are divided by `split_seed`. Neither depends on the order of rows, or on which images and captions
-  are bad. Where rows have splits, an image of val or test without captions is a distractor, if others of its split have
-  some; it needs no identity.
+  Identities are kept if all are whole numbers, and otherwise numbered in alphabetical order. If no entry has a split,
+  identities are split at random by `split_seed`. Neither depends on the order of entries, or on unusable images and
+  captions. If entries have splits, an image of val or test without captions is a distractor, provided that other images
+  of its split have captions; it needs no identity.
 
   Args:
-    settings: config.custom, as configs/custom.py explains it.
+    settings: config.custom, as explained in configs/custom.py.
     raw_dir: folder that its paths are relative to.
-    problems: list to which whatever is wrong is added, and what cannot be used is left out; without it, that is raised.
+    problems: list to which problems are added; unusable entries and captions are then left out. Without it, they are
+      raised.
 
   Raises:
-    FileNotFoundError: the annotation file or the folder of images is not there, or (without `problems`) images are not.
-    ValueError: the file cannot be read, no row of it can be used, or (without `problems`) some cannot; the first three
-      are named.
+    FileNotFoundError: the annotation file or the folder of images is missing, or (without `problems`) an image is.
+    ValueError: the file cannot be read, has no usable entry, or (without `problems`) has an unusable one; the first
+      three are named.
   """
   file, images = find_files(settings, raw_dir)
   found: list[Problem] = []
   entries = tables.read_entries(file, settings["columns"], found)
   if not entries and not found:
     raise UserError(f"{file} lists no image")
-  rows = [_row(place, entry, settings, found) for place, entry in entries]
-  if not any(rows):
+  checked = [_checked(place, entry, settings, found) for place, entry in entries]
+  if not any(checked):
     raise UserError(_nothing_usable(file, entries, settings["columns"], found))
-  records = _records([row for row in rows if row], settings, images, found)
+  records = _records([entry for entry in checked if entry], settings, images, found)
   records = annotations.with_files(records, images, found)
   if problems is None:
     raise_errors(found, file, images)
@@ -93,7 +98,7 @@ def read(settings, raw_dir, *, problems=None):
 
 
 def _nothing_usable(file, entries, columns, problems):
-  """Returns what to say of a file none of whose rows can be used: the first fault, the keys found, what to set."""
+  """Returns the message about a file without a usable entry: the first problem, the keys found, what to set."""
   entry = next((entry for _, entry in entries if isinstance(entry, dict)), {})
   lacking = [field for field in ("image", "id") if columns[field] not in entry]
   if not tables.caption_columns(columns["captions"], tuple(entry)):
@@ -105,11 +110,11 @@ def _nothing_usable(file, entries, columns, problems):
     remedy = f"; name yours instead of {fields}"
   elif problems[0].kind == "path leaves the folder":
     remedy = "; make paths relative to the folder that --config.custom.images names"
-  return f"{file} has no usable row: {problems[0]}{keys}{remedy}"
+  return f"{file} has no usable entry: {problems[0]}{keys}{remedy}"
 
 
-def _row(place, entry, settings, problems):
-  """Returns the _Row of one entry, or None; what is wrong is added to `problems`."""
+def _checked(place, entry, settings, problems):
+  """Returns the _Entry of one entry, or None if unusable; problems are added to the list."""
   columns = settings["columns"]
   if not isinstance(entry, dict):
     problems.append(Problem("unusable entry", place, f"is {annotations.kind(entry)}, not an object"))
@@ -129,30 +134,30 @@ def _row(place, entry, settings, problems):
       given = "" if value is None else f", but {reprlib.repr(value)}"
       problems.append(Problem("unusable entry", path, f"has no text or number under {columns[field]!r}{given}"))
       return None
-  return _Row(path, fields["id"], captions, fields["split"], fields["camera"], fields["time"])
+  return _Entry(path, fields["id"], captions, fields["split"], fields["camera"], fields["time"])
 
 
-def _records(rows, settings, images, problems):
-  """Returns the ImageRecords of rows; the rows of one image are one record, with the first one's camera and time."""
-  persons = sorted({row.person for row in rows} - {""})
+def _records(entries, settings, images, problems):
+  """Returns the ImageRecords of entries; those of one image are merged, with the camera and time of the first."""
+  persons = sorted({entry.person for entry in entries} - {""})
   numbers = _numbers(persons)
-  # By lot only if no row has a split: one that lacks it among others is a fault.
-  drawn = None if any(row.split for row in rows) else _draw_splits(persons, settings)
-  galleries = {row.split.lower() for row in rows if row.captions}.intersection(_GALLERY_SPLITS)
-  groups: dict[str, list[_Row]] = {}
-  for row in rows:
-    group = groups.setdefault(posixpath.normpath(row.path), [])
-    if group and (row.person, row.split.lower()) != (group[0].person, group[0].split.lower()):
-      detail = f"is {shown(group[0].person) or 'nobody'}, and given again as {shown(row.person) or 'nobody'}"
-      if row.person == group[0].person:
-        detail = f"has the split {shown(group[0].split)!r}, and given again the split {shown(row.split)!r}"
-      problems.append(Problem("conflicting entries", row.path, detail))
+  # Sampled only if no entry has a split: a missing split among others is an error.
+  sampled = None if any(entry.split for entry in entries) else _sample_splits(persons, settings)
+  galleries = {entry.split.lower() for entry in entries if entry.captions}.intersection(_GALLERY_SPLITS)
+  groups: dict[str, list[_Entry]] = {}
+  for entry in entries:
+    group = groups.setdefault(posixpath.normpath(entry.path), [])
+    if group and (entry.person, entry.split.lower()) != (group[0].person, group[0].split.lower()):
+      detail = f"is {shown(group[0].person) or 'nobody'}, and given again as {shown(entry.person) or 'nobody'}"
+      if entry.person == group[0].person:
+        detail = f"has the split {shown(group[0].split)!r}, and given again the split {shown(entry.split)!r}"
+      problems.append(Problem("conflicting entries", entry.path, detail))
     else:
-      group.append(row)
+      group.append(entry)
   records = []
   for first, *more in groups.values():
-    split = drawn[first.person] if drawn else schema.split_of(first.split, first.path, problems)
-    given = [*first.captions, *(caption for row in more for caption in row.captions)]
+    split = sampled[first.person] if sampled else schema.split_of(first.split, first.path, problems)
+    given = [*first.captions, *(caption for entry in more for caption in entry.captions)]
     is_distractor = not given and split in galleries
     captions = () if is_distractor else annotations.usable_captions(given, first.path, problems)
     if split and (captions or is_distractor):
@@ -167,29 +172,31 @@ def _records(rows, settings, images, problems):
 
 def _numbers(persons):
   """Returns {identity as annotated: its number}, for sorted `persons`."""
-  # Written as numbers are: "7" and "007" may be two persons.
+  # Without leading zeros: "7" and "007" may be two persons.
   if all(re.fullmatch("0|[1-9][0-9]{0,9}", person) and int(person) <= schema.MAX_ID for person in persons):
     return {person: int(person) for person in persons}
   return {person: number for number, person in enumerate(persons)}
 
 
-def _draw_splits(persons, settings):
-  """Returns {identity: split} by lot, for sorted `persons`."""
-  shares = {split: settings[f"{split}_share"] for split in ("val", "test")}
-  sizes = {split: max(1, round(share * len(persons))) if share > 0 else 0 for split, share in shares.items()}
-  if min(shares.values()) < 0 or (persons and sum(sizes.values()) >= len(persons)):
+def _sample_splits(persons, settings):
+  """Returns {identity: split}, sampled with `split_seed`, for sorted `persons`."""
+  fractions = {split: settings[f"{split}_share"] for split in ("val", "test")}
+  sizes = {
+    split: max(1, round(fraction * len(persons))) if fraction > 0 else 0 for split, fraction in fractions.items()
+  }
+  if min(fractions.values()) < 0 or (persons and sum(sizes.values()) >= len(persons)):
     raise UserError(
-      f"custom.val_share={shares['val']} and custom.test_share={shares['test']} leave none of the {len(persons)} "
+      f"custom.val_share={fractions['val']} and custom.test_share={fractions['test']} leave none of the {len(persons)} "
       f"identities to train on; set both from 0, together below 1"
     )
   order = permutation(len(persons), settings["split_seed"])
   splits = ["val"] * sizes["val"] + ["test"] * sizes["test"]
   splits += ["train"] * (len(persons) - len(splits))
-  return {persons[place]: split for place, split in zip(order, splits, strict=True)}
+  return {persons[index]: split for index, split in zip(order, splits, strict=True)}
 
 
 def _captions(entry, column, separator):
-  """Returns the captions of one entry, from lists and texts under every column of captions; empty texts are none."""
+  """Returns the captions of one entry, from lists and texts in all caption columns, without empty texts."""
   captions: list = []
   for name in tables.caption_columns(column, tuple(entry)):
     value = entry[name]
@@ -198,23 +205,23 @@ def _captions(entry, column, separator):
     elif isinstance(value, list):
       captions += value
     elif value is not None:
-      captions.append(value)  # to be named as no text
+      captions.append(value)  # reported later as no text
   return captions
 
 
 def _captions_of(text, separator):
-  """Returns the captions of one text, which may be a list that some tool has written as text."""
+  """Returns the captions of one text, which may be a list that a tool has converted to text."""
   if cells.is_list(text):
     try:
       return [caption.strip() for caption in cells.strings_of(text)]
     except ValueError:
-      return [text]  # to be named
+      return [text]  # reported later
   parts = text.split(separator) if separator else [text]
   return [part.strip() for part in parts if part.strip()]
 
 
 def _text(value):
-  """Returns a text or number as text, "" for a missing one, and None for what is neither."""
+  """Returns a string or number as text, "" if missing, and None for other types."""
   if isinstance(value, str):
     return cells.identity(value) if annotations.is_unicode(value) else None
   if isinstance(value, bool) or (isinstance(value, float) and math.isinf(value)):

@@ -6,6 +6,7 @@ import importlib
 import pathlib
 import pkgutil
 import typing
+from collections.abc import Mapping
 
 from tireid_jax.config import former
 from tireid_jax.data import datasets
@@ -39,7 +40,7 @@ class RawData:
     layout: its Layout.
     annotations: its annotation file.
     images: the folder that image paths are relative to.
-    read: returns its ImageRecords; given `problems`, it adds to that list what is wrong, and otherwise raises it.
+    read: returns its ImageRecords; problems are added to the list `problems` if given, and otherwise raised.
   """
 
   layout: schema.Layout
@@ -48,7 +49,7 @@ class RawData:
   read: typing.Callable[..., list[schema.ImageRecord]]
 
 
-def layout_of(name):
+def layout_of(name: str) -> schema.Layout:
   """Returns the Layout of a data set's name; that of custom data has little more than the name and the config.
 
   Raises:
@@ -64,22 +65,22 @@ def layout_of(name):
   return LAYOUTS[name]
 
 
-def same_source(name):
+def same_source(name: str) -> list[str]:
   """Returns the names of the other data sets whose images were taken from the same source as those of `name`."""
   source = layout_of(name).source
   return [other for other, layout in LAYOUTS.items() if source and layout.source == source and other != name]
 
 
-def find(name, raw_dir, settings=None):
+def find(name: str, raw_dir: str | pathlib.Path, settings: Mapping[str, typing.Any] | None = None) -> RawData:
   """Returns the RawData of a data set's name.
 
   Args:
     name: as config.data.name.
-    raw_dir: the layout's folder or the one that holds it; for custom data the folder that paths are relative to.
-    settings: config.custom, for custom data alone.
+    raw_dir: the layout's folder or its parent; for custom data, the folder that paths are relative to.
+    settings: config.custom, only for custom data.
 
   Raises:
-    FileNotFoundError: the annotation file, or for custom data the folder of images, is not there.
+    FileNotFoundError: the annotation file, or for custom data the folder of images, is missing.
     ValueError: there is no data set of that name, or it is custom data without settings.
   """
   raw_dir = locations.local_path(raw_dir, "--raw")

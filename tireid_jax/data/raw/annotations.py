@@ -1,12 +1,14 @@
-"""Annotation files, checked entry by entry: what is wrong with each entry, and what of it can be used."""
+"""Annotation files, checked entry by entry: the problems of each entry, and its usable captions."""
 
 import collections
 import json
 import os
+import pathlib
 import posixpath
 import reprlib
 import stat
 import unicodedata
+from typing import Any
 
 from tireid_jax.data.raw import cells
 from tireid_jax.data.raw.near_match import near_match
@@ -19,7 +21,7 @@ _KINDS = {
 }  # fmt: skip
 
 
-def load_text(file):
+def load_text(file: pathlib.Path) -> str:
   """Returns the text of a UTF-8 file, with or without a byte-order mark."""
   with naming(file):
     content = file.read_bytes()
@@ -30,16 +32,16 @@ def load_text(file):
     raise UserError(f"{file} is no UTF-8 text (line {line}: {error.reason}); save it as UTF-8") from error
 
 
-def load_list(file):
-  """Returns the list that a JSON file holds, one entry at least."""
+def load_list(file: pathlib.Path) -> list:
+  """Returns the list in a JSON file; raises ValueError if it is empty or something else."""
   entries = parse(load_text(file), file)
   if not isinstance(entries, list) or not entries:
     raise UserError(f"{file} must hold a JSON list of images, not {kind(entries)}")
   return entries
 
 
-def parse(text, source):
-  """Returns what JSON text holds; `source` says in an error where it stands."""
+def parse(text: str, source: pathlib.Path) -> Any:
+  """Returns the value of JSON text; errors name its `source`."""
   try:
     return json.loads(text)
   except RecursionError as error:
@@ -48,19 +50,19 @@ def parse(text, source):
     raise UserError(f"{source} is no JSON file ({error}); correct it, or get it again") from error
 
 
-def kind(value):
-  """Returns what some JSON is, as "a string"."""
+def kind(value: Any) -> str:
+  """Returns the type of a JSON value in words, as "a string"."""
   return "an empty list" if value == [] else _KINDS[type(value)]
 
 
-def path_of(entry, key, place, problems):
-  """Returns an entry's image path, which may lie below a folder of images; "" and a Problem where it may not.
+def path_of(entry: dict, key: str, place: str, problems: list[Problem]) -> str:
+  """Returns an entry's image path if it is relative and inside the folder of images; otherwise "", with a Problem.
 
   Args:
     entry: dict of an image.
     key: of the path in it.
-    place: of the entry in its file, to name it by.
-    problems: list of Problems.
+    place: names the entry in messages, as "entry 3".
+    problems: list to which Problems are added.
   """
   path = entry.get(key)
   if not isinstance(path, str) or not path:
@@ -76,8 +78,8 @@ def path_of(entry, key, place, problems):
   return ""
 
 
-def usable_captions(captions, path, problems):
-  """Returns a tuple of those of an image's captions that can be used; what is wrong is added to `problems`."""
+def usable_captions(captions: Any, path: str, problems: list[Problem]) -> tuple[str, ...]:
+  """Returns the usable captions of an image; Problems of the others are added to `problems`."""
   if isinstance(captions, str):
     problems.append(Problem("captions are a string", path, "has no list of captions, but a string"))
     return ()
@@ -103,16 +105,17 @@ def usable_captions(captions, path, problems):
   return tuple(usable)
 
 
-def with_files(records, images, problems):
-  """Returns those ImageRecords whose file is there and theirs alone; what is wrong is added to `problems`.
+def with_files(records: list, images: pathlib.Path, problems: list[Problem]) -> list:
+  """Returns the ImageRecords whose image file exists and belongs to them alone.
 
-  A file given twice with the same identity and split stays in twice; with another, only the first stays. Names that
-  differ by case alone are no fault if they are different files; if they are one, it is not known whose, and none stays.
+  A file listed twice with the same identity and split is kept twice; with another identity or split, only the first is
+  kept. Names that differ only by case are allowed if they are different files; if they are the same file, its identity
+  is ambiguous, and none is kept.
 
   Args:
     records: ImageRecords.
     images: folder that their paths are relative to.
-    problems: list of Problems.
+    problems: list to which Problems are added.
   """
   first: dict = {}  # record by path
   spellings: dict = collections.defaultdict(list)  # of a path in lower case
@@ -139,8 +142,8 @@ def with_files(records, images, problems):
   return [record for path, record in kept if path not in lost]
 
 
-def is_unicode(text):
-  """Tells text from strings that JSON can hold but UTF-8 cannot (half of a surrogate pair)."""
+def is_unicode(text: str) -> bool:
+  """Whether UTF-8 can encode a string: JSON strings may contain half of a surrogate pair."""
   try:
     text.encode()
   except UnicodeEncodeError:
@@ -149,7 +152,7 @@ def is_unicode(text):
 
 
 def _file_fault(record, images):
-  """Returns what keeps a record's path from being a file, to be read after the path, or "" if it is one."""
+  """Returns why a record's path is no file, to be read after the path, or "" if it is one."""
   file = record.image_file
   try:
     mode = os.stat(file).st_mode
@@ -161,14 +164,14 @@ def _file_fault(record, images):
 
 
 def _near(path, images):
-  """Returns which file a path may mean, to be read after what is wrong with it, or ""."""
+  """Returns which file a path may mean, to be read after its problem, or ""."""
   near = near_match(images, path)
   form = ", in another Unicode form" if unicodedata.normalize("NFC", near) == unicodedata.normalize("NFC", path) else ""
   return f"; {shown(near)} is{form}: correct the annotation" if near else ""
 
 
 def _one_file(first, spellings, problems):
-  """Returns the set of paths that are one file with another spelling of theirs."""
+  """Returns the set of paths that are the same file as another spelling of the path."""
   lost = set()
   for paths in spellings.values():
     for path in paths[1:]:

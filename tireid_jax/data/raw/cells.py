@@ -1,4 +1,4 @@
-"""What a cell of an annotation file means where another tool has written it: pandas, NumPy, a database, JavaScript."""
+"""Interprets cells of annotation files as written by other tools: pandas, NumPy, databases, JavaScript."""
 
 import ast
 import json
@@ -7,7 +7,7 @@ import re
 
 from tireid_jax.errors import UserError
 
-# How tools write a value that is not there; pandas reads all of these so.
+# How tools write a missing value; pandas reads all of these as missing.
 MISSING = frozenset(("", "nan", "NaN", "None", "null", "NULL", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaT"))
 
 # A string literal of Python or JSON.
@@ -18,17 +18,17 @@ _ARRAY = re.compile(r"(?:np\.|numpy\.)?array\((.*?)(?:,\s*dtype=[\w.<>']+)?\)", 
 _BRACKETS = {"[": "]", "{": "}"}
 
 
-def is_missing(value):
-  """Whether a value of JSON or a table stands for none: null, NaN, or a text of `MISSING`."""
+def is_missing(value: object) -> bool:
+  """Whether a value of JSON or a table is missing: null, NaN, or a text of `MISSING`."""
   if isinstance(value, float):
     return math.isnan(value)
   return value is None or (isinstance(value, str) and value.strip() in MISSING)
 
 
-def identity(value):
-  """Returns an identity as text, "" for a missing one; 12, 12.0 and "12.0" are "12".
+def identity(value: object) -> str:
+  """Returns an identity as text, "" if missing; 12, 12.0 and "12.0" are "12".
 
-  pandas makes decimals of the whole numbers of a column that lacks one.
+  pandas converts a column of integers to floats if a value is missing.
   """
   if is_missing(value):
     return ""
@@ -38,22 +38,22 @@ def identity(value):
   return text.partition(".")[0] if re.fullmatch(r"-?\d+\.0+", text) else text
 
 
-def is_list(text):
-  """Whether a text is a list that some tool has written as text; no caption begins and ends with brackets."""
+def is_list(text: str) -> bool:
+  """Whether a text is a list that a tool has converted to text; no caption begins and ends with brackets."""
   text = _unwrapped(text)
   if text[:1] == "(":
     return text[-1:] == ")" and _LIST.fullmatch(text[1:-1]) is not None
   return bool(text) and text[-1] == _BRACKETS.get(text[0])
 
 
-def strings_of(text):
-  """Returns the strings of a list that was written as text: f("['a', 'b']") -> ["a", "b"].
+def strings_of(text: str) -> list[str]:
+  """Returns the strings of a list that was converted to text: f("['a', 'b']") -> ["a", "b"].
 
   Args:
     text: for which `is_list` holds.
 
   Raises:
-    ValueError: it holds anything but quoted strings, so that it is not known where one ends.
+    ValueError: it contains anything but quoted strings, so their ends are ambiguous.
   """
   text = _unwrapped(text)
   try:

@@ -1,11 +1,14 @@
-"""Annotation files of custom data, CSV, JSON lines or JSON, as entries: what they hold, not what it means."""
+"""Parses annotation files of custom data (CSV, JSON lines or JSON) into entries, without interpreting them."""
 
 import csv
 import functools
 import io
 import json
 import os
+import pathlib
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from tireid_jax.data.raw import annotations
 from tireid_jax.data.raw.problems import Problem, shown
@@ -15,8 +18,8 @@ _TABLES = (".csv", ".tsv")
 _DELIMITERS = ",;\t"
 
 
-def read_entries(file, columns, problems):
-  """Returns [(place to name it by, entry)] of an annotation file of any form."""
+def read_entries(file: pathlib.Path, columns: Mapping[str, str], problems: list[Problem]) -> list[tuple[str, Any]]:
+  """Returns [(its name in messages, as "line 3", entry)] of an annotation file of any form."""
   text = annotations.load_text(file)
   opening = text.lstrip()[:1]
   if file.suffix.lower() in _TABLES or opening not in ("[", "{"):
@@ -74,14 +77,14 @@ def _table(text, file, columns, problems):
 
 
 def _check_no_row_inside(fields, image, delimiter, file, begin):
-  """Raises ValueError if a cell of several lines holds rows, which a quotation mark that opens a caption swallows.
+  """Raises ValueError if a multi-line cell contains rows, because an opening quotation mark was never closed.
 
   Args:
     fields: cells of a row.
-    image: which of them is the image path.
+    image: index of the image path among them.
     delimiter: between cells.
-    file: of the row.
-    begin: line where it begins.
+    file: the annotation file.
+    begin: line where the row begins.
   """
   _, suffix = os.path.splitext(fields[image] if image < len(fields) else "")
   for field in fields:
