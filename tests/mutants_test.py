@@ -30,7 +30,7 @@ def changes(source):
     ("if a: b = 1", [("a", "not (a)"), ("1", "2")]),
     ("x = f(x)", [("x = f(x)", "pass")]),
     ("x += 1", [("x += 1", "pass"), ("x += 1", "x -= 1"), ("1", "2")]),
-    ("say(f'{x + 1}')", [("say(f'{x + 1}')", "pass")]),
+    ("log_line(f'{x + 1}')", [("log_line(f'{x + 1}')", "pass")]),
     ("raise E(f'{n + 1} < 3')", [("raise E(f'{n + 1} < 3')", "pass")]),
   ],
 )

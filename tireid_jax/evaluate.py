@@ -18,7 +18,7 @@ from tireid_jax.evaluation import embedding, score_file
 from tireid_jax.metrics import DIRECTIONS
 from tireid_jax.parallel import distributed
 from tireid_jax.storage import compilation_cache, locations
-from tireid_jax.terminal.progress import say
+from tireid_jax.terminal.progress import log_line
 from tireid_jax.terminal.table import format_table
 from tireid_jax.training import loading
 from tireid_jax.training.model import check_tokens
@@ -48,7 +48,9 @@ def main(_: list[str]) -> None:
   if data.data.name in registry.same_source(trained_on):
     trained, tested = registry.layout_of(trained_on), registry.layout_of(data.data.name)
     both = " and ".join(sorted((trained.folder, tested.folder)))
-    say(f"warning: {both} take their images from the same source ({trained.source}); this is no test across domains")
+    log_line(
+      f"warning: {both} take their images from the same source ({trained.source}); this is no test across domains"
+    )
   embedding.warn_if_small(split)
   encoders = embedding.Encoders(model, mesh, config.evaluation.batch_size)
   image, text, scores = encoders.score(variables, split, config.data.caption_lengths, show_progress=True)
@@ -65,7 +67,7 @@ def main(_: list[str]) -> None:
         "text_ids": split.person_id[split.caption_image], **score_file.to_arrays(scores, split),
       }  # fmt: skip
       layout.write_npz(locations.to_path(options.dump, "--dump"), arrays)
-      say(f"wrote {options.dump}")
+      log_line(f"wrote {options.dump}")
 
   distributed.run_on_first(report)
 

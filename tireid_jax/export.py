@@ -22,7 +22,7 @@ from tireid_jax.errors import UserError, naming
 from tireid_jax.exporting import encoders
 from tireid_jax.parallel import distributed
 from tireid_jax.storage import files, gcs, locations, lock
-from tireid_jax.terminal.progress import say
+from tireid_jax.terminal.progress import log_line
 from tireid_jax.training import loading
 
 WEIGHTS_FILE, PROMPTS_FILE, README_FILE = "model.safetensors", "prompts.safetensors", "README.md"
@@ -62,7 +62,7 @@ def export_stage(run_folder, stage, to, *, precision="float32"):
         write(temporary, model, variables, title=title, precision=precision)
 
   distributed.run_on_first(write_all)
-  say(f"wrote {to}: {title}")
+  log_line(f"wrote {to}: {title}")
 
 
 def _check(run_folder, to):
@@ -136,13 +136,13 @@ def write_clip(folder, model, weights):
   files.write_json(folder / "preprocessor_config.json", encoders.preprocessor_config(model))
   reason = encoders.why_no_clip_model(model)
   if reason:
-    say(f"no config.json is written, for transformers' CLIPModel cannot be this model: {reason}")
+    log_line(f"no config.json is written, for transformers' CLIPModel cannot be this model: {reason}")
   else:
     files.write_json(folder / "config.json", encoders.clip_config(model))
 
 
 def _tell(path):
-  say(f"{path.name}: {path.stat().st_size / 1e6:,.1f} MB")
+  log_line(f"{path.name}: {path.stat().st_size / 1e6:,.1f} MB")
 
 
 def _readme(model, title, precision, has_prompts):

@@ -104,7 +104,7 @@ def _changes(tree):
       if isinstance(node, ast.Raise) and node.exc is not None:
         yield where, node, "pass"
       return
-    if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("say", "print"):
+    if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("log_line", "print"):
       return
     for after in _of_node(node, owner):
       yield where, node, after

@@ -35,7 +35,7 @@ def test_auto_follows_the_platform_that_shall_run_the_model(monkeypatch, platfor
 
 
 def test_that_cudnn_does_not_run_is_logged_once(capsys):
-  model_module._say_once.cache_clear()
+  model_module._log_once.cache_clear()
   assert [execution(platform="gpu").attention for _ in range(2)] == ["xla", "xla"]
   (line,) = capsys.readouterr().err.splitlines()
   assert line.startswith("model.attention=auto is xla")

@@ -13,7 +13,7 @@ from tireid_jax.data.prepared.splits import Split
 from tireid_jax.data.transforms.augment import normalise
 from tireid_jax.models.clip import CLIP
 from tireid_jax.parallel import distributed, sharding
-from tireid_jax.terminal.progress import bar, say
+from tireid_jax.terminal.progress import bar, log_line
 
 # With fewer identities, results are reported with a warning: at 50, R@1 has a standard error of up to 7 points.
 MIN_IDENTITIES = 50
@@ -108,7 +108,7 @@ def warn_if_small(split: Split) -> None:
     identities = "1 identity" if count == 1 else f"{count} identities"
     found, sizes = np.unique(split.person_id, return_counts=True)
     chance = 100 * sizes[np.searchsorted(found, queries)].mean() / len(split.person_id)
-    say(
+    log_line(
       f"warning: the {split.split} split of {split.name} has {identities}: R@1 is about {chance:.0f} by chance "
       f"alone, and its standard error is up to {50 / count**0.5:.0f} points"
     )

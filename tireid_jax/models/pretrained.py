@@ -16,7 +16,7 @@ from tireid_jax.models.variants import VARIANTS, Variant, differences, patch_gri
 from tireid_jax.models.weights import files, hub, leaves, names, settings
 from tireid_jax.models.weights.positions import METHODS, resize_positions
 from tireid_jax.models.weights.tensor import Tensor
-from tireid_jax.terminal.progress import say
+from tireid_jax.terminal.progress import log_line
 
 # Problems that a message names; the others are counted.
 _NUM_SHOWN = 10
@@ -112,7 +112,9 @@ def open_weights(
   elif variant is not None:
     found = _asked(variant, num_heads, activation)
     heads = f"{found.image.num_heads} and {found.text.num_heads} heads"
-    say(f"{file.path} has no config file beside it; taken for a model of {heads}, {found.activation}, as configured")
+    log_line(
+      f"{file.path} has no config file beside it; taken for a model of {heads}, {found.activation}, as configured"
+    )
   elif num_heads and all(num_heads) and activation:
     with _naming(file.path):
       found = from_shapes(num_heads=num_heads, activation=activation)
@@ -190,7 +192,7 @@ def _convert(weights, model, position_resize):
   source, notes = _adapted(weights, model, position_resize)
   _check(source, jax.tree.leaves(wanted, is_leaf=_is_leaf), weights.path)
   for note in notes:
-    say(f"{weights.path}: {note}")
+    log_line(f"{weights.path}: {note}")
 
   def read(leaf):
     values = leaves.read_leaf(leaf, source)

@@ -17,7 +17,7 @@ from tireid_jax.errors import UserError
 from tireid_jax.plan import plot, show, sweep
 from tireid_jax.plan.estimate import make_plan
 from tireid_jax.storage import files, locations
-from tireid_jax.terminal.progress import say
+from tireid_jax.terminal.progress import log_line
 
 # Arguments of `make_plan`, and the flags that give them.
 _OPTIONS = {"num_slices": "slices", "dcn_gbps": "dcn_gbps", "caption_length": "caption_length"}
@@ -53,7 +53,7 @@ def main(_):
 
 
 def _sweep(config, number, names, asked, picture):
-  plans = sweep.sweep(config, number, sweep.topologies_of(names), **asked, say=say)
+  plans = sweep.sweep(config, number, sweep.topologies_of(names), **asked, say=log_line)
   print(sweep.format_sweep(plans))
   points = sweep.scaling_points(plans)
   if picture and points:

@@ -14,7 +14,7 @@ from tireid_jax.errors import UserError
 from tireid_jax.parallel import distributed
 from tireid_jax.profiling import trace
 from tireid_jax.storage import files
-from tireid_jax.terminal.progress import say
+from tireid_jax.terminal.progress import log_line
 from tireid_jax.terminal.table import format_table
 
 NUM_OPERATIONS = 10
@@ -70,7 +70,7 @@ class Profile:
     self._temporary: Any = None
     self._latest = None
     if self._window and self._window.last <= first_step:
-      say(f"stage {number}: nothing is profiled, since the steps of --profile are complete")
+      log_line(f"stage {number}: nothing is profiled, since the steps of --profile are complete")
       self._window = None
 
   def __enter__(self):
@@ -109,7 +109,7 @@ class Profile:
     with self._temporary as temporary:
       _copy(pathlib.Path(temporary), self._folder)
       if reports:
-        say(self._report(trace.lines(temporary)))
+        log_line(self._report(trace.lines(temporary)))
     self._temporary = self._window = None
     self._log.pause(time.monotonic() - began)
 

@@ -14,14 +14,14 @@ from huggingface_hub import constants
 from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
 
 from tireid_jax.errors import UserError, first_line
-from tireid_jax.terminal.progress import say
+from tireid_jax.terminal.progress import log_line
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 # Characters of the client's error in a message.
 _MAX_REASON = 100
 
-_say_once = functools.cache(say)
+_log_once = functools.cache(log_line)
 
 
 class HubError(Exception):
@@ -86,7 +86,7 @@ def cached_copy(hub_id, is_complete, patterns=None):
 
 def log_offline(hub_id, folder, error):
   """Logs, once, that a cached copy is used since the hub cannot be reached; `error` is the HubError."""
-  _say_once(
+  _log_once(
     f"the hub cannot be reached ({error.kind}); the cached copy of {hub_id} is used, revision "
     f"{revision(folder) or 'unknown'}"
   )

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from tireid_jax.errors import UserError
 from tireid_jax.storage import locations, lock_backend, lock_holder
 from tireid_jax.storage.locations import Path
-from tireid_jax.terminal.progress import say
+from tireid_jax.terminal.progress import log_line
 
 FILE = "lock.json"
 # How often a holder refreshes its record, and the age at which another host treats it as stale and takes the lock over.
@@ -89,7 +89,7 @@ class Lock:
         raise self._refusal(other) from error
       if kept is not None:
         kept.release(self._own)
-      say(f"{self._file} cannot be written ({reason}); another process that uses this folder will not be detected")
+      log_line(f"{self._file} cannot be written ({reason}); another process that uses this folder will not be detected")
       return None
 
   def _is_left_behind(self, seen):
@@ -105,7 +105,7 @@ class Lock:
       if previous is not None and seen.record != before:  # refreshed in the meantime
         raise self._refusal(other)
       if before is None and seen.age_s < STALE_S:
-        say(f"{self._subject} was in use by {other}; waiting at most {STALE_S:.0f} s to see whether it still runs")
+        log_line(f"{self._subject} was in use by {other}; waiting at most {STALE_S:.0f} s to see whether it still runs")
       return max(waited_s, seen.age_s) >= STALE_S
     if other is None:  # a damaged record, as a machine that lost its power leaves behind
       if seen.kernel is False and waited_s >= _DYING_S:
@@ -125,7 +125,7 @@ class Lock:
     if self._storage is None:
       return
     if not self._storage.has_kernel_locks():
-      say(
+      log_line(
         f"the file system of {self._file} has no locks; two processes that start at the same moment may not detect "
         f"each other"
       )

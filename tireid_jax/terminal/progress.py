@@ -52,7 +52,7 @@ class _LineWriter:
     sys.stderr.flush()
 
 
-def say(text: str) -> None:
+def log_line(text: str) -> None:
   """Logs a line to stderr without breaking a progress bar; only process 0 does."""
   if jax.process_index() == 0:
     with tqdm.external_write_mode(file=sys.stderr):

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 
 from tireid_jax.errors import DivergedError
-from tireid_jax.terminal.progress import say
+from tireid_jax.terminal.progress import log_line
 from tireid_jax.training import dump
 from tireid_jax.training.experiment import Experiment
 from tireid_jax.training.hooks import NotFiniteError
@@ -39,7 +39,7 @@ def explain(
   """
   checkpoints.wait()
   saved = checkpoints.latest_step()
-  say(f"step {error.step} is not finite; the steps since {saved or 0} are repeated to find what it started from")
+  log_line(f"step {error.step} is not finite; the steps since {saved or 0} are repeated to find what it started from")
 
   def restore():
     return first_start(experiment).state if saved is None else checkpoints.restore(experiment.program.shapes)[0]

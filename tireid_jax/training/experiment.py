@@ -15,7 +15,7 @@ from tireid_jax.data.prepared import splits
 from tireid_jax.evaluation import embedding
 from tireid_jax.models import variants
 from tireid_jax.parallel import distributed, sharding
-from tireid_jax.terminal.progress import say
+from tireid_jax.terminal.progress import log_line
 from tireid_jax.training import origin
 from tireid_jax.training.model import find_variant
 from tireid_jax.training.program import Program
@@ -97,7 +97,7 @@ def build(config: ConfigDict, stage: Stage, run_folder: str | os.PathLike) -> Ex
   distributed.check_same(train_split.fingerprint, f"the processes have different data in {config.data_dir}")
   selection_split = None if config.select_on == "last" else open_split(config, stage, config.select_on)
   if config.select_on == "test":
-    say("warning: select_on=test picks the checkpoint on the split that is reported; its figures are optimistic")
+    log_line("warning: select_on=test picks the checkpoint on the split that is reported; its figures are optimistic")
   batches = loader.Batches(
     train_split, stage.batch_size, seed=config.seed, num_epochs=stage.epochs,
     caption_lengths=config.data.caption_lengths, sampler=stage.sampler,

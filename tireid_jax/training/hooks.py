@@ -14,7 +14,7 @@ import numpy as np
 
 from tireid_jax.errors import DivergedError
 from tireid_jax.storage.lock import Lock
-from tireid_jax.terminal.progress import say
+from tireid_jax.terminal.progress import log_line
 from tireid_jax.training.state import TrainState
 from tireid_jax.training.stopping import InAnyProcess, StopRequest
 from tireid_jax.workdir.checkpoint import Checkpoints
@@ -245,7 +245,7 @@ class Save:
       self._since, self._minutes_are_over = time.monotonic(), InAnyProcess()  # older reports are answered by this save
     if is_stopping and step != context.num_steps:
       context.checkpoints.wait()
-      say(f"stopped and saved at step {step}; run the same command to go on")
+      log_line(f"stopped and saved at step {step}; run the same command to go on")
       raise SystemExit(context.stop.status())
 
   def _score_at(self, step: int) -> float | None:

@@ -10,7 +10,7 @@ from tireid_jax.errors import UserError
 from tireid_jax.models import pretrained
 from tireid_jax.models.clip import CLIP, init_variables
 from tireid_jax.parallel import sharding
-from tireid_jax.terminal.progress import say
+from tireid_jax.terminal.progress import log_line
 from tireid_jax.training import origin
 from tireid_jax.training.model import check_same_model
 from tireid_jax.training.sources import Source
@@ -106,12 +106,12 @@ def _adopt(wanted, fresh, loaded, path, keep_head):
     else:
       loaded["params"]["id_head"] = fresh["id_head"]
       if head is not None:
-        say(f"the identity head of {path} is of other training identities; it starts anew")
+        log_line(f"the identity head of {path} is of other training identities; it starts anew")
   if fresh["prompts"] and not loaded["prompts"]:
-    say(f"{path} has no prompts; they start at random")
+    log_line(f"{path} has no prompts; they start at random")
     loaded["prompts"] = fresh["prompts"]
   elif loaded["prompts"] and not fresh["prompts"]:
-    say(f"the prompts in {path} are left out: this stage has none")
+    log_line(f"the prompts in {path} are left out: this stage has none")
     loaded["prompts"] = {}
   shapes = [
     {path_string(key): leaf.shape for key, leaf in jax.tree_util.tree_leaves_with_path(tree)}

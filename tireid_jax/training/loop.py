@@ -11,7 +11,7 @@ from tireid_jax.config import values as config_lib
 from tireid_jax.parallel import distributed
 from tireid_jax.profiling.capture import Window
 from tireid_jax.storage.lock import Lock
-from tireid_jax.terminal.progress import say
+from tireid_jax.terminal.progress import log_line
 from tireid_jax.training import preflight, stages
 from tireid_jax.training.experiment import build
 from tireid_jax.training.fit import fit
@@ -62,10 +62,10 @@ def run_stage(
   with checkpoint.Checkpoints(experiment.folder) as checkpoints, StopRequest() as stop:
     start = first or resume(experiment, checkpoints)
     began = f"from {experiment.stage.init_from}" if first else f"resumed at step {start.first_step}"
-    say(f"stage {number}: {experiment.summary()}, {began}")
+    log_line(f"stage {number}: {experiment.summary()}, {began}")
     seconds = fit(experiment, start, checkpoints, stop=stop, lock=lock, profile=profile)
   if stop.by_now():
-    say(f"stopped after the last step of stage {number}; run the same command to go on")
+    log_line(f"stopped after the last step of stage {number}; run the same command to go on")
     raise SystemExit(stop.status())
   return report(experiment, start, seconds=seconds, lock=lock)
 
@@ -76,5 +76,5 @@ def _finished_result(number: int, run_folder: str | os.PathLike) -> dict[str, An
   found = [result, checkpoint.best_step(layout.stage_folder(run_folder, number))]
   distributed.check_same(found, f"the processes see different files in {run_folder}; it must be on a disk they share")
   if result is not None:
-    say(f"stage {number} is finished in {run_folder}: test R@1 {result['t2i']['R@1']:.2f}")
+    log_line(f"stage {number} is finished in {run_folder}: test R@1 {result['t2i']['R@1']:.2f}")
   return result

@@ -26,14 +26,14 @@ from tireid_jax.models.execution import (
 )
 from tireid_jax.models.prompts import PromptSpec
 from tireid_jax.models.variants import VARIANTS, Variant
-from tireid_jax.terminal.progress import say
+from tireid_jax.terminal.progress import log_line
 from tireid_jax.training.sources import Source
 from tireid_jax.workdir import best_checkpoint
 
 # As config.model.variant: sizes and numerics as the weights have them.
 FROM_WEIGHTS = "from_weights"
 
-_say_once = functools.cache(say)
+_log_once = functools.cache(log_line)
 
 
 def find_variant(config: ConfigDict, source: Source | None) -> Variant:
@@ -142,7 +142,7 @@ def build_model(
     precision = "float32" if platform == "cpu" else "bfloat16"
   attention = choose_attention(
     config.model.attention, variant=variant, dtype=precision, platform=platform,
-    lengths=variants.sequence_lengths(variant, config.data.image_size, config.model.stride, spec), log=_say_once,
+    lengths=variants.sequence_lengths(variant, config.data.image_size, config.model.stride, spec), log=_log_once,
   )  # fmt: skip
   scan_blocks = scans_blocks(config.model.blocks, platform=platform)
   remat = choose_remat(config.model.remat, scan_blocks=scan_blocks)

@@ -16,7 +16,7 @@ from tireid_jax.errors import UserError
 from tireid_jax.models import variants
 from tireid_jax.parallel import sharding
 from tireid_jax.profiling import capture
-from tireid_jax.terminal.progress import say
+from tireid_jax.terminal.progress import log_line
 from tireid_jax.training import initialization, origin, sources, stages
 from tireid_jax.training.model import build_model, check_tokens, check_weights, find_variant
 from tireid_jax.workdir import checkpoint, layout
@@ -79,7 +79,7 @@ def _check_origin(config, run_folder, mesh):
   if not config.pretrained or paths.is_same(config.pretrained, name):  # older versions recorded relative paths
     return
   if before.get("origin") is None:
-    say(
+    log_line(
       f"{run_folder} was started from {name} by a version that kept no digest of its weights; it goes on, and "
       f"--config.pretrained={config.pretrained} is neither read nor recorded"
     )
@@ -89,7 +89,7 @@ def _check_origin(config, run_folder, mesh):
   except UserError as error:
     raise UserError(f"{run_folder} was started from {name}, and cannot be compared with another: {error}") from error
   origin.check_same(found, before["origin"], run_folder)
-  say(f"{config.pretrained} holds the same weights as {name}, from which {run_folder} was started")
+  log_line(f"{config.pretrained} holds the same weights as {name}, from which {run_folder} was started")
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ from tireid_jax.evaluation import embedding, score_file
 from tireid_jax.parallel import distributed
 from tireid_jax.storage import files
 from tireid_jax.storage.lock import Lock
-from tireid_jax.terminal.progress import say
+from tireid_jax.terminal.progress import log_line
 from tireid_jax.training.experiment import Experiment, open_split
 from tireid_jax.training.start import Start, check_frozen
 from tireid_jax.workdir import checkpoint, layout
@@ -59,5 +59,5 @@ def report(experiment: Experiment, start: Start, *, seconds: float, lock: Lock) 
 
   distributed.run_on_first(write)
   metrics = "  ".join(f"{name} {value:.2f}" for name, value in result["t2i"].items())
-  say(f"stage {stage.number}, step {step}, {split.name} test, text to image: {metrics}")
+  log_line(f"stage {stage.number}, step {step}, {split.name} test, text to image: {metrics}")
   return result

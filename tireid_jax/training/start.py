@@ -8,7 +8,7 @@ from tireid_jax.config import values as config_lib
 from tireid_jax.errors import UserError
 from tireid_jax.models import variants
 from tireid_jax.parallel import distributed
-from tireid_jax.terminal.progress import say
+from tireid_jax.terminal.progress import log_line
 from tireid_jax.training import checksum, initialization, origin
 from tireid_jax.training.experiment import Experiment
 from tireid_jax.training.state import TrainState
@@ -77,7 +77,7 @@ def resume(experiment: Experiment, checkpoints: Checkpoints) -> Start:
   frozen = metadata.get("frozen")
   if frozen is None:
     frozen = checksum.of_frozen(experiment.mesh, state.variables, experiment.program.labels)
-    say(
+    log_line(
       f"{experiment.folder} was begun by a version that recorded neither the digest of its first weights nor checksums "
       f"of what is frozen; the checksums are those of step {int(state.step)}"
     )

@@ -9,7 +9,7 @@ from tireid_jax.errors import MissingFileError, UserError
 from tireid_jax.parallel import distributed
 from tireid_jax.storage import locations, lock
 from tireid_jax.storage.locations import Path
-from tireid_jax.terminal.progress import say
+from tireid_jax.terminal.progress import log_line
 from tireid_jax.workdir import checkpoint
 
 # How long a run may take to delete a checkpoint, how often to check for that, and how many checkpoints to try.
@@ -64,7 +64,7 @@ def _read(stage_folder, choose, read, in_any):
       return step, result
     if attempt == _ATTEMPTS or not in_any(failed is not None and _is_deleted(stage_folder, step)):
       raise failed or UserError(f"another process cannot read checkpoint {step} in {_folder(stage_folder)}")
-    say(f"checkpoint {step} in {_folder(stage_folder)} was deleted while it was read; reading its successor")
+    log_line(f"checkpoint {step} in {_folder(stage_folder)} was deleted while it was read; reading its successor")
 
 
 def _is_deleted(stage_folder, step):

@@ -15,7 +15,7 @@ from orbax.checkpoint import checkpoint_managers
 from tireid_jax.errors import DivergedError, UserError
 from tireid_jax.parallel import distributed, sharding
 from tireid_jax.storage.locations import Path
-from tireid_jax.terminal.progress import say
+from tireid_jax.terminal.progress import log_line
 from tireid_jax.workdir import checkpoint_scores, digests, orbax_errors
 from tireid_jax.workdir.checkpoint_scores import folder_of, open_reader
 
@@ -155,7 +155,7 @@ class Checkpoints:
         f"another --workdir"
       )
     for newer, fault in damaged:
-      say(f"checkpoint {newer} in {self._manager.directory} is damaged ({fault}); resuming from the one before")
+      log_line(f"checkpoint {newer} in {self._manager.directory} is damaged ({fault}); resuming from the one before")
       with orbax_errors.saving(self._manager.directory):
         if distributed.is_first():
           digests.forget(self._stage_folder, [newer])
@@ -205,7 +205,7 @@ def _fault(stage_folder, step):
   folder = folder_of(stage_folder) / str(step)
   found = distributed.broadcast_from_first(lambda: digests.fault(stage_folder, step, folder))
   if found is digests.UNKNOWN:
-    say(f"checkpoint {step} in {folder.parent} has no digests to verify it against; using it unverified")
+    log_line(f"checkpoint {step} in {folder.parent} has no digests to verify it against; using it unverified")
   return found or ""
 
 

@@ -9,7 +9,7 @@ from tireid_jax.errors import UserError, naming
 from tireid_jax.parallel import distributed
 from tireid_jax.storage import files, locations
 from tireid_jax.storage.locations import Path
-from tireid_jax.terminal.progress import say
+from tireid_jax.terminal.progress import log_line
 from tireid_jax.workdir import digests, orbax_errors
 
 FOLDER = "checkpoints"
@@ -98,7 +98,7 @@ def _check(stage_folder):
   scores, wrong = read(stage_folder)
   newest, best, folder = max(scores, default=None), best_step(scores), folder_of(stage_folder)
   if newest in wrong and len(scores) > 1:
-    say(f"checkpoint {newest} in {folder} is damaged ({wrong.pop(newest)}); resuming from the one before")
+    log_line(f"checkpoint {newest} in {folder} is damaged ({wrong.pop(newest)}); resuming from the one before")
     digests.forget(stage_folder, [newest])
     files.remove_folder(folder / str(newest))
   for step, fault in wrong.items():

@@ -14,7 +14,7 @@ from tensorboardX.proto import event_pb2
 from tireid_jax.errors import naming
 from tireid_jax.storage import files, gcs, locations
 from tireid_jax.storage.locations import Path
-from tireid_jax.terminal.progress import say
+from tireid_jax.terminal.progress import log_line
 
 METRICS_FILE, EVENTS_FOLDER = "metrics.jsonl", "tensorboard"
 
@@ -195,7 +195,7 @@ def read_metrics(folder: str | Path) -> list[dict[str, Any]]:
   records = [record for line in lines if (record := _record(line))]
   damaged = sum(1 for line in whole if line and not _record(line))
   if damaged:
-    say(f"{path}: {damaged} damaged lines are skipped")
+    log_line(f"{path}: {damaged} damaged lines are skipped")
   return records
 
 

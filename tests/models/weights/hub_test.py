@@ -157,7 +157,7 @@ def test_the_cached_revision_is_logged_once_and_is_that_of_the_weights(monkeypat
   write_hf_clip(folder, SMALL)
   monkeypatch.setattr(huggingface_hub.HfApi, "model_info", unreachable)
   monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, **_: str(folder))
-  storage_hub._say_once.cache_clear()
+  storage_hub._log_once.cache_clear()
   assert [pretrained.open_weights("some/clip").revision for _ in range(2)] == [commit, commit]
   (line,) = [line for line in capsys.readouterr().err.splitlines() if "cached" in line]
   assert line == (f"the hub cannot be reached (ConnectError); the cached copy of some/clip is used, revision {commit}")

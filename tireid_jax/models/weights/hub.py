@@ -3,7 +3,7 @@
 from tireid_jax.errors import MissingFileError
 from tireid_jax.models.weights import settings
 from tireid_jax.storage import hub
-from tireid_jax.terminal.progress import say
+from tireid_jax.terminal.progress import log_line
 
 _CONFIGS = ["config.json", "open_clip_config.json"]
 # The first of these that a repository has is downloaded: (the file that shows it, all files that belong to it).
@@ -40,7 +40,7 @@ def fetch(hub_id):
     of_open_clip = [patterns for patterns in found if patterns[0].startswith("open_clip")]
     if found[0] not in of_open_clip and of_open_clip and not _first_is_clip(hub_id):
       found = of_open_clip
-    say(f"fetching {hub_id} from the hub: {found[0][0]}")
+    log_line(f"fetching {hub_id} from the hub: {found[0][0]}")
     folder = hub.download(hub_id, _CONFIGS + found[0])
   except hub.HubError as error:
     raise MissingFileError(
