@@ -1,4 +1,4 @@
-"""The skeleton of all pages: what is inserted is escaped, and what no file can hold is written all the same."""
+"""The skeleton of all pages: inserted text is escaped, including what UTF-8 cannot encode."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def test_half_of_a_surrogate_pair_is_written_as_its_escape(tmp_path):
   assert r"half \ud83d here" in write(tmp_path, hint="half \ud83d here")
 
 
-def test_a_sheet_beside_the_template_follows_that_of_all_pages(tmp_path):
+def test_the_style_sheet_of_a_template_follows_the_common_one(tmp_path):
   style = write(tmp_path, css="p > b { color: red; }").partition("</style>")[0]
   assert style.endswith("p > b { color: red; }")
   assert style.index(":root") < style.index("p > b")
@@ -45,13 +45,13 @@ def test_a_marked_cell_has_its_class_and_the_first_column_names_the_row(tmp_path
   assert '<tr><th scope="row">x</th><td class="differs">1</td></tr>' in write(tmp_path)
 
 
-def test_a_value_that_a_template_lacks_is_an_error(tmp_path):
+def test_a_value_that_a_template_uses_but_is_not_given_is_an_error(tmp_path):
   with pytest.raises(UndefinedError, match="nothing"):
     write(tmp_path, template=TEMPLATE.replace("hint", "nothing"))
   assert not (tmp_path / "page" / "out.html").exists()
 
 
-def test_a_jpeg_uri_is_smaller_at_less_quality():
+def test_a_jpeg_uri_is_smaller_at_lower_quality():
   image = np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)
   fine, coarse = page.jpeg_uri(image, 90), page.jpeg_uri(image, 20)
   assert fine.startswith("data:image/jpeg;base64,")

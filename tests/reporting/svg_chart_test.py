@@ -1,4 +1,4 @@
-"""Line charts: round ticks, and points where their values belong."""
+"""Line charts: round ticks and correctly placed points."""
 
 import re
 import xml.etree.ElementTree as ElementTree
@@ -22,7 +22,7 @@ def test_ticks_are_round_and_enclose_the_range(low, high, expected):
   assert svg_chart.ticks(low, high, 5) == expected
 
 
-def drawn(series, **options):
+def chart(series, **options):
   return ElementTree.fromstring(svg_chart.line_chart(series, label="a chart", **options))
 
 
@@ -32,34 +32,34 @@ def polylines(svg):
   ]
 
 
-def test_a_larger_step_is_further_right_and_a_larger_value_higher_up():
-  ((first, second),) = polylines(drawn({"loss": [(10, 3.0), (20, 1.0)]}))
+def test_steps_increase_to_the_right_and_values_upwards():
+  ((first, second),) = polylines(chart({"loss": [(10, 3.0), (20, 1.0)]}))
   assert first[0] < second[0]
   assert first[1] < second[1]  # SVG counts from the top
 
 
-def test_the_ends_of_the_range_lie_on_the_axes():
-  ((first, last),) = polylines(drawn({"R@1": [(0, 0.0), (100, 80.0)]}, y_range=(0, 80)))
+def test_the_ends_of_the_range_are_at_the_edges_of_the_plot():
+  ((first, last),) = polylines(chart({"R@1": [(0, 0.0), (100, 80.0)]}, y_range=(0, 80)))
   assert first == (svg_chart.LEFT, svg_chart.HEIGHT - svg_chart.BOTTOM)
   assert last == (svg_chart.WIDTH - svg_chart.RIGHT, svg_chart.TOP)
 
 
 @pytest.mark.parametrize("line", [[(7, 2.5)], [(1, 2.0), (2, 2.0)], [(0, 0.0)]])
-def test_a_single_point_or_a_flat_line_is_drawn_inside(line):
-  (points,) = polylines(drawn({"loss": line}))
+def test_a_single_point_or_a_flat_line_is_inside_the_chart(line):
+  (points,) = polylines(chart({"loss": line}))
   assert all(0 <= x <= svg_chart.WIDTH and 0 <= y <= svg_chart.HEIGHT for x, y in points)
 
 
-def test_each_series_has_a_colour_and_values_to_point_at():
-  svg = drawn({"a < b": [(1, 0.5), (2000, 0.25)], "c": [(1, 1.0), (2000, 2.0)]}, unit="%")
+def test_each_line_has_a_color_and_tooltips_with_its_values():
+  svg = chart({"a < b": [(1, 0.5), (2000, 0.25)], "c": [(1, 1.0), (2000, 2.0)]}, unit="%")
   assert {group.get("class") for group in svg.iter("g")} == {"line s0", "line s1", "point"}
   titles = [title.text for title in svg.iter("title")]
   assert "a < b 0.25% at step 2,000" in titles
   assert len(titles) == 4
 
 
-def test_a_long_line_keeps_every_value_but_few_to_point_at():
-  svg = drawn({"loss": [(step, 1 / step) for step in range(1, 2001)]})
+def test_a_long_line_has_every_value_but_few_tooltips():
+  svg = chart({"loss": [(step, 1 / step) for step in range(1, 2001)]})
   assert len(polylines(svg)[0]) == 2000
   assert 20 <= len(list(svg.iter("title"))) <= svg_chart.MAX_DOTS
   assert len(re.findall("hidden", ElementTree.tostring(svg, encoding="unicode"))) <= svg_chart.MAX_DOTS

@@ -1,28 +1,35 @@
 """Line charts as inline SVG, coloured by the page's style sheet.
 
-Written by hand, and not by a plotting library: those either need JavaScript, or paint with colours of their own, which
-do not follow the page's style sheet into the dark scheme; and a page with values under the pointer takes 80 lines.
+No plotting library is used: they either need JavaScript or set colours themselves, which then do not follow the page's
+dark color scheme.
 """
 
 import math
+from collections.abc import Iterable, Mapping, Sequence
 
 from markupsafe import Markup, escape
 
 WIDTH, HEIGHT = 560, 250
-# Room for the axes' labels: left, right, top, bottom.
+# Margins for the axis labels, in pixels.
 LEFT, RIGHT, TOP, BOTTOM = 46, 14, 12, 34
-# Above this many points a line has no dots and only some of its points show their value under the pointer.
+# A line of more points has no dots, and only this many of its points have a tooltip.
 MAX_DOTS = 40
+# The style sheet has this many line colors.
+MAX_SERIES = 4
+
+Line = Sequence[tuple[int, float]]
 
 
-def line_chart(series, *, label, y_range=None, unit=""):
-  """Returns an <svg> of lines over the step.
+def line_chart(
+  series: Mapping[str, Line], *, label: str, y_range: tuple[float, float] | None = None, unit: str = ""
+) -> Markup:
+  """Returns an <svg> of lines over the training step.
 
   Args:
-    series: {name: [(step, value), ...]}, at least one point each; at most 4, the colours that the style sheet has.
-    label: what the chart shows, for those who cannot see it.
-    y_range: (low, high); by default what the values span.
-    unit: written behind values.
+    series: (step, value) of each point by the name of the line; at most MAX_SERIES lines of at least one point.
+    label: what the chart shows, for screen readers.
+    y_range: (lowest, highest); by default that of the values.
+    unit: appended to the values in tooltips.
   """
   points = [point for line in series.values() for point in line]
   last = max(1, *(step for step, _ in points))
@@ -31,10 +38,10 @@ def line_chart(series, *, label, y_range=None, unit=""):
   y_ticks = ticks(low, high, 5)
   low, high = min(low, y_ticks[0]), max(high, y_ticks[-1])
 
-  def x(step):
+  def x(step: float) -> float:
     return LEFT + (WIDTH - LEFT - RIGHT) * step / last
 
-  def y(value):
+  def y(value: float) -> float:
     return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (value - low) / (high - low)
 
   parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(label)}">']
@@ -45,22 +52,23 @@ def line_chart(series, *, label, y_range=None, unit=""):
     anchor = "end" if x(tick) > WIDTH - RIGHT - 12 else "middle"
     parts.append(f'<text class="tick" x="{x(tick):.1f}" y="{HEIGHT - 14}" text-anchor="{anchor}">{tick:,g}</text>')
   parts.append(f'<text class="tick" x="{LEFT - 14}" y="{HEIGHT - 14}" text-anchor="end">step</text>')
-  # The first series is drawn last, on top.
+  # The first line is drawn last, on top of the others.
   for number, (name, line) in reversed([*enumerate(series.items())]):
     parts.append(_line(name, [(x(s), y(v), s, v) for s, v in line], number, unit))
   return Markup("".join([*parts, "</svg>"]))
 
 
-def legend(names):
-  """Returns the names with their colours, for charts of the same series."""
+def legend(names: Iterable[str]) -> Markup:
+  """Returns the legend of a chart of lines with these names, in the order of `line_chart`'s series."""
   items = "".join(f'<li><span class="key s{i}"></span>{escape(name)}</li>' for i, name in enumerate(names))
   return Markup(f'<ul class="legend">{items}</ul>')
 
 
-def _line(name, points, number, unit):
+def _line(name: str, points: Sequence[tuple[float, float, int, float]], number: int, unit: str) -> str:
+  """Returns line `number` of a chart; each point is (x, y, step, value)."""
   path = " ".join(f"{x:.1f},{y:.1f}" for x, y, _, _ in points)
   has_dots = len(points) <= MAX_DOTS
-  # Under the pointer, so many points at most show their values: each is an element of the page.
+  # Each tooltip is an element of the page, so their number is limited.
   shown = points[:: math.ceil(len(points) / MAX_DOTS)]
   dots = "".join(
     f'<g class="point"><circle class="dot{"" if has_dots else " hidden"}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>'
@@ -71,16 +79,16 @@ def _line(name, points, number, unit):
   return f'<g class="line s{number}"><polyline points="{path}"/>{dots}</g>'
 
 
-def _span(values):
+def _span(values: Sequence[float]) -> tuple[float, float]:
   low, high = min(values), max(values)
   return (low, high) if high > low else (low - 0.5, high + 0.5)
 
 
-def ticks(low, high, num):
-  """Returns about `num` round numbers, evenly apart, that lie within low..high or one step outside."""
+def ticks(low: float, high: float, num: int) -> list[float]:
+  """Returns about `num` evenly spaced round numbers that cover low..high, at most one step beyond either end."""
   raw = (high - low) / num or 1.0
   power = 10.0 ** math.floor(math.log10(raw))
   step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw * 0.999)
   first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-  # Rounded, or 3 * 0.1 would be written 0.30000000000000004.
+  # Without rounding, 3 * 0.1 would be printed as 0.30000000000000004.
   return [round(number * step, 12) for number in range(first, last + 1)]
