@@ -1,4 +1,4 @@
-"""The report as a browser reads it: everything in one file, every image framed as it should be, nothing unescaped."""
+"""The run report as a browser parses it: one self-contained file, correct frames around images, escaped text."""
 
 import base64
 import html.parser
@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tireid_jax import metrics
 from tireid_jax.evaluation import ranked_examples
-from tireid_jax.reporting import run_report
+from tireid_jax.reporting import run_report, svg_chart
 
 ROWS = [
   {"run": "zero-shot", "R@1": 6.5, "mAP": 5.0, "trainable parameters": 0, "time": "-"},
@@ -20,7 +21,7 @@ VOID = {"meta", "img", "br", "link", "input"}
 
 
 class Page(html.parser.HTMLParser):
-  """Elements in order, as (tag, attributes, the text inside), with a check that tags nest."""
+  """The elements in order, each [tag, attributes, text inside]; raises if the tags do not nest."""
 
   def __init__(self, text):
     super().__init__()
@@ -61,7 +62,7 @@ def write(tmp_path, **options):
   return Page(path.read_text(encoding="utf-8"))
 
 
-def test_every_image_is_there_framed_green_where_right_and_red_where_wrong(tmp_path):
+def test_correct_images_have_a_green_frame_and_wrong_ones_a_red_frame(tmp_path):
   verdicts = [[False, True, True], [False, False, False]]
   queries = [make_query(kind, "a man", verdicts[i], 40 * i) for i, kind in enumerate(("best", "worst"))]
   page = write(tmp_path, queries=queries)
@@ -79,7 +80,7 @@ def test_every_image_is_there_framed_green_where_right_and_red_where_wrong(tmp_p
       assert np.argmax(list(bytes.fromhex(colour))) == channel
 
 
-def test_rank_verdict_identity_and_similarity_are_in_words_too(tmp_path):
+def test_rank_correctness_identity_and_similarity_are_also_given_as_text(tmp_path):
   page = write(tmp_path, queries=[make_query("random", "a man", [False, True])])
   assert [e[1]["alt"] for e in page.all("img")] == [
     "the image that was described",
@@ -90,7 +91,7 @@ def test_rank_verdict_identity_and_similarity_are_in_words_too(tmp_path):
   assert page.all("h3", "kind")[0][2] == "Picked at random"
 
 
-def test_what_a_caption_or_title_says_is_shown_and_not_run(tmp_path):
+def test_markup_in_captions_and_titles_is_escaped(tmp_path):
   nasty = '<script>alert("1")</script> & \' </style>'
   page = write(
     tmp_path,
@@ -106,7 +107,7 @@ def test_what_a_caption_or_title_says_is_shown_and_not_run(tmp_path):
   assert page.all("h1")[0][2] == page.all("title")[0][2] == page.all("th")[2][2] == nasty
 
 
-def test_the_page_refers_to_nothing_outside_itself(tmp_path):
+def test_the_page_loads_no_external_resource(tmp_path):
   page = write(
     tmp_path, queries=[make_query("best", "a man", [True])], curves={"Stage 1": [{"step": 1, "loss/total": 2.0}]}
   )
@@ -117,20 +118,20 @@ def test_the_page_refers_to_nothing_outside_itself(tmp_path):
   assert not re.search(r"url\(|@import|https?:", page.all("style")[0][2])
 
 
-def test_the_table_names_its_rows_and_marks_the_highest_of_each_figure(tmp_path):
+def test_the_table_names_its_rows_and_marks_the_highest_value_of_each_metric(tmp_path):
   page = write(tmp_path)
   assert [e[2] for e in page.all("th")] == [*ROWS[0], "zero-shot", "after stage 2"]
   assert [e[2] for e in page.all("td")] == ["6.50", "5.00", "0", "-", "41.25", "3.00", "2,345,678", "1 min"]
   assert [e[2] for e in page.all("td", "highest")] == ["5.00", "41.25"]
 
 
-def test_ceilings_are_bars_of_their_own_length(tmp_path):
+def test_the_length_of_a_bar_is_its_ceiling(tmp_path):
   page = write(tmp_path, ceilings={"all colours": 61.25, "all shapes": 5.0})
   assert [e[1]["style"] for e in page.all("span", "fill")] == ["width:61.25%", "width:5.00%"]
   assert [e[2] for e in page.all("span", "value")] == ["61.25", "5.00"]
 
 
-def test_loss_and_validation_are_drawn_for_each_stage(tmp_path):
+def test_each_stage_has_a_loss_chart_and_a_validation_chart(tmp_path):
   two_terms = [
     {"step": 5, "seconds": 1.0, "loss/total": 3.0, "loss/sdm": 2.0, "loss/identity": 1.0},
     {"step": 5, "seconds": 2.0, "val/t2i/R@1": 12.5, "val/t2i/mAP": 9.0, "val/i2t/R@1": 99.0},
@@ -145,8 +146,30 @@ def test_loss_and_validation_are_drawn_for_each_stage(tmp_path):
   assert not any("99" in value for value in values)
 
 
+def validation_legends(tmp_path):
+  records = [{"step": 5, "seconds": 1.0, **{f"val/t2i/{name}": 10.0 for name in metrics.METRICS}}]
+  return [e[2] for e in write(tmp_path, curves={"Stage 2": records}).all("ul", "legend")]
+
+
+def test_a_metric_that_is_added_to_the_table_of_metrics_has_a_curve(tmp_path, monkeypatch):
+  assert validation_legends(tmp_path) == ["R@1R@10mAP"]
+  monkeypatch.setitem(metrics.METRICS, "R@20", lambda scores: scores.first_rank <= 20)
+  assert validation_legends(tmp_path) == ["R@1R@10mAPR@20"]
+
+
+def test_metrics_beyond_the_colors_of_a_chart_are_in_a_second_one(tmp_path, monkeypatch):
+  for k in (20, 50):
+    monkeypatch.setitem(metrics.METRICS, f"R@{k}", lambda scores, k=k: scores.first_rank <= k)
+  assert validation_legends(tmp_path) == ["R@1R@10mAPR@20", "R@50"]
+
+
+def test_the_style_sheet_colors_every_line_of_a_chart(tmp_path):
+  style = write(tmp_path).all("style")[0][2]
+  assert len(re.findall(r"\.s\d polyline", style)) == svg_chart.MAX_SERIES
+
+
 @pytest.mark.parametrize("missing", ["curves", "ceilings", "queries", "notes"])
-def test_what_there_is_none_of_leaves_no_heading(tmp_path, missing):
+def test_an_empty_section_has_no_heading(tmp_path, missing):
   everything = {
     "curves": {"Stage 1": [{"step": 1, "loss/total": 2.0}]},
     "ceilings": {"all": 90.0},
@@ -165,7 +188,7 @@ def test_what_there_is_none_of_leaves_no_heading(tmp_path, missing):
   assert {e[2] for e in page.all("h2")} == expected
 
 
-def test_a_report_replaces_the_one_before_and_leaves_nothing_beside_it(tmp_path):
+def test_a_report_replaces_the_previous_one_and_leaves_no_other_file(tmp_path):
   write(tmp_path)
   page = write(tmp_path, title="Another run")
   assert page.all("h1")[0][2] == "Another run"

@@ -1,29 +1,43 @@
-"""One HTML file that shows a run and loads nothing from elsewhere: table, curves, what single captions found."""
+"""The report of a run as one self-contained HTML file: results table, training curves and example queries."""
 
 import pathlib
 import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
+from tireid_jax import metrics
 from tireid_jax.reporting import page, svg_chart
 
 _TEMPLATE = pathlib.Path(__file__).with_suffix(".html")
-# Columns of percentages, in which the highest value stands out.
-_METRICS = ("R@1", "R@5", "R@10", "mAP", "mINP")
-# Of these the validation chart shows the first, which selects, and two that explain it.
-_VALIDATED = ("R@1", "R@10", "mAP")
+# Metrics without a validation curve: R@5 runs between R@1 and R@10, and mINP below mAP.
+_WITHOUT_CURVE = ("R@5", "mINP")
 _HEADINGS = {"best": "Best", "worst": "Worst", "random": "Picked at random"}
 
 
-def write_report(path, *, title, table, curves=None, ceilings=None, queries=(), notes=()):
-  """Writes the report; a reader sees the whole file or none.
+Record = Mapping[str, Any]  # as of metric_log.read_metrics
+Series = dict[str, list[tuple[int, float]]]  # name in the legend -> (step, value) of each point
+
+
+def write_report(
+  path: str | pathlib.Path,
+  *,
+  title: str,
+  table: Sequence[Mapping[str, Any]],
+  curves: Mapping[str, Sequence[Record]] | None = None,
+  ceilings: Mapping[str, float] | None = None,
+  queries: Iterable[Any] = (),
+  notes: Sequence[str] = (),
+) -> None:
+  """Writes the report atomically.
 
   Args:
     path: HTML file.
     title: of the page.
-    table: list of {column: value}, all with the same columns; the first names the row. As for `format_table`.
-    curves: {name of a stage: its records of `log.read_metrics`}, a row of charts each.
-    ceilings: {what a query is made of: R@1 percent that it would reach with the true attributes}.
-    queries: RankedQuery of `ranked.rank_queries`.
-    notes: paragraphs of text below the title.
+    table: results by column; all rows have the same columns, and the first column names the row.
+    curves: records of `metric_log.read_metrics` by stage; each stage gets a row of charts.
+    ceilings: R@1 in percent that queries of each kind would reach with the true attributes.
+    queries: `RankedQuery`s of `ranked_examples.rank_queries`.
+    notes: paragraphs below the title.
   """
   groups = {heading: [query for query in queries if query.kind == kind] for kind, heading in _HEADINGS.items()}
   page.write_page(
@@ -38,70 +52,72 @@ def write_report(path, *, title, table, curves=None, ceilings=None, queries=(), 
   )
 
 
-def _table(rows):
-  """Returns [{column: Cell}]: the highest value of each metric is marked."""
-  metrics = [name for name in rows[0] if name in _METRICS and all(isinstance(row[name], float) for row in rows)]
-  highest = {name: max(row[name] for row in rows) for name in metrics}
+def _table(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, page.Cell]]:
+  """Returns the cells of each row by column; the highest value of each metric is marked."""
+  names = [name for name in rows[0] if name in metrics.METRICS and all(isinstance(row[name], float) for row in rows)]
+  highest = {name: max(row[name] for row in rows) for name in names}
   return [
     {
-      name: page.Cell(_shown(value), "highest" if name in highest and value == highest[name] else "")
+      name: page.Cell(_format(value), "highest" if name in highest and value == highest[name] else "")
       for name, value in row.items()
     }
     for row in rows
   ]
 
 
-def _shown(value):
+def _format(value: Any) -> str:
   if isinstance(value, float):
     return f"{value:.2f}"
   return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def _curves(curves):
-  """Returns a list of two charts for each stage; the validation charts share an axis, so that stages compare."""
-  validated = {name: _validation_series(records) for name, records in curves.items()}
-  values = [value for series in validated.values() for line in series.values() for _, value in line]
+def _curves(curves: Mapping[str, Sequence[Record]]) -> list[list[dict[str, Any]]]:
+  """Returns the charts of each stage that has any; all validation charts have the same y range, for comparison."""
+  validation = {name: _validation_series(records) for name, records in curves.items()}
+  values = [value for series in validation.values() for line in series.values() for _, value in line]
   rows = []
   for name, records in curves.items():
     charts = [
-      *_chart(f"{name}: loss", _loss_series(records)),
-      *_chart(f"{name}: validation, percent", validated[name], y_range=(0, max([*values, 1])), unit="%"),
+      *_charts(f"{name}: loss", _loss_series(records)),
+      *_charts(f"{name}: validation, percent", validation[name], y_range=(0, max([*values, 1])), unit="%"),
     ]
     if charts:
       rows.append(charts)
   return rows
 
 
-def _chart(title, series, **options):
-  """Yields the chart of some series, or nothing without any."""
-  if series:
-    drawing = svg_chart.line_chart(series, label=f"{title} over the step", **options)
-    yield {"title": title, "legend": svg_chart.legend(series), "drawing": drawing}
+def _charts(title: str, series: Series, **options: Any) -> Iterator[dict[str, Any]]:
+  """Yields charts of at most `svg_chart.MAX_SERIES` lines each; none if there are no series."""
+  names = list(series)
+  for start in range(0, len(names), svg_chart.MAX_SERIES):
+    lines = {name: series[name] for name in names[start : start + svg_chart.MAX_SERIES]}
+    drawing = svg_chart.line_chart(lines, label=f"{title} over the step", **options)
+    yield {"title": title, "legend": svg_chart.legend(lines), "drawing": drawing}
 
 
-def _series(records, names):
-  """Returns {shown name: [(step, value), ...]} of the metrics {name: shown name} that were recorded."""
-  series = {}
-  for name, shown in names.items():
+def _series(records: Sequence[Record], names: Mapping[str, str]) -> Series:
+  """Returns the series of the logged metrics in `names`, which maps each to its name in the legend."""
+  series: Series = {}
+  for name, label in names.items():
     line = [(record["step"], record[name]) for record in records if name in record]
     if line:
-      series[shown] = line
+      series[label] = line
   return series
 
 
-def _loss_series(records):
+def _loss_series(records: Sequence[Record]) -> Series:
   names = {name for record in records for name in record if name.startswith("loss/")}
   terms = sorted(names - {"loss/total"})
   # With a single term of weight 1 the total is that term.
-  shown = ["loss/total", *terms[:3]] if len(terms) > 1 else ["loss/total"]
+  shown = ["loss/total", *terms[: svg_chart.MAX_SERIES - 1]] if len(terms) > 1 else ["loss/total"]
   return _series(records, {name: name.removeprefix("loss/") for name in shown})
 
 
-def _validation_series(records):
-  names = {name for record in records for name in record}
-  found = {}
-  for figure in _VALIDATED:
-    for name in sorted(names):
-      if re.fullmatch(rf"\w+/t2i/{figure}", name):
-        found[name] = figure
+def _validation_series(records: Sequence[Record]) -> Series:
+  """Returns the text-to-image metrics of METRICS that were logged, in its order."""
+  names = sorted({name for record in records for name in record})
+  found: dict[str, str] = {}
+  for metric in metrics.METRICS:
+    if metric not in _WITHOUT_CURVE:
+      found |= {name: metric for name in names if re.fullmatch(rf"\w+/t2i/{re.escape(metric)}", name)}
   return _series(records, found)
