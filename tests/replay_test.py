@@ -84,9 +84,9 @@ def test_a_poisoned_caption_is_found_with_its_step_its_batch_and_the_layer(proje
   assert f"whose batch is captions {', '.join(map(str, rows))} of rstp_reid train" in message
   assert {"caption": row, "image": split.file_paths[split.caption_image[row]]} in examples
   status, lines = replayed(dump, monkeypatch, capsys)
-  assert (status, lines[-1]) == (0, "reproduced: the step is not finite here either")
-  first = "the first value that is not finite is in the output of text_encoder/transformer/blocks[0]/ln_1"
-  assert lines[-2] == f"{first}, of 1 of 8 captions: {row}"
+  assert (status, lines[-1]) == (0, "reproduced: the replay has non-finite values too")
+  first = "the first non-finite value is in the output of text_encoder/transformer/blocks[0]/ln_1"
+  assert lines[-2] == f"{first}, for 1 of 8 captions: {row}"
   assert any(line.split() == ["loss/itc", "nan", "nan"] for line in lines)
 
 
@@ -97,4 +97,4 @@ def test_weights_that_an_absurd_learning_rate_makes_are_found_at_their_step(proj
   assert message.startswith("weights are not finite at step 1 ")
   status, lines = replayed(dump, monkeypatch, capsys)
   assert status == 0
-  assert lines[-2].startswith("the first value that is not finite is in the weights after the step: prompts/image_enc")
+  assert lines[-2].startswith("the first non-finite value is in the weights after the step: prompts/image_enc")

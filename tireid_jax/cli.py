@@ -5,6 +5,8 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Callable
+from typing import NoReturn
 
 from absl import flags, logging
 
@@ -12,17 +14,17 @@ from tireid_jax.config import values as config_lib
 from tireid_jax.errors import UserError
 from tireid_jax.terminal.usage import format_usage
 
-flags.DEFINE_bool("traceback", False, "shows for bad input, too, where in the program it was found")
+flags.DEFINE_bool("traceback", False, "show a traceback for bad input too")
 
 
-def run(main, *, num_arguments=0):
-  """Parses the flags, calls `main(argv)` and exits: 0, 2 for bad input, 130 or 143 where a signal stopped it.
+def run(main: Callable[[list[str]], int | str | None], *, num_arguments: int = 0) -> NoReturn:
+  """Parses the flags, calls `main(argv)` and exits with status 0, 2 for bad input, 130 or 143 if stopped by a signal.
 
   Args:
-    main: takes [program, arguments that are no flags].
-    num_arguments: how many of those there may be.
+    main: called with [program, positional arguments]; what it returns is passed to `sys.exit`.
+    num_arguments: maximum number of positional arguments.
   """
-  # A terminal that cannot show a character shows its escape: nothing that is printed ends a job.
+  # A character that the terminal cannot show is printed as an escape, so that printing never ends a job.
   for stream in (sys.stdout, sys.stderr):
     if isinstance(stream, io.TextIOWrapper):
       stream.reconfigure(errors="backslashreplace")
@@ -47,7 +49,7 @@ def run(main, *, num_arguments=0):
 
 
 def _own_flags():
-  """Returns the flags that this project defines, without those that libraries define when they are imported."""
+  """Returns the flags that this project defines, without those of imported libraries."""
   by_module = flags.FLAGS.flags_by_module_dict()
   return [
     flag
@@ -60,15 +62,15 @@ def _own_flags():
 def _parse_flags():
   try:
     return flags.FLAGS(sys.argv)
-  # Whatever goes wrong here, a misspelt field, a config file that is not there, a value that does not parse, the user
-  # gave it; ml_collections raises a different type for each.
+  # Any error here is the user's: a misspelt field, a missing config file, a value that does not parse. ml_collections
+  # raises a different type for each.
   except Exception as error:
     _fail(config_lib.explain_flag_error(error, sys.argv))
 
 
-def _fail(error):
-  """Ends the command; called where an error is handled, whose traceback is shown if that is asked for."""
-  # Where the flags themselves are bad, this one may not have been reached.
+def _fail(error: Exception) -> NoReturn:
+  """Prints an error and exits with status 2; called while the error is handled, for --traceback."""
+  # If a flag is invalid, parsing may have stopped before this one.
   if flags.FLAGS["traceback"].value or "--traceback" in sys.argv:
     traceback.print_exc()
   message = " ".join(str(error).split())

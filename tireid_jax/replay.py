@@ -1,11 +1,11 @@
-"""Runs a step again that came to values which are not finite, and names the first of them.
+"""Repeats a training step that produced non-finite values, and reports where the first of them appears.
 
 python -m tireid_jax.replay W/stage1/diverged/137
 
-A run that stops at such a step leaves this dump: its state before the step, the batch, the config. Printed are the
-losses and gradient norms, as they were and as they are here, and where the first value that is not finite appears: in
-the weights before the step, in the output of a layer (and of which examples), in a loss, in the gradient of a layer or
-in the weights after the step. The exit status is 0 if the step is not finite here either, else 1.
+A run that stops at such a step writes a dump: the state before the step, the batch and the config. This command prints
+the losses and gradient norms of the run next to those of the repeated step, and where the first non-finite value
+appears: in the weights before the step, in the output of a layer (and for which examples), in a loss, in the gradient
+of a layer, or in the weights after the step. The exit status is 0 if the failure is reproduced, else 1.
 """
 
 import dataclasses
@@ -28,17 +28,17 @@ from tireid_jax.training import dump, stages
 from tireid_jax.training.program import Program
 from tireid_jax.training.stages import FROZEN, partition, path_string
 
-# Blocks whose weights and outputs are stacked, by the name of their module.
+# Name of the module whose blocks have stacked weights and outputs.
 _STACKED = "blocks"
 _FLAG = "is_finite"
-# Names that a line shows; the others are counted.
+# Number of names that a message lists; the rest are only counted.
 _NUM_NAMED = 8
 
 
 def main(argv):
   compilation_cache.enable_persistent_cache()
   if len(argv) != 2:
-    raise UserError("give the dump, as python -m tireid_jax.replay WORKDIR/stage1/diverged/STEP")
+    raise UserError("give the dump, as in python -m tireid_jax.replay WORKDIR/stage1/diverged/STEP")
   metadata = dump.read_metadata(argv[1])
   program, mesh = _build(metadata)
   print(
@@ -48,27 +48,27 @@ def main(argv):
   state, batch = dump.read(argv[1], mesh, program.shapes)
   before = _not_finite(state.variables)
   order, layers = _layers(program, state, batch)
-  state, found = program.step()(state, batch)  # the state before is given away
+  state, found = program.step()(state, batch)  # donates the old state
   after = _not_finite(state.variables)
   metrics = {name: float(value) for name, value in found.items()}
   logged = metadata["metrics"] or dict.fromkeys(metrics, "finite")
-  print(format_table([{"": name, "then": logged[name], "here": str(metrics[name])} for name in metrics]))
+  print(format_table([{"": name, "run": logged[name], "replay": str(metrics[name])} for name in metrics]))
   gradients = []
   is_backward = all(is_finite.all() for is_finite in layers.values()) and math.isfinite(metrics["loss/total"])
   if is_backward and not all(map(math.isfinite, metrics.values())):
     gradients = _gradients(program, *dump.read(argv[1], mesh, program.shapes))
     for group, paths in _by_group(program.labels, gradients).items():
-      print(f"gradients that are not finite, {group}: {_some(paths)}")
+      print(f"non-finite gradients, {group}: {_some(paths)}")
   first = _first(before, order, layers, metrics, gradients, after, metadata["examples"])
   if first is None:
-    print("not reproduced: every value is finite here")
+    print("not reproduced: every value of the replay is finite")
     sys.exit(1)
-  print(f"the first value that is not finite is in {first}")
-  print("reproduced: the step is not finite here either")
+  print(f"the first non-finite value is in {first}")
+  print("reproduced: the replay has non-finite values too")
 
 
 def _build(metadata):
-  """Returns (Program, Mesh) of a dump: on the mesh of the run where there are as many devices, else on one device."""
+  """Returns (Program, Mesh) of a dump: on the mesh of the run if the number of devices matches, else on one device."""
   config, stored = config_lib.from_json(metadata["config"]), metadata["program"]
   sizes = stored["mesh"]
   fits = math.prod(sizes.values()) == jax.device_count()
@@ -83,26 +83,26 @@ def _build(metadata):
 
 
 class _Watched:
-  """A model that notes the order of its layers and which of their outputs are finite, for each example."""
+  """A model that records the order of its layers and, for each example, which of their outputs are finite."""
 
   def __init__(self, model):
-    # What gathers weights would be in the way; nothing is differentiated.
+    # Without gathering of sharded weights and rematerialisation, which only matter for memory and gradients.
     self._model = model.clone(execution=dataclasses.replace(model.execution, gather=None, remat="none"))
     self.order, self.is_finite = [], {}
 
   def apply(self, variables, images, tokens, **keywords):
-    def note(call, arguments, keywords, context):
+    def record(call, arguments, keywords, context):
       result = call(*arguments, **keywords)
       path = "/".join(context.module.path)
       if path and context.method_name == "__call__":
         output = result[0] if isinstance(result, tuple) else result
-        # No output is kept, for they would take many times the memory of the step.
+        # Only the flags are stored, since the outputs would need many times the memory of the step.
         context.module.sow("intermediates", _FLAG, _each(jnp.isfinite(output), 1))
         if path not in self.order:
-          self.order.append(path)  # once it is done, so that what it consists of comes before
+          self.order.append(path)  # after the call, so that submodules precede their parent
       return result
 
-    with nn.intercept_methods(note):
+    with nn.intercept_methods(record):
       result, found = self._model.apply(variables, images, tokens, mutable=["intermediates"], **keywords)
     self.order.insert(0, "image_encoder/images")
     self.is_finite = {"image_encoder/images": _each(jnp.isfinite(images), 1)} | {
@@ -113,12 +113,12 @@ class _Watched:
 
 
 def _each(is_finite, num_axes):
-  """Returns bool[...] of the first axes: whether all that is below them is finite."""
+  """Returns bool[...] over the first `num_axes` axes: whether all values along the other axes are finite."""
   return jnp.all(is_finite, tuple(range(num_axes, is_finite.ndim)))
 
 
 def _layers(program, state, batch):
-  """Returns ([layer], {layer: bool[B]}) in the order in which they are computed; stacked blocks are layers each."""
+  """Returns ([layer], {layer: bool[B]}) in the order of computation; each of the stacked blocks is a layer."""
   watched = _Watched(program.model)
   loss = program.loss(watched, num_chunks=1)
 
@@ -144,7 +144,7 @@ def _layers(program, state, batch):
 
 
 def _stack(name):
-  """Returns the path of the stacked blocks that a layer belongs to, or None."""
+  """Returns the path of the stack of blocks that a layer belongs to, or None."""
   before, found, _ = f"{name}/".partition(f"/{_STACKED}/")
   return before if found else None
 
@@ -154,7 +154,7 @@ def _of_block(name, block):
 
 
 def _gradients(program, state, batch):
-  """Returns the paths of gradients that are not finite; stacked blocks are named each."""
+  """Returns the paths of non-finite gradients; stacked blocks are named individually."""
   loss = program.loss()
 
   def flags_of(state, batch):
@@ -166,7 +166,7 @@ def _gradients(program, state, batch):
 
 
 def _not_finite(variables):
-  """Returns the paths of arrays that are not finite; stacked blocks are named each."""
+  """Returns the paths of non-finite arrays; stacked blocks are named individually."""
   return _names(jax.jit(_flags)(variables))
 
 
@@ -198,33 +198,33 @@ def _by_group(labels, paths):
 
 
 def _first(before, order, layers, metrics, gradients, after, examples):
-  """Returns where the first value that is not finite appears, in words, or None."""
+  """Returns a description of where the first non-finite value appears, or None."""
   if before:
     return f"the weights before the step: {_some(before)}"
   for name in order:
     if not layers[name].all():
       return f"the output of {name}, {_described(name, layers[name], examples)}"
   losses = [name for name, value in metrics.items() if name.startswith("loss/") and not math.isfinite(value)]
-  if losses:  # the total follows from its terms
+  if losses:  # the total is reported only if all of its terms are finite
     return f"{_some([name for name in losses if name != 'loss/total'] or losses)}; every layer's output is finite"
   if gradients:
-    # What stands last in the forward pass is first in the backward pass.
-    places = {name: place for place, name in enumerate(order)}
-    last = max(gradients, key=lambda path: places.get(path.partition("/")[2].rpartition("/")[0], -1))
+    # The last layer of the forward pass comes first in the backward pass.
+    positions = {name: position for position, name in enumerate(order)}
+    last = max(gradients, key=lambda path: positions.get(path.partition("/")[2].rpartition("/")[0], -1))
     return f"the gradient of {last}; every layer's output and every loss is finite"
   norms = [name for name, value in metrics.items() if not math.isfinite(value)]
   if norms:
-    return f"{_some(norms)}, though each gradient is finite: its square is not"
+    return f"{_some(norms)}: each gradient is finite, but its square overflows"
   return f"the weights after the step: {_some(after)}; losses and gradients are finite" if after else None
 
 
 def _described(name, is_finite, examples):
-  """Returns of which examples a layer's output is not finite."""
-  size = len(examples) // len(is_finite)  # captions of each image
-  rows = [examples[row * size] for row in np.flatnonzero(~is_finite)]
+  """Returns a description of the examples for which a layer's output is not finite."""
+  size = len(examples) // len(is_finite)  # captions per image
+  affected = [examples[index * size] for index in np.flatnonzero(~is_finite)]
   is_image = name.startswith("image_encoder")
-  named = _some([row["image"] if is_image else str(row["caption"]) for row in rows])
-  return f"of {len(rows)} of {len(is_finite)} {'images' if is_image else 'captions'}: {named}"
+  named = _some([example["image"] if is_image else str(example["caption"]) for example in affected])
+  return f"for {len(affected)} of {len(is_finite)} {'images' if is_image else 'captions'}: {named}"
 
 
 def _some(names):

@@ -10,11 +10,11 @@ from tireid_jax.plan import chips
 @pytest.mark.parametrize(
   ("topology", "message"),
   [
-    ("v5e", "is no topology; it must be cpu:N or a TPU (v4, v5e, v5p, v6e, tpu7x) and its shape, as v5e:4x4"),
-    ("v9:2x2", "is no topology"),
-    ("v5e:4x", "is no topology"),
-    ("cpu:0", "--topology=cpu:0 must say how many CPU devices, as cpu:8"),
-    ("cpu", "must say how many CPU devices"),
+    ("v5e", "is not a topology; it must be cpu:N or a TPU (v4, v5e, v5p, v6e, tpu7x) and a slice shape, as in v5e:4x4"),
+    ("v9:2x2", "is not a topology"),
+    ("v5e:4x", "is not a topology"),
+    ("cpu:0", "--topology=cpu:0 must give the number of CPU devices, as in cpu:8"),
+    ("cpu", "must give the number of CPU devices"),
   ],
 )
 def test_what_is_no_topology_is_refused(topology, message):

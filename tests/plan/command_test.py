@@ -75,16 +75,16 @@ def test_recomputation_is_named_and_not_counted_as_progress(tmp_path, by_mesh, f
   # the others, which no gradient needs.
   again = (found["matrix_flops_with_recomputation"] - found["matrix_flops"]) / found["batch_size"]
   assert STACKED * 8 / 12 < again < 1.3 * (STACKED + LAST)
-  assert "more for what is computed twice to save memory" in text
+  assert "more for recomputation to save memory" in text
   assert found["collectives"] == []
 
 
 @pytest.mark.parametrize(
   ("flags", "message"),
   [
-    (["--topology=v5e"], "--topology=v5e is no topology"),
-    ([], "give --config=FILE (as configs/cuhk.py), --stage=N and --topology=NAME"),
-    (["--topology=cpu:2", "--stage=all"], "--stage=all is no stage with a step of its own; give 0, 1 or 2"),
+    (["--topology=v5e"], "--topology=v5e is not a topology"),
+    ([], "give --config=FILE (such as configs/cuhk.py), --stage=N and --topology=NAME"),
+    (["--topology=cpu:2", "--stage=all"], "--stage=all is not a stage with a training step; give 0, 1 or 2"),
     (["--topology=cpu:2,cpu:4"], "names several; give one, or --sweep too"),
     (["--topology=cpu:2", "--sweep"], "--sweep is over TPUs"),
     (["--topology=cpu:2", "--plot=x.png"], "--plot shows how a step scales; give --sweep too"),
@@ -96,7 +96,7 @@ def test_recomputation_is_named_and_not_counted_as_progress(tmp_path, by_mesh, f
     (["--topology=cpu:4", "--dcn_gbps=-1"], "--dcn_gbps=-1.0 must be above 0"),
     (["--topology=cpu:3"], "stage2.batch_size is 16, which the 3 devices along data and fsdp do not divide"),
     (["--topology=cpu:2", "--config.mesh.data=3"], "which does not divide the 2 devices"),
-    (["--topology=cpu:1", "--caption_length=50"], "none of data.caption_lengths; give one of 32, 48, 64, 77"),
+    (["--topology=cpu:1", "--caption_length=50"], "is not in data.caption_lengths; give one of 32, 48, 64, 77"),
     (["--topology=cpu:1", "--config.stage2.batch_size=100000"], "an epoch has only 68126"),
   ],
 )

@@ -73,7 +73,7 @@ def test_groups_of_devices_are_read_in_every_spelling(groups, size):
 
 
 def test_a_spelling_of_groups_that_is_not_known_is_refused():
-  with pytest.raises(ValueError, match="groups of devices in a way that is not known"):
+  with pytest.raises(ValueError, match="replica groups of unknown form"):
     costs.collectives(exchange("other"))
 
 
@@ -117,7 +117,7 @@ def test_slices_that_exchange_are_counted_in_every_spelling(kind, target, slices
 
 
 def test_an_exchange_between_slices_that_is_not_known_is_refused():
-  with pytest.raises(ValueError, match="exchange between slices that is not known: all-gather"):
+  with pytest.raises(ValueError, match="collective between slices of unknown form: all-gather"):
     costs.collectives(send("ALL_GATHER", "{{100000,200000}}"))
 
 

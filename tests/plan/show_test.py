@@ -54,15 +54,15 @@ ESTIMATE = {
 
 def test_what_does_not_fit_says_how_much_it_needs_and_gives_no_time():
   text = show.describe(plan())
-  assert "batch 1,024: 512 images, captions of 64 tokens; 33 steps an epoch" in text
+  assert "batch 1,024: 512 images, captions of 64 tokens; 33 steps per epoch" in text
   assert "v5e:2x2: 4 chip(s) (data 4, fsdp 1, model 1)" in text
-  assert "does not fit: it needs 32.00 GiB of a device, which has 8.00 GiB" in text
-  assert "matrix products: 2.05 TFLOP a step, 2.00 GFLOP an example\nno estimate of time: it does not fit" in text
+  assert "does not fit: it needs 32.00 GiB per device, but a device has 8.00 GiB" in text
+  assert "matrix products: 2.05 TFLOP per step, 2.00 GFLOP per example\nno estimate of time: it does not fit" in text
 
 
 def test_a_need_that_the_compiler_does_not_name_is_more():
   memory = {"fits": False, "needed": None, "capacity": 8 * chips.GIB}
-  assert "it needs more of a device, which has 8.00 GiB" in show.describe(plan(memory=memory))
+  assert "it needs more per device, but a device has 8.00 GiB" in show.describe(plan(memory=memory))
 
 
 def test_a_batch_that_is_encoded_in_parts_says_so():
@@ -85,7 +85,7 @@ def test_exchanges_are_added_up_by_place_and_small_ones_together():
   lines = [line.split() for line in show.describe(plan(collectives=exchanges)).splitlines()]
   assert ["all-reduce", "2", "9.00", "9.00", "4", "loss"] in lines
   assert ["all-gather", "24", "48.00", "4.00", "4", "blocks/fc"] in lines
-  assert ["smaller", "ones", "2", "1.00", "1.00", "2", "places"] in lines
+  assert ["smaller", "ones", "2", "1.00", "1.00", "2", "sources"] in lines
   assert not any(line[:1] == ["all-to-all"] for line in lines)
   assert any(line[:3] == ["14.0", "MB", "sent"] for line in lines)
 
@@ -100,9 +100,9 @@ def test_what_is_sent_between_slices_stands_apart():
   text = show.describe(plan(slices=2, chips=8, devices=8, collectives=exchanges, estimate=estimate, memory=memory))
   assert "v5e:2x2, 2 slices: 8 chip(s)" in text
   assert ["all-reduce", "1", "5.00", "5.00", "2", "slices", "gradient"] in [line.split() for line in text.splitlines()]
-  assert "40.0 MB sent by each device within its slice in a step, at least 0.2 ms over its links of 200 GB/s" in text
+  assert "40.0 MB sent by each device within its slice per step, at least 0.2 ms over its links of 200 GB/s" in text
   assert (
-    "5.0 MB sent by each device to other slices in a step, at least 1.6 ms over the data-center network at 3.12 GB/s"
+    "5.0 MB sent by each device to other slices per step, at least 1.6 ms over the data-center network at 3.12 GB/s"
   ) in text
 
 
@@ -112,8 +112,8 @@ def test_loops_of_unknown_length_are_named():
     "total": 4 * chips.GIB, "capacity": 8 * chips.GIB,
   }  # fmt: skip
   text = show.describe(plan(estimate=ESTIMATE, memory=memory))
-  assert "1 loop(s) of unknown length count once: while.7" in text
+  assert "1 loop(s) of unknown trip count, counted as one iteration: while.7" in text
   assert "fits: 50% of 8.00 GiB" in text
-  assert "2.0 ms a step (3.0 million cycles at 1.50 GHz), 50.0% of the bfloat16 peak" in text
-  assert "512,000 examples/s, 54.5 epochs/hour; 341,333 examples/s if no sending ran beside the compute" in text
+  assert "2.0 ms per step (3.0 million cycles at 1.50 GHz), 50.0% of the bfloat16 peak" in text
+  assert "512,000 examples/s, 54.5 epochs/hour; 341,333 examples/s if no communication overlapped with compute" in text
   assert ["blocks/fc/dot", "12", "1.50", "50.0%"] in [line.split() for line in text.splitlines()]

@@ -65,7 +65,7 @@ def test_the_table_has_a_row_for_each_topology_and_names_those_that_hold_nothing
   text = sweep.format_sweep({"v5e:1x1": None, "v5e:2x2": plan()})
   head, row, last = text.splitlines()
   assert dict(zip(head.split()[:4], row.split()[:4], strict=True)) == {
-    "topology": "v5e:2x2", "chips": "4", "batch": "64", "a": "16",
+    "topology": "v5e:2x2", "chips": "4", "batch": "64", "per": "16",
   }  # fmt: skip
   assert {"25%", "500.00", "25.0%", "128", "64", "3.00"} <= set(row.split())
   assert last == "not even the smallest batch fits v5e:1x1"

@@ -1,9 +1,9 @@
-"""What a stage's training step takes and how long it would run, found by compiling it for devices that are not here."""
+"""Estimates the memory, time and communication of a training step by compiling it for devices that need not exist."""
 
 import os
 
-# Before jax is first imported: it shall not look for accelerators, of which none is used, nor libtpu for the cloud
-# machine that it does not run on. Nothing is run on a TPU, so other processes may load libtpu at the same time.
+# Set before jax is first imported. jax must not look for accelerators, since none is used, and libtpu must not query
+# the metadata server of a cloud VM. Nothing runs on a TPU, so several processes may load libtpu at the same time.
 os.environ.update(
   JAX_PLATFORMS="cpu",
   TPU_SKIP_MDS_QUERY="1",

@@ -1,4 +1,4 @@
-"""The TPUs that a plan can be made for, and the devices of a topology of them."""
+"""Specifications of the supported TPUs, and the devices of a topology."""
 
 import dataclasses
 import importlib.util
@@ -17,18 +17,17 @@ _SLICES_3D = ("2x2x1", "2x2x2", "2x2x4", "2x4x4", "4x4x4", "4x4x8", "4x8x8")
 
 @dataclasses.dataclass(frozen=True)
 class Chip:
-  """A TPU. Figures are of one device, which is a chip, but half of a tpu7x.
+  """A type of TPU. Values are per device: a device is a whole chip, except on tpu7x, where it is half of one.
 
   Attributes:
-    hbm_bytes: memory that the compiler lets a program have.
-    peak_flops: bfloat16 operations a second.
-    clock_hz: cycles a second, in which the compiler's estimates are.
-    link_bytes: a second that a device can send to its neighbours, over all of its links together (ICI).
-    slices: shapes that can be had, up to 256 chips.
-    dcn_bytes: a second that a device can send to other slices, over the data-center network; None where none is
-      published.
-    devices_per_chip: as jax counts them.
-    options: what libtpu must be told to lay out the chip so.
+    hbm_bytes: memory that the compiler makes available to a program.
+    peak_flops: peak bfloat16 FLOP/s.
+    clock_hz: clock frequency, which converts the compiler's cycle estimates to seconds.
+    link_bytes: bytes/s that a device can send to its neighbours over all of its links together (ICI).
+    slices: available slice shapes, up to 256 chips.
+    dcn_bytes: bytes/s that a device can send to other slices over the data-center network; None if not published.
+    devices_per_chip: number of jax devices per chip.
+    options: options that libtpu needs for this layout of devices.
   """
 
   hbm_bytes: float
@@ -41,16 +40,17 @@ class Chip:
   options: dict = dataclasses.field(default_factory=dict)
 
 
-# Peak, links and slices: Google's pages of each TPU (cloud.google.com/tpu/docs/v4 and so on), whose "1,600 Gbps" and
-# "400 GBps bidirectional" are both 200 GB/s to send. Data-center network: the same pages, 6.4 and 25.6 Tbps per pod of
-# 256 chips for v5e and v6e, 50 Gbps per chip for v5p.
-# Memory: what libtpu 0.0.42.1 names as available when it refuses a program that is too large.
-# Clock: of v4 by Jouppi et al., ISCA 2023 (arXiv 2304.01433), of v5e by "How to Scale Your Model"
-# (jax-ml.github.io/scaling-book/tpus). These and v5p's are also what makes the published peak of the published units:
-# 2 x 128 x 128 x 4 operations a cycle and core, two cores in v4 and v5p. For v6e and tpu7x no clock is published; it is
-# inferred from the peak and 2 x 256 x 256 x 4 operations a cycle and core. They cannot be the 2 x 256 x 256 x 2 of
-# the pages, since the compiler's own estimate for a product of 4,096 comes to 455,675 a cycle in v6e; and with these
-# clocks the bytes that it moves a cycle make 81% of the published bandwidth in v6e, as in v5e, and 75% in tpu7x.
+# Peak, links and slices: Google's page on each TPU (cloud.google.com/tpu/docs/v4 and so on), where "1,600 Gbps" and
+# "400 GBps bidirectional" both mean 200 GB/s in the sending direction. Data-center network: the same pages, 6.4 and
+# 25.6 Tbps per pod of 256 chips for v5e and v6e, 50 Gbps per chip for v5p.
+# Memory: what libtpu 0.0.42.1 reports as available when it rejects a program that is too large.
+# Clock: v4 from Jouppi et al., ISCA 2023 (arXiv 2304.01433), v5e from "How to Scale Your Model"
+# (jax-ml.github.io/scaling-book/tpus). These and v5p's agree with the published peak of the published units:
+# 2 x 128 x 128 x 4 operations per cycle and core, with two cores in v4 and v5p. For v6e and tpu7x no clock is
+# published; it is inferred from the peak and 2 x 256 x 256 x 4 operations per cycle and core. The 2 x 256 x 256 x 2 of
+# the pages cannot be right, since the compiler's own estimate for a matrix product of size 4,096 comes to 455,675
+# operations per cycle on v6e. With these clocks, the bytes per cycle in the compiler's estimates amount to 81% of the
+# published memory bandwidth on v6e, as on v5e, and to 75% on tpu7x.
 CHIPS = {
   "v4": Chip(30.75 * GIB, 275e12, 1.05e9, 300e9, _SLICES_3D, options={"chip_config_name": "megacore"}),
   "v5e": Chip(15.75 * GIB, 197e12, 1.5e9, 200e9, _SLICES_2D, dcn_bytes=3.125e9),
@@ -61,35 +61,36 @@ CHIPS = {
 
 
 def find(topology):
-  """Returns the Chip of a topology, as "v5e:4x4"; None of "cpu:8".
+  """Returns the Chip of a topology such as "v5e:4x4", or None for a CPU topology such as "cpu:8".
 
   Raises:
-    ValueError: for one that is neither, or whose compiler is not installed.
+    UserError: the topology is neither, or its compiler is not installed.
   """
   name, _, shape = topology.partition(":")
   if name == "cpu":
     if not re.fullmatch(r"[1-9]\d*", shape):
-      raise UserError(f"--topology={topology} must say how many CPU devices, as cpu:8")
+      raise UserError(f"--topology={topology} must give the number of CPU devices, as in cpu:8")
     return None
   if name not in CHIPS or not re.fullmatch(r"\d+(x\d+){1,2}", shape):
     raise UserError(
-      f"--topology={topology} is no topology; it must be cpu:N or a TPU ({', '.join(CHIPS)}) and its shape, as v5e:4x4"
+      f"--topology={topology} is not a topology; it must be cpu:N or a TPU ({', '.join(CHIPS)}) and a slice shape, "
+      f"as in v5e:4x4"
     )
   if importlib.util.find_spec("libtpu") is None:
     raise UserError(
       f"--topology={topology} needs the TPU's compiler, which is not installed; run `make .venv-tpu/run` and "
-      f".venv-tpu/bin/python -m tireid_jax.plan (or pip install -r requirements-tpu.txt in an environment of its own)"
+      f".venv-tpu/bin/python -m tireid_jax.plan (or pip install -r requirements-tpu.txt in a separate environment)"
     )
   return CHIPS[name]
 
 
 def devices(topology, num_slices=1):
-  """Returns the devices of so many slices of a topology; those of a TPU can be compiled for but not run on.
+  """Returns the devices of `num_slices` slices of a topology; one can compile for TPU devices but not run on them.
 
-  CPU devices are this process' own, whose number is set when they are first used: it cannot change later.
+  CPU devices belong to this process. Their number is fixed when they are first used and cannot change later.
 
   Raises:
-    ValueError: for a topology that there is not, or slices of CPUs.
+    UserError: the topology does not exist, or more than one slice of CPUs is requested.
   """
   if num_slices < 1:
     raise UserError(f"--slices={num_slices} must be at least 1")
@@ -101,7 +102,7 @@ def devices(topology, num_slices=1):
     jax.config.update("jax_num_cpu_devices", int(shape))
     return jax.devices("cpu")
   sides = [int(side) for side in shape.split("x")]
-  # A host holds 2 x 2 chips; there are slices of a single chip.
+  # A host holds 2 x 2 chips, but a slice can be a single chip.
   bounds = (*(min(2, side) for side in sides[:2]), 1)
   try:
     found = topologies.get_topology_desc(
@@ -109,7 +110,7 @@ def devices(topology, num_slices=1):
     )
   except jax.errors.JaxRuntimeError as error:
     raise UserError(
-      f"--topology={topology} is refused by the TPU's compiler ({error}); usual ones are "
+      f"--topology={topology} is rejected by the TPU's compiler ({error}); available shapes are "
       f"{', '.join(f'{name}:{usual}' for usual in chip.slices)}"
     ) from error
   return found.devices

@@ -1,4 +1,4 @@
-"""What a compiled step costs: cycles by the compiler's estimate, bytes that are sent, products that are computed."""
+"""The cost of a compiled step: estimated cycles, bytes communicated, and FLOPs of matrix products."""
 
 import collections
 import dataclasses
@@ -11,22 +11,22 @@ from tireid_jax.profiling.op_names import short_source
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 # Networks: the links inside a slice, and the data-center network between slices.
 ICI, DCN = "ici", "dcn"
-# In the first of the kernels that an exchange is spread over.
+# Marks the first of the kernels that an asynchronous collective is spread over.
 _ASYNC_START = 'custom_call_target="AsyncCollectiveStart"'
-# Of a `send` to other slices; others go to the host.
+# Marks a `send` to other slices; sends without it go to the host.
 _MEGASCALE = '_xla_host_transfer_handler_name="xla_megascale_runtime"'
-# The device numbers of a slice begin at a multiple of this.
+# The device ids of each slice start at a multiple of this.
 _DEVICES_PER_SLICE = 100_000
 
 
 @dataclasses.dataclass(frozen=True)
 class Operation:
-  """What of a step has one place in the traced program.
+  """The kernels of a step that come from one operation of the traced program.
 
   Attributes:
-    source: that place, as "transformer/blocks/fc/dot_general"; the compiler's own name where it gives none.
-    runs: how many kernels a step, loops counted by their trips.
-    cycles: of all of them, by the compiler's estimate.
+    source: path of the operation, such as "transformer/blocks/fc/dot_general"; the compiler's own name if it has none.
+    runs: number of kernels executed per step, with loops multiplied by their trip counts.
+    cycles: the compiler's estimate, summed over these kernels.
   """
 
   source: str
@@ -36,14 +36,14 @@ class Operation:
 
 @dataclasses.dataclass(frozen=True)
 class Collective:
-  """An exchange between devices.
+  """A collective operation between devices.
 
   Attributes:
     kind: one of COLLECTIVES.
-    source: as of an Operation.
-    num_bytes: of the whole array on one device: what is reduced, or what has been gathered.
-    group_size: devices that take part; over DCN, one device of each slice.
-    runs: how often a step.
+    source: as for an Operation.
+    num_bytes: size of the whole array on one device: the input of a reduction, or the output of a gather.
+    group_size: number of participating devices; over DCN, one device per slice.
+    runs: number of executions per step.
     network: ICI or DCN.
   """
 
@@ -55,15 +55,15 @@ class Collective:
   network: str = ICI
 
   @property
-  def sent_bytes(self):
-    """Bytes that a device must send at least in a step: what a ring sends, the least there is."""
-    share = (self.group_size - 1) / self.group_size
-    each = {"all-reduce": 2 * share, "collective-permute": 1.0}.get(self.kind, share)
+  def sent_bytes(self) -> float:
+    """The minimum number of bytes that a device sends in a step, which is what a ring algorithm sends."""
+    fraction = (self.group_size - 1) / self.group_size
+    each = {"all-reduce": 2 * fraction, "collective-permute": 1.0}.get(self.kind, fraction)
     return self.num_bytes * each * self.runs
 
 
-def operations(module):
-  """Returns the Operations of a compiled program, the dearest first; without cycles there are none."""
+def operations(module: hlo.Module) -> list[Operation]:
+  """Returns the Operations of a compiled program, most expensive first; empty if the compiler estimates no cycles."""
   cycles: collections.Counter = collections.Counter()
   runs: collections.Counter = collections.Counter()
   for computation, times in module.runs(into_fusions=False).items():
@@ -75,11 +75,12 @@ def operations(module):
   return [Operation(source, runs[source], count) for source, count in cycles.most_common()]
 
 
-def collectives(module):
-  """Returns the Collectives of a compiled program, those that send most first.
+def collectives(module: hlo.Module) -> list[Collective]:
+  """Returns the Collectives of a compiled program, ordered by bytes sent, largest first.
 
-  An exchange that the compiler spreads over several kernels, to run beside others, has a part in each; it counts where
-  it starts. One that it repeats, as for the first round of a loop, which it takes out of the loop, counts each time.
+  A collective that the compiler spreads over several kernels, to overlap it with other work, appears in each of them;
+  it is counted where it starts. A collective that the compiler duplicates, such as one in the first iteration of a loop
+  that is peeled off, is counted each time.
   """
   unfused = module.runs(into_fusions=False)
   found: dict[tuple, Collective] = {}
@@ -102,27 +103,27 @@ def collectives(module):
 
 
 def _within_slice(module, computation, instruction):
-  """Returns (what tells it from others, Collective) of a collective instruction."""
+  """Returns (key that identifies the collective, Collective) of a collective instruction."""
   instructions = module.computations[computation]
   kind = instruction.opcode.removesuffix("-start")
   size = _group_size(instruction, module.num_partitions)
   taken = sum(hlo.num_bytes(instructions[name].shape) for name in instruction.operands)
   channel = re.search(r"\bchannel_id=(\d+)", instruction.attributes)
-  # An all-reduce of which each device keeps its part is how the TPU compiler writes a reduce-scatter.
+  # The TPU compiler writes a reduce-scatter as an all-reduce of which each device keeps its part.
   kept = "reduce-scatter" if kind == "all-reduce" and "all-reduce-scatter" in computation else kind
   exchange = Collective(
     kept, short_source(instruction.source) or instruction.name,
     taken * size if kind == "all-gather" else taken, size, runs=0,
   )  # fmt: skip
-  # In a program for several slices, collectives of different kinds may have channels of the same number.
+  # In a program for several slices, collectives of different kinds may share a channel id.
   return (kind, channel[1] if channel else instruction.name, taken), exchange
 
 
 def _between_slices(module, computation, instruction):
-  """Returns (what tells it from others, Collective) of a `send` to other slices.
+  """Returns (key that identifies the collective, Collective) of a `send` to other slices.
 
-  The compiler writes a collective between slices as a send and a receive of the part of one device, whose attributes
-  name the collective, who takes part and an identifier: ALL_REDUCE, "{1,2}x{0:3}", "all-reduce.2_0".
+  The compiler writes a collective between slices as a send and a receive of one device's part. Their attributes give
+  the kind of collective, the participants and an identifier: ALL_REDUCE, "{1,2}x{0:3}", "all-reduce.2_0".
   """
   attributes = instruction.attributes
   kind = hlo.first_group(r'_xla_megascale_transfer_type="(\w+)"', attributes).lower().replace("_", "-")
@@ -136,23 +137,23 @@ def _between_slices(module, computation, instruction):
 
 
 def _num_slices(kind, target):
-  """Returns how many slices exchange with each other, by the target of a `send` of this kind."""
+  """Returns the number of slices in a collective of this kind, from the target of its `send`."""
   if found := re.fullmatch(r"\{([\d,:]+)\}x\{[\d,:]+\}", target):  # {slices, from 1}x{devices of each}
     return sum(int(last or first) - int(first) + 1 for first, last in re.findall(r"(\d+)(?::(\d+))?", found[1]))
-  # Each device with each of the others, of which a device of its own slice costs nothing here.
+  # Every device exchanges with every other; traffic within a slice does not use this network.
   if kind == "all-to-all" and re.fullmatch(r"\{\{[\d,]+\}\}", target):
     return len({int(device) // _DEVICES_PER_SLICE for device in re.findall(r"\d+", target)})
-  raise ValueError(f"the HLO text has an exchange between slices that is not known: {kind} {target[:200]}")
+  raise ValueError(f"the HLO text has a collective between slices of unknown form: {kind} {target[:200]}")
 
 
 def _group_size(instruction, num_partitions):
-  """Returns how many devices take part in one exchange, by whichever way the groups are written."""
+  """Returns the number of devices in one group of a collective, for each of the notations of replica groups."""
   text = instruction.attributes
   if instruction.opcode.startswith("collective-permute"):
     return num_partitions
-  if found := re.search(r"replica_groups=\[\d+,(\d+)\]<=", text):  # [groups, devices of each]
+  if found := re.search(r"replica_groups=\[\d+,(\d+)\]<=", text):  # [groups, devices per group]
     return int(found[1])
-  # Axes of a mesh, whole or in part; the order of its devices, where it is written, changes no size.
+  # Mesh axes, whole or in part; the order of the devices, if given, does not change the size.
   if found := re.search(r"replica_groups=mesh\[([^\]]*)\](?:, device_ids=\(\S*\))? \{([^}]*)\}", text):
     sizes = {axis: int(size) for axis, size in re.findall(r"'(\w+)'=(\d+)", found[1])}
     axes = re.findall(r"'(\w+)'(?::\(\d+\)(\d+))?", found[2])
@@ -160,12 +161,12 @@ def _group_size(instruction, num_partitions):
   if found := re.search(r"replica_groups=\{\{([\d,]+)\}", text):  # each device of each group
     return found[1].count(",") + 1
   if "replica_groups=" in text and "replica_groups={}" not in text:
-    raise ValueError(f"the HLO text writes groups of devices in a way that is not known: {text[:200]!r}")
+    raise ValueError(f"the HLO text has replica groups of unknown form: {text[:200]!r}")
   return num_partitions
 
 
-def matrix_flops(module):
-  """Returns the floating-point operations of the matrix products of a program as traced, of all devices together."""
+def matrix_flops(module: hlo.Module) -> int:
+  """Returns the FLOPs of all matrix products of a traced program, over all devices."""
   total = 0
   for computation, times in module.runs(into_fusions=True).items():
     instructions = module.computations[computation]

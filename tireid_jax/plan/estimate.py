@@ -1,4 +1,4 @@
-"""The figures of a plan: what a compiled step takes of a device, and how long the compiler thinks that it runs."""
+"""A plan: the memory that a compiled step needs on a device, its communication, and the compiler's estimate of time."""
 
 from tireid_jax.errors import UserError
 from tireid_jax.plan import chips, costs, hlo
@@ -10,18 +10,18 @@ NUM_OPERATIONS = 10
 def make_plan(config, number, topology, *, num_slices=1, dcn_gbps=0, caption_length=0):
   """Returns the plan of a stage's training step on slices of a topology, as JSON data.
 
-  Bytes and seconds are of one device and one step. What follows from the compiler's model of the chip, which runs
-  nothing, is in "estimate"; it is None where there is no such model, on CPUs, and where the step does not fit. The
-  model leaves out what devices send each other, as if all of that happened beside the compute; "link_seconds" and
-  "dcn_seconds" are what sending alone takes at least, within a slice and between slices.
+  Bytes and seconds are per device and step. "estimate" follows from the compiler's model of the chip; nothing is
+  executed. It is None on CPUs, for which there is no such model, and where the step does not fit. The model leaves
+  out communication, as if all of it overlapped with compute; "link_seconds" and "dcn_seconds" are lower bounds of the
+  time for communication alone, within a slice and between slices.
 
   Args:
-    config: of the run.
-    number: of the stage.
-    topology: as "v5e:4x4" or "cpu:8", of one slice.
-    num_slices: how many of them the data-center network joins.
-    dcn_gbps: Gbit/s that each chip can send to other slices; 0 for what is published of the chip.
-    caption_length: tokens that the captions of the batch are padded to; 0 for the longest of the config.
+    config: config of the run.
+    number: stage number.
+    topology: of one slice, such as "v5e:4x4" or "cpu:8".
+    num_slices: number of such slices, joined by the data-center network.
+    dcn_gbps: Gbit/s that each chip can send to other slices; 0 for the published bandwidth of the chip.
+    caption_length: number of tokens that the captions are padded to; 0 for the longest of the config.
   """
   chip = chips.find(topology)
   devices = chips.devices(topology, num_slices)
@@ -69,7 +69,7 @@ def _memory(step, chip):
   stats = step.compiled.memory_analysis()
   parts = {
     "arguments": stats.argument_size_in_bytes,
-    # The new state takes the place of the old one.
+    # The new state reuses the buffers of the old one.
     "results": stats.output_size_in_bytes - stats.alias_size_in_bytes,
     "temporaries": stats.temp_size_in_bytes,
     "program": stats.generated_code_size_in_bytes,
@@ -79,7 +79,7 @@ def _memory(step, chip):
 
 
 def sent_bytes(plan, network):
-  """Returns the bytes that each device sends over a network, costs.ICI or costs.DCN, in a step of a plan."""
+  """Returns the bytes that each device sends per step over a network, costs.ICI or costs.DCN."""
   return sum(exchange["sent_bytes"] for exchange in plan["collectives"] if exchange["network"] == network)
 
 
@@ -91,7 +91,7 @@ def _estimate(module, chip, plan, dcn_bytes):
   between = sent_bytes(plan, costs.DCN)
   if between and not dcn_bytes:
     raise UserError(
-      f"no data-center bandwidth is published for {plan['topology']}; state it by --dcn_gbps=N (Gbit/s per chip)"
+      f"no data-center bandwidth is published for {plan['topology']}; give it as --dcn_gbps=N (Gbit/s per chip)"
     )
   dcn_seconds = between / dcn_bytes if between else 0.0
   return {

@@ -1,7 +1,9 @@
-"""Reads the text of an HLO program: how often each of its operations runs, what it costs, what it sends.
+"""Parses the text of an HLO program: its computations and instructions, and how often each of them is executed.
 
-The compiler prints a program as computations of one instruction a line. A computation is the body of a loop, a fusion
-(one kernel, whose instructions cost nothing by themselves), a branch, or what another one calls.
+It is our own parser, since there is no public one for the text of compiled HLO with the compiler's cycle estimate of
+each operation. The compiler prints a program as computations with one instruction per line. A computation is the entry,
+the body of a loop, a fusion (a single kernel, whose instructions have no cost of their own), a branch, or a function
+that another computation calls.
 """
 
 import collections
@@ -14,7 +16,7 @@ _NAME = re.compile(r"%?([\w.\-]+)$")
 _ARRAY = re.compile(r"\b([a-z]+\d*\w*)\[([\d,]*)\]")
 _CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
 _SOURCE = re.compile(r'op_name="([^"]*)"')
-# By opcode, the attributes that name the computations it runs; a loop's own are read apart.
+# Attributes that name the called computations, by opcode; those of loops are handled separately.
 _CALLED = {
   "call": ("to_apply",),
   "async-start": ("calls",),
@@ -27,10 +29,10 @@ class Instruction:
   """One line of a computation.
 
   Attributes:
-    name: of its value.
-    opcode: what it does, as "fusion".
-    shape: of its value, as written: "f32[16,64]{1,0}", or a tuple of such.
-    operands: names of the values it takes; of a constant, the value itself as text.
+    name: name of its value.
+    opcode: the operation, such as "fusion".
+    shape: shape of its value, as written: "f32[16,64]{1,0}", or a tuple of these.
+    operands: names of its operands; for a constant, the value itself as text.
     attributes: the rest of the line.
   """
 
@@ -41,19 +43,19 @@ class Instruction:
   attributes: str
 
   @property
-  def cycles(self):
-    """The compiler's estimate for one run, 0 where it gives none."""
+  def cycles(self) -> int:
+    """The compiler's estimate of the cycles of one execution, 0 if it gives none."""
     found = _CYCLES.search(self.attributes)
     return int(found[1]) if found else 0
 
   @property
-  def source(self):
-    """Path of the operation in the traced program, as "jit(f)/blocks/fc/dot_general", or ""."""
+  def source(self) -> str:
+    """Path of the operation in the traced program, such as "jit(f)/blocks/fc/dot_general", or ""."""
     found = _SOURCE.search(self.attributes)
     return found[1] if found else ""
 
-  def named(self, attribute):
-    """Returns the computations that an attribute names, as `body=%b` or `branch_computations={%a, %b}`."""
+  def named(self, attribute: str) -> list[str]:
+    """Returns the computations that an attribute names, such as `body=%b` or `branch_computations={%a, %b}`."""
     found = re.search(rf"\b{attribute}=(\{{[^}}]*\}}|%?[\w.\-]+)", self.attributes)
     return re.findall(r"[\w.\-]+", found[1]) if found else []
 
@@ -63,7 +65,7 @@ class Module:
 
   Attributes:
     computations: {name: {name of the value: Instruction}}, each after those that it calls; the last is the entry.
-    num_partitions: devices that the program is divided among.
+    num_partitions: number of devices that the program is partitioned over.
   """
 
   def __init__(self, text):
@@ -81,16 +83,16 @@ class Module:
         name = header[2] or header[4]
         self.computations[name] = {}
 
-  def runs(self, *, into_fusions):
-    """Returns {computation: how often it runs}, loops counted by their trips and each branch of a choice as taken.
+  def runs(self, *, into_fusions: bool) -> collections.Counter[str]:
+    """Returns {computation: number of executions}, with loops multiplied by their trip counts.
 
-    A loop whose trips are not known counts as one.
+    Every branch of a conditional counts as taken, and a loop of unknown trip count as one iteration.
 
     Args:
-      into_fusions: whether the insides of fusions count too.
+      into_fusions: whether to count the computations of fusions too.
     """
     runs = collections.Counter({next(reversed(self.computations)): 1})
-    # Each stands after those that it calls, so that when it is reached, all of its callers have been.
+    # A computation is printed after those that it calls, so in reverse order all callers are visited before it.
     for name in reversed(self.computations):
       for instruction in self.computations[name].values():
         for called, times in self._calls(name, instruction, into_fusions):
@@ -106,10 +108,11 @@ class Module:
       attributes = ("calls",)
     return [(name, 1) for attribute in attributes for name in instruction.named(attribute)]
 
-  def trips(self, computation, loop):
-    """Returns how often a `while` runs its body, or None where neither the compiler says it nor its condition shows it.
+  def trips(self, computation: str, loop: Instruction) -> int | None:
+    """Returns the trip count of a `while`, or None if it is unknown.
 
-    What shows it is a counter that is compared with a constant, begins at a constant and grows by a constant.
+    It is known if the compiler annotates it, or if the condition compares a counter with a constant, where the counter
+    starts at a constant and is incremented by a constant.
     """
     known = re.search(r'"known_trip_count":\{"n":"(\d+)"\}', loop.attributes)
     if known:
@@ -131,15 +134,15 @@ class Module:
     step = int(steps[0].operands[0]) if grown.opcode == "add" and steps else 1
     return max(0, -((begin - int(limit.operands[0])) // step))
 
-  def source_of(self, computation, instruction):
-    """Returns the source of an instruction, or of what made the value it takes where it has none itself."""
+  def source_of(self, computation: str, instruction: Instruction) -> str:
+    """Returns the source of an instruction, or of the instruction that produced its operand if it has none itself."""
     instructions = self.computations[computation]
     while not instruction.source and instruction.operands and instruction.operands[0] in instructions:
       instruction = instructions[instruction.operands[0]]
     return instruction.source
 
-  def unknown_loops(self):
-    """Returns the names of the loops whose trips are not known."""
+  def unknown_loops(self) -> list[str]:
+    """Returns the names of the loops of unknown trip count."""
     return [
       instruction.name
       for name, computation in self.computations.items()
@@ -149,7 +152,7 @@ class Module:
 
 
 def _origin(computation, name):
-  """Returns the instruction that made a value, behind what only copies it."""
+  """Returns the instruction that computed a value, looking through copies."""
   instruction = computation[name]
   while instruction.opcode in ("copy", "bitcast", "convert", "copy-start", "copy-done"):
     instruction = computation[instruction.operands[0]]
@@ -157,7 +160,7 @@ def _origin(computation, name):
 
 
 def _element(computation, name, index):
-  """Returns the instruction that made an element of a tuple, as far as it can be followed."""
+  """Returns the instruction that computed an element of a tuple, as far as it can be traced back."""
   instruction = _origin(computation, name)
   return _origin(computation, instruction.operands[index]) if instruction.opcode == "tuple" else instruction
 
@@ -174,47 +177,47 @@ def _instruction(line):
 
 
 def _closing(text):
-  """Returns the place behind the bracket that closes the first one."""
+  """Returns the index after the bracket that closes the first one."""
   depth = 0
-  for place, letter in enumerate(text):
+  for index, letter in enumerate(text):
     depth += (letter in "({[") - (letter in ")}]")
     if depth == 0 and letter in ")}]":
-      return place + 1
+      return index + 1
   raise ValueError(f"unbalanced brackets in the HLO text {text[:80]!r}")
 
 
 def _split(text):
-  """Returns the parts between the commas that stand outside of all brackets."""
+  """Splits a text at the commas outside of all brackets."""
   parts, depth, start = [], 0, 0
-  for place, letter in enumerate(text):
+  for index, letter in enumerate(text):
     depth += (letter in "({[") - (letter in ")}]")
     if letter == "," and depth == 0:
-      parts.append(text[start:place])
-      start = place + 1
+      parts.append(text[start:index])
+      start = index + 1
   return [*parts, text[start:]]
 
 
-def dimensions(shape):
+def dimensions(shape: str) -> list[int]:
   """Returns the sizes of the first array of a shape, "f32[16,64]{1,0}" -> [16, 64]."""
   return [int(size) for size in first_group(r"\[([\d,]*)\]", shape).split(",") if size]
 
 
-def num_bytes(shape):
-  """Returns the bytes of all arrays of a shape."""
+def num_bytes(shape: str) -> int:
+  """Returns the size in bytes of all arrays of a shape."""
   return (
     sum(_bits(kind) * math.prod(int(n) for n in sizes.split(",") if n) for kind, sizes in _ARRAY.findall(shape)) // 8
   )
 
 
-def first_group(pattern, text):
-  """Returns what the first group of a pattern matches in a text that must have it."""
+def first_group(pattern: str, text: str) -> str:
+  """Returns what the first group of a pattern matches; raises ValueError if the text has no match."""
   found = re.search(pattern, text)
   if found is None:
-    raise ValueError(f"the HLO text {text[:80]!r} has nothing like {pattern}")
+    raise ValueError(f"the HLO text {text[:80]!r} does not match {pattern}")
   return found[1]
 
 
 def _bits(kind):
-  """Returns the bits of an element, "bf16" -> 16; names without a number are pred, of 8, and tokens, of none."""
+  """Returns the bits of an element type, "bf16" -> 16; of the types without a number, pred has 8 and token none."""
   number = re.search(r"\d+", kind)
   return int(number[0]) if number else 8 * (kind == "pred")

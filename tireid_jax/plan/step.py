@@ -1,4 +1,4 @@
-"""Compiles the training step of a stage for devices that need not be there."""
+"""Compiles the training step of a stage for devices that need not exist."""
 
 import contextlib
 import copy
@@ -33,14 +33,14 @@ class Step:
     stage: Stage.
     mesh: Mesh.
     model: CLIP module.
-    batch: {name: ShapeDtypeStruct} of what a step takes.
-    steps_per_epoch: how many there are.
-    traced: HLO text before the compiler saw it, of all devices together.
-    plain: likewise, without what memory-saving options compute again; the same where there are none.
-    compiled: jax.stages.Compiled, or None where it does not fit the memory of a device.
-    needed_bytes: of a device's memory, where it does not fit and the compiler says it.
-    seconds: that compiling took.
-    rematerialized: warnings of the partitioner that an array had to be made whole on each device.
+    batch: {name: ShapeDtypeStruct} of the input of a step.
+    steps_per_epoch: number of steps in an epoch.
+    traced: HLO text before compilation, for all devices together.
+    plain: the same without recomputation by memory-saving options; equal to `traced` if none is in use.
+    compiled: jax.stages.Compiled, or None if the step does not fit the memory of a device.
+    needed_bytes: memory needed per device, if the step does not fit and the compiler reports it; else None.
+    seconds: time that compilation took.
+    rematerialized: warnings of the partitioner that an array had to be replicated on each device.
   """
 
   stage: stages.Stage
@@ -57,23 +57,23 @@ class Step:
 
 
 def compile_step(config, number, devices, *, caption_length=0):
-  """Returns the Step of stage `number` of a config on devices, which its mesh is laid over.
+  """Returns the Step of stage `number` of a config, compiled for the config's mesh over `devices`.
 
-  Neither data nor weights need be there: counts of a data set that is not prepared are the published ones.
+  Neither data nor weights are needed: if the data set is not prepared, its published counts are used.
 
   Args:
-    config: of the run.
-    number: of the stage.
-    devices: to compile for.
-    caption_length: tokens that the captions of the batch are padded to; 0 for the longest of the config.
+    config: config of the run.
+    number: stage number.
+    devices: devices to compile for.
+    caption_length: number of tokens that the captions are padded to; 0 for the longest of the config.
 
   Raises:
-    ValueError: for a config that no run could use.
+    UserError: the config is invalid.
   """
   config_lib.check(config)
   if caption_length and caption_length not in config.data.caption_lengths:
     lengths = ", ".join(map(str, config.data.caption_lengths))
-    raise UserError(f"--caption_length={caption_length} is none of data.caption_lengths; give one of {lengths}")
+    raise UserError(f"--caption_length={caption_length} is not in data.caption_lengths; give one of {lengths}")
   stage = stages.from_config(config, number)
   mesh = sharding.make_mesh(**config.mesh, devices=devices)
   for field in ("batch_size", "microbatch_size"):
@@ -101,14 +101,14 @@ def compile_step(config, number, devices, *, caption_length=0):
 
 
 def _without_recomputation(config, stage):
-  """Returns config and stage without the options that save memory by computing something again."""
+  """Returns config and stage without the options that save memory by recomputation."""
   plain = copy.deepcopy(config)
   plain.model.remat = "none"
   return plain, dataclasses.replace(stage, microbatch_size=0)
 
 
 def _compile(lowered):
-  """Returns (Compiled, None), or (None, bytes that it would need or None) where it does not fit."""
+  """Returns (Compiled, None), or (None, bytes needed per device or None) if the program does not fit."""
   try:
     return lowered.compile(), None
   except jax.errors.JaxRuntimeError as error:
@@ -117,8 +117,8 @@ def _compile(lowered):
     return None, needed_memory(str(error))
 
 
-def needed_memory(message):
-  """Returns the bytes that the compiler's refusal says a program needs; None where it says none."""
+def needed_memory(message: str) -> int | None:
+  """Returns the bytes that a program needs according to the compiler's error, or None if it does not report them."""
   found = re.search(r"Used ([\d.]+)([KMGT]) of|temporaries \(([\d.]+)([KMGT])\)", message)
   if not found:
     return None
@@ -128,23 +128,23 @@ def needed_memory(message):
 
 @contextlib.contextmanager
 def _native_stderr():
-  """Yields a list, which holds what was written to file descriptor 2, as compilers do, once the block is left."""
+  """Captures file descriptor 2, which compilers write to; the yielded list holds the text once the block is left."""
   sys.stderr.flush()
-  kept = os.dup(2)
+  original = os.dup(2)
   written: list[str] = []
   with tempfile.TemporaryFile() as file:
     os.dup2(file.fileno(), 2)
     try:
       yield written
     finally:
-      os.dup2(kept, 2)
-      os.close(kept)
+      os.dup2(original, 2)
+      os.close(original)
       file.seek(0)
       written.append(file.read().decode(errors="replace"))
 
 
 def training_counts(config, stage):
-  """Returns the Counts of the training split: of the prepared data set, or else as published."""
+  """Returns the Counts of the training split: those of the prepared data set, or else the published ones."""
   name = stage.data or config.data.name
   held_out = 0 if stage.data else config.data.val_identities
   layout = registry.layout_of(name)
@@ -159,14 +159,14 @@ def training_counts(config, stage):
       f"the size of {name} is not published and it is not prepared in {config.data_dir}; prepare it first: "
       f"{splits.prepare_command(config.data_dir, name, config.data.image_size, config.data.tokenizer)}"
     )
-  # Held-out identities take their share of images and captions with them.
+  # Held-out identities remove a proportional number of images and captions.
   return schema.Counts(
     counts.ids - held_out, *(round(n * (counts.ids - held_out) / counts.ids) for n in (counts.images, counts.captions))
   )
 
 
 def batch_range(config, number, devices):
-  """Returns (least, most) batch sizes of a stage: what mesh and sampler divide, and the whole training split."""
+  """Returns the (smallest, largest) batch size of a stage: the least that mesh and sampler divide, and one epoch."""
   stage = stages.from_config(config, number)
   mesh = sharding.make_mesh(**config.mesh, devices=devices)
   together = stage.sampler["captions_per_identity"] if stage.sampler["kind"] == "identities" else 1
@@ -184,7 +184,7 @@ def _steps_per_epoch(stage, counts):
 
 
 def _epoch(stage, counts):
-  """Returns (how many groups of captions an epoch goes through, how many captions it takes of each)."""
+  """Returns (number of groups of captions in an epoch, captions sampled from each)."""
   return {
     "captions": (counts.captions, 1),
     "identities": (counts.ids, stage.sampler["captions_per_identity"]),
@@ -193,7 +193,7 @@ def _epoch(stage, counts):
 
 
 def _source(config):
-  """Returns what tells the sizes of a model of `model.variant=from_weights`; None for a variant with a name."""
+  """Returns the weights that define the model if `model.variant` is from_weights; None for a named variant."""
   if config.model.variant != FROM_WEIGHTS:
     return None
   return sources.find_source(config, "pretrained", None, 1)

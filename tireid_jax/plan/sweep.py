@@ -1,7 +1,8 @@
-"""The largest batch that fits each of some topologies, and how fast it would run there."""
+"""Finds the largest batch that fits each of several topologies, and its estimated speed there."""
 
 import bisect
 import copy
+from collections.abc import Iterable
 
 from tireid_jax.errors import UserError
 from tireid_jax.plan import chips, step
@@ -9,16 +10,16 @@ from tireid_jax.plan.estimate import make_plan
 from tireid_jax.terminal.table import format_table
 
 
-def topologies_of(names):
-  """Returns the topologies that a list names: "v5e" is all of its slices, "v5e:4x4" is itself.
+def topologies_of(names: Iterable[str]) -> list[str]:
+  """Expands a list of topologies: "v5e" becomes all slice shapes of v5e, "v5e:4x4" stays as it is.
 
   Raises:
-    ValueError: for one of CPUs, whose memory and speed are not known, or one that there is not.
+    UserError: a topology does not exist, or is of CPUs, whose memory and speed are not known.
   """
   found = []
   for name in names:
     if name.startswith("cpu"):
-      raise UserError(f"--sweep is over TPUs, not {name}; their memory and speed are known")
+      raise UserError(f"--sweep is over TPUs, not {name}, since only the memory and speed of TPUs are known")
     found += [f"{name}:{shape}" for shape in chips.CHIPS[name].slices] if name in chips.CHIPS else [name]
   for topology in found:
     chips.find(topology)
@@ -26,16 +27,16 @@ def topologies_of(names):
 
 
 def sweep(config, number, topologies, *, num_slices=1, dcn_gbps=0, caption_length=0, say):
-  """Returns {topology: plan with the largest batch that fits}; None where not even the least does.
+  """Returns {topology: plan with the largest batch that fits}, with None where not even the smallest batch fits.
 
   Args:
-    config: of the run; its batch, spread over the first topology, is where the search begins.
-    number: of the stage.
-    topologies: smallest first, since what one holds a device is where the search begins in the next.
+    config: config of the run; the search in the first topology starts at its batch size.
+    number: stage number.
+    topologies: smallest first, since the search in each starts at the per-device batch that fits the previous one.
     num_slices, dcn_gbps, caption_length: as for `make_plan`.
-    say: called with a line of text for each program that was compiled.
+    say: called with a line of text for each compiled program.
   """
-  plans, share = {}, None
+  plans, multiple = {}, None
   for topology in topologies:
 
     def plan_of(batch_size, topology=topology):
@@ -49,34 +50,34 @@ def sweep(config, number, topologies, *, num_slices=1, dcn_gbps=0, caption_lengt
       return plan
 
     least, most = step.batch_range(config, number, chips.devices(topology, num_slices))
-    first = config[f"stage{number}"].batch_size if share is None else share * least
+    first = config[f"stage{number}"].batch_size if multiple is None else multiple * least
     plans[topology] = plan = largest_batch(plan_of, least=least, most=most, first=first)
-    share = plan["batch_size"] // least if plan else share
+    multiple = plan["batch_size"] // least if plan else multiple
   return plans
 
 
 def largest_batch(plan_of, *, least, most, first):
-  """Returns the plan of the largest batch that fits, among `least` times 1, 2, 4, ...; None where none does.
+  """Returns the plan of the largest batch that fits, among `least` times 1, 2, 4, ...; None if none fits.
 
   Args:
-    plan_of: takes a batch size, returns its plan.
-    least: smallest batch that the devices divide.
-    most: no batch is larger: the whole training split.
-    first: about where the search begins.
+    plan_of: returns the plan for a batch size.
+    least: smallest batch size that the devices divide.
+    most: largest batch size: the whole training split.
+    first: the search starts at the largest candidate up to this batch size.
   """
   sizes = [least * 2**power for power in range(max(0, (most // least).bit_length()))]
   if not sizes:
     return None
-  place = max(0, bisect.bisect_right(sizes, first) - 1)
-  plan = plan_of(sizes[place])
+  start = max(0, bisect.bisect_right(sizes, first) - 1)
+  plan = plan_of(sizes[start])
   if plan["memory"]["fits"]:
-    for size in sizes[place + 1 :]:
+    for size in sizes[start + 1 :]:
       larger = plan_of(size)
       if not larger["memory"]["fits"]:
         break
       plan = larger
     return plan
-  for size in reversed(sizes[:place]):
+  for size in reversed(sizes[:start]):
     plan = plan_of(size)
     if plan["memory"]["fits"]:
       return plan
@@ -84,17 +85,17 @@ def largest_batch(plan_of, *, least, most, first):
 
 
 def format_sweep(plans):
-  """Returns the plans of a sweep as a table of text."""
+  """Returns the plans of a sweep as a text table."""
   rows = [_row(plan) for plan in plans.values() if plan]
-  none = [topology for topology, plan in plans.items() if plan is None]
+  too_small = [topology for topology, plan in plans.items() if plan is None]
   parts = ([format_table(rows)] if rows else []) + (
-    [f"not even the smallest batch fits {', '.join(none)}"] if none else []
+    [f"not even the smallest batch fits {', '.join(too_small)}"] if too_small else []
   )
   return "\n".join(parts)
 
 
 def scaling_points(plans):
-  """Returns (chips, examples/s, examples/s if sending comes after the compute) of each plan that there is."""
+  """Returns (chips, examples/s, examples/s if communication follows compute) of each plan with an estimate."""
   return [
     (plan["chips"], estimated["examples_per_second"], estimated["examples_per_second_sending_after"])
     for plan in plans.values()
@@ -108,13 +109,13 @@ def _row(plan):
     "topology": plan["topology"],
     "chips": plan["chips"],
     "batch": plan["batch_size"],
-    "a device": plan["batch_size"] // plan["devices"],
+    "per device": plan["batch_size"] // plan["devices"],
     "GiB": memory["total"] / chips.GIB,
     "memory": f"{memory['total'] / memory['capacity']:.0%}",
     "ms compute": estimated["seconds"] * 1e3,
-    "ms sending": (estimated["link_seconds"] + estimated["dcn_seconds"]) * 1e3,
+    "ms communication": (estimated["link_seconds"] + estimated["dcn_seconds"]) * 1e3,
     "peak": f"{estimated['peak_share']:.1%}",
     "examples/s": round(estimated["examples_per_second"]),
-    "sending after": round(estimated["examples_per_second_sending_after"]),
+    "without overlap": round(estimated["examples_per_second_sending_after"]),
     "epochs/hour": estimated["epochs_per_hour"],
   }

@@ -1,28 +1,29 @@
-"""Reads traces of JAX's profiler: what the device's time was spent on."""
+"""Reads traces of JAX's profiler: how the device time is divided among operations."""
 
 import collections
 import dataclasses
 import pathlib
 import re
+from collections.abc import Sequence
 
 import jax
 
 from tireid_jax.profiling.op_names import short_source
 
-# The annotation of a training step, and the compiled program that does it.
+# Name of the annotation of a training step, and of its compiled program.
 STEP, PROGRAM = "train", "jit_train_step"
-# Of a line of compiled HLO text: the instruction's name and the path of its operation in the traced program.
+# In a line of compiled HLO text: the instruction's name and the path of its operation in the traced program.
 _INSTRUCTION = re.compile(r'^\s*(?:ROOT )?%?([\w.\-]+) = .*\bop_name="([^"]*)"', re.MULTILINE)
 
 
 @dataclasses.dataclass(frozen=True)
 class Operation:
-  """What a trace holds of one operation of the traced program.
+  """The device time of one operation of the traced program.
 
   Attributes:
-    source: path of the operation, as "transformer/blocks/fc/dot_general"; the compiler's name where it has none.
+    source: path of the operation, such as "transformer/blocks/fc/dot_general"; the compiler's name if it has none.
     runs: number of executions.
-    seconds: device time of all of them, without the operations inside of a loop.
+    seconds: device time of all executions; for a loop, without the operations in its body.
   """
 
   source: str
@@ -30,30 +31,30 @@ class Operation:
   seconds: float
 
 
-def options():
-  """Returns ProfileOptions without the tracer of Python calls, which would slow down the host."""
+def options() -> jax.profiler.ProfileOptions:
+  """Returns ProfileOptions with the tracer of Python calls disabled, since it slows down the host."""
   options = jax.profiler.ProfileOptions()
   options.python_tracer_level = 0
   return options
 
 
 def lines(folder):
-  """Returns [(name of its plane, line of events)] of the one trace below a folder."""
+  """Returns [(name of its plane, line of events)] of the only trace in a folder."""
   (file,) = pathlib.Path(folder).rglob("*.xplane.pb")
   data = jax.profiler.ProfileData.from_file(str(file))
   return [(plane.name, line) for plane in data.planes for line in plane.lines]
 
 
-def num_steps(lines):
-  """Returns how many annotated training steps a trace holds."""
+def num_steps(lines) -> int:
+  """Returns the number of annotated training steps in a trace."""
   return sum(event.name == STEP for plane, line in lines if plane == "/host:CPU" for event in line.events)
 
 
 def operations(lines, programs):
-  """Returns the Operations that CPUs or GPUs executed, most expensive first; their fractions of the sum add up to 1.
+  """Returns the Operations that CPUs or GPUs executed, most expensive first.
 
-  On a CPU, device time is the time that threads spent in operations; on GPUs it is that of kernels and copies.
-  Operations of other programs than the training step are prefixed with the program's name.
+  On a CPU, device time is the time that threads spent in operations; on GPUs it is that of kernels and copies. No time
+  is counted twice. Operations of programs other than the training step are prefixed with the program's name.
 
   Args:
     lines: as `lines` returns.
@@ -80,9 +81,9 @@ def operations(lines, programs):
 
 
 def compiled_programs():
-  """Returns [(name, {instruction: op_name})] of the programs that this process has compiled and still holds.
+  """Returns [(name, {instruction: op_name})] of the live compiled programs of this process.
 
-  A trace names the instructions of the compiled program, such as fusion.12, and not what they were in the traced one.
+  A trace names the instructions of the compiled program, such as fusion.12, not the operations of the traced program.
   """
   executables = jax.local_devices()[0].client.live_executables()
   modules = [module for executable in executables for module in executable.hlo_modules()]
@@ -90,7 +91,7 @@ def compiled_programs():
 
 
 def _executions(plane, line):
-  """Returns [((module, program, instruction), ns)] of a line: nothing unless it belongs to a device or its threads."""
+  """Returns [((module, program, instruction), ns)] of a line; empty unless it is of a device or its threads."""
   if plane == "/host:CPU":
     events = [(event, stats) for event in line.events if "hlo_op" in (stats := dict(event.stats))]
     durations = self_times([(event.start_ns, event.start_ns + event.duration_ns) for event, _ in events])
@@ -106,8 +107,8 @@ def _executions(plane, line):
   return list(zip(keys, durations, strict=True))
 
 
-def self_times(spans):
-  """Returns the durations of [(begin, end)] of one thread, each without the spans that lie inside of it."""
+def self_times(spans: Sequence[tuple[float, float]]) -> list[float]:
+  """Returns the self time of each span (begin, end) of a thread: its duration minus that of the spans nested in it."""
   durations = [end - begin for begin, end in spans]
   around: list[int] = []
   for index in sorted(range(len(spans)), key=lambda index: (spans[index][0], -spans[index][1])):
@@ -120,10 +121,10 @@ def self_times(spans):
 
 
 def _best_match(module, instructions, programs):
-  """Returns {instruction: op_name} of the program of this name that has most of the instructions.
+  """Returns {instruction: op_name} of the program with the given name that has the most of these instructions.
 
-  A step is compiled for each length of its captions, under one name. Traces tell such programs apart by an id that JAX
-  does not show of a compiled program.
+  A step is compiled for each caption length, always under the same name. Traces distinguish such programs by an id that
+  JAX does not expose for a compiled program.
   """
   candidates = [paths for name, paths in programs if name == module]
   return max(candidates, key=lambda paths: len(instructions & paths.keys()), default={})

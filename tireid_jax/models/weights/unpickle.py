@@ -1,4 +1,7 @@
-"""The pickle inside a PyTorch file -> plain values and Tensors; nothing that it names is imported or executed."""
+"""The pickle inside a PyTorch file -> plain values and Tensors; nothing that it names is imported or executed.
+
+It is our own unpickler, since torch must not be a dependency and weights come from untrusted sources.
+"""
 
 import functools
 import io
