@@ -1,15 +1,15 @@
 # shellcheck shell=bash
-# Read by the scripts beside it: settings, quoting, DRY_RUN.
+# Sourced by the other scripts of this folder: settings, quoting, DRY_RUN.
 set -euo pipefail
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-# 1: commands are printed, so that they can be pasted, and none runs.
+# 1: commands are printed, ready to paste, and not run.
 DRY_RUN=${DRY_RUN:-0}
 cd "$ROOT"
 
-# Status of a user's mistake, here as in the trainer: trying again does not help.
+# Exit status for bad input, here as in the trainer: a retry would not help.
 MISTAKE=2
-# Status of a process that Ctrl-C stopped: a person wants it to end.
+# Exit status of a process stopped by Ctrl-C, which must not be restarted.
 # shellcheck disable=SC2034 # read by tpu.sh
 INTERRUPTED=130
 
@@ -20,7 +20,7 @@ fail() {
   exit "$MISTAKE"
 }
 
-# Prints its arguments as one line that a shell reads back as the same arguments.
+# Prints its arguments as one line, quoted so that a shell parses it back into the same arguments.
 quote() {
   local argument line=
   for argument; do
@@ -30,15 +30,15 @@ quote() {
   printf '%s\n' "${line# }"
 }
 
-# Runs a command, or prints it where DRY_RUN is 1.
+# Runs a command, or prints it if DRY_RUN is 1.
 run() {
   if ((DRY_RUN)); then quote "$@"; else "$@"; fi
 }
 
-# Reads the settings: all that the example has must be there, and those that are named must not be empty.
+# Reads the settings: all those of the example must be set, and those given as arguments must not be empty.
 read_settings() {
   local settings=${SETTINGS:-launch/settings.env} name
-  [[ -f $settings ]] || fail "there is no $settings; copy launch/settings.env.example to it and fill it in"
+  [[ -f $settings ]] || fail "$settings does not exist; copy launch/settings.env.example to it and fill it in"
   # shellcheck source=settings.env.example
   source "$settings"
   while read -r name; do
@@ -51,7 +51,7 @@ read_settings() {
   [[ $DATA_DIR != *://* ]] || fail "DATA_DIR is $DATA_DIR; it must be a path: set COPY_DATA_FROM to copy data there"
 }
 
-# Sets `trainer` to the command line of training, without what says which process it is; arguments are more flags.
+# Sets `trainer` to the trainer's command line without the flags that identify the process; arguments are more flags.
 # shellcheck disable=SC2034
 trainer_command() {
   trainer=(

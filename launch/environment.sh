@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Makes the environment .venv of this checkout, with jax for the hardware.
+# Creates the environment .venv of this checkout, with jax for the given hardware.
 #
 #   launch/environment.sh tpu|cuda12|cuda13|cpu
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-UV_VERSION=0.13.9  # it brings a Python of its own: images of TPUs have 3.10, which is too old
-PYTHON_VERSION=3.12  # the first that the newest jax runs on; a .venv that is there keeps its own
+UV_VERSION=0.13.9  # uv installs its own Python: TPU images have 3.10, which is too old
+PYTHON_VERSION=3.12  # the oldest that the newest jax supports; an existing .venv keeps its version
 
 hardware=${1:-}
-mapfile -t jax < <(grep '^jax==' requirements.txt)  # a line for each range of Pythons, of which pip picks
+mapfile -t jax < <(grep '^jax==' requirements.txt)  # one line per range of Python versions; pip picks the matching one
 case $hardware in
   tpu | cuda12 | cuda13) jax=("${jax[@]/#jax/jax[$hardware]}") ;;
   cpu) ;;

@@ -1,17 +1,17 @@
 # shellcheck shell=bash
-# Read by worker.sh and slurm.sbatch: whether a start failed before its first training step, and how.
+# Sourced by worker.sh and slurm.sbatch: determines whether a start failed before its first training step, and how.
 set -euo pipefail
 
-STOPPED=143 # status after SIGTERM: no failure
+STOPPED=143 # exit status after SIGTERM, which is not a failure
 
-# Succeeds if a log shows a step that was done: the trainer's progress line has a rate after the first one, and `?` before.
+# Succeeds if the log shows a completed step: the trainer's progress line then has a rate, and `?` before.
 has_trained() { # LOG
   grep --quiet --extended-regexp '^stage [0-9]+: .*[0-9](s/step|step/s)' "$1"
 }
 
-# Prints one line that is the same for the same failure before the first step: the exit status and the errors in the log,
-# each once, or its last line where none is an error. Times, process ids, addresses and temporary names are left out.
-# Prints nothing for a failure after a step.
+# Prints one line that identifies a failure before the first step: the exit status and the distinct errors in the log, or
+# its last line if it has no errors. Numbers and temporary file names are masked, so that the same failure always gives
+# the same line. Prints nothing for a failure after the first step.
 early_failure() { # STATUS LOG
   if [[ $1 == "$STOPPED" ]] || has_trained "$2"; then return; fi
   printf '%s: ' "$1"

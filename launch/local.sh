@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Trains in N processes on this machine, as a pod of N machines would. One process takes all accelerators of a machine,
-# so this is for trying: it runs on the CPU unless JAX_PLATFORMS says otherwise.
+# Trains in N processes on this machine, as on N machines. Since one process can use all accelerators of a machine, this
+# is for trying out multi-process training: it runs on the CPU unless JAX_PLATFORMS is set.
 #
-#   launch/local.sh N [FLAGS]   FLAGS are more flags of the trainer
+#   launch/local.sh N [FLAGS]   FLAGS are additional flags of the trainer
 #
-# Ends with the status of the first process that fails (of those within 0.1 s, any), once it has stopped the others.
-# Ctrl-C or SIGTERM asks all to save and stop; a second one kills them.
+# If a process fails, the others are stopped, and the script exits with the status of the first to fail (any of those that
+# fail within 0.1 s). On Ctrl-C or SIGTERM all processes save and stop; a second signal kills them.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 num_processes=${1:-}
@@ -27,11 +27,11 @@ if ((DRY_RUN)); then
   exit
 fi
 
-stop() { # SIGNAL: sends it to every process that is left
+stop() { # SIGNAL: sends it to every remaining process
   if ((${#left[@]})); then kill "-$1" "${!left[@]}" 2>/dev/null || true; fi
 }
 
-# shellcheck disable=SC2329  # the traps call it
+# shellcheck disable=SC2329  # called by the traps
 interrupt() { # STATUS
   if ((interrupted)); then stop KILL; fi
   interrupted=$1
@@ -49,13 +49,13 @@ for ((i = 0; i < num_processes; i++)); do
   "${command[@]}" </dev/null &
   left[$!]=$i
 done
-# Not by wait -n: that of bash 5.2 forgets processes that end just before a trap runs, and the loop would never end.
+# Polls, since `wait -n` of bash 5.2 forgets processes that end just before a trap runs, and the loop would never end.
 while ((${#left[@]} && !failed)); do
-  sleep 0.1 || true # Ctrl-C and SIGTERM to the whole group end it, too
+  sleep 0.1 || true # also ended by Ctrl-C or SIGTERM to the whole process group
   for id in "${!left[@]}"; do
     if kill -0 "$id" 2>/dev/null; then continue; fi
     wait "$id" || failed=$?
-    if ((failed)); then say "process ${left[$id]} ended with status $failed"; fi
+    if ((failed)); then say "process ${left[$id]} exited with status $failed"; fi
     unset "left[$id]"
     if ((failed)); then break; fi
   done

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Trains by SkyPilot (pip install "skypilot[gcp]", sky check): it finds machines, sets them up as sky.yaml says, replaces
-# those that are taken away and gives them back at the end.
+# Trains with SkyPilot (pip install "skypilot[gcp]", sky check), which provisions machines, sets them up according to
+# sky.yaml, replaces preempted ones and releases them at the end.
 #
-#   launch/sky.sh [FLAGS]   FLAGS are more flags of the trainer
+#   launch/sky.sh [FLAGS]   FLAGS are additional flags of the trainer
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 read_settings NAME CONFIG STAGE WORKDIR DATA_DIR PORT MOUNT_POINT SKY_ACCELERATORS SKY_NODES SPOT

@@ -1,22 +1,22 @@
 #!/usr/bin/env bash
-# TPU pods as queued resources: one slice or several, spot or on demand.
+# Trains on TPU slices, requested as queued resources: one or several, spot or on demand.
 #
-#   launch/tpu.sh create        request the slices and wait until they are there
-#   launch/tpu.sh setup         code, environment, data and shared folder, if any, on every worker; again after the code changed
-#   launch/tpu.sh run [FLAGS]   train to the end. Starts on every worker, or follows what runs there; slices that are
-#                               not there or were taken away are requested and set up, and the same command goes on
-#                               from the last checkpoint. FLAGS are more flags of the trainer
-#   launch/tpu.sh log           what process 0 prints
+#   launch/tpu.sh create        request the slices and wait until they are active
+#   launch/tpu.sh setup         set up code, environment, data and shared folder on every worker; repeat after code changes
+#   launch/tpu.sh run [FLAGS]   train to completion: starts on every worker, or follows a run in progress. Missing or
+#                               preempted slices are requested and set up, and the same command resumes from the last
+#                               checkpoint. FLAGS are additional flags of the trainer
+#   launch/tpu.sh log           show the output of process 0
 #   launch/tpu.sh stop          save and stop on every worker
-#   launch/tpu.sh delete        give the slices back
+#   launch/tpu.sh delete        delete the slices
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 ARCHIVE=tireid_jax.tar.gz
-NOT_SET_UP=3         # status of a start on a worker that has to be set up first
-MAX_UNREACHABLE=3    # unanswered calls in a row after which workers are replaced, though their slices are said to be there
-MAX_UNKNOWN=30       # unanswered questions in a row for the slices' state
-early_failure=''     # how the start before failed, if that was before the first step
-state=UNKNOWN        # of the queued resource, as last asked
+NOT_SET_UP=3         # exit status of a start on a worker that has to be set up first
+MAX_UNREACHABLE=3    # consecutive failed ssh calls after which slices are replaced, even if their state is ACTIVE
+MAX_UNKNOWN=30       # maximum consecutive failed queries of the slices' state
+early_failure=''     # the failure of the previous start, if it was before the first step
+state=UNKNOWN        # last known state of the queued resource
 unreachable=0
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
@@ -42,14 +42,14 @@ worker() { on_workers "cd tireid_jax && $(quote bash launch/worker.sh "$@")"; }
 ask_state() {
   if ((DRY_RUN)); then
     queued_resources describe "$NAME" '--format=value(state.state)'
-    state=ACTIVE # what is printed is how it goes when all goes well
+    state=ACTIVE # a dry run prints the calls of a run without failures
   elif ! state=$(queued_resources describe "$NAME" '--format=value(state.state)' 2>"$scratch/error"); then
     state=UNKNOWN
     if grep -q NOT_FOUND "$scratch/error"; then state=NONE; else cat "$scratch/error" >&2; fi
   fi
 }
 
-# Waits while the state is on its way; succeeds if the slices are there.
+# Waits until the state of the slices settles; succeeds if they are active.
 await_slices() {
   local before='' unknown=0
   while :; do
@@ -61,7 +61,7 @@ await_slices() {
       NONE | FAILED | SUSPENDED) return 1 ;;
       UNKNOWN)
         unknown=$((unknown + 1))
-        if ((unknown == MAX_UNKNOWN)); then say "error: the state of $NAME cannot be had"; exit 1; fi
+        if ((unknown == MAX_UNKNOWN)); then say "error: cannot query the state of $NAME"; exit 1; fi
         ;;
       *) unknown=0 ;;
     esac
@@ -77,7 +77,7 @@ create() {
     flags+=("--node-id=$NAME")
   fi
   if ((SPOT)); then flags+=(--spot); fi
-  # Over NFS a user must have the same number on every worker, which OS Login sees to.
+  # NFS requires that a user has the same id on every worker, which OS Login ensures.
   if [[ $SHARED == *:/* && $SHARED != gs://* ]]; then flags+=(--metadata=enable-oslogin=TRUE); fi
   queued_resources create "$NAME" "${flags[@]}" "${CREATE_FLAGS[@]}" && await_slices
 }
@@ -93,18 +93,18 @@ setup() {
 
 delete() { queued_resources delete "$NAME" --force --quiet; }
 
-# Succeeds once slices are there; new ones are set up.
+# Succeeds once the slices are active; new ones are set up.
 have_slices() {
   if await_slices && ((unreachable < MAX_UNREACHABLE)); then return 0; fi
   if [[ $state != NONE ]]; then
-    say "$NAME is replaced"
+    say "replacing $NAME"
     delete || return 1
   fi
   unreachable=0
   create && setup
 }
 
-# Starts training on every worker where it does not run.
+# Starts training on every worker on which it is not running.
 start() {
   local line status=0
   line="[ -e tireid_jax/.set_up ] || exit $NOT_SET_UP; cd tireid_jax && "
@@ -113,8 +113,8 @@ start() {
   if ((status == NOT_SET_UP)); then setup && on_workers "$line"; else return "$status"; fi
 }
 
-# Waits for the end of training: status 0 if every process ended well, MISTAKE for a user's, INTERRUPTED where a person
-# stopped it, 1 for anything else.
+# Waits for the end of training: status 0 if every process succeeded, MISTAKE for bad input, INTERRUPTED after Ctrl-C, 1
+# for any other failure.
 follow() {
   : >"$scratch/seen"
   while :; do
@@ -139,8 +139,8 @@ follow() {
   done
 }
 
-# Shows the ends of the logs. Succeeds if training failed before the first step and as it did at the start before. What
-# the first worker to fail tells is compared: others may fail for want of it, sooner or later.
+# Shows the ends of the logs. Succeeds if training failed before the first step, with the same failure as in the previous
+# start. The failure of the first worker to fail is compared, since others may fail as a consequence of it, at any time.
 is_repeated() {
   local before=$early_failure
   worker log >"$scratch/logs" || true
@@ -153,12 +153,12 @@ is_repeated() {
   [[ -n $early_failure && $early_failure == "$before" ]]
 }
 
-# Starts until training has reached its end, as often as the settings allow.
+# Starts training, again if necessary, until it is complete or MAX_TRIES starts have failed.
 train() {
   local try status repeated
   trainer_command "$@"
-  exec 3>&2 # the signal may come while standard error goes elsewhere
-  trap 'say "training goes on; launch/tpu.sh run follows it again, launch/tpu.sh stop stops it" 2>&3; exit 130' INT
+  exec 3>&2 # the signal may arrive while standard error is redirected
+  trap 'say "training continues; launch/tpu.sh run follows it again, launch/tpu.sh stop stops it" 2>&3; exit 130' INT
   for ((try = 1; try <= MAX_TRIES; try++)); do
     if ((try > 1)); then
       say "start $try of $MAX_TRIES"
@@ -167,7 +167,7 @@ train() {
     status=0
     { have_slices && start && follow; } || status=$?
     if ((status == 0)); then return 0; fi
-    # Where some ended, others may hang; where slices are gone, nothing is left to stop.
+    # If some processes have ended, others may hang; if the slices are gone, there is nothing to stop.
     repeated=0
     if [[ $state == ACTIVE ]]; then
       if is_repeated; then repeated=1; fi
@@ -175,13 +175,13 @@ train() {
     fi
     if ((status == MISTAKE || status == INTERRUPTED)); then return "$status"; fi
     if ((repeated)); then
-      say "error: starts $((try - 1)) and $try failed alike before the first step: $early_failure"
+      say "error: starts $((try - 1)) and $try failed before the first step with the same error: $early_failure"
       status=${early_failure%%:*}
       if [[ $status == killed ]]; then status=1; fi
       return "$status"
     fi
   done
-  say "error: not at the end after $MAX_TRIES starts"
+  say "error: training is not complete after $MAX_TRIES starts"
   return 1
 }
 

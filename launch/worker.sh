@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# On a TPU worker, called by tpu.sh over ssh: sets the worker up; starts, stops and reports the training there.
+# Runs on a TPU worker, called by tpu.sh over ssh: sets the worker up; starts, stops and reports on its training process.
 #
-# Training is no child of the ssh session: gcloud opens at most 64 sessions at a time and opens one anew when its
-# connection drops, and processes that await each other must neither be held back nor started twice.
+# Training is detached from the ssh session: gcloud opens at most 64 sessions at a time and reopens one whose connection
+# drops, but the training processes wait for each other, so none of them may be delayed or started twice.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=failure.sh
 source launch/failure.sh
 
-RUN=$HOME/tireid_jax_run  # log, process group and exit status of the last start, and a lock that is held while it runs
+RUN=$HOME/tireid_jax_run  # log, process group and exit status of the last start, and a lock held while it runs
 mkdir -p "$RUN"
 
 is_running() { ! flock --nonblock "$RUN/lock" true; }
@@ -17,18 +17,18 @@ report() { echo "worker $(hostname): $*"; }
 
 setup() {
   if is_running; then
-    report "training runs; left as it is"
+    report "training is running; nothing is changed"
     return
   fi
   mount_shared
   bash launch/environment.sh tpu
-  # The trainer itself writes to a bucket; nothing has to be mounted for that.
+  # The trainer writes to a bucket directly, without a folder or mount.
   if [[ $WORKDIR != gs://* ]]; then make_folder "$WORKDIR"; fi
   copy_data "$COPY_DATA_FROM" "$DATA_DIR"
   touch .set_up
 }
 
-copy_data() { # FROM TO: makes the folder and copies into it, unless FROM is empty
+copy_data() { # FROM TO: creates the folder TO and, unless FROM is empty, copies into it
   make_folder "$2"
   case $1 in
     '') ;;
@@ -59,34 +59,34 @@ install_gcsfuse() {
   install_package gcsfuse
 }
 
-# A new machine's own updates hold apt's lock for some minutes.
+# Waits, since the automatic updates of a new machine hold apt's lock for some minutes.
 install_package() {
   sudo apt-get -o DPkg::Lock::Timeout=600 --quiet=2 update
   sudo apt-get -o DPkg::Lock::Timeout=600 --quiet=2 --yes install "$1"
 }
 
-# A fresh NFS export belongs to root.
+# A new NFS export is owned by root.
 make_folder() {
   mkdir -p "$1" 2>/dev/null || sudo install --directory --owner="$(id -u)" "$1"
 }
 
 start() {
   if is_running; then
-    report "training runs already"
+    report "training is already running"
     return
   fi
   rm -f "$RUN/status"
   setsid bash launch/worker.sh keep_status "$@" </dev/null >"$RUN/log" 2>&1 &
-  # So that whoever asks next finds it running.
+  # Wait, so that the next query finds it running.
   until is_running || [[ -e $RUN/status ]]; do sleep 0.1; done
   report "training started"
 }
 
-# Runs a command as `start` needs it: the lock is held until its last process ends, and its exit status is kept.
+# Runs a command for `start`: holds the lock until its last process ends, and stores its exit status.
 keep_status() {
   local status=0
   exec 9>"$RUN/lock"
-  flock --timeout=10 9 # `is_running` holds it for a moment
+  flock --timeout=10 9 # `is_running` may hold it for a moment
   echo $$ >"$RUN/group"
   trap '' TERM
   (
@@ -98,7 +98,7 @@ keep_status() {
 }
 
 state() {
-  if [[ -e $RUN/status ]]; then # though a process that it left behind may hold the lock
+  if [[ -e $RUN/status ]]; then # checked first, since a leftover child process may still hold the lock
     report "exited $(<"$RUN/status")"
   elif is_running; then
     report "running"
@@ -116,7 +116,7 @@ stop() {
   report "training stopped"
 }
 
-# Shows the end of the log. Then, for tpu.sh, whether training got to a step, or when and how it failed before one.
+# Shows the end of the log. For tpu.sh, also reports whether a step was completed, or else when and how training failed.
 log() {
   local status=killed ended=$RUN/log failed
   report "$RUN/log ends with"

@@ -25,7 +25,7 @@ def test_the_first_failure_ends_the_others_and_is_the_status(tmp_path, others, g
   checkout.plan(training=[[others, 3, others]])
   done = checkout.run("local.sh", 3)
   assert done.returncode == 3
-  assert "process 1 ended with status 3" in done.stderr
+  assert "process 1 exited with status 3" in done.stderr
   ended(checkout)
 
 

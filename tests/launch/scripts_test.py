@@ -63,7 +63,9 @@ def test_missing_settings_are_one_line(tmp_path, way):
   checkout = Checkout(tmp_path, SHARED="gs://bucket", **{WAYS[way]: None})
   refused(checkout.run(*way), f"error: {WAYS[way]} is not set; set it in launch/settings.env\n")
   (checkout.folder / "launch/settings.env").unlink()
-  refused(checkout.run(*way), "there is no launch/settings.env; copy launch/settings.env.example to it and fill it in")
+  refused(
+    checkout.run(*way), "launch/settings.env does not exist; copy launch/settings.env.example to it and fill it in"
+  )
   assert checkout.calls() == []
 
 

@@ -73,7 +73,7 @@ def test_what_did_not_reach_the_end_is_queued_again_until_the_tries_are_used_up(
   assert checkout.calls("scontrol") == [["requeue", "7"]]
   checkout.forget()
   done = run_job(checkout, SLURM_RESTART_COUNT="2")
-  assert (done.returncode, done.stderr) == (137, "error: not at the end after 3 starts\n")
+  assert (done.returncode, done.stderr) == (137, "error: training is not complete after 3 starts\n")
   assert checkout.calls("scontrol") == []
 
 
@@ -98,7 +98,7 @@ def test_the_second_equal_failure_before_the_first_step_is_the_last(checkout):
   assert requeued == [True, False]
   assert done.returncode == 3
   assert done.stderr.endswith(
-    "error: 10.0.0.2:40230 refused\nerror: two starts failed alike before the first step: 3: error: N.N.N.N:N refused\n"
+    "error: 10.0.0.2:40230 refused\nerror: two consecutive starts failed before the first step with the same error: 3: error: N.N.N.N:N refused\n"
   )
   assert not list(checkout.folder.glob("slurm-*"))
 

@@ -78,7 +78,7 @@ def test_a_crash_is_repeated_on_the_same_slices_until_the_tries_are_used_up(tmp_
   checkout.plan(training=[[failing("ValueError: it is worn out", log=AFTER), "hang"]])
   done = checkout.run("tpu.sh", "run")
   assert (done.returncode, starts(checkout)) == (1, 3)
-  assert done.stderr.endswith("error: not at the end after 3 starts\n")
+  assert done.stderr.endswith("error: training is not complete after 3 starts\n")
   assert verbs(checkout).count("create") == 1
   ended(checkout)
 
@@ -90,7 +90,7 @@ def test_the_second_equal_failure_before_the_first_step_is_the_last(tmp_path):
   done = checkout.run("tpu.sh", "run")
   assert (done.returncode, starts(checkout)) == (134, 2)
   assert done.stderr.endswith(
-    "error: starts 1 and 2 failed alike before the first step: "
+    "error: starts 1 and 2 failed before the first step with the same error: "
     "134: jax.errors.JaxRuntimeError: N.N.N.N:N refused, see /tmp/N\n"
   )
   assert refused[1] in done.stderr
@@ -104,7 +104,7 @@ def test_failures_that_differ_or_follow_a_step_are_repeated(tmp_path):
   checkout.plan(training=[[does, "hang"] for does in differing])
   done = checkout.run("tpu.sh", "run")
   assert (done.returncode, starts(checkout)) == (1, 6)
-  assert done.stderr.endswith("error: not at the end after 6 starts\n")
+  assert done.stderr.endswith("error: training is not complete after 6 starts\n")
   ended(checkout)
 
 
@@ -121,7 +121,7 @@ def test_what_the_first_worker_to_fail_tells_is_compared(tmp_path):
   )
   done = checkout.run("tpu.sh", "run")
   assert (done.returncode, starts(checkout)) == (1, 4)
-  assert "starts 3 and 4 failed alike before the first step: 1: ValueError: cause" in done.stderr
+  assert "starts 3 and 4 failed before the first step with the same error: 1: ValueError: cause" in done.stderr
 
 
 def test_slices_that_cannot_be_had_are_requested_again(tmp_path):
@@ -161,9 +161,9 @@ def test_watching_can_be_interrupted_and_taken_up_again(tmp_path):
   os.killpg(process.pid, signal.SIGINT)
   _, errors = process.communicate(timeout=60)
   assert process.returncode == 130
-  assert "training goes on" in errors
+  assert "training continues" in errors
   process = checkout.start("tpu.sh", "run")
-  assert "training runs already" in process.stdout.readline()
+  assert "training is already running" in process.stdout.readline()
   assert starts(checkout) == 1
   os.killpg(process.pid, signal.SIGINT)
   process.communicate(timeout=60)

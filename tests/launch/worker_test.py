@@ -77,9 +77,9 @@ def test_training_is_started_once_and_its_end_is_kept(checkout):
   checkout.plan(training=["hang"])
   assert worker(checkout, "state") == "gone"
   assert worker(checkout, "start", ".venv/bin/python", "-m", "x") == "training started"
-  assert worker(checkout, "start", ".venv/bin/python", "-m", "x") == "training runs already"
+  assert worker(checkout, "start", ".venv/bin/python", "-m", "x") == "training is already running"
   assert worker(checkout, "state") == "running"
-  assert "left as it is" in worker(checkout, "setup")
+  assert "nothing is changed" in worker(checkout, "setup")
   wait_for(log(checkout).read_text)
   assert worker(checkout, "stop", "60") == "training stopped"
   assert worker(checkout, "state") == "exited 143"
