@@ -98,7 +98,8 @@ def test_the_second_equal_failure_before_the_first_step_is_the_last(checkout):
   assert requeued == [True, False]
   assert done.returncode == 3
   assert done.stderr.endswith(
-    "error: 10.0.0.2:40230 refused\nerror: two consecutive starts failed before the first step with the same error: 3: error: N.N.N.N:N refused\n"
+    "error: 10.0.0.2:40230 refused\n"
+    "error: two consecutive starts failed before the first step with the same error: 3: error: N.N.N.N:N refused\n"
   )
   assert not list(checkout.folder.glob("slurm-*"))
 

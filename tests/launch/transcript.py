@@ -13,9 +13,10 @@ PAGE = "docs/launch_transcript.md"
 COMMAND = __doc__.splitlines()[-1]
 HEAD = f"""# A run on TPUs, call by call
 
-The calls of `launch/tpu.sh`, recorded by stand-ins for `gcloud` and for two workers: two slices are requested, set up and
-start to train; they are preempted and requested again, and training resumes and completes. `#` marks what `describe`
-returned. A test checks that this page is up to date; it is written by `{COMMAND}`.
+The calls of `launch/tpu.sh`, recorded by stand-ins for `gcloud` and for two workers: two slices are requested, set up
+and start to train; they are preempted and requested again, and training resumes and completes. `#` marks what
+`describe` returned. A test checks that this page is up to date; it is written by
+`{COMMAND}`.
 
 """
 SETTINGS = {
