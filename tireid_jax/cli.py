@@ -68,7 +68,7 @@ def _parse_flags():
     _fail(config_lib.explain_flag_error(error, sys.argv))
 
 
-def _fail(error: Exception) -> NoReturn:
+def _fail(error: Exception | str) -> NoReturn:
   """Prints an error and exits with status 2; called while the error is handled, for --traceback."""
   # If a flag is invalid, parsing may have stopped before this one.
   if flags.FLAGS["traceback"].value or "--traceback" in sys.argv:
