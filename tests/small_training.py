@@ -42,7 +42,7 @@ class Setup:
   """State, labels, loss and step of a stage, without its augmentation unless asked for; nothing compiled yet."""
 
   def __init__(
-    self, stage, *, prompts=PromptSpec(3, 3, depth=3), variant=SMALL, augments=False, encode_rows=accumulate.at_once,
+    self, stage, *, prompts=PromptSpec(3, 3, depth=3), variant=SMALL, augments=False, encode_batch=accumulate.at_once,
     **execution,
   ):  # fmt: skip
     self.stage = stage
@@ -58,11 +58,13 @@ class Setup:
     self.loss = make_loss(
       self.model,
       stage.active_losses,
-      augment=functools.partial(augment, **stage.augment) if augments else lambda key, images, rows: normalise(images),
+      augment=functools.partial(augment, **stage.augment)
+      if augments
+      else lambda key, images, indices: normalise(images),
       augment_text=functools.partial(augment_text, **stage.augment_text)
       if augments
-      else lambda key, tokens, rows: tokens,
+      else lambda key, tokens, indices: tokens,
       temperature=None if stage.learns_temperature else 0.02,
-      encode_rows=encode_rows,
+      encode_batch=encode_batch,
     )
     self.step = make_train_step(self.loss, self.optimizer, self.labels, jax.random.key(0))

@@ -22,8 +22,8 @@ def small(prompts=PromptSpec(), **execution):
 
 
 @functools.partial(jax.jit, static_argnames=("model", "method"))
-def run(model, variables, *inputs, method="__call__", key=None, **rows):
-  return model.apply(variables, *inputs, method=method, rngs={"dropout": key} if rows else {}, **rows)
+def run(model, variables, *inputs, method="__call__", key=None, **indices):
+  return model.apply(variables, *inputs, method=method, rngs={"dropout": key} if indices else {}, **indices)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -138,8 +138,8 @@ def test_prompt_dropout_acts_in_training_only(inputs):
   variables = draw(model)
   still = run(model, variables, *inputs)
   chex.assert_trees_all_equal(still, run(small(PromptSpec(3, 2, depth=2)), variables, *inputs))
-  rows = {"image_rows": jnp.arange(3), "text_rows": jnp.arange(3)}
-  dropped = run(model, variables, *inputs, key=jax.random.key(3), **rows)
+  indices = {"image_indices": jnp.arange(3), "text_indices": jnp.arange(3)}
+  dropped = run(model, variables, *inputs, key=jax.random.key(3), **indices)
   assert np.abs(dropped[0] - still[0]).max() > 1e-5
 
 
@@ -158,11 +158,11 @@ def test_a_row_drops_out_by_its_place_in_the_whole_batch(inputs):
   model = small(PromptSpec(3, 2, depth=2, dropout=0.5))
   variables, key = draw(model), jax.random.key(3)
   images, tokens = inputs
-  rows = {"image_rows": jnp.arange(3), "text_rows": jnp.arange(3)}
-  whole = run(model, variables, images, tokens, key=key, **rows)
+  indices = {"image_indices": jnp.arange(3), "text_indices": jnp.arange(3)}
+  whole = run(model, variables, images, tokens, key=key, **indices)
   chosen = jnp.array([2, 0])
-  rows = {"image_rows": chosen, "text_rows": chosen}
-  part = run(model, variables, images[chosen], tokens[chosen], key=key, **rows)
+  indices = {"image_indices": chosen, "text_indices": chosen}
+  part = run(model, variables, images[chosen], tokens[chosen], key=key, **indices)
   for all_rows, some in zip(whole, part, strict=True):
     np.testing.assert_allclose(all_rows[chosen], some, atol=2e-6)
 

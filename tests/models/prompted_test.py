@@ -93,14 +93,14 @@ class Holder(nn.Module):
   spec: PromptSpec
 
   @nn.compact
-  def __call__(self, rows=None):
-    return declare_prompts(self, self.spec, 3, 40, 4, rows)
+  def __call__(self, indices=None):
+    return declare_prompts(self, self.spec, 3, 40, 4, indices)
 
 
-def dropped(spec, rows):
+def dropped(spec, indices):
   holder = Holder(spec)
   variables = holder.init({"prompts": jax.random.key(0)})
-  return variables, holder.apply(variables, rows, rngs={"dropout": jax.random.key(1)})
+  return variables, holder.apply(variables, indices, rngs={"dropout": jax.random.key(1)})
 
 
 def test_dropout_zeroes_its_share_of_the_elements_and_scales_the_others():
@@ -109,13 +109,13 @@ def test_dropout_zeroes_its_share_of_the_elements_and_scales_the_others():
   assert 0.7 < is_kept.mean() < 0.8
   whole = np.broadcast_to(np.asarray(variables["prompts"]["tokens"])[:, None], tokens.shape)
   np.testing.assert_allclose(tokens, np.where(is_kept, whole / 0.75, 0), rtol=1e-6)
-  masks = is_kept.reshape(8, -1)  # of each block and row
+  masks = is_kept.reshape(8, -1)  # of each block and example
   assert len(np.unique(masks, axis=0)) == 8
 
 
-def test_without_rows_or_without_dropout_every_row_has_the_prompts_as_they_are():
-  for spec, rows in ((PromptSpec(3, 3, depth=2, dropout=0.25), None), (PromptSpec(3, 3, depth=2), jnp.arange(4))):
-    variables, tokens = dropped(spec, rows)
+def test_without_indices_or_without_dropout_every_example_has_the_prompts_unchanged():
+  for spec, indices in ((PromptSpec(3, 3, depth=2, dropout=0.25), None), (PromptSpec(3, 3, depth=2), jnp.arange(4))):
+    variables, tokens = dropped(spec, indices)
     np.testing.assert_array_equal(tokens, np.repeat(variables["prompts"]["tokens"][:, None], 4, axis=1))
 
 

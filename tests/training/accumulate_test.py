@@ -36,7 +36,7 @@ def computed(case, num_chunks, num_shards=1):
   number, changes = CASES[case]
   stage = make_stage(number, **AUGMENT, **changes)
   setup = Setup(
-    stage, prompts=PROMPTS, variant=VARIANT, augments=True, encode_rows=accumulate.in_chunks(num_chunks, num_shards)
+    stage, prompts=PROMPTS, variant=VARIANT, augments=True, encode_batch=accumulate.in_chunks(num_chunks, num_shards)
   )
   batch = make_batch(BATCH_SIZE)
   batch["tokens"] = jnp.where(batch["tokens"] == 49407, VARIANT.end_token, batch["tokens"] % 60)

@@ -63,31 +63,31 @@ class CLIP(nn.Module):
     images: Float[Array, "I h w 3"],
     tokens: Int[Array, "B L"],
     *,
-    image_rows: Int[Array, " I"] | None = None,
-    text_rows: Int[Array, " B"] | None = None,
+    image_indices: Int[Array, " I"] | None = None,
+    text_indices: Int[Array, " B"] | None = None,
   ) -> tuple[Float[Array, "I E"], Float[Array, "B E"]]:
     """Returns (image, text) embeddings of the two methods below."""
-    return self.encode_image(images, rows=image_rows), self.encode_text(tokens, rows=text_rows)
+    return self.encode_image(images, indices=image_indices), self.encode_text(tokens, indices=text_indices)
 
   def encode_image(
-    self, images: Float[Array, "B h w 3"], *, rows: Int[Array, " B"] | None = None
+    self, images: Float[Array, "B h w 3"], *, indices: Int[Array, " B"] | None = None
   ) -> Float[Array, "B E"]:
     """Returns embeddings, float32 and not normalised.
 
     Args:
       images: normalised with CLIP's mean and standard deviation.
-      rows: only in training: indices of the images in the global batch, which seed the prompts' dropout.
+      indices: only in training: indices of the images in the global batch, which seed the prompts' dropout.
     """
-    return self.image_encoder(images, rows)
+    return self.image_encoder(images, indices)
 
-  def encode_text(self, tokens: Int[Array, "B L"], *, rows: Int[Array, " B"] | None = None) -> Float[Array, "B E"]:
+  def encode_text(self, tokens: Int[Array, "B L"], *, indices: Int[Array, " B"] | None = None) -> Float[Array, "B E"]:
     """Returns embeddings, float32 and not normalised.
 
     Args:
       tokens: L at most `variant.text_length`.
-      rows: only in training: indices of the captions in the global batch, which seed the prompts' dropout.
+      indices: only in training: indices of the captions in the global batch, which seed the prompts' dropout.
     """
-    return self.text_encoder(tokens, rows)
+    return self.text_encoder(tokens, indices)
 
 
 def init_variables(model: CLIP, key: Array) -> dict[str, Any]:

@@ -44,9 +44,9 @@ class Execution:
     remat: what is recomputed in the backward pass of all blocks but the last: "none", "dots" (all but matrix products
       and the residuals of attention) or "full".
     attention: "xla", attention.py's, or "cudnn", JAX's on NVIDIA GPUs.
-    constrain: (activations, kind) -> the same array under the sharding constraint of its kind. The kinds are "rows":
-      [B, ...] inputs, embeddings and the residual stream; "lookup": token ids [B, L] before the embedding lookup; and
-      "looked_up": token embeddings [B, L, D] after it.
+    constrain: (activations, layout) -> the same array under the sharding constraint of that layout: "batch" for inputs,
+      embeddings and the residual stream [B, ...]; "batch_over_data" for token ids [B, L] before the embedding lookup;
+      "width_over_fsdp" for token embeddings [B, L, D] after it.
     dot_general: of dense layers, as `nn.Dense` takes it; None for JAX's.
     gather: (path below a block, as "attn/query/kernel", weight, dtype) -> the weight all-gathered from the mesh and
       cast to dtype; None where no weight is sharded along the data.

@@ -6,10 +6,11 @@ A placement is known here alone. To add one, write a class with the methods of `
 
 import dataclasses
 
+import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from tireid_jax import fields
 from tireid_jax.errors import UserError
@@ -108,40 +109,52 @@ class PromptSpec:
     return length(image_tokens, self.image_length), length(text_tokens, self.text_length)
 
 
-def insert_prompts(encoder, spec, num_tokens, x, position, rows, *, num_blocks):
+def insert_prompts(
+  encoder: nn.Module,
+  spec: PromptSpec,
+  num_tokens: int,
+  x: Float[Array, "B L D"],
+  position: int | Int[Array, " B"],
+  indices: Int[Array, " B"] | None,
+  *,
+  num_blocks: int,
+) -> tuple[Array, int | Array, DeepPrompts | None]:
   """Returns (x with room for prompts, position in it, what `Transformer` takes as its prompts); None for no prompts.
 
   Args:
-    encoder: Linen module that the prompts belong to.
-    spec: PromptSpec.
+    encoder: that the prompts belong to.
+    spec: of the prompts.
     num_tokens: P of this encoder; 0 for none.
-    x: f[B, L, D].
-    position: int or i32[B], the position whose output the encoder returns.
-    rows: as of `declare_prompts`.
+    x: sequence without prompts.
+    position: whose output the encoder returns.
+    indices: as for `declare_prompts`.
     num_blocks: of the encoder.
   """
   if num_tokens == 0:
     return x, position, None
-  tokens = declare_prompts(encoder, spec, num_tokens, x.shape[-1], x.shape[0], rows)
+  tokens = declare_prompts(encoder, spec, num_tokens, x.shape[-1], x.shape[0], indices)
   return PLACEMENTS[spec.placement].insert(x, position, tokens, num_blocks)
 
 
-def declare_prompts(encoder, spec, num_tokens, width, batch_size, rows):
+def declare_prompts(
+  encoder: nn.Module, spec: PromptSpec, num_tokens: int, width: int, batch_size: int, indices: Int[Array, " B"] | None
+) -> Float[Array, "depth B P D"]:
   """Returns f32[depth, B, P, D]: the prompt tokens of each prompted block, the same for every example of the batch.
 
-  Declares `prompts/<encoder>/tokens` f32[depth, P, D] in the Linen module `encoder`. In training, when `rows` i32[B]
-  are given, the examples' indices in the whole batch, elements drop out, those of example i as rows[i] alone decides.
+  Declares `prompts/<encoder>/tokens` f32[depth, P, D] in the Linen module `encoder`. In training, when `indices` i32[B]
+  (of the examples in the global batch) are given, elements are dropped out; which ones, in example i, depends on
+  indices[i] alone.
   """
   shape = PLACEMENTS[spec.placement].tokens_shape(spec, num_tokens, width)
   tokens = encoder.variable(
     "prompts", "tokens", lambda: spec.init_std * jax.random.normal(encoder.make_rng("prompts"), shape, jnp.float32)
   ).value
   tokens = jnp.broadcast_to(tokens[:, None], (shape[0], batch_size, *shape[1:]))
-  if rows is None or spec.dropout == 0:
+  if indices is None or spec.dropout == 0:
     return tokens
   key, keep_probability = encoder.make_rng("dropout"), 1 - spec.dropout
   # Not nn.Dropout, whose mask depends on the shape of the batch: chunks of a batch must drop out as the whole does.
   is_kept = jax.vmap(
-    lambda row: jax.random.bernoulli(jax.random.fold_in(key, row), keep_probability, shape), out_axes=1
-  )(rows)
+    lambda index: jax.random.bernoulli(jax.random.fold_in(key, index), keep_probability, shape), out_axes=1
+  )(indices)
   return jnp.where(is_kept, tokens / keep_probability, 0.0)

@@ -28,13 +28,13 @@ class TextEncoder(nn.Module):
   execution: Execution
 
   @nn.compact
-  def __call__(self, tokens: Int[Array, "B L"], rows: Int[Array, " B"] | None) -> Float[Array, "B E"]:
+  def __call__(self, tokens: Int[Array, "B L"], indices: Int[Array, " B"] | None) -> Float[Array, "B E"]:
     """Returns embeddings, float32 and not normalised.
 
     Args:
       tokens: start token, caption, end token, zeros; L at most `text_length`. Ids after the first end token are
         ignored.
-      rows: indices of the captions in the global batch, for the prompts' dropout in training; None for no dropout.
+      indices: indices of the captions in the global batch, for the prompts' dropout in training; None for no dropout.
     """
     if tokens.shape[1] > self.text_length:
       raise ValueError(f"captions hold at most {self.text_length} tokens, got {tokens.shape}; cut them with tokenize()")
@@ -45,14 +45,14 @@ class TextEncoder(nn.Module):
       self.tower.width,
       embedding_init=nn.initializers.normal(0.02),
       name="token_embedding",
-    )(constrain(tokens, "lookup")).astype(dtype)  # casts the embeddings of these tokens, not the whole table
+    )(constrain(tokens, "batch_over_data")).astype(dtype)  # casts the embeddings of these tokens, not the whole table
     positions = self.param("position_embedding", nn.initializers.normal(0.01), (self.text_length, self.tower.width))
-    x = constrain(constrain(x, "looked_up"), "rows") + positions[: tokens.shape[1]].astype(dtype)  # [B, L, D]
+    x = constrain(constrain(x, "width_over_fsdp"), "batch") + positions[: tokens.shape[1]].astype(dtype)  # [B, L, D]
     end = jnp.argmax(tokens == self.end_token, axis=1)  # [B], the first end token
     num_tokens, num_blocks = self.prompts.text_length, self.tower.num_blocks
-    x, output, prompts = insert_prompts(self, self.prompts, num_tokens, x, end, rows, num_blocks=num_blocks)
+    x, output, prompts = insert_prompts(self, self.prompts, num_tokens, x, end, indices, num_blocks=num_blocks)
     transformer = Transformer(self.tower, True, self.activation, self.eps, self.execution, name="transformer")
     x = transformer(x, output, prompts)  # [B, D]
     x = LayerNorm(self.eps, name="ln_final")(x)
     x = self.execution.dense(self.embedding_size, use_bias=False, name="projection")(x)
-    return constrain(x.astype(jnp.float32), "rows")
+    return constrain(x.astype(jnp.float32), "batch")

@@ -72,13 +72,13 @@ class Block(nn.Module):
     if prompts is not None:
       x = prompts.enter(x)
     dense, constrain = self.execution.dense, self.execution.constrain
-    x = constrain(x, "rows")
+    x = constrain(x, "batch")
     attention = Attention(self.tower.num_heads, self.is_causal, self.execution, name="attn")
     x = select_position(x, position) + attention(LayerNorm(self.eps, name="ln_1")(x), position)
-    x = constrain(x, "rows")
+    x = constrain(x, "batch")
     hidden = dense(self.tower.mlp_width, name="fc")(LayerNorm(self.eps, name="ln_2")(x))
     x = x + dense(x.shape[-1], name="proj")(ACTIVATIONS[self.activation](hidden))
-    return constrain(x, "rows"), None
+    return constrain(x, "batch"), None
 
 
 def select_position(x: Float[Array, "B L D"], position: Position | None) -> Float[Array, "B L D"]:

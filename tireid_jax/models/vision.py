@@ -29,12 +29,12 @@ class ImageEncoder(nn.Module):
   execution: Execution
 
   @nn.compact
-  def __call__(self, images: Float[Array, "B h w 3"], rows: Int[Array, " B"] | None) -> Float[Array, "B E"]:
+  def __call__(self, images: Float[Array, "B h w 3"], indices: Int[Array, " B"] | None) -> Float[Array, "B E"]:
     """Returns embeddings, float32 and not normalised.
 
     Args:
       images: normalised with CLIP's mean and standard deviation.
-      rows: indices of the images in the global batch, for the prompts' dropout in training; None for no dropout.
+      indices: indices of the images in the global batch, for the prompts' dropout in training; None for no dropout.
     """
     if images.shape[1:] != (*self.image_size, 3):
       raise ValueError(
@@ -43,20 +43,20 @@ class ImageEncoder(nn.Module):
     dtype, constrain = self.execution.dtype, self.execution.constrain
     scale = self.tower.width**-0.5
     x = self.execution.dense(self.tower.width, use_bias=False, name="patch_embedding")(
-      self._patches(constrain(images, "rows"))
+      self._patches(constrain(images, "batch"))
     )
     class_token = self.param("class_embedding", nn.initializers.normal(scale), (self.tower.width,))
     positions = self.param("position_embedding", nn.initializers.normal(scale), (1 + x.shape[1], self.tower.width))
     class_token = jnp.broadcast_to(class_token.astype(dtype), (x.shape[0], 1, self.tower.width))
     x = jnp.concatenate([class_token, x], axis=1) + positions.astype(dtype)  # [B, 1 + patches, D]
-    x = LayerNorm(self.eps, name="ln_pre")(constrain(x, "rows"))
+    x = LayerNorm(self.eps, name="ln_pre")(constrain(x, "batch"))
     num_tokens, num_blocks = self.prompts.image_length, self.tower.num_blocks
-    x, output, prompts = insert_prompts(self, self.prompts, num_tokens, x, 0, rows, num_blocks=num_blocks)
+    x, output, prompts = insert_prompts(self, self.prompts, num_tokens, x, 0, indices, num_blocks=num_blocks)
     transformer = Transformer(self.tower, False, self.activation, self.eps, self.execution, name="transformer")
     x = transformer(x, output, prompts)  # [B, D]
     x = LayerNorm(self.eps, name="ln_post")(x)
     x = self.execution.dense(self.embedding_size, use_bias=False, name="projection")(x)
-    return constrain(x.astype(jnp.float32), "rows")
+    return constrain(x.astype(jnp.float32), "batch")
 
   def _patches(self, images):
     """Returns f[B, patches, patch * patch * 3]: patches in raster order, each flattened by row, column and channel."""

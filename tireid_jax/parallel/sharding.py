@@ -32,15 +32,15 @@ RULES = (
   (r"prompts/.*/tokens", (None, None, "fsdp")),
 )
 
-# Inputs and activations. {kind: mesh axes of the leading dimensions}; the other dimensions are not split.
+# Inputs and activations. {layout: mesh axes of the leading dimensions}; the other dimensions are not split.
 ACTIVATIONS = {
   # Inputs, embeddings, and the activations between blocks.
-  "rows": (("data", "fsdp"),),
-  # Token ids and token embeddings around the lookup. The columns of the embedding table are split along fsdp: each
-  # device looks up its columns for the examples of its whole fsdp group, then an all-to-all exchanges columns for
-  # examples.
-  "lookup": ("data",),
-  "looked_up": ("data", None, "fsdp"),
+  "batch": (("data", "fsdp"),),
+  # Token ids before, and token embeddings after, the embedding lookup. The embedding table is split along its width
+  # over fsdp: each device looks up its columns for all examples of its fsdp group, then an all-to-all exchanges
+  # columns for examples.
+  "batch_over_data": ("data",),
+  "width_over_fsdp": ("data", None, "fsdp"),
 }
 
 
@@ -57,11 +57,11 @@ def tree_shardings(mesh: Mesh, tree: Any) -> Any:
     axes = (None,) * is_stacked + axes
     if len(axes) != len(leaf.shape):
       return replicated(mesh)
-    where = _fitting(mesh, axes, leaf.shape)
-    for size, axis, kept in zip(leaf.shape, axes, where.spec, strict=True):
+    fitting = _fitting(mesh, axes, leaf.shape)
+    for size, axis, kept in zip(leaf.shape, axes, fitting.spec, strict=True):
       if axis != kept:
         _log_dropped(rule, axis, mesh.shape[axis], size)
-    return where
+    return fitting
 
   return jax.tree_util.tree_map_with_path(leaf_sharding, tree)
 
@@ -92,7 +92,7 @@ def _fitting(mesh, axes, shape):
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
   """Returns the NamedSharding of an array whose first dimension is the batch."""
-  return NamedSharding(mesh, PartitionSpec(*ACTIVATIONS["rows"]))
+  return NamedSharding(mesh, PartitionSpec(*ACTIVATIONS["batch"]))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -101,14 +101,14 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def activation_constraint(mesh: Mesh) -> Callable[[jax.Array, str], jax.Array]:
-  """Returns f(array, kind) -> the array with the sharding constraint of `ACTIVATIONS`; for use under jit.
+  """Returns f(array, layout) -> the array with the sharding constraint of `ACTIVATIONS`; for use under jit.
 
   Without it, XLA shards activations like the weights along fsdp, with the whole batch on each device, and all-reduces
   partial sums of whole batches.
   """
 
-  def constrain(array, kind):
-    return jax.lax.with_sharding_constraint(array, _fitting(mesh, ACTIVATIONS[kind], array.shape))
+  def constrain(array, layout):
+    return jax.lax.with_sharding_constraint(array, _fitting(mesh, ACTIVATIONS[layout], array.shape))
 
   return constrain
 
@@ -135,7 +135,7 @@ def gather_weights(mesh: Mesh) -> Callable[[str, jax.Array, Any], jax.Array] | N
 
 
 def _resharded(stored, used):
-  """Returns f(array sharded as `stored`) -> the array sharded as `used`; the gradient goes the other way."""
+  """Returns f(array sharded as `stored`) -> the array sharded as `used`; the gradient is resharded back."""
   constrain = jax.lax.with_sharding_constraint
 
   @jax.custom_vjp
@@ -196,11 +196,11 @@ def put_batch(mesh: Mesh, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
 def put_tree(tree: Any, shardings: Any) -> Any:
   """Returns a tree of arrays with the given shardings; each is on a mesh already, or complete in every process."""
 
-  def put(leaf, where):
-    if where.is_fully_addressable or not leaf.is_fully_addressable:
-      return jax.device_put(leaf, where)
-    # device_put would gather the whole leaf from every process, to compare.
+  def put(leaf, target):
+    if target.is_fully_addressable or not leaf.is_fully_addressable:
+      return jax.device_put(leaf, target)
+    # device_put would gather the whole leaf from every process to check that all have the same values.
     whole = np.asarray(leaf)
-    return jax.make_array_from_callback(whole.shape, where, lambda index: whole[index])
+    return jax.make_array_from_callback(whole.shape, target, lambda index: whole[index])
 
   return jax.tree.map(put, tree, shardings)

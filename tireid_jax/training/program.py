@@ -120,7 +120,7 @@ class Program:
       augment=functools.partial(augment.augment, **stage.augment),
       augment_text=functools.partial(augment_text.augment_text, **stage.augment_text),
       temperature=None if stage.learns_temperature else self._config.temperature,
-      encode_rows=accumulate.in_chunks(num_chunks, sharding.batch_devices(self._mesh)),
+      encode_batch=accumulate.in_chunks(num_chunks, sharding.batch_devices(self._mesh)),
     )
 
   def step(self) -> jax.stages.Wrapped:

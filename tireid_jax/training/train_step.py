@@ -20,7 +20,7 @@ def make_loss(
   augment: Callable,
   augment_text: Callable,
   temperature: float | None,
-  encode_rows: Callable = accumulate.at_once,
+  encode_batch: Callable = accumulate.at_once,
 ) -> Callable:
   """Returns loss(trained, frozen, batch, key) -> (f32[], {term: f32[]}).
 
@@ -30,11 +30,11 @@ def make_loss(
   Args:
     model: CLIP module.
     loss_weights: {name in LOSSES: weight} of the losses that are computed.
-    augment: (key, images u8[I, h, w, 3], rows i32[I]) -> f32[I, h, w, 3] normalised. Randomness of image
-      i derives from `key` and rows[i] alone, as that of dropout does.
-    augment_text: (key, tokens i32[B, L], rows i32[B]) -> i32[B, L], likewise.
+    augment: (key, images u8[I, h, w, 3], indices i32[I]) -> f32[I, h, w, 3] normalised. The randomness of image i
+      derives from `key` and indices[i] alone, as that of dropout does.
+    augment_text: (key, tokens i32[B, L], indices i32[B]) -> i32[B, L], likewise.
     temperature: of the losses; None for the learned logit_scale.
-    encode_rows: (encode, inputs) -> encode(inputs), possibly in chunks, from `accumulate`.
+    encode_batch: (encode, inputs) -> encode(inputs), possibly in chunks, from `accumulate`.
   """
   losses.check_names(loss_weights)
 
@@ -45,16 +45,16 @@ def make_loss(
     text_key = jax.random.fold_in(key, 2)
 
     def encode(inputs):
-      rows = {"image_rows": inputs["image_rows"], "text_rows": inputs["text_rows"]}
-      images = augment(augment_key, inputs["images"], rows["image_rows"])
-      tokens = augment_text(text_key, inputs["tokens"], rows["text_rows"])
-      return model.apply(variables, images, tokens, **rows, rngs={"dropout": dropout_key})
+      indices = {"image_indices": inputs["image_indices"], "text_indices": inputs["text_indices"]}
+      images = augment(augment_key, inputs["images"], indices["image_indices"])
+      tokens = augment_text(text_key, inputs["tokens"], indices["text_indices"])
+      return model.apply(variables, images, tokens, **indices, rngs={"dropout": dropout_key})
 
-    image, text = encode_rows(
+    image, text = encode_batch(
       encode,
       {
-        "images": batch["images"], "image_rows": jnp.arange(len(batch["images"])),
-        "tokens": batch["tokens"], "text_rows": jnp.arange(len(batch["tokens"])),
+        "images": batch["images"], "image_indices": jnp.arange(len(batch["images"])),
+        "tokens": batch["tokens"], "text_indices": jnp.arange(len(batch["tokens"])),
       },
     )  # [I, E], [B, E]  # fmt: skip
     image = jnp.repeat(image, len(text) // len(image), axis=0)  # [B, E], once for each caption of the image

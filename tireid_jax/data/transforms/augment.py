@@ -81,7 +81,7 @@ def normalise(
 def augment(
   key: Array,
   images: UInt8[Array, "B h w 3"],
-  rows: Int[Array, " B"] | None = None,
+  indices: Int[Array, " B"] | None = None,
   *,
   mean: Sequence[float] = MEAN,
   std: Sequence[float] = STD,
@@ -92,25 +92,26 @@ def augment(
   As in the reference implementation, an image is flipped, padded with black and cropped back to its size, normalised,
   and then erased: the fill is the channel means, written into the normalised image. The augmentations of TBPS-CLIP come
   before normalisation, as defined by torchvision: rotation, a crop resized to the image, colour jitter, grey, blur. The
-  randomness of image i depends only on `key` and rows[i], so the result does not depend on how the batch is sharded or
-  divided into chunks. An augmentation that is off costs nothing and does not change the samples of the others.
+  randomness of image i depends only on `key` and indices[i], so the result does not depend on how the batch is
+  sharded or divided into chunks. An augmentation that is off costs nothing and does not change the samples of the
+  others.
 
   Args:
     key: random key of the step.
     images: u8[B, h, w, 3].
-    rows: i32[B] positions of the images in the global batch; by default 0 to B - 1.
+    indices: i32[B] positions of the images in the global batch; by default 0 to B - 1.
     mean, std: of each channel, for values from 0 to 1.
     **settings: fields of Augmentation.
 
-  All but `key`, `images` and `rows` is static. With everything off the result is `normalise(images)`.
+  All but `key`, `images` and `indices` is static. With everything off the result is `normalise(images)`.
   """
   chosen = Augmentation(**settings)
 
-  def one(row, image):
-    row_key = jax.random.fold_in(key, row)
-    flip_key, shift_key, erase_key = jax.random.split(row_key, 3)
+  def one(index, image):
+    example_key = jax.random.fold_in(key, index)
+    flip_key, shift_key, erase_key = jax.random.split(example_key, 3)
     # Not from 0 to 2, which would repeat the keys above.
-    rotation_key, crop_key, jitter_key, grey_key, blur_key = (jax.random.fold_in(row_key, n) for n in range(3, 8))
+    rotation_key, crop_key, jitter_key, grey_key, blur_key = (jax.random.fold_in(example_key, n) for n in range(3, 8))
     if chosen.flip or chosen.pad:
       words = _pack(image)
       if chosen.flip:
@@ -138,7 +139,7 @@ def augment(
       pixels = jnp.where(jnp.repeat(erased, image.shape[2], axis=1), _row(mean, pixels), pixels)
     return pixels.reshape(image.shape)
 
-  return jax.vmap(one)(jnp.arange(len(images)) if rows is None else rows, images)
+  return jax.vmap(one)(jnp.arange(len(images)) if indices is None else indices, images)
 
 
 def _to_unit(images):

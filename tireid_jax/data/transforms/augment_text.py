@@ -51,25 +51,25 @@ def check(tokenizer: dict[str, Any], **settings: Any) -> None:
 
 
 def augment_text(
-  key: Array, tokens: Int[Array, "B L"], rows: Int[Array, " B"] | None = None, **settings: Any
+  key: Array, tokens: Int[Array, "B L"], indices: Int[Array, " B"] | None = None, **settings: Any
 ) -> Int[Array, "B L"]:
   """Returns i32[B, L] captions with tokens deleted, masked and swapped at random.
 
   Only tokens between the start and the end token change. Tokens after a deleted one move up, with padding at the end,
   and at least one token is kept. Swapping exchanges two random tokens, `swap_fraction` times the number of tokens but
   at least once, as in easy data augmentation (Wei and Zou, EMNLP 2019, arXiv 1901.11196). The randomness of caption i
-  depends only on `key` and rows[i].
+  depends only on `key` and indices[i].
 
   Args:
     key: random key of the step.
     tokens: i32[B, L] as from a Tokenizer.
-    rows: i32[B] positions of the captions in the global batch; by default 0 to B - 1.
+    indices: i32[B] positions of the captions in the global batch; by default 0 to B - 1.
     **settings: fields of TextAugmentation, static.
   """
   chosen = TextAugmentation(**settings)
 
-  def one(row, caption):
-    delete_key, mask_key, swap_key = jax.random.split(jax.random.fold_in(key, row), 3)
+  def one(index, caption):
+    delete_key, mask_key, swap_key = jax.random.split(jax.random.fold_in(key, index), 3)
     if chosen.delete_probability:
       caption = _delete(delete_key, caption, chosen.delete_probability)
     if chosen.mask_probability:
@@ -79,7 +79,7 @@ def augment_text(
       caption = _swap(swap_key, caption, chosen.swap_fraction)
     return caption
 
-  return jax.vmap(one)(jnp.arange(len(tokens)) if rows is None else rows, tokens)
+  return jax.vmap(one)(jnp.arange(len(tokens)) if indices is None else indices, tokens)
 
 
 def _num_words(caption):
