@@ -85,7 +85,7 @@ def _name_other_folder(target):
     (lambda target: (target / "features.json").write_bytes(b"\xff"), "is damaged"),
     (lambda target: (target / "index_test.npz").write_bytes(b"PK"), "is damaged"),
     (lambda target: (target / "index_test.npz").unlink(), "is damaged (FileNotFoundError"),
-    (lambda target: next(target.glob("*test.array*")).unlink(), "is not there; remove the data set"),
+    (lambda target: next(target.glob("*test.array*")).unlink(), "does not exist; remove the data set"),
     (lambda target: next(target.glob("*test.array*")).write_bytes(bytes(2**16)), "remove it and prepare it again"),
     (_name_other_folder, "names records of test in another folder"),
   ],

@@ -1,4 +1,4 @@
-"""Records read straight from their files are what the library wrote there."""
+"""Records that are read directly from their files are those that array_record wrote."""
 
 import os
 
@@ -20,7 +20,7 @@ def write(file, records, options="group_size:1,uncompressed"):
 
 
 @pytest.mark.parametrize("num_bytes", [5, 4_000, 147_456])
-def test_tails_of_records_are_read_wherever_blocks_begin(tmp_path, num_bytes):
+def test_tails_are_read_across_block_headers(tmp_path, num_bytes):
   rng = np.random.default_rng(0)
   files, records = [tmp_path / "a", tmp_path / "b"], []
   for file in files:
@@ -35,7 +35,7 @@ def test_tails_of_records_are_read_wherever_blocks_begin(tmp_path, num_bytes):
       assert out == record[-num_bytes:]
 
 
-def test_records_that_look_alike_are_told_apart(tmp_path):
+def test_similar_records_are_distinguished(tmp_path):
   records = [bytes(1000), bytes(999) + b"a", bytes(1000)]
   write(tmp_path / "a", records)
   positions = record_bytes.find_tails(tmp_path / "a", records, 10)
@@ -50,11 +50,11 @@ def test_records_that_look_alike_are_told_apart(tmp_path):
 def test_compressed_records_are_an_error(tmp_path):
   records = [bytes(1000)]
   write(tmp_path / "a", records, "group_size:1,zstd")
-  with pytest.raises(RuntimeError, match="the installed array_record writes otherwise"):
+  with pytest.raises(RuntimeError, match="the installed array_record writes another format"):
     record_bytes.find_tails(tmp_path / "a", records, 10)
 
 
-def test_of_many_files_few_stay_open(tmp_path, monkeypatch):
+def test_at_most_max_open_files_stay_open(tmp_path, monkeypatch):
   monkeypatch.setattr(record_bytes, "MAX_OPEN", 3)
   files = [tmp_path / str(number) for number in range(8)]
   for number, file in enumerate(files):
@@ -70,6 +70,6 @@ def test_of_many_files_few_stay_open(tmp_path, monkeypatch):
   assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_a_file_that_is_not_there_is_named_before_any_is_read(tmp_path):
-  with pytest.raises(ValueError, match=f"{tmp_path}/gone is not there; remove the data set and prepare it again"):
+def test_a_missing_file_is_reported_before_any_file_is_read(tmp_path):
+  with pytest.raises(ValueError, match=f"{tmp_path}/gone does not exist; remove the data set and prepare it again"):
     record_bytes.RecordBytes([tmp_path / "gone"], 10)

@@ -1,4 +1,4 @@
-"""CLIP's byte-pair encoding against a plain reading of its definition, itself held to the golden captions."""
+"""CLIP's byte-pair encoding against a direct implementation of its definition, itself tested on golden captions."""
 
 import functools
 import hashlib
@@ -39,7 +39,7 @@ def ranks():
 @functools.cache
 def ids_by_token():
   characters = [*vocabularies.BYTES, *(character + "</w>" for character in vocabularies.BYTES)]
-  return {token: place for place, token in enumerate([*characters, *map("".join, ranks())])}
+  return {token: index for index, token in enumerate([*characters, *map("".join, ranks())])}
 
 
 def merged(symbols):
@@ -82,28 +82,28 @@ CAPTIONS = st.lists(st.sampled_from(PARTS), max_size=8).map("".join) | st.text(m
 @example("<|ſtartoftext|>")
 @example("a'\u0345s")
 @example("'ſt")
-def test_any_caption_has_the_reference_s_ids(caption):
+def test_any_caption_has_the_ids_of_the_reference(caption):
   assert ids_of(caption) == expected_ids(caption)
 
 
 @pytest.mark.parametrize("caption", GOLDEN["captions"], ids=lambda caption: caption["kind"])
-def test_the_definition_as_read_here_gives_the_golden_ids(caption):
+def test_the_reference_gives_the_golden_ids(caption):
   if "<|mask|>" not in caption["text"].lower():  # a token of the reference alone
     assert expected_ids(caption["text"]) == caption["ids"]
 
 
-def test_the_merges_are_openai_s():
+def test_the_merges_are_those_of_openai():
   content = (pathlib.Path(byte_pairs.__file__).parent / "clip" / "merges.txt").read_bytes()
   # Of the first 48,895 lines of bpe_simple_vocab_16e6.txt.
   assert hashlib.sha256(content).hexdigest() == "685491abbdad36159d094ecdc23bebc0dd53f8d1df35c4d74ef6036db2ba7572"
 
 
-def test_every_token_that_ends_a_word_is_merged_to_itself():
+def test_merging_the_characters_of_an_end_of_word_token_yields_it():
   # What allows looking up a whole word's token instead of merging it.
   model = byte_pairs.encoder()._model
-  words = [(token, place) for token, place in ids_by_token().items() if token.endswith("</w>")]
+  words = [(token, index) for token, index in ids_by_token().items() if token.endswith("</w>")]
   assert len(words) > 20_000
-  others = [word for word, place in words if [t.id for t in model.tokenize(word.removesuffix("</w>"))] != [place]]
+  others = [word for word, index in words if [t.id for t in model.tokenize(word.removesuffix("</w>"))] != [index]]
   assert others == []
 
 
@@ -120,7 +120,7 @@ def encode(encoder, text):
   return np.frombuffer(ids, np.int32).tolist()
 
 
-def test_the_cache_never_holds_more_than_two_generations_and_forgetting_changes_no_id(encoder):
+def test_the_cache_holds_at_most_two_generations_and_eviction_changes_no_id(encoder):
   for number in range(100):
     word = f"{chr(ord('a') + number % 26)}{chr(ord('a') + number // 26)}x"
     text = f"{word}, red {word}"
@@ -129,7 +129,7 @@ def test_the_cache_never_holds_more_than_two_generations_and_forgetting_changes_
     assert len(encoder._previous) <= 8
 
 
-def test_a_frequent_word_stays_cached_while_new_ones_come_and_go(encoder):
+def test_a_frequent_word_is_not_evicted(encoder):
   encode(encoder, "red")
   encoded = []
   encode_part = encoder._encode_part
@@ -148,5 +148,5 @@ def test_a_long_word_is_encoded_and_not_cached(encoder):
 
 
 @pytest.mark.parametrize("byte", [0x00, 0x21, 0x7E, 0x7F])
-def test_a_byte_of_ascii_has_the_id_of_its_character_whether_printable_or_not(encoder, byte):
+def test_an_ascii_byte_has_the_id_of_its_character(encoder, byte):
   assert encode(encoder, chr(byte)) == [ids_by_token()[CHARACTERS[byte] + "</w>"]]

@@ -1,17 +1,20 @@
-"""The files of a prepared data set besides its images: the index of each split, the report, and dataset.json."""
+"""Writes all of a prepared data set but its images: the index of each split, the reports and dataset.json."""
 
 import dataclasses
 import hashlib
 import importlib.metadata
 import json
+import pathlib
+from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Int
 
 from tireid_jax.config import paths
-from tireid_jax.data.checks import doctor_page
+from tireid_jax.data.checks import doctor, doctor_page
 from tireid_jax.data.prepared import images, shards, split_files, splits
 from tireid_jax.data.raw import schema
-from tireid_jax.data.tokenizer import MAX_LENGTH
+from tireid_jax.data.tokenizer import MAX_LENGTH, Tokenizer
 
 # Packages whose versions may affect the prepared pixels and tokens.
 _LIBRARIES = (
@@ -19,22 +22,33 @@ _LIBRARIES = (
 )  # fmt: skip
 
 
-def complete(folder, name, written, image_size, tokenizer, *, source, report, pictures):
-  """Completes a built data set with its index, its report and, last, its dataset.json.
+def complete(
+  folder: pathlib.Path,
+  name: str,
+  written: Sequence[shards.Shard],
+  image_size: tuple[int, int],
+  tokenizer: Tokenizer,
+  *,
+  source: str,
+  report: doctor.Report,
+  pictures: Sequence[doctor_page.Picture],
+) -> None:
+  """Completes a built data set with its indices, its reports and, last, its dataset.json.
 
   Args:
-    folder: of the data set, as `builders.build` returns it.
-    name: of the data set, as config.data.name.
-    written: its Shards, those of each split in order.
+    folder: the data set's, as returned by `builders.build`.
+    name: name of the data set, as in `config.data.name`.
+    written: all shards, those of each split in order.
     image_size: (h, w) pixels.
-    tokenizer: that of its captions.
-    source: as from `source.digest`.
-    report: Report of the doctor.
-    pictures: for the report's page.
+    tokenizer: encodes the captions.
+    source: digest of the raw data, from `source.digest`.
+    report: report on the raw data.
+    pictures: pictures for the HTML report.
   """
   counts: dict[str, dict] = {}
   truncated = {}
   persons: dict[int, str] = {}
+  # The order and the names of these parts must not change: prepared folders store the fingerprint.
   recipe_fields = [name, list(image_size), schema.VERSION, images.DECODER, tokenizer.digest]
   fingerprint = hashlib.sha256(json.dumps(recipe_fields).encode())
   for split in schema.SPLITS:
@@ -65,7 +79,7 @@ def complete(folder, name, written, image_size, tokenizer, *, source, report, pi
     },
     "counts": counts,
     "truncated_captions": truncated,
-    "persons": persons,  # annotated names of identities that are no numbers
+    "persons": persons,  # annotated names by identity, where the annotations name identities by text
     "report": report.to_json(),
     "left_out": [dataclasses.asdict(problem) for problem in report.problems if problem.is_error],
     "fingerprint": fingerprint.hexdigest(),
@@ -75,8 +89,14 @@ def complete(folder, name, written, image_size, tokenizer, *, source, report, pi
   (folder / splits.INFO_FILE).write_text(json.dumps(info, indent=2) + "\n")
 
 
-def _write_index(folder, split, stored, captions, tokens):
-  """Writes the index of one split: its StoredImages, and i32[num_captions, 77] tokens of their captions."""
+def _write_index(
+  folder: pathlib.Path,
+  split: str,
+  stored: Sequence[shards.StoredImage],
+  captions: list[str],
+  tokens: Int[np.ndarray, "num_captions 77"],
+) -> None:
+  """Writes the index of one split: its images and their captions, with tokens."""
   split_files.write_index(
     folder,
     split,
