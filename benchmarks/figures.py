@@ -67,8 +67,8 @@ def _step(text, bench, examples="", memory=""):
 
 def _share(text, bench):
   return (
-    Figure(f"{text}, share of the best matrix rate", bench, "model_share_of_best", kind="share", target="0.80"),
-    Figure(f"{text}, the same of products computed", bench, "share_of_best", kind="share"),
+    Figure(f"{text}, fraction of the best matrix rate", bench, "model_share_of_best", kind="share", target="0.80"),
+    Figure(f"{text}, the same, of computed products", bench, "share_of_best", kind="share"),
   )
 
 
@@ -103,7 +103,7 @@ FIGURES = (
   Figure("stage 1 at work, warm, s", "startup", "start_warm_s", kind="seconds", target="< 10"),
   Figure("evaluation at work, cold, s", "startup", "evaluate_cold_s", kind="seconds"),
   Figure("evaluation at work, warm, s", "startup", "evaluate_warm_s", kind="seconds", target="< 5"),
-  Figure("training run, share of time between programs", "overlap", "idle_share", kind="memory"),
+  Figure("training run, fraction of time between programs", "overlap", "idle_share", kind="memory"),
   Figure("reading, images/s", "loader", "read_images_per_s", reference="train_images_per_s", target="10"),
   Figure("reading and augmentation, images/s", "loader", "augment_images_per_s", reference="train_images_per_s",
          target="4"),

@@ -88,7 +88,7 @@ def test_of_memory_and_seconds_the_ratio_is_the_other_way():
 def test_without_the_reference_the_table_has_ours_alone():
   table = figures.table(rounds(step(4.0, model_share_of_best=0.75)))
   assert cells(table, "stage 2, examples/s") == ["4.00", "1.7"]
-  assert cells(table, "stage 2, share of the best matrix rate") == ["0.75", "0.80"]
+  assert cells(table, "stage 2, fraction of the best matrix rate") == ["0.75", "0.80"]
   assert "stage 1" not in table
 
 
