@@ -1,11 +1,11 @@
-"""Images and captions a second of the encoders in evaluation: ViT-B/16 at 384x128, on the CPU.
+"""Measures images and captions per second of the encoders in evaluation: ViT-B/16 at 384x128, on the CPU.
 
   python -m benchmarks.encode
 
-Counted is `retrieval.Encoders` over a split in memory until the embeddings lie there: normalising, reading ahead and
-the order of captions by length are in it. Captions are those of the reference's script and some more of their kind,
-padded to the lengths of the config. Each side ran once before, compiling included. The peak of memory is the process'.
-There are no prompts, as in the reference. Prints a line of JSON.
+It times encoding a split in memory until the embeddings are in memory too, including normalisation, prefetching and
+sorting captions by length. Captions are those of the reference's script and similar ones, padded to the lengths of the
+config. Each side is run once before, to compile. Peak memory is that of the process. There are no prompts, as in the
+reference. Prints a line of JSON.
 """
 
 import argparse

@@ -1,14 +1,14 @@
-"""What the benchmarks' lines of JSON come to: figures, their targets, the table, the comparison with a baseline.
+"""The benchmarks' reported metrics: their targets, the table, and the comparison with a baseline.
 
-A run is {"machine": {...}, "rounds": [{benchmark: {"ours": {...}, "peer": {...}}}, ...]}. What failed or was left out
-is not in it.
+A run is {"machine": {...}, "rounds": [{benchmark: {"ours": {...}, "peer": {...}}}, ...]}. Benchmarks that failed or
+were omitted are not in it.
 """
 
 import dataclasses
 
 import numpy as np
 
-# Less than this share of a figure is never called a change.
+# Relative differences below this are never reported as a change.
 NOISE = 0.05
 BEST_RATE = "best_gflop_per_s"
 
@@ -112,7 +112,7 @@ FIGURES = (
 
 
 def table(run):
-  """Returns the run's figures as a table for people: medians of the rounds, ratios the medians of the rounds' own."""
+  """Returns the run's metrics as a text table of medians over rounds; a ratio is the median of the rounds' ratios."""
   lines = [f"{'':50}{'reference':>12}{'ours':>12}{'ratio':>8}{'target':>8}"]
   for figure in FIGURES:
     pairs = [figure.pair(results) for results in run["rounds"]]

@@ -1,4 +1,4 @@
-"""What every benchmark reads and prints."""
+"""Memory, medians and JSON output for all benchmarks."""
 
 import json
 import os
@@ -8,13 +8,13 @@ import numpy as np
 
 
 def memory_mib(field):
-  """Returns a figure of Linux' about this process: VmRSS is its memory now, VmHWM the most that it has had."""
+  """Returns a value of /proc/self/status in MiB: VmRSS is the current memory of this process, VmHWM its peak."""
   status = pathlib.Path("/proc/self/status").read_text()
   return int(next(line for line in status.splitlines() if line.startswith(f"{field}:")).split()[1]) / 2**10
 
 
 def forget_peak():
-  """Counts the peak of this process' memory from here; it starts with that of the process that started it."""
+  """Resets the peak memory of this process, which it otherwise inherits from its parent."""
   pathlib.Path("/proc/self/clear_refs").write_text("5")
 
 

@@ -1,10 +1,10 @@
-"""Seconds and memory of the retrieval figures at the size of a public test split, similarities included.
+"""Measures time and memory of the retrieval metrics at the size of a public test split, similarities included.
 
   python -m benchmarks.metrics --split=icfg
 
-Counted is `metrics.retrieval_metrics`, from embeddings that are not normalised to the five figures (percent). They are
-those of the reference's script, so the figures are to be its too. Memory is the process' peak beyond what it had before
-the first call. Prints a line of JSON.
+It times `metrics.retrieval_metrics`, from unnormalised embeddings to the five metrics (percent). The embeddings are
+those of the reference's script, so the metrics must be equal too. Memory is the increase of the process'
+peak over its memory before the first call. Prints a line of JSON.
 """
 
 import argparse

@@ -1,11 +1,12 @@
-"""Whether the device waits for the host: shares of a real training run's time, read off a trace.
+"""Measures whether the device waits for the host, from a trace of a real training run.
 
   python -m benchmarks.overlap
 
-Traced is `train.run` on the CPU: the tiny model, 1,000 drawn photographs read from their records in batches of 32, and
-logged as a user's run is. Counted is the last epoch, from the begin of its first step's program to the end of its last
-one's, without the saves at both ends; idle is what lies between programs. On a CPU host and device share the cores, so
-that reading and logging can slow a step; what is shown is that no step waits for them. Prints a line of JSON.
+It traces a training run on the CPU: the tiny model, with 1,000 synthetic photographs read from their records in batches
+of 32, and with the usual logging. It measures the last epoch, from the start of the program of its first step to the
+end of that of its last, without the checkpoints at both ends; the time between programs is idle. On a CPU, host and
+device share the cores, so reading and logging can slow a step; the trace shows whether steps wait for them. Prints a
+line of JSON.
 """
 
 import argparse

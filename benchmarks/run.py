@@ -5,8 +5,8 @@
   python -m benchmarks.run --only=step2,step1 --baseline=benchmarks/baseline.json
 
 With a checkout of the reference (IRRA) and a Python that has its libraries (peer/requirements.txt), each round times
-both sides in turn. Figures are medians of the rounds, a ratio is the median of the rounds' own; above 1, ours is
-better. A baseline is what an earlier run wrote with --json; printed is which figures moved beyond noise since.
+both sides in turn. Values are medians over rounds, and a ratio is the median of the rounds' ratios; above 1, ours is
+better. A baseline is the file that an earlier run wrote with --json; changes beyond noise are printed.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from benchmarks import figures
 
 ROOT = pathlib.Path(__file__).parents[1]
 PEER = pathlib.Path(__file__).parent / "peer"
-# Both sides alike. Temporary memory is mapped anew in each step; huge pages take most of the faults away.
+# The same for both sides. Temporary memory is mapped anew in each step; huge pages avoid most of the page faults.
 ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", "JAX_PLATFORMS": "cpu"}
 # {benchmark: (our module and its flags, the reference's script and its flags)}; FILE stands for one to be written.
 COMMANDS = {

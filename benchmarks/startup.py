@@ -1,14 +1,15 @@
-"""Seconds until a command is at work, training stage 1 or evaluating: ViT-B/16 at 384x128, on the CPU.
+"""Measures the time until training of stage 1 or evaluation is at work: ViT-B/16 at 384x128, on the CPU.
 
   python -m benchmarks.startup
 
-Counted is from the start of the process until its terminal shows the bar's first advance; then it is ended. For
-`tireid_jax.main`, in batches of 8, that is the first step's dispatch, before its losses are there. For
-`tireid_jax.evaluate` it is the first batch, encoded: of one image, so that little of it is encoding. Imports, checks,
-reading a file of random weights, opening the prepared data (64 drawn photographs) and compiling are all in it.
+It times a command from the start of its process until its progress bar first advances, and then ends it. For
+`tireid_jax.main`, with batches of 8, that is the dispatch of the first step, before its losses are available. For
+`tireid_jax.evaluate` it is the first encoded batch, of a single image, so that little of the time is encoding. Included
+are imports, checks, reading a file of random weights, opening the prepared data (64 synthetic photographs) and
+compilation.
 
-Cold starts with an empty folder of compiled programs, warm is the same command once more, with what the first one left
-where the commands keep them by themselves. Files are in the page cache both times. Prints a line of JSON.
+A cold start has an empty compilation cache; a warm start repeats the command with the cache that the first one filled.
+Files are in the page cache both times. Prints a line of JSON.
 """
 
 import argparse

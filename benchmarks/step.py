@@ -1,16 +1,16 @@
-"""Seconds and memory of a training step: ViT-B/16 at 384x128, on the CPU.
+"""Measures time and memory of a training step: ViT-B/16 at 384x128, on the CPU.
 
   python -m benchmarks.step --stage=2 --batch_size=8
 
-Counted is the project's own compiled step, augmentation included, from a batch in memory until its losses are there;
-the first steps are left out. The peak of memory is the process', imports and compiling included.
+It times the project's own compiled step, augmentation included, from a batch in memory until its losses are available,
+without the first steps. Peak memory is that of the process, including imports and compilation.
 
-The matrix rate is the FLOPs of the matrix products, without those computed again, over the step's seconds; the model's
-rate counts those too that the last block leaves out, for all places but the one that is read. They are compared with
-the best rate that a single float32 product of the model's shapes reaches in the same process.
+The matrix rate is the FLOPs of the matrix products, without recomputation, divided by the time of the step. The model's
+rate also counts the products that the last block skips for all tokens but the pooled one. Both are compared with the
+best rate that a single float32 product of the model's shapes reaches in the same process.
 
-The model's prompts are those of the reference's script: none in stage 2, 8 in each encoder's first block in stage 1,
-where captions give up 8 of their 77 places. Prints a line of JSON.
+The model's prompts are those of the reference's script: none in stage 2, and 8 in the first block of each encoder in
+stage 1, where they replace 8 of the 77 caption tokens. Prints a line of JSON.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""Seconds and memory (Linux) that importing CLIP takes, from a safetensors file of random weights in the page cache.
+"""Measures time and memory (Linux) of importing CLIP from a safetensors file of random weights in the page cache.
 
   python -m benchmarks.weights ViT-B/16 ViT-L/14
 
-Counted is `pretrained.load` in a process of its own, imports of Python modules left out; memory is the process' peak
-beyond what it had before, over the file's size. JAX on the CPU keeps the loaded variables in that same memory.
+It times `pretrained.load` in a separate process, without imports of Python modules. Memory is the increase of the
+process' peak, relative to the size of the file; JAX on the CPU holds the loaded variables in that memory too.
 """
 
 import json
