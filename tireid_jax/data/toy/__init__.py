@@ -1,6 +1,6 @@
-"""Synthetic data: ToyPEDES, drawn persons seen by several cameras, and ToyGeneric, plain things and figures.
+"""Synthetic data sets: ToyPEDES, persons seen by several cameras, and ToyGeneric, single objects, garments and persons.
 
-`python -m tireid_jax.data.toy --config=configs/toy.py --to=DIR` writes both in CUHK-PEDES' layout.
+`python -m tireid_jax.data.toy --config=configs/toy.py --to=DIR` writes both in the layout of CUHK-PEDES.
 """
 
 from tireid_jax.data.toy.oracle import attribute_ceilings

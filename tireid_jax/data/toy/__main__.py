@@ -9,7 +9,7 @@ from tireid_jax.errors import UserError
 from tireid_jax.storage import locations
 
 
-def main(_):
+def main(_: list[str]) -> None:
   options = flags.FLAGS
   if options.config is None or not options.to:
     raise UserError("give --config=configs/toy.py and --to=DIR")

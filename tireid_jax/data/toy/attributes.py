@@ -1,4 +1,4 @@
-"""What a synthetic person is: a combination of attributes, drawn from a seed and never twice."""
+"""Synthetic persons: unique combinations of attributes, sampled from a seed."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ import numpy as np
 
 from tireid_jax.data.toy.palette import COLOURS, HAIR_COLOURS, RGB, SHADES, SKINS, luma, mix
 
-# Every random stream is default_rng([seed, domain, ...]): one domain a kind of thing that is drawn.
+# Every random stream is default_rng([seed, domain, ...]), with a domain for each data set.
 PEDES, GENERIC = 1, 2
 SPLITS = ("train", "val", "test")
 
@@ -49,7 +49,7 @@ PATTERNS = {
   "vest": {"plain": 0.5, "stripes": 0.22, "dots": 0.14, "logo": 0.14},
   "dress": {"plain": 0.42, "stripes": 0.18, "vertical": 0.08, "checks": 0.08, "dots": 0.24},
 }
-# Open in front: what is worn under them shows.
+# Open at the front, so the garment underneath is visible.
 OPEN_TOPS = ("jacket", "coat")
 BOTTOMS = {
   "man": {"trousers": 0.7, "shorts": 0.3},
@@ -69,7 +69,7 @@ TOP_COLOURS = dict.fromkeys(COLOURS, 1.0)
 BOTTOM_COLOURS = {**dict.fromkeys(COLOURS, 1.0), "black": 1.8, "blue": 1.8, "grey": 1.4, "white": 1.2, "beige": 1.2}
 SHOE_COLOURS = {**dict.fromkeys(COLOURS, 0.7), "white": 2.2, "black": 2.2, "brown": 1.4, "red": 1.2}
 
-# A second colour must stand out on the first by this much luma, or be another hue altogether.
+# Minimum difference in luma between the two colours of a pattern, of 255.
 MIN_PATTERN_CONTRAST = 55.0
 
 
@@ -78,12 +78,12 @@ class Person:
   """One identity.
 
   Attributes:
-    attributes: name -> value, at most: gender, build, hair_length, hair_colour, hat, hat_colour, top, top_colour,
+    attributes: value by name; the names are gender, build, hair_length, hair_colour, hat, hat_colour, top, top_colour,
       pattern, pattern_colour, under_colour, bottom, bottom_colour, shoes, shoes_colour, bag, bag_colour, held,
-      held_colour. What is not worn or carried is absent.
+      held_colour. Absent if the person does not wear or carry it.
     shades: "dark" or "light" by colour attribute; absent for the plain colour.
-    paint: what is painted, by colour attribute, and "skin".
-    bag_side: +1 where the bag is on the person's left, -1 right. What is held is in the other hand.
+    paint: painted RGB value by colour attribute, and of "skin".
+    bag_side: +1 if the bag is on the person's left, -1 on the right. Held objects are in the other hand.
   """
 
   attributes: dict[str, str]
@@ -93,12 +93,12 @@ class Person:
 
 
 def is_colour(name: str) -> bool:
-  """Whether the attribute `name` is a colour (else it is a shape: a kind, a pattern, a build)."""
+  """Whether the attribute `name` is a colour, as opposed to a shape (a kind, a pattern, a build)."""
   return name.endswith("_colour")
 
 
 def pick(rng: np.random.Generator, options: dict[str, float] | Sequence[str]) -> str:
-  """Returns one of `options`, by weight where it is a dict. Much faster than Generator.choice for short lists."""
+  """Samples one of `options`, by weight if it is a dict; much faster than Generator.choice for short lists."""
   if not isinstance(options, dict):
     return options[int(rng.random() * len(options))]
   mark = rng.random() * sum(options.values())
@@ -110,7 +110,7 @@ def pick(rng: np.random.Generator, options: dict[str, float] | Sequence[str]) ->
 
 
 def sample_attributes(rng: np.random.Generator) -> dict[str, str]:
-  """Returns one combination of attributes."""
+  """Samples one combination of attributes, which may repeat an earlier one."""
   gender = pick(rng, ("man", "woman"))
   chosen = {"gender": gender, "build": pick(rng, BUILDS), "hair_length": pick(rng, HAIR_LENGTHS[gender])}
   if chosen["hair_length"] != "bald":
@@ -137,7 +137,7 @@ def sample_attributes(rng: np.random.Generator) -> dict[str, str]:
 
 
 def standing_out(colour: str) -> tuple[str, ...]:
-  """Returns the colours that read as a second colour on `colour`."""
+  """Returns the colours that are clearly visible as the second colour of a pattern on `colour`."""
   return tuple(
     other
     for other in COLOURS
@@ -146,7 +146,7 @@ def standing_out(colour: str) -> tuple[str, ...]:
 
 
 def make_person(rng: np.random.Generator, attributes: dict[str, str]) -> Person:
-  """Returns a person with these attributes: their exact shades, skin and the side of the bag."""
+  """Samples the rest of a person with these attributes: exact shades, skin and the side of the bag."""
   shades: dict[str, str] = {}
   paint: dict[str, RGB] = {"skin": SKINS[int(rng.random() * len(SKINS))]}
   for name, colour in attributes.items():
@@ -166,10 +166,10 @@ def make_person(rng: np.random.Generator, attributes: dict[str, str]) -> Person:
 
 
 def sample_people(seed: int, counts: dict[str, int]) -> dict[str, list[Person]]:
-  """Returns `counts[split]` persons for each split, no two of them with the same attributes.
+  """Samples `counts[split]` persons for each split, no two of them with the same attributes.
 
-  A person depends on the seed, the split and its index alone, not on how many others are asked for: the splits are
-  walked in step, as far as the longest one, and a combination that came before is drawn again.
+  A person depends only on the seed, the split and its index, not on the counts: persons of all splits are sampled in
+  turn, up to the longest split, and a combination that has occurred before is resampled.
   """
   people: dict[str, list[Person]] = {split: [] for split in SPLITS}
   seen = set()

@@ -1,11 +1,11 @@
-"""Bodies and how they stand: measures by gender and build, joints by view and phase of the step."""
+"""Bodies and poses: measurements by gender and build, joints by view and phase of the gait."""
 
 import dataclasses
 import math
 
 from tireid_jax.data.toy.canvas import Point
 
-# "left" and "right" are where the person walks to in the picture; figures are designed for "right" and mirrored.
+# "left" and "right" are walking directions in the image; figures are designed for "right" and mirrored for "left".
 VIEWS = ("front", "back", "left", "right")
 BUILD_WIDTH = {"slim": 0.88, "average": 1.0, "heavy": 1.2}
 BUILD_WAIST = {"slim": 0.88, "average": 1.0, "heavy": 1.42}
@@ -15,7 +15,7 @@ UPPER_ARM, FOREARM, THIGH, SHIN = 0.155, 0.145, 0.225, 0.215
 
 @dataclasses.dataclass(frozen=True)
 class Body:
-  """Half widths in heights, as seen from the view it was measured for."""
+  """Half widths relative to the person's height, in the view for which the body was measured."""
 
   shoulder: float
   waist: float
@@ -28,7 +28,7 @@ class Body:
 class Pose:
   """Joints: arms (shoulder, elbow, hand), legs (hip, knee, ankle).
 
-  Index 0 is the limb at the picture's left (front and back views) or the far one (side views); 1 the other.
+  Index 0 is the limb on the left of the image (front and back views) or the far one (side views); 1 is the other.
   """
 
   view: str
@@ -62,14 +62,14 @@ def measure(gender: str, build: str, is_side: bool) -> Body:
 
 
 def stand(view: str, body: Body, *, phase: float, stride: float) -> Pose:
-  """Returns a person in `view` at `phase` (radians) of a step; `stride` 0 stands still, 1 walks briskly."""
+  """Returns the pose in `view` at `phase` (radians) of the gait; `stride` is 0 standing still, 1 walking briskly."""
   if view in ("left", "right"):
     return _from_the_side(view, phase, stride)
   swing = math.sin(phase) * stride
   arms, legs = [], []
   for sign in (-1, 1):
     forward = swing * sign
-    # Seen along the walk, a swung arm looks shorter and turns inwards; a leg left behind, raised.
+    # Seen along the walking direction, a swinging arm looks shorter and turns inwards, and a trailing leg looks raised.
     shoulder = (sign * (body.shoulder - 0.022), 0.204)
     elbow = (sign * (body.shoulder + 0.012 + 0.012 * abs(swing)), 0.345)
     hand = (sign * (body.shoulder + 0.012 - 0.03 * max(0.0, forward)), 0.475 - 0.035 * abs(forward))
@@ -86,7 +86,7 @@ def _from_the_side(view: str, phase: float, stride: float) -> Pose:
   for sign in (-1, 1):
     swing = math.sin(phase) * sign
     thigh = 0.46 * stride * swing + 0.04
-    # The knee gives most while its leg comes forward.
+    # The knee bends most while its leg swings forward.
     bend = 0.05 + 0.5 * stride * max(0.0, math.cos(phase) * sign) + 0.22 * stride * max(0.0, -swing)
     hip = (0.004 * sign, HIP_Y)
     knee = _reach(hip, thigh, THIGH)
@@ -96,12 +96,14 @@ def _from_the_side(view: str, phase: float, stride: float) -> Pose:
     elbow = _reach(shoulder, upper, UPPER_ARM)
     arms.append((shoulder, elbow, _reach(elbow, upper + 0.22 + 0.3 * stride, FOREARM)))
   sink = ANKLE_Y - max(legs[0][2][1], legs[1][2][1])
-  lowered = [tuple((x, y + sink * share) for (x, y), share in zip(leg, (0.0, 0.6, 1.0), strict=True)) for leg in legs]
+  lowered = [
+    tuple((x, y + sink * fraction) for (x, y), fraction in zip(leg, (0.0, 0.6, 1.0), strict=True)) for leg in legs
+  ]
   return Pose(view, (arms[0], arms[1]), (lowered[0], lowered[1]))  # type: ignore[arg-type]
 
 
 def _reach(start: Point, angle: float, length: float) -> Point:
-  """Returns the point `length` from `start`, `angle` radians forward of straight down."""
+  """Returns the point `length` from `start`, `angle` radians forward from straight down."""
   return (start[0] + length * math.sin(angle), start[1] + length * math.cos(angle))
 
 

@@ -1,4 +1,4 @@
-"""Trousers, shorts, skirts and shoes, on legs or by themselves."""
+"""Trousers, shorts, skirts and shoes, worn or as single garments."""
 
 from tireid_jax.data.toy.attributes import Person
 from tireid_jax.data.toy.body import Body, Pose
@@ -6,8 +6,8 @@ from tireid_jax.data.toy.canvas import Pen, mirrored, smooth
 from tireid_jax.data.toy.palette import contrast_with, edge, mix
 
 
-def draw_leg(pen: Pen, person: Person, body: Body, pose: Pose, index: int, *, skin=True):
-  """Draws a leg with what covers it and its shoe."""
+def draw_leg(pen: Pen, person: Person, body: Body, pose: Pose, index: int, *, skin: bool = True) -> None:
+  """Draws a leg with its garment and shoe; without `skin` the garment alone."""
   leg, attributes = pose.legs[index], person.attributes
   thick = body.leg
   far = pose.is_side and index == 0
@@ -27,7 +27,8 @@ def draw_leg(pen: Pen, person: Person, body: Body, pose: Pose, index: int, *, sk
     draw_shoe(pen, person, pose, index)
 
 
-def draw_shoe(pen: Pen, person: Person, pose: Pose, index: int):
+def draw_shoe(pen: Pen, person: Person, pose: Pose, index: int) -> None:
+  """Draws the shoe of a leg."""
   kind, rgb = person.attributes["shoes"], person.paint["shoes_colour"]
   knee, (x, y) = pose.legs[index][1:]
   skin = person.paint["skin"]
@@ -74,8 +75,8 @@ def draw_shoe(pen: Pen, person: Person, pose: Pose, index: int):
     pen.polygon(toe, mix(rgb, (0, 0, 0), 0.4), "shoes", outline=False)
 
 
-def draw_hips(pen: Pen, person: Person, body: Body, pose: Pose):
-  """Draws what a pair of trousers or shorts has above the legs, or a whole skirt."""
+def draw_hips(pen: Pen, person: Person, body: Body, pose: Pose) -> None:
+  """Draws the part of trousers or shorts above the legs, or a whole skirt."""
   bottom = person.attributes.get("bottom")
   if bottom is None:
     return

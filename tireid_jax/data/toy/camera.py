@@ -1,4 +1,4 @@
-"""Cameras: where each stands, what it does to a picture, and what of a person it shows."""
+"""Cameras: their scenes and image degradations, and which attributes of a person an image shows."""
 
 import dataclasses
 import io
@@ -15,17 +15,17 @@ from tireid_jax.data.toy.scene import HEIGHT, WIDTH, draw_backdrop, draw_obstacl
 
 @dataclasses.dataclass(frozen=True)
 class Camera:
-  """A camera's place and faults.
+  """The scene and the image degradations of a camera.
 
   Attributes:
-    scene: what it looks at, a key of scene.SCENES.
+    scene: background, a key of scene.SCENES.
     gains: colour cast, a factor for each of red, green and blue.
     exposure: brightness, 1 neutral.
-    contrast: spread around mid grey, 1 neutral.
-    blur: radius of the lens blur, pixels of a picture 160 high.
-    noise: standard deviation of the sensor's noise, of 255.
-    height: of its pictures, pixels.
-    quality: of its JPEG files.
+    contrast: factor around mid grey, 1 neutral.
+    blur: radius of the lens blur in pixels, for an image 160 pixels high.
+    noise: standard deviation of the sensor noise, of 255.
+    height: mean height of its images in pixels.
+    quality: mean JPEG quality.
   """
 
   scene: str
@@ -52,8 +52,8 @@ VIEWS = {"front": 0.34, "back": 0.3, "left": 0.18, "right": 0.18}
 OBSTACLE_PROBABILITY = 0.24
 PASSER_BY_PROBABILITY = 0.25
 
-# Part behind each attribute, and the pixels of a 64 x 160 picture it must cover to be told: first its colour, then
-# its kind, for which also this share must show of what would without the obstacle.
+# The part that shows each attribute, and the minimum areas of that part, in pixels of a 64 x 160 image, for its colour
+# and its kind to be recognisable. For the kind, MIN_VISIBLE_FRACTION of the unoccluded area must be visible too.
 SEEN_BY = {
   "hair": ("hair", 30, 30),
   "hat": ("hat", 35, 45),
@@ -64,12 +64,12 @@ SEEN_BY = {
   "bag": ("bag", 60, 80),
   "held": ("held", 18, 22),
 }
-MIN_SHARE_OF_KIND = 0.6
+MIN_VISIBLE_FRACTION = 0.6
 MIN_LOGO, MIN_TAIL, MIN_HEAD = 16, 12, 60
 
 
 def photograph(rng: np.random.Generator, person: Person, camera: Camera) -> tuple[bytes, str, frozenset[str]]:
-  """Returns (JPEG file, view, names of the attributes that can be seen in it)."""
+  """Returns (JPEG file, view, names of the attributes visible in it)."""
   view = pick(rng, VIEWS)
   light = 1 if rng.random() < 0.5 else -1
   canvas = Canvas(draw_backdrop(rng, camera.scene), WIDTH, HEIGHT)
@@ -87,7 +87,7 @@ def photograph(rng: np.random.Generator, person: Person, camera: Camera) -> tupl
 
 
 def _frame(canvas, rng, person, view):
-  """Returns a pen for a person who stands a little off the middle; an open umbrella needs room above."""
+  """Returns a pen for a person slightly off the centre; an open umbrella needs space above the head."""
   top, bottom = rng.uniform(3, 11), rng.uniform(150, 158)
   if person.attributes.get("held") == "umbrella":
     top += 17
@@ -105,16 +105,16 @@ def _cast_shadow(canvas, pen, light):
 
 
 def visible_attributes(person: Person, view: str, areas: dict[str, int], unhidden: dict[str, int]) -> frozenset[str]:
-  """Returns which attributes can be told from the areas of the parts, with and without the obstacle."""
+  """Returns the recognisable attributes, from the area of each part with and without (`unhidden`) the occluder."""
   worn, seen = person.attributes, set()
   for name, (part, for_colour, for_kind) in SEEN_BY.items():
     if areas[part] >= for_colour:
       seen.add(f"{name}_colour")
-    if areas[part] >= for_kind and areas[part] >= MIN_SHARE_OF_KIND * unhidden[part]:
+    if areas[part] >= for_kind and areas[part] >= MIN_VISIBLE_FRACTION * unhidden[part]:
       seen.add(name)
   if "top" in seen:
     seen |= {"gender", "build"}
-  # A plain back or side says nothing about the chest.
+  # A logo may be on the chest of a top that looks plain from the back or side.
   pattern_shows = "top" in seen and (worn["pattern"] != "plain" or view == "front")
   if areas["logo"] >= MIN_LOGO if worn["pattern"] == "logo" else pattern_shows:
     seen |= {"pattern", "pattern_colour"}
@@ -126,7 +126,7 @@ def visible_attributes(person: Person, view: str, areas: dict[str, int], unhidde
 
 
 def expose(rng: np.random.Generator, picture: Image.Image, camera: Camera, light: int) -> bytes:
-  """Returns the JPEG file `camera` makes of what is before it."""
+  """Returns the JPEG file that `camera` takes of `picture`: resized, unevenly lit, color cast, blurred and noisy."""
   height = round(camera.height * rng.uniform(0.88, 1.14))
   width = round(height * WIDTH / HEIGHT * rng.uniform(0.94, 1.08))
   picture = picture.resize((width, height), Image.Resampling.BOX)

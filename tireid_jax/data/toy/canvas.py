@@ -1,8 +1,8 @@
-"""A canvas that knows what was painted where: colours at three times the size, and a map of parts beside them."""
+"""A canvas with a segmentation map: colours are painted at three times the size, part labels at the final size."""
 
 import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from PIL import Image, ImageDraw
 
@@ -10,9 +10,9 @@ from tireid_jax.data.toy.palette import RGB, edge
 
 Point = tuple[float, float]
 
-# Painted this many times larger and reduced at the end, so that edges come out smooth.
+# The image is painted this many times larger and downsampled at the end, which antialiases edges.
 SUPERSAMPLING = 3
-# Parts whose visible area is counted. What is painted as "other" hides what is under it.
+# Labels of the segmentation map, from which visible areas are counted. "other" occludes without being counted itself.
 PARTS = (
   "other",
   "face",
@@ -33,7 +33,7 @@ PATTERN_PERIOD = 0.047
 
 
 class Canvas:
-  """A picture `width` x `height` logical pixels, painted larger, with a map of which part each pixel shows."""
+  """An image of `width` x `height` logical pixels, painted larger, and the part label of each logical pixel."""
 
   def __init__(self, backdrop: Image.Image, width: int, height: int):
     self.size = (width, height)
@@ -44,8 +44,8 @@ class Canvas:
     self._is_counting = True
 
   @contextlib.contextmanager
-  def uncounted(self):
-    """Within it, everything painted counts as "other", whatever its part: what belongs to somebody else."""
+  def uncounted(self) -> Iterator[None]:
+    """Labels everything painted within the context as "other", for persons other than the one pictured."""
     self._is_counting = False
     yield
     self._is_counting = True
@@ -54,7 +54,7 @@ class Canvas:
     return PART_NUMBERS[part] if self._is_counting else PART_NUMBERS["other"]
 
   def polygon(self, points: Sequence[Point], rgb: RGB, part: str | None = None, outline: RGB | None = None):
-    """Paints a polygon. With `part` None the map of parts keeps what it has there: a detail of what is below."""
+    """Paints a polygon; with `part` None, for details, the labels below it do not change."""
     large = [(x * SUPERSAMPLING, y * SUPERSAMPLING) for x, y in points]
     self._ink.polygon(large, fill=rgb)
     if outline is not None:
@@ -77,7 +77,7 @@ class Canvas:
       self._marks.line(list(points), fill=self._number(part), width=max(1, round(width)))
 
   def blend(self, points: Sequence[Point], paint: Image.Image | RGB, opacity: float):
-    """Lays `paint` (a colour, or an image of the polygon's bounding box at painted size) over a polygon."""
+    """Blends `paint` (a colour, or an image of the polygon's bounding box at painted size) into a polygon."""
     large = [(x * SUPERSAMPLING, y * SUPERSAMPLING) for x, y in points]
     box = bounds(large)
     mask = Image.new("L", (box[2] - box[0], box[3] - box[1]), 0)
@@ -85,7 +85,7 @@ class Canvas:
     self.picture.paste(paint, box if isinstance(paint, tuple) else box[:2], mask)
 
   def areas(self) -> dict[str, int]:
-    """Returns how many logical pixels each part covers."""
+    """Returns the number of logical pixels of each part."""
     histogram = self.parts.histogram()
     return {name: histogram[number] for name, number in PART_NUMBERS.items()}
 
@@ -97,22 +97,22 @@ def bounds(points: Sequence[Point]) -> tuple[int, int, int, int]:
 
 
 class Pen:
-  """Paints on a canvas in a figure's own units: x right of its axis, y down from the crown, a person's height is 1."""
+  """Paints in figure coordinates: x to the right of the body axis, y down from the crown, in units of body height."""
 
   def __init__(self, canvas: Canvas, x: float, y: float, height: float, *, mirror: bool = False, breadth: float = 1.0):
     self.canvas = canvas
     self.x, self.y, self.height = x, y, height
     self.across = -height * breadth if mirror else height * breadth
 
-  def place(self, points: Sequence[Point]) -> list[Point]:
-    # Rounded to 1/64 pixel, so that the last bit of a sine does not decide which pixel is painted.
+  def to_pixels(self, points: Sequence[Point]) -> list[Point]:
+    # Rounded to 1/64 pixel, so that pixels do not depend on the last bit of a sine.
     return [
       (round((self.x + x * self.across) * 64) / 64, round((self.y + y * self.height) * 64) / 64) for x, y in points
     ]
 
   def polygon(self, points, rgb, part=None, *, texture=None, outline=True):
-    """Paints a polygon; `texture` is (kind, second colour) for cloth that is not plain."""
-    placed = self.place(points)
+    """Paints a polygon; `texture` is (pattern, second colour) of patterned cloth."""
+    placed = self.to_pixels(points)
     line = edge(rgb) if outline else None
     if texture is None:
       self.canvas.polygon(placed, rgb, part, line)
@@ -123,20 +123,20 @@ class Pen:
       self.canvas.line([*placed, placed[0]], OUTLINE_PIXELS / SUPERSAMPLING, line, None)
 
   def limb(self, joints, radii, rgb, part=None, *, texture=None, outline=True, open_end=False):
-    """Paints a tube through `joints`, as wide as `radii` there, round at its ends (or cut off, like a sleeve)."""
+    """Paints a tube through `joints` with a radius at each; ends are round, or the last is flat with `open_end`."""
     self.polygon(tube(joints, radii, open_end), rgb, part, texture=texture, outline=outline)
 
   def ellipse(self, centre, rx, ry, rgb, part=None, *, outline=True):
-    (left, top), (right, bottom) = self.place([(centre[0] - rx, centre[1] - ry), (centre[0] + rx, centre[1] + ry)])
+    (left, top), (right, bottom) = self.to_pixels([(centre[0] - rx, centre[1] - ry), (centre[0] + rx, centre[1] + ry)])
     box = (min(left, right), top, max(left, right), bottom)
     self.canvas.ellipse(box, rgb, part, edge(rgb) if outline else None)
 
   def line(self, points, width, rgb, part=None):
-    self.canvas.line(self.place(points), width * self.height, rgb, part)
+    self.canvas.line(self.to_pixels(points), width * self.height, rgb, part)
 
   def shade(self, points, opacity=0.16):
-    """Darkens what is painted inside a polygon."""
-    self.canvas.blend(self.place(points), (0, 0, 0), opacity)
+    """Darkens the inside of a polygon."""
+    self.canvas.blend(self.to_pixels(points), (0, 0, 0), opacity)
 
   def _lay_texture(self, placed, rgb, texture):
     kind, second = texture
@@ -148,7 +148,7 @@ class Pen:
 
 
 def cloth(kind: str, size: tuple[int, int], origin: Point, period: float, rgb: RGB, second: RGB) -> Image.Image:
-  """Returns a piece of cloth, `size` painted pixels, its pattern in register with `origin`."""
+  """Returns an image of cloth of `size` painted pixels whose pattern is aligned with `origin`."""
   tile = Image.new("RGB", size, rgb)
   ink = ImageDraw.Draw(tile)
   width, height = size
@@ -179,7 +179,7 @@ def cloth(kind: str, size: tuple[int, int], origin: Point, period: float, rgb: R
 
 
 def tube(joints: Sequence[Point], radii: Sequence[float], open_end: bool = False) -> list[Point]:
-  """Returns the outline of a tube through `joints` with `radii`, round at its start, and at its end if not open."""
+  """Returns the outline of a tube through `joints` with `radii`; the start is round, the end too unless `open_end`."""
   normals = []
   for index in range(len(joints)):
     before, after = joints[max(0, index - 1)], joints[min(len(joints) - 1, index + 1)]
@@ -196,7 +196,7 @@ def tube(joints: Sequence[Point], radii: Sequence[float], open_end: bool = False
 
 
 def _cap(centre: Point, normal: Point, radius: float) -> list[Point]:
-  """Returns points of the half circle from `normal` round to its opposite."""
+  """Returns inner points of the half circle from `normal` to its opposite."""
   count = 5
   start = math.atan2(normal[1], normal[0])
   angles = [start - math.pi * k / (count + 1) for k in range(1, count + 1)]
@@ -204,7 +204,7 @@ def _cap(centre: Point, normal: Point, radius: float) -> list[Point]:
 
 
 def smooth(points: Sequence[Point], steps: int = 3) -> list[Point]:
-  """Returns a closed curve through `points` (Catmull-Rom), `steps` points a span."""
+  """Returns a closed curve through `points` (Catmull-Rom), `steps` points per span."""
   count = len(points)
   curve: list[Point] = []
   for index in range(count):
@@ -220,5 +220,5 @@ def smooth(points: Sequence[Point], steps: int = 3) -> list[Point]:
 
 
 def mirrored(right: Sequence[Point]) -> list[Point]:
-  """Returns the closed outline whose right half is `right`, listed from top to bottom."""
+  """Returns the closed symmetric outline whose right half, from top to bottom, is `right`."""
   return [*right, *((-x, y) for x, y in reversed(right))]

@@ -1,4 +1,4 @@
-"""Captions in the manner of CUHK-PEDES: what can be seen in the picture, in changing words and order."""
+"""Captions in the style of CUHK-PEDES: the visible attributes, in varying words and order."""
 
 import re
 
@@ -14,17 +14,17 @@ from tireid_jax.data.toy.words import (
   SUBJECTS,
   TOP_PHRASES,
   VIEW_PHRASES,
+  choose,
   colour_word,
-  mend_articles,
+  fix_articles,
   mistaken,
-  say,
   with_article,
 )
 
 MIN_WORDS, MAX_WORDS = 8, 45
-# Share of attributes told wrong: a neighbouring colour, a kind that looks alike.
+# Fraction of attributes described wrongly, as a similar colour or kind.
 DEFAULT_NOISE = 0.04
-# How often an annotator mentions an attribute that can be seen.
+# How often an annotator mentions a visible attribute.
 MENTION_PROBABILITY = {
   "gender": 0.92,
   "build": 0.16,
@@ -46,8 +46,8 @@ MENTION_PROBABILITY = {
   "held": 0.78,
   "held_colour": 0.75,
 }
-# Attributes that are only told along with another one.
-TOLD_WITH = {"pattern": "top_colour", "pattern_colour": "pattern", "hat_colour": "hat", "held_colour": "held",
+# Attributes that are mentioned only together with another one.
+MENTIONED_WITH = {"pattern": "top_colour", "pattern_colour": "pattern", "hat_colour": "hat", "held_colour": "held",
              "under_colour": "top"}  # fmt: skip
 FILLERS = ("walking down the street", "walking along the way", "standing on the sidewalk", "walking past other people")
 
@@ -55,53 +55,53 @@ FILLERS = ("walking down the street", "walking along the way", "standing on the 
 def describe(
   rng: np.random.Generator, person: Person, view: str, visible: frozenset[str], *, noise: float = DEFAULT_NOISE
 ) -> tuple[str, dict[str, str]]:
-  """Returns (a caption of 8 to 45 words, the attributes it tells as it tells them, mistakes included).
+  """Returns (a caption of 8 to 45 words, the attributes that it mentions with the values it gives, mistakes included).
 
-  Only attributes in `visible` are told. `noise` is the share of them told wrong.
+  Only attributes in `visible` are mentioned. `noise` is the fraction of them with a wrong value.
   """
-  told: dict[str, str] = {}
+  mentioned: dict[str, str] = {}
   for name, value in person.attributes.items():
     keep = rng.random() < MENTION_PROBABILITY[name]
     wrong = rng.random() < noise * (0.4 if name == "gender" else 1.0)
-    if keep and name in visible and TOLD_WITH.get(name, name) in (told.keys() | {name}):
-      told[name] = mistaken(rng, name, value) if wrong else value
-  _drop_what_cannot_be_said(told, person.attributes)
+    if keep and name in visible and MENTIONED_WITH.get(name, name) in (mentioned.keys() | {name}):
+      mentioned[name] = mistaken(rng, name, value) if wrong else value
+  _drop_inexpressible(mentioned, person.attributes)
   while True:
-    text = _sentences(rng, _Voice(rng, told), person, told, view)
+    text = _sentences(rng, _Voice(rng, mentioned), person, mentioned, view)
     if len(text.split()) <= MAX_WORDS:
       break
     dropped = pick(
-      rng, [name for name in ("held", "bag", "hat", "shoes", "hair_length", "under_colour") if name in told]
+      rng, [name for name in ("held", "bag", "hat", "shoes", "hair_length", "under_colour") if name in mentioned]
     )
     for name in (dropped, f"{dropped}_colour", "hair_colour" if dropped == "hair_length" else dropped):
-      told.pop(name, None)
+      mentioned.pop(name, None)
   if len(text.split()) < MIN_WORDS:
-    text = f"{text.rstrip('.')}, {say(rng, FILLERS)}."
-  return text, told
+    text = f"{text.rstrip('.')}, {choose(rng, FILLERS)}."
+  return text, mentioned
 
 
-def _drop_what_cannot_be_said(told, worn):
-  """Keeps `told` to what a sentence can carry: a second colour needs its pattern and so on."""
-  if told.get("pattern") not in (None, "plain") and "pattern_colour" not in told:
-    del told["pattern"]
-  if told.get("pattern") in (None, "plain"):
-    told.pop("pattern_colour", None)
-  if told.get("hair_length") == "bald":
-    told.pop("hair_colour", None)
+def _drop_inexpressible(mentioned, worn):
+  """Removes attributes that no phrase can express, such as a second colour without its pattern."""
+  if mentioned.get("pattern") not in (None, "plain") and "pattern_colour" not in mentioned:
+    del mentioned["pattern"]
+  if mentioned.get("pattern") in (None, "plain"):
+    mentioned.pop("pattern_colour", None)
+  if mentioned.get("hair_length") == "bald":
+    mentioned.pop("hair_colour", None)
   elif worn["hair_length"] == "bald":
-    told.pop("hair_length", None)
-  if told.get("top") not in ("jacket", "coat"):
-    told.pop("under_colour", None)
+    mentioned.pop("hair_length", None)
+  if mentioned.get("top") not in ("jacket", "coat"):
+    mentioned.pop("under_colour", None)
 
 
 class _Voice:
-  """How one caption names its person: words for the noun, the pronouns and each thing told."""
+  """How a caption refers to its person: with and without article, and by pronouns."""
 
-  def __init__(self, rng, told):
-    gender = told.get("gender", "person")
-    noun = say(rng, SUBJECTS[gender])
-    if "build" in told:
-      noun = f"{say(rng, BUILD_WORDS[told['build']])} {noun}"
+  def __init__(self, rng, mentioned):
+    gender = mentioned.get("gender", "person")
+    noun = choose(rng, SUBJECTS[gender])
+    if "build" in mentioned:
+      noun = f"{choose(rng, BUILD_WORDS[mentioned['build']])} {noun}"
     self.a_noun = with_article(rng, noun, "")
     self.the_noun = f"{'this' if rng.random() < 0.25 else 'the'} {noun}"
     self.he, self.him, self.his = {
@@ -109,17 +109,17 @@ class _Voice:
     }[gender]  # fmt: skip
 
 
-def _sentences(rng, voice, person, told, view) -> str:
-  clothes = [phrase for phrase in (_top(rng, person, told), _bottom(rng, person, told)) if phrase]
-  extras = [phrase for phrase in (_shoes(rng, person, told), _hat(rng, person, told)) if phrase]
+def _sentences(rng, voice, person, mentioned, view) -> str:
+  clothes = [phrase for phrase in (_top(rng, person, mentioned), _bottom(rng, person, mentioned)) if phrase]
+  extras = [phrase for phrase in (_shoes(rng, person, mentioned), _hat(rng, person, mentioned)) if phrase]
   items = clothes + extras
   if rng.random() < 0.3:
     items = [items[i] for i in rng.permutation(len(items))]
-  hair = _hair(rng, person, told, voice)
-  acts = [phrase for phrase in (_bag(rng, person, told, voice), _held(rng, person, told, voice)) if phrase]
+  hair = _hair(rng, person, mentioned, voice)
+  acts = [phrase for phrase in (_bag(rng, person, mentioned, voice), _held(rng, person, mentioned, voice)) if phrase]
   if rng.random() < 0.14:
-    acts.append(say(rng, VIEW_PHRASES[view]))
-  he, wears = voice.he, say(rng, ("is wearing", "wears", "is dressed in", "has on"))
+    acts.append(choose(rng, VIEW_PHRASES[view]))
+  he, wears = voice.he, choose(rng, ("is wearing", "wears", "is dressed in", "has on"))
   doing = _join([act for act in acts if not act.startswith("with ")])
   having = "".join(f" {act}" for act in acts if act.startswith("with "))
   with_hair = f" with {hair}" if hair else ""
@@ -131,7 +131,7 @@ def _sentences(rng, voice, person, told, view) -> str:
   if frame == "fragment":
     return _finish([f"{voice.a_noun}{with_hair} in {_join(items)}{having}{doing and ', ' + doing}"])
   if frame == "wearing":
-    goes = f"is {doing}" if doing else say(rng, ("is walking along", "is walking by", "is standing there"))
+    goes = f"is {doing}" if doing else choose(rng, ("is walking along", "is walking by", "is standing there"))
     return _finish([f"wearing {_join(items)}, {voice.the_noun}{with_hair} {goes}{having}"])
   first = f"{voice.the_noun} has {hair}" if hair else f"{voice.the_noun} {wears} {items.pop(0)}"
   second = items and f"{he} {wears if hair else 'also has on'} {_join(items)}{having}"
@@ -139,80 +139,82 @@ def _sentences(rng, voice, person, told, view) -> str:
   return _finish([first, second, third] if second else [first + having, third])
 
 
-def _top(rng, person, told) -> str:
-  if "top" not in told and "top_colour" not in told:
+def _top(rng, person, mentioned) -> str:
+  if "top" not in mentioned and "top_colour" not in mentioned:
     return ""
-  kind = say(rng, KIND_WORDS[told["top"]]) if "top" in told else "top"
-  first, second = _colour(rng, person, told, "top_colour"), _colour(rng, person, told, "pattern_colour")
-  pattern = told.get("pattern", "")
-  phrase = say(rng, TOP_PHRASES[pattern]).format(first=first, second=second, kind=kind).strip()
+  kind = choose(rng, KIND_WORDS[mentioned["top"]]) if "top" in mentioned else "top"
+  first, second = _colour(rng, person, mentioned, "top_colour"), _colour(rng, person, mentioned, "pattern_colour")
+  pattern = mentioned.get("pattern", "")
+  phrase = choose(rng, TOP_PHRASES[pattern]).format(first=first, second=second, kind=kind).strip()
   phrase = with_article(rng, phrase, "")
-  if "under_colour" in told:
+  if "under_colour" in mentioned:
     under = with_article(
-      rng, f"{_colour(rng, person, told, 'under_colour')} {say(rng, ('shirt', 'top', 't-shirt'))}", ""
+      rng, f"{_colour(rng, person, mentioned, 'under_colour')} {choose(rng, ('shirt', 'top', 't-shirt'))}", ""
     )
-    phrase += say(rng, (f" over {under}", f" with {under} underneath"))
+    phrase += choose(rng, (f" over {under}", f" with {under} underneath"))
   return phrase
 
 
-def _bottom(rng, person, told) -> str:
-  if "bottom" not in told and "bottom_colour" not in told:
+def _bottom(rng, person, mentioned) -> str:
+  if "bottom" not in mentioned and "bottom_colour" not in mentioned:
     return ""
-  kind = told.get("bottom", "")
+  kind = mentioned.get("bottom", "")
   words = KIND_WORDS[kind] if kind else ("bottoms",)
-  if kind == "trousers" and told.get("bottom_colour") == "blue":
+  if kind == "trousers" and mentioned.get("bottom_colour") == "blue":
     words = ("jeans", "pants", "blue jeans", "trousers", "denim jeans")
-  word = say(rng, words)
-  colour = _colour(rng, person, told, "bottom_colour")
+  word = choose(rng, words)
+  colour = _colour(rng, person, mentioned, "bottom_colour")
   phrase = word if word == "blue jeans" else f"{colour} {word}".strip()
   return with_article(rng, phrase, kind or "trousers")
 
 
-def _shoes(rng, person, told) -> str:
-  if "shoes" not in told and "shoes_colour" not in told:
+def _shoes(rng, person, mentioned) -> str:
+  if "shoes" not in mentioned and "shoes_colour" not in mentioned:
     return ""
-  word = say(rng, KIND_WORDS[told["shoes"]]) if "shoes" in told else "shoes"
-  return with_article(rng, f"{_colour(rng, person, told, 'shoes_colour')} {word}".strip(), "boots")
+  word = choose(rng, KIND_WORDS[mentioned["shoes"]]) if "shoes" in mentioned else "shoes"
+  return with_article(rng, f"{_colour(rng, person, mentioned, 'shoes_colour')} {word}".strip(), "boots")
 
 
-def _hat(rng, person, told) -> str:
-  if "hat" not in told:
+def _hat(rng, person, mentioned) -> str:
+  if "hat" not in mentioned:
     return ""
   return with_article(
-    rng, f"{_colour(rng, person, told, 'hat_colour')} {say(rng, KIND_WORDS[told['hat']])}".strip(), "hat"
+    rng,
+    f"{_colour(rng, person, mentioned, 'hat_colour')} {choose(rng, KIND_WORDS[mentioned['hat']])}".strip(),
+    "hat",
   )
 
 
-def _hair(rng, person, told, voice) -> str:
-  if "hair_length" not in told and "hair_colour" not in told:
+def _hair(rng, person, mentioned, voice) -> str:
+  if "hair_length" not in mentioned and "hair_colour" not in mentioned:
     return ""
-  phrase = say(rng, HAIR_PHRASES[told.get("hair_length", "")])
-  return re.sub(" +", " ", phrase.format(colour=_colour(rng, person, told, "hair_colour"), his=voice.his)).strip()
+  phrase = choose(rng, HAIR_PHRASES[mentioned.get("hair_length", "")])
+  return re.sub(" +", " ", phrase.format(colour=_colour(rng, person, mentioned, "hair_colour"), his=voice.his)).strip()
 
 
-def _bag(rng, person, told, voice) -> str:
-  if "bag" not in told and "bag_colour" not in told:
+def _bag(rng, person, mentioned, voice) -> str:
+  if "bag" not in mentioned and "bag_colour" not in mentioned:
     return ""
-  kind = told.get("bag", "bag")
-  word = say(rng, KIND_WORDS.get(kind, ("bag",)))
-  thing = with_article(rng, f"{_colour(rng, person, told, 'bag_colour')} {word}".strip(), kind)
-  return say(rng, BAG_PHRASES[kind]).format(thing=thing, his=voice.his, him=voice.him)
+  kind = mentioned.get("bag", "bag")
+  word = choose(rng, KIND_WORDS.get(kind, ("bag",)))
+  thing = with_article(rng, f"{_colour(rng, person, mentioned, 'bag_colour')} {word}".strip(), kind)
+  return choose(rng, BAG_PHRASES[kind]).format(thing=thing, his=voice.his, him=voice.him)
 
 
-def _held(rng, person, told, voice) -> str:
-  if "held" not in told:
+def _held(rng, person, mentioned, voice) -> str:
+  if "held" not in mentioned:
     return ""
-  word = say(rng, KIND_WORDS[told["held"]])
-  thing = with_article(rng, f"{_colour(rng, person, told, 'held_colour')} {word}".strip(), told["held"])
-  return say(rng, HELD_PHRASES[told["held"]]).format(thing=thing, his=voice.his)
+  word = choose(rng, KIND_WORDS[mentioned["held"]])
+  thing = with_article(rng, f"{_colour(rng, person, mentioned, 'held_colour')} {word}".strip(), mentioned["held"])
+  return choose(rng, HELD_PHRASES[mentioned["held"]]).format(thing=thing, his=voice.his)
 
 
-def _colour(rng, person, told, name) -> str:
-  """Returns a word for a colour that is told, "" else; only a colour told right may come in its exact shade."""
-  if name not in told:
+def _colour(rng, person, mentioned, name) -> str:
+  """Returns a word for a mentioned colour, else ""; only a correct colour may be given as its exact shade."""
+  if name not in mentioned:
     return ""
-  shade = person.shades.get(name, "") if told[name] == person.attributes[name] else ""
-  return colour_word(rng, told[name], shade)
+  shade = person.shades.get(name, "") if mentioned[name] == person.attributes[name] else ""
+  return colour_word(rng, mentioned[name], shade)
 
 
 def _join(phrases) -> str:
@@ -222,9 +224,9 @@ def _join(phrases) -> str:
 
 
 def _finish(sentences) -> str:
-  return mend_articles(" ".join(f"{sentence[0].upper()}{sentence[1:]}." for sentence in sentences if sentence))
+  return fix_articles(" ".join(f"{sentence[0].upper()}{sentence[1:]}." for sentence in sentences if sentence))
 
 
 def tokens(caption: str) -> list[str]:
-  """Returns the caption's words in lower case without marks, as CUHK-PEDES lists them."""
+  """Returns the caption's words in lower case without punctuation, as in the annotations of CUHK-PEDES."""
   return re.findall(r"[a-z0-9]+(?:-[a-z0-9]+)*", caption.lower())

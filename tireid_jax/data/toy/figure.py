@@ -1,4 +1,4 @@
-"""A whole person, from the far side to the near one."""
+"""A whole person, drawn from back to front."""
 
 import math
 
@@ -8,8 +8,8 @@ from tireid_jax.data.toy.body import measure, stand
 from tireid_jax.data.toy.canvas import Pen
 
 
-def draw_person(pen: Pen, person: Person, view: str, *, phase: float, stride: float, light: int):
-  """Draws a person in `view` at `phase` of a step; light comes from the picture's right (+1) or left (-1).
+def draw_person(pen: Pen, person: Person, view: str, *, phase: float, stride: float, light: int) -> None:
+  """Draws a person in `view` at `phase` of the gait; light comes from the right (+1) or left (-1) of the image.
 
   For the view "left" the pen must be mirrored: side views are designed walking to the right.
   """

@@ -1,4 +1,4 @@
-"""The generic domain: single garments, objects and plain figures on a light ground, with short captions."""
+"""The generic domain: single garments, objects and persons on a light background, with short captions."""
 
 import io
 from collections.abc import Callable
@@ -31,8 +31,8 @@ from tireid_jax.data.toy.words import (
   KIND_WORDS,
   SHADE_WORDS,
   SUBJECTS,
-  mend_articles,
-  say,
+  choose,
+  fix_articles,
   with_article,
 )
 
@@ -45,7 +45,7 @@ FIGURE_FRAMES = ("{subject} in {items}", "{subject} wearing {items}")
 
 
 def draw_generic(rng: np.random.Generator, num_captions: int) -> tuple[bytes, list[str]]:
-  """Returns (JPEG file, captions) of one subject in the middle of a plain light ground."""
+  """Returns (JPEG file, captions) of one subject in the centre of a plain light background."""
   shade = rng.uniform(0.0, 0.1)
   ground = mix((252, 252, 250), pick_tint(rng), shade)
   canvas = Canvas(Image.new("RGB", (WIDTH, HEIGHT), ground), WIDTH, HEIGHT)
@@ -54,7 +54,7 @@ def draw_generic(rng: np.random.Generator, num_captions: int) -> tuple[bytes, li
   file = io.BytesIO()
   picture = canvas.picture.resize((WIDTH, HEIGHT), Image.Resampling.BOX)
   picture.save(file, "JPEG", quality=JPEG_QUALITY)
-  return file.getvalue(), [mend_articles(pick(rng, OPENINGS) + tell()) for _ in range(num_captions)]
+  return file.getvalue(), [fix_articles(pick(rng, OPENINGS) + tell()) for _ in range(num_captions)]
 
 
 def pick_tint(rng) -> RGB:
@@ -62,13 +62,13 @@ def pick_tint(rng) -> RGB:
 
 
 def _figure(canvas, rng) -> Callable[[], str]:
-  """Draws a person and returns what tells two to four attributes of it, in other words each time."""
+  """Draws a person and returns a function that captions a random selection of its visible attributes."""
   attributes = sample_attributes(rng)
   if attributes.get("held") == "umbrella":
     del attributes["held"], attributes["held_colour"]
   person = make_person(rng, attributes)
   view = pick(rng, {"front": 0.48, "back": 0.3, "left": 0.11, "right": 0.11})
-  # Squatter than the passers of the other domain, and standing still.
+  # Broader than the persons of ToyPEDES, and with a small stride.
   height = 126 * rng.uniform(0.86, 1.02)
   x, y = WIDTH / 2 + rng.uniform(-5, 5), HEIGHT - 6 - height - rng.uniform(0, 6)
   pen = Pen(canvas, x, y, height, breadth=rng.uniform(1.04, 1.22), mirror=view == "left")
@@ -89,7 +89,7 @@ def _tell_figure(rng, person, visible) -> str:
   chosen = [items[index] for index in sorted(rng.permutation(len(items))[:count])]
   worn = [noun for name, noun in chosen if name in ("top", "bottom", "shoes", "hat")]
   other = [noun for name, noun in chosen if name in ("bag", "held", "hair")]
-  subject = f"a {attributes['gender']}" if rng.random() < 0.7 else f"a {say(rng, SUBJECTS[attributes['gender']])}"
+  subject = f"a {attributes['gender']}" if rng.random() < 0.7 else f"a {choose(rng, SUBJECTS[attributes['gender']])}"
   if not worn:
     return f"{subject} with {_and(other)}"
   text = FIGURE_FRAMES[int(rng.random() * 2)].format(subject=subject, items=_and(worn))
@@ -97,7 +97,7 @@ def _tell_figure(rng, person, visible) -> str:
 
 
 def _single(canvas, rng, kind, ground) -> Callable[[], str]:
-  """Draws one thing and returns what names it."""
+  """Draws one garment or object and returns a function that captions it."""
   size = rng.uniform(0.88, 1.08)
   x, y = WIDTH / 2 + rng.uniform(-3, 3), HEIGHT / 2 + rng.uniform(-5, 5)
   colour = pick(rng, TOP_COLOURS)
@@ -173,9 +173,9 @@ def _draw_thing(canvas, name, rgb, x, y, size):
 
 
 def _noun(rng, person, name) -> str:
-  """Returns "a red and white striped shirt": the thing with its colours, in plain words."""
+  """Returns a noun phrase with colours, such as "a red and white striped shirt"."""
   kind = person.attributes[name]
-  word = kind if rng.random() < 0.5 else say(rng, KIND_WORDS[kind])
+  word = kind if rng.random() < 0.5 else choose(rng, KIND_WORDS[kind])
   first = _colour(rng, person, f"{name}_colour")
   phrase = f"{first} {word}"
   if name == "top" and person.attributes["pattern"] != "plain" and rng.random() < 0.85:
@@ -194,7 +194,7 @@ def _colour(rng, person, name) -> str:
   colour, shade = person.attributes[name], person.shades.get(name)
   if shade and rng.random() < 0.4:
     return SHADE_WORDS[colour, shade][0]
-  return colour if rng.random() < 0.5 else say(rng, COLOUR_WORDS.get(colour, (colour,)))
+  return colour if rng.random() < 0.5 else choose(rng, COLOUR_WORDS.get(colour, (colour,)))
 
 
 def _and(nouns) -> str:

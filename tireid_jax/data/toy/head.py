@@ -1,4 +1,4 @@
-"""Heads: face, hair and hat, seen from each view."""
+"""Heads: face, hair and hat in each view."""
 
 from tireid_jax.data.toy.attributes import Person
 from tireid_jax.data.toy.canvas import Pen, mirrored, smooth
@@ -9,8 +9,8 @@ CENTRE_Y = 0.076
 DARK = (52, 40, 38)
 
 
-def draw_hair_behind(pen: Pen, person: Person, view: str):
-  """Draws what hangs behind face and shoulders: long hair from the front."""
+def draw_hair_behind(pen: Pen, person: Person, view: str) -> None:
+  """Draws the hair behind face and shoulders: medium or long hair in the front view."""
   length = person.attributes["hair_length"]
   if view != "front" or length not in ("long", "medium"):
     return
@@ -19,12 +19,12 @@ def draw_hair_behind(pen: Pen, person: Person, view: str):
   pen.polygon(smooth(hair, 2), person.paint["hair_colour"], "hair")
 
 
-def draw_neck(pen: Pen, person: Person):
+def draw_neck(pen: Pen, person: Person) -> None:
   tone = mix(person.paint["skin"], (0, 0, 0), 0.14)
   pen.polygon([(-0.026, 0.11), (0.026, 0.11), (0.03, 0.168), (-0.03, 0.168)], tone, "other", outline=False)
 
 
-def draw_head(pen: Pen, person: Person, view: str):
+def draw_head(pen: Pen, person: Person, view: str) -> None:
   """Draws face, hair and hat."""
   skin = person.paint["skin"]
   if view == "front":
@@ -111,7 +111,7 @@ def _side(pen, person, skin):
   pen.ellipse((-0.002, 0.084), 0.009, 0.014, mix(skin, (0, 0, 0), 0.08), "other")
 
 
-def draw_hat(pen: Pen, hat: str, rgb: RGB, view: str):
+def draw_hat(pen: Pen, hat: str, rgb: RGB, view: str) -> None:
   is_side = view in ("left", "right")
   dark = mix(rgb, (0, 0, 0), 0.3)
   dome = smooth(mirrored([(0.0, -0.02), (0.034, -0.012), (0.056, 0.02), (0.056, 0.046)]), 2)

@@ -1,4 +1,4 @@
-"""Plain objects of the generic domain, drawn around (0, 0) in about a unit square."""
+"""Plain objects of the generic domain, drawn around (0, 0) in roughly a unit square."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""What a perfect reader of attributes would reach: the ceilings beside which the demo's R@1 is read."""
+"""Upper bounds for R@1 on ToyPEDES: retrieval by the true attributes instead of embeddings."""
 
 import json
 import os
@@ -11,22 +11,22 @@ from tireid_jax.data.toy.attributes import is_colour
 from tireid_jax.data.toy.write import ANNOTATIONS, ATTRIBUTES
 from tireid_jax.errors import MissingFileError, UserError
 
-# Queries scored at a time, so that memory stays small for any size of data set.
+# Queries scored at a time, which bounds memory for any size of data set.
 QUERY_BLOCK = 1024
 
 
 def attribute_ceilings(root: str | os.PathLike, split: str, *, query: str = "visible") -> dict[str, float]:
   """Returns the R@1, in percent, of matching true attributes on `split` of the ToyPEDES folder `root`.
 
-  Keys: "all colours", "all shapes" (kinds, patterns, builds: all that is no colour), "everything", and the name of
+  Keys: "all colours", "all shapes" (kinds, patterns, builds: all but colours), "everything", and the name of
   each attribute alone. The gallery has the attributes visible in each image. A score is the number of attributes that
   agree; ties are resolved by expectation under random order. Every caption is a query.
 
   Args:
     root: the folder that holds reid_raw.json and attributes.json.
     split: "train", "val" or "test".
-    query: "visible": a query has the attributes visible in its image, as if the caption told them all without a
-      mistake. "mentioned": those the caption tells, as it tells them.
+    query: "visible": a query has the attributes visible in its image, as if the caption mentioned them all
+      correctly. "mentioned": those that the caption mentions, with the values it gives.
   """
   if query not in ("visible", "mentioned"):
     raise ValueError(f"query is {query!r}; it must be visible or mentioned")
@@ -72,7 +72,7 @@ def matching_rank1(
 ) -> float:
   """Returns the expected R@1, in percent, of ranking by how many of the attributes `names` agree.
 
-  An attribute that one side lacks does not agree. Images with the same score are in random order.
+  An attribute that the query or the image lacks does not agree. Images with the same score are in random order.
   """
   numbers: dict[tuple[str, str], int] = {}
 
@@ -83,7 +83,7 @@ def matching_rank1(
     ]
     return np.array(rows, np.int32).reshape(len(items), len(names))
 
-  # The two kinds of missing differ from each other, so that they never agree.
+  # Missing attributes have different codes in queries and gallery, so they never agree.
   query_codes, gallery_codes = code(queries, -1), code(gallery, -2)
   owner, identity = np.asarray(gallery_ids), np.asarray(query_ids)
   hits = 0.0

@@ -1,4 +1,4 @@
-"""The basic colours: what each looks like, and which others it is mistaken for."""
+"""The basic colours: RGB values, shades, and the colours each is mistaken for."""
 
 RGB = tuple[int, int, int]
 
@@ -17,7 +17,7 @@ COLOURS: dict[str, RGB] = {
   "beige": (216, 194, 152),
 }
 
-# Shades keep the basic colour's name for whoever counts attributes; only a caption may tell them apart ("navy").
+# A shade has the attribute value of its basic colour; only captions may distinguish it ("navy").
 SHADES: dict[str, dict[str, RGB]] = {
   "grey": {"dark": (88, 90, 96), "light": (182, 184, 188)},
   "red": {"dark": (132, 24, 38)},
@@ -44,7 +44,7 @@ SKINS: tuple[RGB, ...] = (
   (104, 68, 46),
 )
 
-# What a hurried annotator writes in its place.
+# What a careless annotator writes instead.
 CONFUSED_COLOURS: dict[str, tuple[str, ...]] = {
   "black": ("blue", "grey", "brown"),
   "white": ("grey", "beige"),
@@ -67,16 +67,16 @@ def luma(rgb: RGB) -> float:
   return 0.299 * rgb[0] + 0.587 * rgb[1] + 0.114 * rgb[2]
 
 
-def mix(rgb: RGB, other: RGB, share: float) -> RGB:
-  """Returns `rgb` with `share` (0 to 1) of `other` in it."""
-  return tuple(int(a + (b - a) * share) for a, b in zip(rgb, other, strict=True))  # type: ignore[return-value]
+def mix(rgb: RGB, other: RGB, fraction: float) -> RGB:
+  """Interpolates from `rgb` to `other` by `fraction`, 0 to 1."""
+  return tuple(int(a + (b - a) * fraction) for a, b in zip(rgb, other, strict=True))  # type: ignore[return-value]
 
 
 def edge(rgb: RGB) -> RGB:
-  """Returns the outline of a part painted `rgb`: darker, but lighter for what is nearly black already."""
+  """Returns the outline colour of a part painted `rgb`: darker, or lighter if `rgb` is nearly black."""
   return mix(rgb, (128, 128, 134), 0.28) if luma(rgb) < 58 else mix(rgb, (0, 0, 0), 0.34)
 
 
 def contrast_with(rgb: RGB) -> RGB:
-  """Returns near-black or near-white, whichever stands out on `rgb`."""
+  """Returns near-black or near-white, whichever contrasts more with `rgb`."""
   return (246, 246, 244) if luma(rgb) < 150 else (40, 40, 44)

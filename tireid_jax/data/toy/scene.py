@@ -1,4 +1,4 @@
-"""What is behind and before a person: walls, ground, clutter, passers-by and things in the way."""
+"""Background and foreground of a person: walls, ground, clutter, passers-by and obstacles."""
 
 import math
 from typing import Any
@@ -11,10 +11,10 @@ from tireid_jax.data.toy.canvas import Canvas, Pen
 from tireid_jax.data.toy.figure import draw_person
 from tireid_jax.data.toy.palette import COLOURS, RGB, mix
 
-# The logical size of a picture and how tall a person stands in it, pixels.
+# Logical size of an image in pixels.
 WIDTH, HEIGHT = 64, 160
 
-# scene -> wall, ground, where they meet (share of the height), and what stands about.
+# Colours of wall and ground by scene, their boundary as a fraction of the height, and the possible clutter.
 SCENES: dict[str, tuple[RGB, RGB, float, tuple[str, ...]]] = {
   "street": ((168, 160, 150), (118, 118, 120), 0.62, ("windows", "car", "pole", "kerb", "sign")),
   "campus": ((186, 178, 160), (158, 152, 142), 0.58, ("tree", "windows", "tiles", "bench", "bush")),
@@ -29,8 +29,8 @@ def draw_backdrop(rng: np.random.Generator, scene: str) -> Image.Image:
   """Returns an out-of-focus background of WIDTH x HEIGHT."""
   wall, ground, meet, clutter = SCENES[scene]
   tone = (0, 0, 0) if rng.random() < 0.5 else (255, 255, 255)
-  share = 0.22 * rng.random()
-  wall, ground = mix(wall, tone, share), mix(ground, tone, share * 0.8)
+  strength = 0.22 * rng.random()
+  wall, ground = mix(wall, tone, strength), mix(ground, tone, strength * 0.8)
   picture = Image.new("RGB", (WIDTH, HEIGHT), wall)
   ink = ImageDraw.Draw(picture)
   line = HEIGHT * (meet + rng.uniform(-0.08, 0.08))
@@ -172,15 +172,15 @@ def _any_colour(rng) -> RGB:
 
 
 def passer_by(rng: np.random.Generator) -> Person:
-  """Returns somebody who belongs to no identity."""
+  """Samples a person without an identity."""
   attributes = sample_attributes(rng)
   for name in ("held", "held_colour"):
     attributes.pop(name, None)
   return make_person(rng, attributes)
 
 
-def draw_passer_by(canvas: Canvas, rng: np.random.Generator, *, before: bool, light: int):
-  """Draws somebody else: small and behind, or large, before the person and half out of the picture."""
+def draw_passer_by(canvas: Canvas, rng: np.random.Generator, *, before: bool, light: int) -> None:
+  """Draws another person: small in the background, or (`before`) large in the foreground and cropped by the image."""
   side = 1 if rng.random() < 0.5 else -1
   view = pick(rng, ("front", "back", "left", "right"))
   height = HEIGHT * (rng.uniform(0.88, 1.0) if before else rng.uniform(0.5, 0.72))
@@ -191,8 +191,8 @@ def draw_passer_by(canvas: Canvas, rng: np.random.Generator, *, before: bool, li
     draw_person(pen, passer_by(rng), view, phase=rng.uniform(0, 6.28), stride=rng.uniform(0.2, 1), light=light)
 
 
-def draw_obstacle(canvas: Canvas, rng: np.random.Generator, light: int):
-  """Draws something in the way: a post, a bicycle, a bush, a box or another person."""
+def draw_obstacle(canvas: Canvas, rng: np.random.Generator, light: int) -> None:
+  """Draws an occluder: a post, a bicycle, a bush, a box or another person."""
   kind = pick(rng, {"post": 0.24, "bicycle": 0.2, "bush": 0.16, "box": 0.16, "person": 0.24})
   if kind == "person":
     draw_passer_by(canvas, rng, before=True, light=light)
@@ -235,7 +235,7 @@ def _crate(canvas, rng):
 
 
 def _box(left, top, right):
-  """Returns a rectangle that goes down beyond the picture's lower edge."""
+  """Returns a rectangle that extends below the image."""
   return [(left, top), (right, top), (right, HEIGHT + 2), (left, HEIGHT + 2)]
 
 

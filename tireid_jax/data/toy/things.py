@@ -1,4 +1,4 @@
-"""Bags and things in the hand."""
+"""Bags and held objects."""
 
 from tireid_jax.data.toy.attributes import Person
 from tireid_jax.data.toy.body import Body, Pose, with_hand
@@ -7,7 +7,7 @@ from tireid_jax.data.toy.palette import RGB, contrast_with, edge, mix
 
 
 def pose_with_things(person: Person, body: Body, pose: Pose) -> Pose:
-  """Returns `pose` with the arms that hold or carry something put where it is."""
+  """Returns `pose` with the arms bent that hold or carry something."""
   held, bag = person.attributes.get("held"), person.attributes.get("bag")
   index = pose.limb_index(-person.bag_side)
   sign = 1 if index else -1
@@ -24,13 +24,13 @@ def pose_with_things(person: Person, body: Body, pose: Pose) -> Pose:
 
 
 def is_bent_away(person: Person, pose: Pose, index: int) -> bool:
-  """Whether a raised arm is hidden by the back of its owner."""
+  """Whether the person's back hides the raised arm `index`."""
   holds = person.attributes.get("held") in ("phone", "umbrella", "cup", "folder")
   return pose.view == "back" and holds and index == pose.limb_index(-person.bag_side)
 
 
-def draw_bag(pen: Pen, person: Person, body: Body, pose: Pose, *, behind: bool):
-  """Draws the bag if it belongs to this layer: behind the body, or before it."""
+def draw_bag(pen: Pen, person: Person, body: Body, pose: Pose, *, behind: bool) -> None:
+  """Draws the bag if it belongs to this layer: behind or in front of the body."""
   kind = person.attributes.get("bag")
   if kind is None:
     return
@@ -58,7 +58,7 @@ def draw_bag(pen: Pen, person: Person, body: Body, pose: Pose, *, behind: bool):
     suitcase(pen, (x, 0.955), 0.062, 0.255, rgb, handle=hand)
 
 
-def _backpack(pen: Pen, rgb: RGB, body: Body, view: str):
+def _backpack(pen: Pen, rgb: RGB, body: Body, view: str) -> None:
   if view == "front":
     for sign in (-1, 1):
       x = sign * body.shoulder
@@ -72,14 +72,14 @@ def _backpack(pen: Pen, rgb: RGB, body: Body, view: str):
     pen.line([(x - 0.078, 0.34), (x * 0.4, 0.34)], 0.01, edge(rgb))
 
 
-def draw_straps(pen: Pen, person: Person, body: Body, pose: Pose):
-  """Draws the strap of a backpack that shows over the shoulder from the side."""
+def draw_straps(pen: Pen, person: Person, body: Body, pose: Pose) -> None:
+  """Draws the strap of a backpack over the shoulder in side views."""
   if person.attributes.get("bag") == "backpack" and pose.is_side:
     rgb = mix(person.paint["bag_colour"], (0, 0, 0), 0.2)
     pen.line([(-0.02, 0.168), (body.shoulder * 0.6, 0.22), (body.shoulder * 0.5, 0.3), (-0.03, 0.37)], 0.018, rgb)
 
 
-def backpack(pen: Pen, centre: Point, rx: float, ry: float, rgb: RGB):
+def backpack(pen: Pen, centre: Point, rx: float, ry: float, rgb: RGB) -> None:
   x, y = centre
   corners = [
     (0.75, -1),
@@ -102,7 +102,7 @@ def backpack(pen: Pen, centre: Point, rx: float, ry: float, rgb: RGB):
   )
 
 
-def satchel(pen: Pen, centre: Point, rx: float, ry: float, rgb: RGB):
+def satchel(pen: Pen, centre: Point, rx: float, ry: float, rgb: RGB) -> None:
   x, y = centre
   pen.polygon(smooth([(x - rx, y - ry), (x + rx, y - ry), (x + rx, y + ry), (x - rx, y + ry)], 1), rgb, "bag")
   flap = [(x - rx, y - ry), (x + rx, y - ry), (x + rx * 0.9, y + ry * 0.25), (x - rx * 0.9, y + ry * 0.25)]
@@ -110,7 +110,7 @@ def satchel(pen: Pen, centre: Point, rx: float, ry: float, rgb: RGB):
   pen.ellipse((x, y + ry * 0.22), rx * 0.13, rx * 0.13, contrast_with(rgb), outline=False)
 
 
-def handbag(pen: Pen, hand: Point, rx: float, rgb: RGB):
+def handbag(pen: Pen, hand: Point, rx: float, rgb: RGB) -> None:
   x, y = hand
   pen.line(
     [(x - rx * 0.5, y + 0.06), (x - rx * 0.4, y + 0.01), (x + rx * 0.4, y + 0.01), (x + rx * 0.5, y + 0.06)],
@@ -134,7 +134,7 @@ def suitcase(pen: Pen, foot: Point, rx: float, tall: float, rgb: RGB, *, handle:
     pen.line([(x + rx * share, top + 0.02), (x + rx * share, y - 0.03)], 0.01, edge(rgb))
 
 
-def draw_held(pen: Pen, person: Person, pose: Pose, *, behind: bool):
+def draw_held(pen: Pen, person: Person, pose: Pose, *, behind: bool) -> None:
   """Draws what is in the other hand if it belongs to this layer."""
   kind = person.attributes.get("held")
   if kind is None:
@@ -148,7 +148,7 @@ def draw_held(pen: Pen, person: Person, pose: Pose, *, behind: bool):
       pen.ellipse((x, y + 0.014), 0.017, 0.02, person.paint["skin"], "other")
 
 
-def umbrella(pen: Pen, hand: Point, rgb: RGB):
+def umbrella(pen: Pen, hand: Point, rgb: RGB) -> None:
   x, y = hand
   centre = x * 0.55
   pen.line([(x, y + 0.05), (centre, -0.12)], 0.011, (92, 74, 60))
@@ -161,11 +161,11 @@ def umbrella(pen: Pen, hand: Point, rgb: RGB):
     for a, b in ((0.66, -0.024), (0.33, 0.004), (0, -0.024), (-0.33, 0.004), (-0.66, -0.024))
   ]
   pen.polygon([*dome, *hem], rgb, "held")
-  for share in (-0.33, 0.33):
-    pen.line([(centre, -0.18), (centre + 0.235 * share, -0.055)], 0.006, edge(rgb))
+  for offset in (-0.33, 0.33):
+    pen.line([(centre, -0.18), (centre + 0.235 * offset, -0.055)], 0.006, edge(rgb))
 
 
-def phone(pen: Pen, hand: Point, rgb: RGB):
+def phone(pen: Pen, hand: Point, rgb: RGB) -> None:
   x, y = hand
   pen.polygon([(x - 0.022, y - 0.05), (x + 0.022, y - 0.05), (x + 0.022, y + 0.03), (x - 0.022, y + 0.03)], rgb, "held")
   pen.polygon(
@@ -175,7 +175,7 @@ def phone(pen: Pen, hand: Point, rgb: RGB):
   )
 
 
-def bottle(pen: Pen, hand: Point, rgb: RGB):
+def bottle(pen: Pen, hand: Point, rgb: RGB) -> None:
   x, y = hand
   shape = [(0.011, -0.062), (0.011, -0.042), (0.026, -0.022), (0.026, 0.075)]
   pen.polygon([(x + a, y + b) for a, b in mirrored(shape)], rgb, "held")
@@ -183,7 +183,7 @@ def bottle(pen: Pen, hand: Point, rgb: RGB):
   pen.polygon([(x + a, y + b) for a, b in mirrored([(0.026, 0.02), (0.026, 0.05)])], contrast_with(rgb), outline=False)
 
 
-def folder(pen: Pen, hand: Point, rgb: RGB):
+def folder(pen: Pen, hand: Point, rgb: RGB) -> None:
   x, y = hand
   pen.polygon([(x - 0.05, y - 0.115), (x + 0.05, y - 0.115), (x + 0.05, y + 0.015), (x - 0.05, y + 0.015)], rgb, "held")
   pen.polygon(
@@ -193,7 +193,7 @@ def folder(pen: Pen, hand: Point, rgb: RGB):
   )
 
 
-def cup(pen: Pen, hand: Point, rgb: RGB):
+def cup(pen: Pen, hand: Point, rgb: RGB) -> None:
   x, y = hand
   pen.polygon(
     [(x - 0.026, y - 0.055), (x + 0.026, y - 0.055), (x + 0.019, y + 0.028), (x - 0.019, y + 0.028)], rgb, "held"

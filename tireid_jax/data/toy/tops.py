@@ -1,9 +1,9 @@
-"""Tops with their sleeves, on a body or by themselves."""
+"""Tops with their sleeves, worn or as single garments."""
 
 from tireid_jax.data.toy.attributes import Person
 from tireid_jax.data.toy.body import Body, Pose
-from tireid_jax.data.toy.canvas import Pen, mirrored, smooth
-from tireid_jax.data.toy.palette import contrast_with, edge, mix
+from tireid_jax.data.toy.canvas import Pen, Point, mirrored, smooth
+from tireid_jax.data.toy.palette import RGB, contrast_with, edge, mix
 
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 HEMS = {
@@ -16,7 +16,7 @@ HEMS = {
   "vest": 0.505,
   "dress": 0.68,
 }
-# How much wider than the body each top is, heights.
+# Extra half width of each top over the body, relative to the height.
 BULK = {"hoodie": 0.008, "sweater": 0.005, "jacket": 0.008, "coat": 0.01}
 SLEEVE_RADIUS = {
   "t-shirt": 0.038,
@@ -30,14 +30,14 @@ SLEEVE_RADIUS = {
 LONG_SLEEVES = ("shirt", "sweater", "hoodie", "jacket", "coat")
 
 
-def texture_of(person: Person):
-  """Returns (kind, second colour) of a patterned top, None of a plain one or one with a logo."""
+def texture_of(person: Person) -> tuple[str, RGB] | None:
+  """Returns (pattern, second colour) of a patterned top; None for plain tops and logos."""
   kind = person.attributes["pattern"]
   return None if kind in ("plain", "logo") else (kind, person.paint["pattern_colour"])
 
 
-def draw_arm(pen: Pen, person: Person, body: Body, pose: Pose, index: int, *, skin=True):
-  """Draws an arm, its hand and its sleeve."""
+def draw_arm(pen: Pen, person: Person, body: Body, pose: Pose, index: int, *, skin: bool = True) -> None:
+  """Draws an arm with its hand and sleeve; without `skin` the sleeve alone."""
   shoulder, elbow, hand = pose.arms[index]
   top, thick = person.attributes["top"], body.arm
   far = pose.is_side and index == 0
@@ -66,14 +66,14 @@ def draw_arm(pen: Pen, person: Person, body: Body, pose: Pose, index: int, *, sk
 
 
 def _straight_parts(joints, radii):
-  """Returns an arm's (joints, radii) in one piece, or in two where it is bent so far that a tube would fold."""
+  """Returns an arm's (joints, radii) in one piece, or in two if it is bent so far that a single tube would fold."""
   if joints[2][1] > joints[1][1] + 0.05:
     return [(joints, radii)]
   return [(joints[:2], radii[:2]), (joints[1:], radii[1:])]
 
 
-def torso_outline(top: str, body: Body, is_side: bool):
-  """Returns the outline of a top without its sleeves."""
+def torso_outline(top: str, body: Body, is_side: bool) -> list[Point]:
+  """Returns the outline of a top without sleeves."""
   hem, bulk = HEMS[top], BULK.get(top, 0.0)
   s, w, h = body.shoulder + bulk, body.waist + bulk, body.hip + bulk
   if is_side:
@@ -95,8 +95,8 @@ def torso_outline(top: str, body: Body, is_side: bool):
   return mirrored(right)
 
 
-def draw_torso(pen: Pen, person: Person, body: Body, pose: Pose, light: int):
-  """Draws a top without its sleeves; `light` is the side it comes from, +1 the right in figure units."""
+def draw_torso(pen: Pen, person: Person, body: Body, pose: Pose, light: int) -> None:
+  """Draws a top without sleeves; light comes from the right (+1) or left (-1) in figure coordinates."""
   top, rgb = person.attributes["top"], person.paint["top_colour"]
   outline = torso_outline(top, body, pose.is_side)
   if top == "vest":

@@ -1,4 +1,4 @@
-"""How colours and things are called, and what an inattentive annotator takes them for."""
+"""Words for colours and kinds, and what an inattentive annotator mistakes them for."""
 
 import re
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from tireid_jax.data.toy.palette import CONFUSED_COLOURS
 
-# The first of several is said about half the time.
+# The first of several is used about half the time.
 COLOUR_WORDS: dict[str, tuple[str, ...]] = {"grey": ("gray", "grey"), "beige": ("beige", "tan", "cream", "khaki"),
   "blond": ("blond", "blonde"), "purple": ("purple", "violet")}  # fmt: skip
 SHADE_WORDS: dict[tuple[str, str], tuple[str, ...]] = {
@@ -151,15 +151,15 @@ CONFUSED_KINDS: dict[str, tuple[str, ...]] = {
 }
 
 
-def say(rng: np.random.Generator, options: tuple[str, ...]) -> str:
-  """Returns the first of `options` half the time, else another."""
+def choose(rng: np.random.Generator, options: tuple[str, ...]) -> str:
+  """Samples one of `options`: the first half the time, else another."""
   if len(options) == 1 or rng.random() < 0.5:
     return options[0]
   return options[1 + int(rng.random() * (len(options) - 1))]
 
 
 def mistaken(rng: np.random.Generator, name: str, value: str) -> str:
-  """Returns what `value` of the attribute `name` is taken for, or `value` where nothing is near it."""
+  """Samples what `value` of the attribute `name` is mistaken for; `value` itself if nothing is similar."""
   options = CONFUSED_COLOURS.get(value, ()) if name.endswith("_colour") else CONFUSED_KINDS.get(value, ())
   if name == "hair_colour":
     options = {"black": ("brown",), "brown": ("black",), "grey": ("blond",), "red": ("brown",)}.get(value, options)
@@ -167,10 +167,10 @@ def mistaken(rng: np.random.Generator, name: str, value: str) -> str:
 
 
 def colour_word(rng: np.random.Generator, colour: str, shade: str = "") -> str:
-  """Returns a word for `colour`: "navy" or "dark blue" for a dark blue, sometimes."""
+  """Samples a word for `colour`, which may name its shade: "navy" or "dark blue" for a dark blue."""
   if shade and rng.random() < SHADE_PROBABILITY:
-    return say(rng, SHADE_WORDS[colour, shade])
-  return say(rng, COLOUR_WORDS.get(colour, (colour,)))
+    return choose(rng, SHADE_WORDS[colour, shade])
+  return choose(rng, COLOUR_WORDS.get(colour, (colour,)))
 
 
 def with_article(rng: np.random.Generator, phrase: str, kind: str) -> str:
@@ -180,6 +180,6 @@ def with_article(rng: np.random.Generator, phrase: str, kind: str) -> str:
   return f"a {phrase}"
 
 
-def mend_articles(text: str) -> str:
-  """Returns `text` with "an" for "a" before a vowel."""
+def fix_articles(text: str) -> str:
+  """Replaces "a" by "an" before vowels."""
   return re.sub(r"\b([Aa]) (?=[aeiou])", r"\1n ", text)

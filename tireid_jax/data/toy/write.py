@@ -1,4 +1,4 @@
-"""Writes the synthetic data sets to disk in CUHK-PEDES' layout."""
+"""Writes the synthetic data sets to disk in the layout of CUHK-PEDES."""
 
 import json
 import multiprocessing
@@ -20,14 +20,14 @@ from tireid_jax.terminal.progress import bar
 
 PEDES_FOLDER, GENERIC_FOLDER = toy.PEDES.folder, toy.GENERIC.folder
 ANNOTATIONS, ATTRIBUTES, SETTINGS, IMAGES = "reid_raw.json", "attributes.json", "settings.json", "imgs"
-# Raise it when a change to this package changes a byte of what is written for the same settings.
+# To be increased with any change to this package that changes a written byte for the same settings.
 GENERATOR_VERSION = 1
 CAPTIONS_PER_IMAGE = 2
 GENERIC_CHUNK = 32
-# Below this the processes take longer to start than the images take to draw.
+# For fewer images, starting processes takes longer than drawing.
 MIN_IMAGES_TO_SPREAD = 400
 
-# An annotation as in reid_raw.json, and what attributes.json tells of the same image.
+# An annotation in reid_raw.json, and the ground truth of the same image in attributes.json.
 Entry = tuple[dict[str, Any], dict[str, Any]]
 
 
@@ -60,19 +60,24 @@ def write_pedes(
   caption_noise: float = DEFAULT_NOISE,
   num_workers: int | None = None,
 ) -> Path:
-  """Writes ToyPEDES under `root` and returns its folder; leaves one made with the same settings as it is.
+  """Writes ToyPEDES under `root` and returns its folder; does nothing if it exists with the same settings.
 
-  Beside reid_raw.json and imgs/ there is attributes.json: per file_path the person's "attributes", the names of those
-  "visible" in it, its "view" and, for each caption, what it "mentioned". It is for the oracle, never for training.
+  Alongside reid_raw.json and imgs/, attributes.json has by file_path the person's "attributes", the names of those
+  "visible", the "view" and the attributes "mentioned" in each caption. It is for the oracle, never for training.
 
   Args:
-    root: folder that holds the data sets; made if missing.
-    seed: everything drawn derives from it. An image depends on the seed, its split, person and number alone.
-    num_train_ids: persons to train on; num_val_ids and num_test_ids likewise. No two share all attributes.
-    images_per_id: images of each person, by as many cameras as there are.
-    caption_noise: share of attributes that a caption tells wrong.
-    num_workers: processes; by default one a core. The bytes do not depend on it. Processes are spawned, so a script
-      that calls this with more than one needs the usual `if __name__ == "__main__"`.
+    root: folder of the data sets; created if missing.
+    seed: random seed. An image depends only on it, the split, the person and the number of the image.
+    num_train_ids: number of persons in the training split. No two persons share all attributes.
+    num_val_ids: number of persons in the validation split.
+    num_test_ids: number of persons in the test split.
+    images_per_id: images per person, taken by the cameras in turn.
+    caption_noise: fraction of attributes that captions describe wrongly.
+    num_workers: number of processes, by default one per core. It does not affect the output. Processes are spawned, so
+      a script that calls this with more than one needs the usual `if __name__ == "__main__"`.
+
+  Raises:
+    UserError: the sizes are invalid, or the folder exists with other settings.
   """
   counts = dict(zip(SPLITS, (num_train_ids, num_val_ids, num_test_ids), strict=True))
   settings: dict[str, Any] = {"seed": seed, **{f"num_{split}_ids": count for split, count in counts.items()}}
@@ -95,9 +100,9 @@ def write_pedes(
 def write_generic(
   root: str | os.PathLike, *, seed: int, num_train_images: int, num_eval_images: int, num_workers: int | None = None
 ) -> Path:
-  """Writes ToyGeneric under `root` and returns its folder; leaves one made with the same settings as it is.
+  """Writes ToyGeneric under `root` and returns its folder; does nothing if it exists with the same settings.
 
-  Every image is an identity of its own. Validation and test have `num_eval_images` each. See write_pedes.
+  Every image is an identity of its own. Validation and test have `num_eval_images` each. Errors as in `write_pedes`.
   """
   counts = dict(zip(SPLITS, (num_train_images, num_eval_images, num_eval_images), strict=True))
   settings = {"seed": seed, "num_train_images": num_train_images, "num_eval_images": num_eval_images}
@@ -113,7 +118,7 @@ def write_generic(
   return _publish(Path(root) / GENERIC_FOLDER, settings, sum(counts.values()), tasks, _objects, num_workers)
 
 
-def _person(task) -> list[Entry]:
+def _person(task: tuple) -> list[Entry]:
   """Writes the images of one person."""
   folder, seed, split, index, number, person, images_per_id, noise = task
   stream = [seed, PEDES, SPLITS.index(split), index]
@@ -125,18 +130,18 @@ def _person(task) -> list[Entry]:
     data, view, visible = photograph(np.random.default_rng([*stream, 2, shot]), person, CAMERAS[camera])
     path = f"{camera}/{number:04d}_{shot:02d}.jpg"
     (folder / IMAGES / path).write_bytes(data)
-    told = [
+    captions = [
       describe(np.random.default_rng([*stream, 3, shot, caption]), person, view, visible, noise=noise)
       for caption in range(CAPTIONS_PER_IMAGE)
     ]
     truth = {"attributes": person.attributes, "visible": sorted(visible), "view": view}
-    truth["mentioned"] = [mentioned for _, mentioned in told]
-    entries.append((_annotation(split, [text for text, _ in told], path, number), truth))
+    truth["mentioned"] = [mentioned for _, mentioned in captions]
+    entries.append((_annotation(split, [text for text, _ in captions], path, number), truth))
   return entries
 
 
-def _objects(task) -> list[Entry]:
-  """Writes a run of images of the generic domain."""
+def _objects(task: tuple) -> list[Entry]:
+  """Writes a chunk of images of the generic domain."""
   folder, seed, split, start, stop, first = task
   entries: list[Entry] = []
   for index in range(start, stop):
@@ -162,7 +167,7 @@ def _publish(
   work: Callable[[Any], list[Entry]],
   num_workers: int | None,
 ) -> Path:
-  """Makes the data set in a folder beside `target` and renames it, so that `target` is whole or absent."""
+  """Writes the data set to a temporary folder and renames it, so that `target` is complete or absent."""
   _check(settings)
   with lock.holding(target.parent, target.parent, "give another --to"):
     return _publish_alone(
@@ -193,11 +198,11 @@ def _check(settings):
     if value < least:
       raise UserError(f"{name} of the synthetic data is {value}; it must be {least} or more")
   if settings.get("caption_noise", 0) > 1:
-    raise UserError(f"caption_noise of the synthetic data is {settings['caption_noise']}; it is a share, at most 1")
+    raise UserError(f"caption_noise of the synthetic data is {settings['caption_noise']}; it is a fraction, at most 1")
 
 
 def _is_made(target: Path, settings: dict[str, Any]) -> bool:
-  """Whether `target` exists and was made with `settings`; an error if it exists but was not."""
+  """Whether `target` exists and was written with `settings`; raises UserError if it exists but was not."""
   if not target.exists():
     return False
   record = target / SETTINGS
@@ -215,7 +220,7 @@ def _is_made(target: Path, settings: dict[str, Any]) -> bool:
 
 
 def _spread(work, tasks, num_images, num_workers):
-  """Yields work(task) in the order of the tasks, done by `num_workers` processes."""
+  """Yields work(task) in the order of the tasks, computed by `num_workers` processes."""
   if num_workers is None:
     num_workers = _num_cores() if num_images >= MIN_IMAGES_TO_SPREAD else 1
   if num_workers == 1:
@@ -226,7 +231,7 @@ def _spread(work, tasks, num_images, num_workers):
 
 
 def _num_cores() -> int:
-  """Returns the cores this process may use, which in a container are fewer than there are."""
+  """Returns the number of cores this process may use, in a container often fewer than the machine has."""
   return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
