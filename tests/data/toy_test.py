@@ -1,4 +1,4 @@
-"""The synthetic data sets: what is written, that it is reproducible and honest, and what an oracle makes of it."""
+"""The synthetic data sets: files, reproducibility, agreement of captions with images, and attribute ceilings."""
 
 import io
 import json
@@ -60,7 +60,7 @@ def test_every_annotation_has_the_keys_of_cuhk_pedes_and_an_image_that_opens(ped
     assert len({entry["file_path"] for entry in entries}) == len(entries) == len(list(folder.glob("imgs/*/*.jpg")))
 
 
-def test_each_split_has_the_images_and_identities_asked_for(pedes, plain):
+def test_each_split_has_the_requested_images_and_identities(pedes, plain):
   ids = {split: [e["id"] for e in read(pedes) if e["split"] == split] for split in ("train", "val", "test")}
   assert ids == {"train": [1, 1, 2, 2, 3, 3], "val": [4, 4, 5, 5], "test": [6, 6, 7, 7]}
   assert [entry["id"] for entry in read(plain)] == list(range(1, 13))
@@ -73,7 +73,7 @@ def test_no_two_persons_of_any_split_share_all_attributes():
   assert len(combinations) == len(set(combinations)) == 800
 
 
-def test_a_combination_that_came_before_is_drawn_again(monkeypatch):
+def test_a_repeated_combination_is_resampled(monkeypatch):
   draws = iter([{"gender": "man"}, {"gender": "man"}, {"gender": "woman"}, {"gender": "woman"}, {"gender": "boy"}])
   monkeypatch.setattr(attributes, "sample_attributes", lambda rng: next(draws))
   people = attributes.sample_people(0, {"train": 1, "val": 1, "test": 1})
@@ -99,7 +99,7 @@ def test_an_image_does_not_depend_on_how_many_others_are_made(pedes, tmp_path):
     assert images[0].read_bytes() == images[1].read_bytes()
 
 
-def test_no_two_images_of_any_split_are_drawn_from_one_stream(tmp_path, monkeypatch):
+def test_no_two_images_share_a_random_stream(tmp_path, monkeypatch):
   states, photograph = [], write.photograph
 
   def spy(rng, person, camera_):
@@ -121,7 +121,7 @@ def test_the_same_settings_again_leave_the_folder_untouched(pedes, plain):
   assert (times(pedes), times(plain)) == before
 
 
-def test_other_settings_are_refused_by_name(pedes, plain):
+def test_other_settings_are_an_error_that_names_them(pedes, plain):
   before = files(pedes)
   with pytest.raises(ValueError, match=r"images_per_id 2 \(now 3\)"):
     toy.write_pedes(pedes.parent, **{**TINY, "images_per_id": 3})
@@ -130,7 +130,7 @@ def test_other_settings_are_refused_by_name(pedes, plain):
   assert files(pedes) == before
 
 
-def test_a_folder_of_somebody_else_is_refused(tmp_path):
+def test_a_folder_that_was_not_written_by_the_generator_is_an_error(tmp_path):
   (tmp_path / "ToyPEDES").mkdir()
   (tmp_path / "ToyPEDES" / "notes.txt").write_text("mine")
   with pytest.raises(ValueError, match="was not written by"):
@@ -146,13 +146,13 @@ def test_a_failure_half_way_leaves_nothing_behind(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("change", [{"images_per_id": 0}, {"num_test_ids": -1}, {"seed": -1}])
-def test_sizes_that_make_no_sense_are_refused(tmp_path, change):
+def test_invalid_sizes_are_an_error(tmp_path, change):
   with pytest.raises(ValueError, match=f"{next(iter(change))} of the synthetic data is"):
     toy.write_pedes(tmp_path, **{**TINY, **change})
   assert list(tmp_path.iterdir()) == []
 
 
-def test_captions_without_noise_tell_only_what_is_visible_and_true(shots):
+def test_captions_without_noise_mention_only_visible_attributes_correctly(shots):
   for person, view, visible, rng in shots:
     text, told = captions.describe(rng, person, view, visible, noise=0.0)
     assert told.keys() <= visible
@@ -160,7 +160,7 @@ def test_captions_without_noise_tell_only_what_is_visible_and_true(shots):
     assert captions.MIN_WORDS <= len(text.split()) <= captions.MAX_WORDS
 
 
-def test_a_backpack_is_told_from_behind_and_never_from_the_front(shots):
+def test_a_backpack_is_mentioned_from_behind_and_never_from_the_front(shots):
   front = back = 0
   for person, view, visible, rng in shots:
     if person.attributes.get("bag") != "backpack":
@@ -182,7 +182,7 @@ def test_a_logo_is_visible_from_the_front_alone(shots):
   assert views == {"front"}
 
 
-def test_a_passer_by_in_the_way_does_not_count_as_the_person(monkeypatch):
+def test_an_occluding_passer_by_does_not_count_as_the_person(monkeypatch):
   person = attributes.sample_people(0, {"train": 1, "val": 0, "test": 0})["train"][0]
   monkeypatch.setattr(camera, "OBSTACLE_PROBABILITY", 1.0)
   monkeypatch.setattr(
@@ -198,7 +198,7 @@ def test_a_passer_by_in_the_way_does_not_count_as_the_person(monkeypatch):
   assert any(areas["top"] < unhidden["top"] for areas, unhidden in seen)
 
 
-def test_noise_changes_about_its_share_of_what_is_told(shots):
+def test_noise_changes_about_its_fraction_of_mentioned_attributes(shots):
   told_wrong, told = 0, 0
   for person, view, visible, rng in shots:
     _, mentioned = captions.describe(rng, person, view, visible, noise=0.3)
@@ -270,7 +270,7 @@ def test_ceilings_read_the_written_folder_by_split_and_kind_of_query(tmp_path):
   assert mentioned["top"] == pytest.approx(100 * (1 + 0 + 1 / 2 + 1) / 4)
 
 
-def test_ceilings_say_what_is_missing(tmp_path, pedes):
+def test_ceilings_report_what_is_missing(tmp_path, pedes):
   with pytest.raises(FileNotFoundError, match=r"attributes\.json is missing"):
     toy.attribute_ceilings(tmp_path, "test")
   with pytest.raises(ValueError, match="no images in split 'dev'"):
