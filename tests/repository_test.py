@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tests import commands, forked
-from tireid_jax.configs.common import base_config
+from tireid_jax.configs import custom, toy
 
 ROOT = commands.ROOT
 WORKFLOW = ROOT / ".github/workflows/ci.yml"
@@ -122,7 +122,7 @@ def test_commands_have_the_flags_and_fields_with_which_they_are_named(document):
 @pytest.mark.parametrize("document", GUIDES, ids=lambda path: path.name)
 def test_fields_of_the_config_exist(document):
   for field in re.findall(r"--config\.([\w.]+)", code_of(document)):
-    section = base_config()
+    section = custom.get_config() if field.startswith("custom.") else toy.get_config()
     for part in field.split("."):
       if part not in ("FIELD", "NAME"):
         assert part in section, f"there is no config.{field}"

@@ -3,7 +3,8 @@ from tireid_jax.config import reference
 
 
 def test_the_reference_in_docs_is_what_the_declarations_say():
-  assert (ROOT / "docs/config.md").read_text() == reference.render()
+  is_current = (ROOT / "docs/config.md").read_text() == reference.render()
+  assert is_current, "run python -m tireid_jax.config.reference > docs/config.md"
 
 
 def test_the_reference_has_a_line_for_the_fields_of_every_section():

@@ -15,7 +15,7 @@ from tireid_jax.data.prepared import builders, split_files, splits
 from tireid_jax.data.raw import schema
 
 
-@pytest.mark.parametrize("name", registry.LAYOUTS)
+@pytest.mark.parametrize("name", trees.NAMES)
 def test_each_layout_comes_out_as_its_entries_say(tmp_path, name):
   root = trees.make_tree(tmp_path / "raw", name)
   assert run_prepare(name, tmp_path) == tmp_path / "data" / name / "24x16" / schema.VERSION

@@ -7,10 +7,18 @@ import numpy as np
 from PIL import Image
 
 from tireid_jax.data.datasets import registry
+from tireid_jax.data.raw import annotations
 
 # Identities of each split. Small, but a split of every data set fills a batch of 4.
 NUM_IDS = {"train": 6, "val": 3, "test": 3}
 IMAGES_PER_ID = 3
+
+# Data sets that `make_tree` can write: those in the common layout. One with a reader of its own brings its own tests.
+NAMES = tuple(
+  name
+  for name, layout in registry.LAYOUTS.items()
+  if layout.read_entries is annotations.load_list and layout.image_folder == "imgs"
+)
 
 _COLOURS = ("red", "green", "blue", "black", "white", "yellow", "grey", "brown", "pink", "purple")
 _GARMENTS = ("coat", "shirt", "jacket", "dress", "vest", "sweater")

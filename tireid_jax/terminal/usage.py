@@ -2,6 +2,8 @@
 
 import textwrap
 
+from ml_collections import ConfigDict
+
 _WIDTH = 100
 
 
@@ -15,12 +17,14 @@ def format_usage(description, defined):
   lines = [(description or "").strip(), "", "flags:"]
   for flag in sorted(defined, key=lambda flag: flag.name):
     name = f"--[no]{flag.name}" if flag.boolean else f"--{flag.name}=VALUE"
-    text = f"{flag.help}{_default(flag.default)}"
+    text = f"{flag.help}{_default(flag)}"
     lines += [f"  {name}", *textwrap.wrap(text, _WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6)]
   return "\n".join(lines)
 
 
-def _default(value):
-  if value in (None, "", False, []):
+def _default(flag):
+  """Returns the default in parentheses, or "": not of a config flag, whose default is a config of 100 fields."""
+  value = flag.default
+  if value in (None, "", False, []) or isinstance(value, ConfigDict):
     return ""
   return f" (default: {','.join(map(str, value)) if isinstance(value, list) else value})"

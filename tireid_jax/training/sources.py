@@ -50,7 +50,8 @@ def find_source(config: ConfigDict, init_from: str, run_folder: str | os.PathLik
     if checkpoint.best_step(folder) is None or layout.read_result(run_folder, before) is None:
       raise MissingFileError(
         f"stage {number} starts from stage {before}, but {folder} holds no finished run of it; run "
-        f"--stage={before} first or set --config.stage{number}.init_from=pretrained"
+        f"--stage={before} first or set --config.stage{number}.init_from=pretrained "
+        f"(random for a trial run)"
       )
     return Source("checkpoint", folder)
   path = locations.check(locations.to_path(init_from, flag))

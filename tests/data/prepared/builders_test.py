@@ -24,7 +24,7 @@ def pil_resize(file, size=SIZE):
   return np.asarray(Image.open(file).convert("RGB").resize((size[1], size[0]), Image.Resampling.BILINEAR))
 
 
-@pytest.mark.parametrize("name", registry.LAYOUTS)
+@pytest.mark.parametrize("name", trees.NAMES)
 def test_every_record_is_its_entry_with_pil_s_pixels(tmp_path, name):
   root = trees.make_tree(tmp_path, name)
   folder = prepare.prepare(name, tmp_path, tmp_path / "data", SIZE, show_progress=False)

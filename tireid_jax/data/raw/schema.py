@@ -185,7 +185,10 @@ def _entries(layout, file):
     raise
   except (LookupError, TypeError, AttributeError, ValueError) as error:
     reason = f"{type(error).__name__}: {error}"
-    raise UserError(f"{file} does not have the layout of {layout.folder} ({reason}); get it again") from error
+    raise UserError(
+      f"{file} does not have the layout of {layout.folder} ({reason}); get it again, or correct the "
+      f"data set's read_entries"
+    ) from error
   if not entries:
     raise UserError(f"{file} lists no image")
   return entries
