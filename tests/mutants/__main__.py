@@ -1,7 +1,7 @@
 """Applies small changes to the code, one at a time, and counts how many of them the tests notice.
 
-  python -m tests.mutants                          goes on where the results end
-  python -m tests.mutants --only=losses,optim      of these files
+  python -m tests.mutants                          continues after the last result
+  python -m tests.mutants --only=losses,metrics    of these files
   python -m tests.mutants --again=passed           those that no test noticed and no reason excuses, once more
   python -m tests.mutants --report                 what the results say; runs nothing
 

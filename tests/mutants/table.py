@@ -21,6 +21,7 @@ SAMPLED = {
   "config/values": ("config/values_test", "config/config_file_test"),
   "training/experiment": ("training/loop_test",),
   "training/start": ("training/origin_test", "training/loop_test"),
+  "training/garbage": ("training/garbage_test",),
   "training/hooks": ("training/hooks_test", "training/loop_test"),
   "training/stopping": ("training/stopping_test",),
   "workdir/checkpoint": ("workdir/checkpoint_test", "training/loop_test"),

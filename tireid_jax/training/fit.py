@@ -11,7 +11,7 @@ from tireid_jax.parallel import distributed
 from tireid_jax.profiling import capture
 from tireid_jax.storage.lock import Lock
 from tireid_jax.terminal.progress import bar
-from tireid_jax.training import divergence, hooks, optimizers
+from tireid_jax.training import divergence, garbage, hooks, optimizers
 from tireid_jax.training.experiment import Experiment
 from tireid_jax.training.start import Start, check_frozen, checkpoint_metadata
 from tireid_jax.training.state import TrainState
@@ -54,7 +54,7 @@ def fit(
     MetricWriter(experiment.folder, first_step=start.first_step, enabled=distributed.is_first()) as writer,
     experiment.batches,
     _progress_bar(experiment, start) as progress,
-    hooks.FreezeGarbage() as freeze_garbage,
+    garbage.FreezeGarbage() as freeze_garbage,
   ):
     context = _context(experiment, writer, progress, checkpoints, stop)
     log = hooks.Log(context, learning_rates=_learning_rates(experiment), all_finite=experiment.all_finite)

@@ -4,7 +4,6 @@ Each is called as hook(step, state, metrics) after every step and decides by its
 """
 
 import dataclasses
-import gc
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -58,30 +57,6 @@ class CheckLock:
 
   def __call__(self, step: int, state: TrainState, metrics: Mapping[str, jax.Array]) -> None:
     self._lock.check()
-
-
-class FreezeGarbage:
-  """Keeps Python's garbage collector from pausing training. A context manager: leaving it undoes that.
-
-  A full collection visits everything that JAX and the traced programs consist of. It takes 0.1 to 0.3 s in which no
-  step is dispatched, over and over, and all processes wait for the one that collects. After the first step, all objects
-  that exist by then are exempted from collection.
-  """
-
-  def __init__(self) -> None:
-    self._is_done = False
-
-  def __enter__(self) -> "FreezeGarbage":
-    return self
-
-  def __exit__(self, *_) -> None:
-    gc.unfreeze()
-
-  def __call__(self, step: int, state: TrainState, metrics: Mapping[str, jax.Array]) -> None:
-    if not self._is_done:
-      gc.collect()  # while the device computes the first step; frozen garbage would stay until the end
-      gc.freeze()
-      self._is_done = True
 
 
 class NotFiniteError(DivergedError):
