@@ -1,4 +1,4 @@
-"""Tells whether two results differ by more than chance: a paired bootstrap over the identities of one test split.
+"""Tests whether two results differ by more than chance: a paired bootstrap over the identities of one test split.
 
 python -m tireid_jax.compare W1 W2                        the highest stage that both workdirs finished
 python -m tireid_jax.compare W1 W2 --stage=2

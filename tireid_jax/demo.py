@@ -92,30 +92,30 @@ def _run_seed(config, folder, seed):
   """Returns {row of the table: result} of one seed."""
   config = copy.deepcopy(config)
   config.seed = seed
-  place = folder / f"seed{seed}"
-  results = loop.run(config, (0, 1, 2), place / "two_stages")
+  seed_folder = folder / f"seed{seed}"
+  results = loop.run(config, (0, 1, 2), seed_folder / "two_stages")
   direct = copy.deepcopy(config)
-  direct.pretrained = str(place / "two_stages" / "stage0")
+  direct.pretrained = str(seed_folder / "two_stages" / "stage0")
   direct.prompts.image_length = direct.prompts.text_length = 0
   direct.stage2.init_from = "pretrained"
   longer = copy.deepcopy(direct)
   longer.stage2.epochs += config.stage1.epochs * config.stage2.batch_size // config.stage1.batch_size
   return {
-    ZERO_SHOT: _zero_shot(config, place, results[0]),
+    ZERO_SHOT: _zero_shot(config, seed_folder, results[0]),
     STAGE_1: results[1],
     STAGE_2: results[2],
-    DIRECT: loop.run(direct, (2,), place / "direct")[2],
-    DIRECT_LONG: loop.run(longer, (2,), place / "direct_long")[2],
+    DIRECT: loop.run(direct, (2,), seed_folder / "direct")[2],
+    DIRECT_LONG: loop.run(longer, (2,), seed_folder / "direct_long")[2],
   }
 
 
-def _zero_shot(config, place, pretraining):
+def _zero_shot(config, seed_folder, pretraining):
   """Returns the result of stage 0's model on the persons it has never seen."""
-  model, variables, _, mesh, _ = loading.load_stage(place / "two_stages", "pretrained")
+  model, variables, _, mesh, _ = loading.load_stage(seed_folder / "two_stages", "pretrained")
   split = _open_test(config)
   encoders = embedding.Encoders(model, mesh, config.evaluation.batch_size)
-  figures = embedding.summarize(encoders.score(variables, split, config.data.caption_lengths)[2])
-  return {**figures, "trainable_parameters": 0, "steps": 0, "seconds": 0.0, "pretraining": pretraining["seconds"]}
+  test_metrics = embedding.summarize(encoders.score(variables, split, config.data.caption_lengths)[2])
+  return {**test_metrics, "trainable_parameters": 0, "steps": 0, "seconds": 0.0, "pretraining": pretraining["seconds"]}
 
 
 def _open_test(config):
@@ -125,14 +125,14 @@ def _open_test(config):
 
 
 def _chance(config):
-  """Returns the R@1, percent, of a random order: the share of the gallery that is right, mean over the queries."""
+  """Returns the R@1, percent, of a random order: the fraction of correct gallery images, mean over the queries."""
   ids = _open_test(config).person_id
   _, inverse, counts = np.unique(ids, return_inverse=True, return_counts=True)
   return float(100 * np.mean(counts[inverse]) / len(ids))
 
 
 def _ceilings(pedes):
-  """Returns the R@1, percent, of queries by true attributes, and by what the captions tell of them."""
+  """Returns the R@1, percent, of queries by true attributes, and by the attributes that the captions mention."""
   told = oracle.attribute_ceilings(pedes, "test", query="mentioned")
   groups = ("all colours", "all shapes", "everything")
   return {
@@ -173,14 +173,14 @@ def _table(seeds):
 
 def _write_report(config, folder, seed, rows, ceilings):
   """Writes the report of one seed's curves and queries, and one query as a picture."""
-  place = folder / f"seed{seed}"
+  seed_folder = folder / f"seed{seed}"
   stage_folders = {
-    "stage 0": place / "two_stages/stage0",
-    "stage 1": place / "two_stages/stage1",
-    "stage 2": place / "two_stages/stage2",
-    "direct fine-tuning": place / "direct_long/stage2",
+    "stage 0": seed_folder / "two_stages/stage0",
+    "stage 1": seed_folder / "two_stages/stage1",
+    "stage 2": seed_folder / "two_stages/stage2",
+    "direct fine-tuning": seed_folder / "direct_long/stage2",
   }
-  model, variables, _, mesh, _ = loading.load_stage(place / "two_stages", "2")
+  model, variables, _, mesh, _ = loading.load_stage(seed_folder / "two_stages", "2")
   split = _open_test(config)
   encoders = embedding.Encoders(model, mesh, config.evaluation.batch_size)
   image, text, both = encoders.score(variables, split, config.data.caption_lengths)

@@ -197,7 +197,7 @@ def test_an_identity_head_is_kept_on_the_same_data_and_starts_anew_on_other_data
   assert np.any(learned["bias"])
   kept = head_after_a_run_from(folder, project, tmp_path / "same", data=0)
   chex.assert_trees_all_equal(kept, learned)
-  assert "starts anew" not in "".join(capsys.readouterr())
+  assert "re-initialised" not in "".join(capsys.readouterr())
   new = head_after_a_run_from(folder, project, tmp_path / "other", data=1)
   assert new["kernel"].shape == learned["kernel"].shape
   assert 0.0005 < np.std(new["kernel"]) < 0.002  # IRRA's 0.001

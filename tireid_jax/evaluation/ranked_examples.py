@@ -77,15 +77,15 @@ def choose_queries(scores: metrics.QueryScores, num: int = 12, seed: int = 0) ->
   counts = {"best": num // 3, "worst": num // 3, "random": num - 2 * (num // 3)}
   chosen: list[tuple[str, int]] = []
   for kind in KINDS:
-    seen = {int(scores.query_ids[row]) for _, row in chosen}
-    rows = [int(row) for row in orders[kind] if row not in {row for _, row in chosen}]
+    seen = {int(scores.query_ids[query]) for _, query in chosen}
+    candidates = [int(query) for query in orders[kind] if query not in {query for _, query in chosen}]
     fresh: list[int] = []
     repeated: list[int] = []
-    for row in rows:
-      person = int(scores.query_ids[row])
-      (repeated if person in seen else fresh).append(row)
+    for query in candidates:
+      person = int(scores.query_ids[query])
+      (repeated if person in seen else fresh).append(query)
       seen.add(person)
-    chosen += [(kind, row) for row in (fresh + repeated)[: counts[kind]]]
+    chosen += [(kind, query) for query in (fresh + repeated)[: counts[kind]]]
   return chosen
 
 
@@ -107,23 +107,23 @@ def rank_queries(
     split: with `images`, `person_id`, `captions` and `caption_image`, as data.prepared.Split.
     top: gallery images per query.
   """
-  rows = [row for _, row in chosen]
-  found, similarities = metrics.top_gallery(text[rows], image, top)  # [queries, top] each
+  indices = [query for _, query in chosen]
+  found, similarities = metrics.top_gallery(text[indices], image, top)  # [queries, top] each
   queries = []
-  for (kind, row), indices, values in zip(chosen, found, similarities, strict=True):
-    person = int(split.person_id[split.caption_image[row]])
+  for (kind, query), gallery, values in zip(chosen, found, similarities, strict=True):
+    person = int(split.person_id[split.caption_image[query]])
     hits = [
       Hit(picture, int(split.person_id[index]), float(value), int(split.person_id[index]) == person)
-      for picture, index, value in zip(split.images[indices], indices, values, strict=True)
+      for picture, index, value in zip(split.images[gallery], gallery, values, strict=True)
     ]
     queries.append(
       RankedQuery(
         kind=kind,
-        caption=split.captions[row],
+        caption=split.captions[query],
         person_id=person,
-        first_rank=int(scores.first_rank[row]),
-        average_precision=float(scores.average_precision[row]),
-        described=split.images[split.caption_image[row : row + 1]][0],
+        first_rank=int(scores.first_rank[query]),
+        average_precision=float(scores.average_precision[query]),
+        described=split.images[split.caption_image[query : query + 1]][0],
         hits=hits,
       )
     )

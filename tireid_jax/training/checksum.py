@@ -42,7 +42,7 @@ def of_frozen(mesh, variables, labels):
 
 
 def _of_groups(mesh, tree, group_of):
-  """Returns {group: checksum} of a tree's leaves, by what `group_of` says of their paths; None leaves one out."""
+  """Returns {group: checksum} of a tree's leaves, grouped by `group_of(path)`; leaves of group None are skipped."""
   columns: dict[str, dict] = {}
   for key, leaf in jax.tree_util.tree_leaves_with_path(tree):
     path = path_string(key)
@@ -68,7 +68,7 @@ def _columns(array, factors):
 
   Args:
     array: of at most 32 bits an element.
-    factors: u32[...] odd, one for each row, so that no bit is lost.
+    factors: u32[...] odd, one per index of the leading axes, so that no bit is lost.
   """
   bits = jax.lax.bitcast_convert_type(array, jnp.dtype(f"uint{8 * array.dtype.itemsize}")).astype(jnp.uint32)
   # The shift brings the sign to where a factor spreads it.

@@ -39,7 +39,7 @@ def explain(
   """
   checkpoints.wait()
   saved = checkpoints.latest_step()
-  log_line(f"step {error.step} is not finite; the steps since {saved or 0} are repeated to find what it started from")
+  log_line(f"step {error.step} is not finite; recomputing from step {saved or 0} to find the state before it")
 
   def restore():
     return first_start(experiment).state if saved is None else checkpoints.restore(experiment.program.shapes)[0]

@@ -97,7 +97,7 @@ def build(config: ConfigDict, stage: Stage, run_folder: str | os.PathLike) -> Ex
   distributed.check_same(train_split.fingerprint, f"the processes have different data in {config.data_dir}")
   selection_split = None if config.select_on == "last" else open_split(config, stage, config.select_on)
   if config.select_on == "test":
-    log_line("warning: select_on=test picks the checkpoint on the split that is reported; its figures are optimistic")
+    log_line("warning: select_on=test selects the checkpoint on the reported split; its metrics are biased upwards")
   batches = loader.Batches(
     train_split, stage.batch_size, seed=config.seed, num_epochs=stage.epochs,
     caption_lengths=config.data.caption_lengths, sampler=stage.sampler,

@@ -93,7 +93,7 @@ def initial_variables(
 
 
 def _adopt(wanted, fresh, loaded, path, keep_head):
-  """Returns the loaded variables with those of `fresh` that they lack: only the prompts and the identity head may lack.
+  """Returns the loaded variables, completed from `fresh`: only the prompts and the identity head may be missing.
 
   Raises:
     UserError: the result does not have the shapes of `wanted`.
@@ -106,12 +106,12 @@ def _adopt(wanted, fresh, loaded, path, keep_head):
     else:
       loaded["params"]["id_head"] = fresh["id_head"]
       if head is not None:
-        log_line(f"the identity head of {path} is of other training identities; it starts anew")
+        log_line(f"the identity head in {path} was trained on other identities; it is re-initialised")
   if fresh["prompts"] and not loaded["prompts"]:
-    log_line(f"{path} has no prompts; they start at random")
+    log_line(f"{path} has no prompts; they are randomly initialised")
     loaded["prompts"] = fresh["prompts"]
   elif loaded["prompts"] and not fresh["prompts"]:
-    log_line(f"the prompts in {path} are left out: this stage has none")
+    log_line(f"the prompts in {path} are ignored: this stage uses none")
     loaded["prompts"] = {}
   shapes = [
     {path_string(key): leaf.shape for key, leaf in jax.tree_util.tree_leaves_with_path(tree)}

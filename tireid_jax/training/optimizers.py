@@ -1,6 +1,6 @@
 """Optimizers, the parameter groups that they update, and the learning-rate schedule.
 
-To add an optimizer, write its builder here and give it a row in `OPTIMIZERS`; its own settings are fields of `Recipe`.
+To add an optimizer, write its builder here and add it to `OPTIMIZERS`; its own settings are fields of `Recipe`.
 """
 
 import dataclasses

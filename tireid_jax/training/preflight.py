@@ -63,9 +63,9 @@ def check(
 
 
 def _check_origin(config, run_folder, mesh):
-  """Raises ValueError if config.pretrained is another name than a workdir's weights had, of other weights.
+  """Raises ValueError if config.pretrained names other weights than those the workdir was started from.
 
-  By the same name they are not read again; nor where the config gives none.
+  Weights are read only if the name differs from the recorded one.
   """
   before = origin.recorded(run_folder)
   if before is None:
@@ -80,7 +80,7 @@ def _check_origin(config, run_folder, mesh):
     return
   if before.get("origin") is None:
     log_line(
-      f"{run_folder} was started from {name} by a version that kept no digest of its weights; it goes on, and "
+      f"{run_folder} was started from {name} by a version that recorded no digest of its weights; it continues, and "
       f"--config.pretrained={config.pretrained} is neither read nor recorded"
     )
     return
@@ -94,7 +94,7 @@ def _check_origin(config, run_folder, mesh):
 
 @contextlib.contextmanager
 def _naming(stage):
-  """Puts the stage's name before the field that a ValueError begins with."""
+  """Prefixes the field that a ValueError starts with by the stage's name."""
   try:
     yield
   except ValueError as error:
@@ -117,7 +117,7 @@ def _num_steps(config, stage):
 
 
 def _check_data(config, stage, run_folder):
-  """Returns what is known of the stage's data set, once its splits are there and a finished stage was trained on it."""
+  """Returns the stage's `dataset_info`; raises if a split is missing or a finished stage was trained on other data."""
   data, name = config.data, stage.data or config.data.name
   val_identities = 0 if stage.data else data.val_identities
   for split in {"train", "test", config.select_on} - {"last"}:

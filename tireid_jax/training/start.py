@@ -78,8 +78,8 @@ def resume(experiment: Experiment, checkpoints: Checkpoints) -> Start:
   if frozen is None:
     frozen = checksum.of_frozen(experiment.mesh, state.variables, experiment.program.labels)
     log_line(
-      f"{experiment.folder} was begun by a version that recorded neither the digest of its first weights nor checksums "
-      f"of what is frozen; the checksums are those of step {int(state.step)}"
+      f"{experiment.folder} was started by a version that recorded neither the digest of its initial weights nor "
+      f"checksums of the frozen variables; checksums are taken at step {int(state.step)}"
     )
   return Start(state, metadata.get("origin"), frozen, metadata["seconds"], metadata["best_score"])
 
@@ -112,7 +112,6 @@ def check_frozen(experiment: Experiment, start: Start, variables: Any, step: int
   if changed:
     raise UserError(
       f"stage {experiment.stage.number} in {experiment.run_folder} does not train {', '.join(changed)}, but at step "
-      f"{step} they are no longer what they were at its start; its results are not written: run it anew in another "
-      f"--workdir"
+      f"{step} they differ from those at its start; no results are written: rerun it in another --workdir"
     )
   return found
