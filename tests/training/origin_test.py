@@ -120,7 +120,7 @@ def test_a_run_of_a_version_without_digests_goes_on(unfinished, capsys):
   result = loop.run(configured(unfinished, "other"), (1,), unfinished / "run")[1]
   said = capsys.readouterr().err
   assert f"--config.pretrained={unfinished}/other is neither read nor recorded" in said
-  assert "recorded neither the digest of its first weights nor checksums of what is frozen" in said
+  assert "recorded neither the digest of its initial weights nor checksums of the frozen variables" in said
   assert result["origin"] is None
   assert result["frozen"]["start"] == result["frozen"]["end"] != {}
 
