@@ -27,7 +27,7 @@ def test_product_and_gradients_are_those_of_float32_rounded_once():
     np.testing.assert_allclose(np.float32(ours), theirs, rtol=2**-8, atol=1e-4)
 
 
-def test_no_product_of_a_step_is_asked_for_a_narrow_result():
+def test_every_product_of_a_step_is_requested_as_float32():
   x, kernel, gradient = draw()
 
   def step(x, kernel, gradient):
@@ -38,12 +38,12 @@ def test_no_product_of_a_step_is_asked_for_a_narrow_result():
   assert all("bf16>) -> tensor" in line and line.rstrip().endswith("xf32>") for line in products)
 
 
-def test_other_products_are_refused():
-  with pytest.raises(ValueError, match="this computes dense layers"):
+def test_products_other_than_dense_layers_raise():
+  with pytest.raises(ValueError, match="this computes dense layers only"):
     wide_dot_general(jnp.ones((2, 3)), jnp.ones((4, 3)), (((1,), (1,)), ((), ())))
 
 
 @pytest.mark.parametrize(("dtype", "platform"), [("float32", "cpu"), ("bfloat16", "tpu"), ("bfloat16", "gpu")])
-def test_elsewhere_products_are_jaxs(dtype, platform):
+def test_other_dtypes_and_platforms_use_the_products_of_jax(dtype, platform):
   assert choose_dot_general(dtype=dtype, platform=platform) is None
   assert choose_dot_general(dtype="bfloat16", platform="cpu") is wide_dot_general

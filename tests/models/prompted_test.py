@@ -88,7 +88,7 @@ def test_gradients_of_the_prompts_are_the_differences_of_numpys_embeddings():
 
 
 class Holder(nn.Module):
-  """Holds prompts alone."""
+  """Declares prompts and nothing else."""
 
   spec: PromptSpec
 
@@ -103,7 +103,7 @@ def dropped(spec, indices):
   return variables, holder.apply(variables, indices, rngs={"dropout": jax.random.key(1)})
 
 
-def test_dropout_zeroes_its_share_of_the_elements_and_scales_the_others():
+def test_dropout_zeroes_its_fraction_of_the_elements_and_scales_the_others():
   variables, tokens = dropped(PromptSpec(3, 3, depth=2, dropout=0.25), jnp.arange(4))
   is_kept = np.asarray(tokens != 0)  # [depth, B, P, D]
   assert 0.7 < is_kept.mean() < 0.8
@@ -119,13 +119,13 @@ def test_without_indices_or_without_dropout_every_example_has_the_prompts_unchan
     np.testing.assert_array_equal(tokens, np.repeat(variables["prompts"]["tokens"][:, None], 4, axis=1))
 
 
-def test_prompts_start_from_a_normal_distribution_of_the_configured_deviation():
+def test_prompts_start_from_a_normal_distribution_with_the_configured_standard_deviation():
   tokens = Holder(PromptSpec(3, 3, depth=2, init_std=0.5)).init({"prompts": jax.random.key(0)})["prompts"]["tokens"]
   assert 0.4 < tokens.std() < 0.6
   assert abs(tokens.mean()) < 0.15
 
 
-def test_a_spec_has_no_prompts_unless_it_is_told_and_its_published_deviation():
+def test_by_default_a_spec_has_no_prompts_and_the_published_standard_deviation():
   spec = PromptSpec()
   assert (spec.image_length, spec.text_length, spec.depth, spec.init_std, spec.dropout) == (0, 0, 1, 0.02, 0.0)
 
@@ -137,7 +137,7 @@ def test_a_spec_has_no_prompts_unless_it_is_told_and_its_published_deviation():
     PromptSpec(4, 4, dropout=0.99), PromptSpec(1, 1),
   ],
 )  # fmt: skip
-def test_prompts_fit_as_deep_as_each_prompted_encoder_is(spec):
+def test_prompts_may_be_as_deep_as_the_shallowest_prompted_encoder(spec):
   spec.check(3, 2)
 
 
@@ -154,6 +154,6 @@ def test_prompts_fit_as_deep_as_each_prompted_encoder_is(spec):
     (PromptSpec(4, 4, placement="end"), "prompts.placement is 'end'; it must be one of deep"),
   ],
 )
-def test_other_prompts_are_refused(spec, message):
+def test_invalid_prompts_raise(spec, message):
   with pytest.raises(ValueError, match=message):
     spec.check(3, 2)

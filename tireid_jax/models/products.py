@@ -1,24 +1,46 @@
-"""Half-precision matrix products, which some CPUs compute at twice the rate of float32."""
+"""Half-precision matrix products, which some CPUs compute twice as fast as float32 ones."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.ad_checkpoint import checkpoint_name
+from jaxtyping import Array, Float
 
-# By this name a rematerialisation policy can save the output of a dense layer.
+# The name by which a rematerialisation policy can save the outputs of dense layers.
 NAME = "dense"
 
 
-def wide_dot_general(x, kernel, dimension_numbers, precision=None, preferred_element_type=None):
-  """Returns f[..., F], the product of f[..., D] and f[D, F] in their dtype; a `dot_general` for `nn.Dense`.
+def wide_dot_general(
+  x: Float[Array, "... D"],
+  kernel: Float[Array, "D F"],
+  dimension_numbers: lax.DotDimensionNumbers,
+  precision: Any = None,
+  preferred_element_type: Any = None,
+) -> Float[Array, "... F"]:
+  """Returns the product of x and kernel in their dtype; a `dot_general` for `nn.Dense`.
 
-  The product is requested as float32 and rounded afterwards, here and in the backward pass: for a bfloat16 result, XLA
-  on CPU would compute in float32 even where the processor multiplies bfloat16.
+  The forward and the backward pass request a float32 product and round it. If a bfloat16 product were requested, XLA
+  on CPU would compute in float32, even on processors with bfloat16 instructions.
+
+  Args:
+    x, kernel: of the same dtype.
+    dimension_numbers: those of `nn.Dense`.
+    precision: ignored, since it applies to float32 inputs only.
+    preferred_element_type: must be None.
+
+  Raises:
+    ValueError: for other dimension numbers or a preferred element type.
   """
   expected = (((x.ndim - 1,), (0,)), ((), ()))
   if dimension_numbers != expected or preferred_element_type is not None:
-    raise ValueError(f"this computes dense layers, {expected}; got {dimension_numbers} to {preferred_element_type}")
-  del precision  # applies to float32 inputs only
+    raise ValueError(
+      f"this computes dense layers only, with dimension numbers {expected} and no preferred element type; got "
+      f"{dimension_numbers} and {preferred_element_type}"
+    )
+  del precision
   return _dense(x, kernel)
 
 
@@ -40,5 +62,6 @@ def _dense_backward(residuals, gradient):
 _dense.defvjp(_dense_forward, _dense_backward)
 
 
-def _product(a, b, a_axes, b_axes):
+def _product(a: Array, b: Array, a_axes: Sequence[int], b_axes: Sequence[int]) -> Array:
+  """Returns the contraction of these axes, computed as float32 and rounded to a's dtype."""
   return lax.dot_general(a, b, ((a_axes, b_axes), ((), ())), preferred_element_type=jnp.float32).astype(a.dtype)

@@ -1,61 +1,67 @@
-"""Learnable prompt tokens: how many there are, and where in the sequence and the blocks they go.
+"""Learnable prompt tokens: how many there are, and which positions and blocks they are inserted at.
 
-A placement is known here alone. To add one, write a class with the methods of `DeepPrompts` and list it in PLACEMENTS;
-`--config.prompts.placement` then takes its name.
+All code that depends on the placement is here. To add a placement, write a class with the methods of `DeepPrompts` and
+list it in PLACEMENTS; `--config.prompts.placement` then accepts its name.
 """
 
 import dataclasses
+from typing import Self
 
 import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from tireid_jax import fields
 from tireid_jax.errors import UserError
 from tireid_jax.fields import field, must, one_of
+
+# The position whose output an encoder returns: the same in all sequences of a batch, or one for each.
+Position = int | Int[Array, " B"]
 
 _LENGTH = must("0 (no prompts) or more", lambda length: length >= 0)
 
 
 @flax.struct.dataclass
 class DeepPrompts:
-  """Deep prompt tuning: each block replaces positions 1..P, after the class or start token, by tokens of its own.
+  """Deep prompt tuning: each block replaces positions 1..P, after the class or start token, with its own prompt tokens.
 
-  Prompts have no position embedding and take nothing away from the caption's length. Beyond the prompts' depth, what
-  the previous block returned at those positions flows on.
+  Prompts have no position embedding and do not reduce the maximum caption length. Blocks beyond the prompts' depth
+  receive the previous block's outputs at those positions.
 
-  The encoders call the static methods, and block i calls `enter` of the slice i along the leading axis of each leaf.
+  The encoders call `sequence_length` and `insert`. Block i calls `enter` on slice i of the leading axis of each leaf.
 
   Attributes:
-    tokens: f32[blocks, B, P, D], zeros beyond the prompts' depth.
-    is_prompted: bool[blocks].
+    tokens: of each block and example, zeros beyond the prompts' depth.
+    is_prompted: whether a block has prompts.
 
   Source: Jia et al., ECCV 2022 (VPT-deep), arXiv 2203.12119.
   """
 
-  tokens: jax.Array
-  is_prompted: jax.Array
+  tokens: Float[Array, "blocks B P D"]
+  is_prompted: Bool[Array, " blocks"]
 
   @staticmethod
   def tokens_shape(spec: "PromptSpec", num_tokens: int, width: int) -> tuple[int, ...]:
-    """Returns the shape of the variable "tokens"; sharding rules take its last axis for D."""
+    """Returns the shape of the variable "tokens"; sharding rules assume that its last axis is D."""
     return (spec.depth, num_tokens, width)
 
   @staticmethod
   def sequence_length(length: int, num_tokens: int) -> int:
-    """Returns the length, with prompts, of a sequence of `length` tokens without them."""
+    """Returns the sequence length with prompts, given `length`, that without them."""
     return length + num_tokens
 
   @classmethod
-  def insert(cls, x, position, tokens, num_blocks):
-    """Returns (sequence with room for the prompts f[B, L + P, D], position in it, what the blocks take).
+  def insert(
+    cls, x: Float[Array, "B L D"], position: Position, tokens: Float[Array, "depth B P D"], num_blocks: int
+  ) -> tuple[Float[Array, "B L+P D"], Position, Self]:
+    """Returns (sequence with zeros at the prompts' positions, `position` in that sequence, prompts of all blocks).
 
     Args:
-      x: f[B, L, D] without prompts.
-      position: int or i32[B], the position whose output the encoder returns; an int is 0, the class token.
-      tokens: f32[depth, B, P, D].
+      x: without prompts.
+      position: whose output the encoder returns; an int is 0, the class token.
+      tokens: of the blocks that have prompts.
       num_blocks: of the encoder, at least depth.
     """
     depth, _, num_tokens, width = tokens.shape
@@ -66,7 +72,10 @@ class DeepPrompts:
     return x, position, cls(padded, jnp.arange(num_blocks) < depth)
 
   def enter(self, x: Float[Array, "B L D"]) -> Float[Array, "B L D"]:
-    """Returns the input of one block, with the block's prompt tokens in their positions."""
+    """Returns the input of one block with the block's prompt tokens at positions 1..P.
+
+    Called on one block's slice: tokens f32[B, P, D] and is_prompted bool[].
+    """
     length, num_tokens = x.shape[1], self.tokens.shape[1]
     position = jnp.arange(length)[:, None]
     is_prompt = self.is_prompted & (position >= 1) & (position <= num_tokens)  # [L + P, 1]
@@ -80,7 +89,7 @@ PLACEMENTS: dict[str, type[DeepPrompts]] = {"deep": DeepPrompts}
 
 @dataclasses.dataclass(frozen=True)
 class PromptSpec:
-  """The fields of the config's `prompts`: how many prompt tokens there are, and in which blocks. None by default."""
+  """The config's `prompts` section: number of prompt tokens and the blocks that have them. No prompts by default."""
 
   image_length: int = field(0, "prompt tokens per block of the image encoder; 0 for none", _LENGTH)
   text_length: int = field(0, "prompt tokens per block of the text encoder; 0 for none", _LENGTH)
@@ -92,7 +101,7 @@ class PromptSpec:
   placement: str = field("deep", f"where the tokens go: {', '.join(PLACEMENTS)}", one_of(*PLACEMENTS))
 
   def check(self, image_blocks: int, text_blocks: int) -> None:
-    """Raises ValueError unless it fits encoders of so many blocks; an encoder without prompts fits any depth."""
+    """Raises UserError for an invalid field, or if `depth` exceeds the number of blocks of an encoder with prompts."""
     fields.check(PromptSpec, vars(self), "prompts.")
     deepest = min(
       [b for b, n in ((image_blocks, self.image_length), (text_blocks, self.text_length)) if n], default=None
@@ -114,20 +123,22 @@ def insert_prompts(
   spec: PromptSpec,
   num_tokens: int,
   x: Float[Array, "B L D"],
-  position: int | Int[Array, " B"],
+  position: Position,
   indices: Int[Array, " B"] | None,
   *,
   num_blocks: int,
-) -> tuple[Array, int | Array, DeepPrompts | None]:
-  """Returns (x with room for prompts, position in it, what `Transformer` takes as its prompts); None for no prompts.
+) -> tuple[Float[Array, "B L+P D"], Position, DeepPrompts | None]:
+  """Returns (x with zeros at the prompts' positions, `position` in that sequence, the prompts for `Transformer`).
+
+  Without prompts, x and `position` are returned unchanged, and None as the prompts.
 
   Args:
-    encoder: that the prompts belong to.
-    spec: of the prompts.
-    num_tokens: P of this encoder; 0 for none.
-    x: sequence without prompts.
+    encoder: module that declares the prompts.
+    spec: depth, initialisation, dropout and placement.
+    num_tokens: P of this encoder; 0 for no prompts.
+    x: token embeddings without prompts.
     position: whose output the encoder returns.
-    indices: as for `declare_prompts`.
+    indices: as in `declare_prompts`.
     num_blocks: of the encoder.
   """
   if num_tokens == 0:
@@ -137,13 +148,22 @@ def insert_prompts(
 
 
 def declare_prompts(
-  encoder: nn.Module, spec: PromptSpec, num_tokens: int, width: int, batch_size: int, indices: Int[Array, " B"] | None
+  encoder: nn.Module,
+  spec: PromptSpec,
+  num_tokens: int,
+  width: int,
+  batch_size: int,
+  indices: Int[Array, " B"] | None,
 ) -> Float[Array, "depth B P D"]:
-  """Returns f32[depth, B, P, D]: the prompt tokens of each prompted block, the same for every example of the batch.
+  """Declares the variable `prompts/<encoder>/tokens` f32[depth, P, D] and returns it, broadcast to every example.
 
-  Declares `prompts/<encoder>/tokens` f32[depth, P, D] in the Linen module `encoder`. In training, when `indices` i32[B]
-  (of the examples in the global batch) are given, elements are dropped out; which ones, in example i, depends on
-  indices[i] alone.
+  Args:
+    encoder: module that declares the prompts.
+    spec: depth, initialisation, dropout and placement.
+    num_tokens: P of this encoder, at least 1.
+    width: D of this encoder.
+    batch_size: B.
+    indices: index of each example in the global batch, on which its dropout mask depends; None disables dropout.
   """
   shape = PLACEMENTS[spec.placement].tokens_shape(spec, num_tokens, width)
   tokens = encoder.variable(
@@ -153,7 +173,8 @@ def declare_prompts(
   if indices is None or spec.dropout == 0:
     return tokens
   key, keep_probability = encoder.make_rng("dropout"), 1 - spec.dropout
-  # Not nn.Dropout, whose mask depends on the shape of the batch: chunks of a batch must drop out as the whole does.
+  # Not nn.Dropout, whose mask depends on the shape of the batch: a chunk of the batch must get the masks that its
+  # examples have in the whole batch.
   is_kept = jax.vmap(
     lambda index: jax.random.bernoulli(jax.random.fold_in(key, index), keep_probability, shape), out_axes=1
   )(indices)
