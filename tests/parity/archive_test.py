@@ -1,4 +1,4 @@
-"""Archives that torch makes here and now, read by it and by us."""
+"""Archives written by the installed torch, read by torch and by this package."""
 
 import io
 
@@ -83,13 +83,13 @@ class _WithMask(nn.Module):
     return self.linear(values) @ self.mask
 
 
-def test_a_tensor_that_is_a_plain_attribute_comes_beside_the_state_dict(tmp_path):
+def test_a_tensor_that_is_a_plain_attribute_is_read_as_well(tmp_path):
   torch.jit.script(_WithMask()).save(tmp_path / "a.pt")
   state = torch.jit.load(tmp_path / "a.pt").state_dict()
   assert set(named(archive.read(tmp_path / "a.pt")[0], Tensor)) == {*state, "mask"}
 
 
-def test_the_format_of_older_torch_is_refused_by_its_name(tmp_path):
+def test_the_error_for_the_format_of_older_torch_names_it(tmp_path):
   torch.save(checkpoint(0), tmp_path / "a.pt", _use_new_zipfile_serialization=False)
   assert not archive.is_archive(tmp_path / "a.pt")
   with pytest.raises(ValueError, match=r"a.pt has the format of torch before 1.6"):
@@ -99,14 +99,14 @@ def test_the_format_of_older_torch_is_refused_by_its_name(tmp_path):
 @pytest.mark.parametrize(
   ("make", "message"),
   [
-    (lambda: nn.Linear(2, 2), "it names 'torch.nn.modules.linear.Linear'"),
-    (lambda: torch.ones(2, dtype=torch.complex64).conj().imag, "a tensor is to be read as {'neg': True}"),
-    (lambda: torch.ones(2, device="meta"), "it names 'torch._utils._rebuild_meta_tensor_no_storage'"),
-    (lambda: torch.eye(2).to_sparse(), "it names 'torch._utils._rebuild_sparse_tensor'"),
+    (lambda: nn.Linear(2, 2), "it refers to 'torch.nn.modules.linear.Linear'"),
+    (lambda: torch.ones(2, dtype=torch.complex64).conj().imag, "a tensor is a view with {'neg': True}"),
+    (lambda: torch.ones(2, device="meta"), "it refers to 'torch._utils._rebuild_meta_tensor_no_storage'"),
+    (lambda: torch.eye(2).to_sparse(), "it refers to 'torch._utils._rebuild_sparse_tensor'"),
   ],
   ids=["module", "negated", "meta", "sparse"],
 )
-def test_what_holds_no_plain_weights_is_refused(tmp_path, make, message):
+def test_files_of_other_objects_than_plain_weights_raise(tmp_path, make, message):
   torch.save(make(), tmp_path / "a.pt")
   with pytest.raises(ValueError) as error:
     archive.read(tmp_path / "a.pt")

@@ -30,7 +30,7 @@ MISTAKES = [
   ({"stage2__init_from": "nowhere"}, "stage 2 starts from 'nowhere', which is no file or folder"),
   ({"stage1__init_from": "stage0"}, "stage 1 starts from stage 0, but"),
   ({"prompts__depth": 2}, "prompts.depth is 2, but the encoders have 1 (image) and 1 (text) blocks"),
-  ({"model__variant": "tiny"}, "are of another model: image.width is 64"),
+  ({"model__variant": "tiny"}, "are for a different model than configured: their image.width is 64"),
   ({"model__variant": "tinyy"}, "model.variant is 'tinyy' (did you mean 'tiny'?)"),
   ({"pretrained": ""}, "stage 1 starts from pretrained weights, but pretrained is empty"),
   ({"data_dir": "nowhere"}, "nowhere"),

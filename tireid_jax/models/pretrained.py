@@ -1,10 +1,13 @@
-"""Published CLIP weights, in whatever file they come -> this model's variables."""
+"""Loads published CLIP weights, in any supported file format, as variables of this model."""
 
 import contextlib
 import dataclasses
 import functools
 import math
+import os
 import pathlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,62 +21,64 @@ from tireid_jax.models.weights.positions import METHODS, resize_positions
 from tireid_jax.models.weights.tensor import Tensor
 from tireid_jax.terminal.progress import log_line
 
-# Problems that a message names; the others are counted.
+# Problems listed in an error message; the rest are only counted.
 _NUM_SHOWN = 10
+
+PathLike = str | os.PathLike[str]
 
 _SCALE, _POSITIONS = "logit_scale", "vision_model.embeddings.position_embedding.weight"
 
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-  """Weights of a CLIP in a file: what they are of, and where they are read from.
+  """The weights of a CLIP, not read yet: the model they are for, and the files they are in.
 
   Attributes:
-    path: of the file.
-    variant: sizes and numerics.
-    tensors: {Hugging Face's name: Tensor}.
-    prefix: what a trainer put before their names in the file, "" if nothing.
-    beside: names of tensors that are not the model's, as a trainer's heads.
-    shards: that the tensors are read from; none where that is `path` itself.
-    revision: commit of the hub's repository, "" where they are not from the hub or its cache does not tell.
+    path: of the file, or of the index of its shards.
+    variant: sizes and numerics of the model.
+    tensors: by Hugging Face name.
+    prefix: put before CLIP's tensor names by the training code that wrote the file; "" for none.
+    ignored: names of tensors that do not belong to CLIP, such as a classification head.
+    shards: files that `path` is the index of; empty if `path` holds the tensors.
+    revision: commit of the hub repository; "" if the weights are not from the hub or the commit is unknown.
   """
 
   path: pathlib.Path
   variant: Variant
   tensors: dict[str, Tensor]
   prefix: str
-  beside: list[str]
+  ignored: list[str]
   shards: tuple[pathlib.Path, ...] = ()
   revision: str = ""
 
 
 def load(
-  path_or_hub_id,
-  image_size=(384, 128),
+  path_or_hub_id: PathLike,
+  image_size: tuple[int, int] = (384, 128),
   *,
-  variant=None,
-  num_heads=None,
-  activation=None,
-  stride=0,
-  position_resize="bilinear",
-  prefix="",
-):
+  variant: Variant | str | None = None,
+  num_heads: tuple[int, int] | None = None,
+  activation: str | None = None,
+  stride: int = 0,
+  position_resize: str = "bilinear",
+  prefix: str = "",
+) -> tuple[CLIP, dict[str, Any]]:
   """Returns (CLIP module without prompts, variables {"params": f32 arrays, "prompts": {}}) of published weights.
 
   Args:
-    path_or_hub_id: file or folder in any form that `weights.files` reads, or a Hugging Face hub's ORGANISATION/NAME.
-    image_size: (h, w) that the model shall take, pixels; the position table is resized to its grid.
-    variant: of what the weights must be, a Variant or a name in VARIANTS; None for whatever they are. A bare state
-      dict, with no config file beside it, has to have this or the next two.
-    num_heads: (image, text), of a bare state dict.
-    activation: "quick_gelu" or "gelu", of a bare state dict.
-    stride: pixels from one patch to the next; 0 for the patch size, less for patches that overlap.
-    position_resize: "bilinear", as IRRA, or "bicubic" with antialiasing, as open_clip.
-    prefix: of the tensors' names, of a file that holds several CLIPs, as a model and its moving average.
+    path_or_hub_id: file or folder in any format that `weights.files` reads, or a Hugging Face hub id ORGANISATION/NAME.
+    image_size: (h, w) of the model's input in pixels; the position embeddings are resized to its patch grid.
+    variant: the model that the weights must be for, a Variant or a name in VARIANTS; None accepts any. A bare state
+      dict (one without a config file in its folder) needs either this or both `num_heads` and `activation`.
+    num_heads: (image, text); 0 for that of the variant.
+    activation: "quick_gelu" or "gelu"; None for that of the variant.
+    stride: of the patches in pixels; 0 for the patch size. Patches overlap if it is smaller.
+    position_resize: "bilinear", as in IRRA, or "bicubic" with antialiasing, as in open_clip.
+    prefix: of the tensor names, which selects one CLIP in a file with several, such as a model and its moving average.
 
   Raises:
-    FileNotFoundError: if there are no weights.
-    ValueError: if a tensor is missing, left over or misshapen, or if the file does not tell what model it is of.
+    MissingFileError: if there are no weights.
+    UserError: if a tensor is missing, unexpected or of the wrong shape, or if the model cannot be determined.
   """
   weights = open_weights(
     path_or_hub_id, image_size, variant=variant, num_heads=num_heads, activation=activation, stride=stride,
@@ -82,54 +87,65 @@ def load(
   return read(weights, image_size, stride=stride, position_resize=position_resize)
 
 
-def read(weights, image_size, *, stride=0, position_resize="bilinear"):
-  """Returns what `load` does, of Weights that are open."""
+def read(
+  weights: Weights, image_size: tuple[int, int], *, stride: int = 0, position_resize: str = "bilinear"
+) -> tuple[CLIP, dict[str, Any]]:
+  """Reads the tensors of open Weights; results, arguments and errors as in `load`."""
   if position_resize not in METHODS:
     raise UserError(f"position_resize is {position_resize!r}; it must be one of {', '.join(METHODS)}")
-  model = CLIP(weights.variant, tuple(image_size), stride=stride)
+  height, width = image_size
+  model = CLIP(weights.variant, (height, width), stride=stride)
   return model, {"params": _convert(weights, model, position_resize), "prompts": {}}
 
 
 def open_weights(
-  path_or_hub_id, image_size=(384, 128), *, variant=None, num_heads=None, activation=None, stride=0, prefix=""
+  path_or_hub_id: PathLike,
+  image_size: tuple[int, int] = (384, 128),
+  *,
+  variant: Variant | str | None = None,
+  num_heads: tuple[int, int] | None = None,
+  activation: str | None = None,
+  stride: int = 0,
+  prefix: str = "",
 ) -> Weights:
-  """Returns the Weights of a file, with no tensor read yet; arguments and errors as `load`."""
+  """Returns the Weights of a file without reading any tensor; arguments and errors as in `load`."""
   if isinstance(variant, str):
     if variant not in VARIANTS:
       raise UserError(f"there is no variant {variant!r}; it must be one of {', '.join(VARIANTS)}")
     variant = VARIANTS[variant]
+  found: Variant | None
   file, revision = open_file(path_or_hub_id)
-  with _naming(file.path):
+  with _prefixing_errors(file.path):
     model = names.to_hugging_face(file.tensors, prefix)
   from_shapes = functools.partial(settings.from_shapes, model.tensors, image_size=image_size)
   if file.is_torchscript:
-    with _naming(file.path):
+    with _prefixing_errors(file.path):
       found = _openai_variant(from_shapes)
   else:
-    found = settings.beside(file.path, model.family)
+    found = settings.read_config(file.path, model.family)
   if found is not None:
-    _check_variant(found, _asked(variant or found, num_heads, activation), file.path)
+    _check_variant(found, _override(variant or found, num_heads, activation), file.path)
   elif variant is not None:
-    found = _asked(variant, num_heads, activation)
-    heads = f"{found.image.num_heads} and {found.text.num_heads} heads"
+    found = _override(variant, num_heads, activation)
     log_line(
-      f"{file.path} has no config file beside it; taken for a model of {heads}, {found.activation}, as configured"
+      f"{file.path} has no config file; as configured, assuming {found.image.num_heads} image heads, "
+      f"{found.text.num_heads} text heads and {found.activation}"
     )
   elif num_heads and all(num_heads) and activation:
-    with _naming(file.path):
+    with _prefixing_errors(file.path):
       found = from_shapes(num_heads=num_heads, activation=activation)
-      _check_table_is_clear(found, image_size, stride)
+      _check_grid_is_unambiguous(found, image_size, stride)
   else:
     raise UserError(
-      f"{file.path} has no config.json or open_clip_config.json beside it, and its tensors do not tell heads and "
-      f"activation; name the model as --config.model.variant (one of {', '.join(VARIANTS)}), or give "
+      f"{file.path} has no config.json or open_clip_config.json in its folder, and the number of heads and the "
+      f"activation cannot be inferred from the tensors; set --config.model.variant (one of {', '.join(VARIANTS)}), or "
       f"--config.model.num_heads=(IMAGE,TEXT) and --config.model.activation=quick_gelu or gelu"
     )
-  return Weights(file.path, found, model.tensors, model.prefix, model.beside, file.shards, revision)
+  return Weights(file.path, found, model.tensors, model.prefix, model.ignored, file.shards, revision)
 
 
-def open_file(path_or_hub_id):
-  """Returns (files.WeightFile, commit of the hub's repository or ""), whatever model it is of."""
+def open_file(path_or_hub_id: PathLike) -> tuple[files.WeightFile, str]:
+  """Returns (weight file of any model, commit of its hub repository or "")."""
   path, revision = pathlib.Path(path_or_hub_id).expanduser(), ""
   if not path.exists():
     path, revision = hub.fetch(str(path_or_hub_id))
@@ -137,7 +153,7 @@ def open_file(path_or_hub_id):
 
 
 @contextlib.contextmanager
-def _naming(path):
+def _prefixing_errors(path: pathlib.Path) -> Iterator[None]:
   """Puts the file's path before the message of a ValueError."""
   try:
     yield
@@ -145,26 +161,26 @@ def _naming(path):
     raise UserError(f"{path}: {error}") from error
 
 
-def _openai_variant(from_shapes):
-  """Returns the Variant of a TorchScript archive, the form in which OpenAI alone published."""
+def _openai_variant(from_shapes: Callable[..., Variant]) -> Variant:
+  """Returns the Variant of a TorchScript archive, a format in which only OpenAI published: heads are 64 wide."""
   found = from_shapes(num_heads=(1, 1), activation="quick_gelu")
   image, text = (dataclasses.replace(tower, num_heads=tower.width // 64) for tower in (found.image, found.text))
   return dataclasses.replace(found, image=image, text=text)
 
 
-def _check_table_is_clear(variant, image_size, stride):
-  """Raises ValueError if a position table could be a square one or, as well, that of the images asked for."""
+def _check_grid_is_unambiguous(variant: Variant, image_size: tuple[int, int], stride: int) -> None:
+  """Raises UserError if the position embeddings fit both a square grid and that of `image_size`, of another shape."""
   square, wanted = (
     patch_grid(variant.native_image_size, variant.patch_size),
     patch_grid(image_size, variant.patch_size, stride),
   )
   if square != wanted and math.prod(square) == math.prod(wanted):
     either = " or ".join(f"{rows}x{columns}" for rows, columns in (square, wanted))
-    raise UserError(f"its position table may be of {either} patches; name the model as --config.model.variant")
+    raise UserError(f"its position embeddings fit a grid of {either} patches; set --config.model.variant")
 
 
-def _asked(variant, num_heads, activation):
-  """Returns a Variant with other heads and activation, where those are given."""
+def _override(variant: Variant, num_heads: tuple[int, int] | None, activation: str | None) -> Variant:
+  """Returns the Variant with the given heads and activation, where given."""
   image, text = (
     dataclasses.replace(tower, num_heads=heads or tower.num_heads)
     for tower, heads in zip((variant.image, variant.text), num_heads or (0, 0), strict=True)
@@ -172,24 +188,26 @@ def _asked(variant, num_heads, activation):
   return dataclasses.replace(variant, image=image, text=text, activation=activation or variant.activation)
 
 
-def _check_variant(found, wanted, path):
-  """Raises ValueError if weights are of another model than the one asked for; the image size they were made for is no
-  difference, since their position table is resized."""
+def _check_variant(found: Variant, wanted: Variant, path: pathlib.Path) -> None:
+  """Raises UserError if the weights are for another model than requested.
+
+  Their native image size may differ, since the position embeddings are resized.
+  """
   found = dataclasses.replace(found, native_image_size=wanted.native_image_size)
   wrong = differences(found, wanted)
   if wrong:
     name = next((name for name, variant in VARIANTS.items() if not differences(found, variant)), "from_weights")
-    told = "; ".join(f"{field} is {there} there, {here} asked for" for field, (there, here) in wrong.items())
+    listed = "; ".join(f"{field} is {stored}, not {requested}" for field, (stored, requested) in wrong.items())
     raise UserError(
-      f"the weights in {path} are of another model: {told}; set --config.model.variant={name} and neither "
-      f"model.num_heads nor model.activation"
+      f"the weights in {path} are for a different model than configured: their {listed}; set "
+      f"--config.model.variant={name} and leave model.num_heads and model.activation unset"
     )
 
 
-def _convert(weights, model, position_resize):
-  """Returns the params of `model`, each leaf made of the file's tensors; every tensor is used once."""
+def _convert(weights: Weights, model: CLIP, position_resize: str) -> dict[str, Any]:
+  """Returns the params of `model`, read from the file's tensors; every tensor is used exactly once."""
   wanted = leaves.leaves(jax.eval_shape(lambda: init_variables(model, jax.random.key(0)))["params"])
-  source, notes = _adapted(weights, model, position_resize)
+  source, notes = _adapt(weights, model, position_resize)
   _check(source, jax.tree.leaves(wanted, is_leaf=_is_leaf), weights.path)
   for note in notes:
     log_line(f"{weights.path}: {note}")
@@ -199,37 +217,37 @@ def _convert(weights, model, position_resize):
     parts = zip(leaf.names, values if leaf.is_stacked else [values], strict=True)
     damaged = next((name for name, part in parts if not np.isfinite(part).all()), None)
     if damaged:
-      raise UserError(f"{weights.path}: {damaged} holds values that are not finite; get the weights again")
+      raise UserError(f"{weights.path}: {damaged} contains non-finite values; download or copy the weights again")
     return jnp.asarray(values)
 
-  # Each leaf goes to the device as soon as it is made, so that the host never holds all of them besides.
+  # Each leaf is moved to the device as soon as it is read, so that the host never holds a second copy of all weights.
   return jax.tree.map(read, wanted, is_leaf=_is_leaf)
 
 
-def _is_leaf(leaf):
+def _is_leaf(leaf: Any) -> bool:
   return isinstance(leaf, leaves.Leaf)
 
 
-def _adapted(weights, model, position_resize):
-  """Returns ({name: Tensor} for this model, a line for each tensor that had to be adapted)."""
+def _adapt(weights: Weights, model: CLIP, position_resize: str) -> tuple[dict[str, Tensor], list[str]]:
+  """Returns ({name: Tensor} as this model needs them, a log line for each change made)."""
   source, notes = dict(weights.tensors), []
-  if weights.beside:
-    some = ", ".join(weights.beside[:3]) + (", ..." if len(weights.beside) > 3 else "")
-    notes.append(f"{len(weights.beside)} tensors beside CLIP's are left out: {some}")
-  if _SCALE not in source and (weights.prefix or weights.beside):
-    # Trainers such as IRRA have none: their temperature is a constant.
+  if weights.ignored:
+    some = ", ".join(weights.ignored[:3]) + (", ..." if len(weights.ignored) > 3 else "")
+    notes.append(f"ignored {len(weights.ignored)} tensors that are not part of CLIP: {some}")
+  if _SCALE not in source and (weights.prefix or weights.ignored):
+    # Fine-tuned models such as IRRA's have none, since their temperature is a constant.
     source[_SCALE] = Tensor((), lambda: np.asarray(INITIAL_LOGIT_SCALE, np.float32))
-    notes.append(f"it has no logit scale; {INITIAL_LOGIT_SCALE:.4f} is put there")
+    notes.append(f"no logit scale, using the initial value {INITIAL_LOGIT_SCALE:.4f}")
   if _SCALE in source and source[_SCALE].shape == (1,):
     source[_SCALE] = source[_SCALE].map((), lambda value: value.reshape(()))
-    notes.append("its logit scale has the shape (1,) and is made a scalar")
+    notes.append("reshaped the logit scale from (1,) to a scalar")
   if _POSITIONS in source:
     table, variant = source[_POSITIONS], model.variant
     grid = patch_grid(variant.native_image_size, variant.patch_size)
     new_grid = patch_grid(model.image_size, variant.patch_size, model.stride)
     if table.shape[:1] == (1 + grid[0] * grid[1],) and grid != new_grid:
       sizes = " to ".join(f"{rows}x{columns}" for rows, columns in (grid, new_grid))
-      notes.append(f"its position table is resized from {sizes} patches ({position_resize})")
+      notes.append(f"resized the position embeddings from {sizes} patches ({position_resize})")
       source[_POSITIONS] = table.map(
         (1 + new_grid[0] * new_grid[1], *table.shape[1:]),
         lambda values: resize_positions(np.asarray(values, np.float32), grid, new_grid, position_resize),
@@ -237,17 +255,17 @@ def _adapted(weights, model, position_resize):
   return source, notes
 
 
-def _check(source, wanted, path):
-  """Raises ValueError that lists every tensor missing, left over or misshapen."""
-  problems, left = [], set(source)
+def _check(source: dict[str, Tensor], wanted: Iterable[leaves.Leaf], path: pathlib.Path) -> None:
+  """Raises UserError that lists the tensors missing, unexpected or of the wrong shape."""
+  problems, unused = [], set(source)
   for leaf in wanted:
     for name in leaf.names:
-      left.discard(name)
+      unused.discard(name)
       if name not in source:
         problems.append(f"{name} is missing")
       elif source[name].shape != leaf.stored_shape:
         problems.append(f"{name} has shape {source[name].shape}, not {leaf.stored_shape}")
-  problems += [f"{name} is not part of this model" for name in sorted(left)]
+  problems += [f"{name} is not part of this model" for name in sorted(unused)]
   if problems:
     more = f" and {len(problems) - _NUM_SHOWN} more" if len(problems) > _NUM_SHOWN else ""
-    raise UserError(f"the weights in {path} do not fit: {'; '.join(problems[:_NUM_SHOWN])}{more}")
+    raise UserError(f"the weights in {path} do not fit this model: {'; '.join(problems[:_NUM_SHOWN])}{more}")

@@ -80,18 +80,18 @@ def test_values_keep_their_stored_type(tmp_path, kind, dtype):
   np.testing.assert_array_equal(values, SIX.astype(dtype))
 
 
-def test_a_tensor_reads_its_own_storage_when_asked(tmp_path):
+def test_a_tensor_reads_only_its_own_storage_on_demand(tmp_path):
   good, bad = (tensor(Storage(key, 6), (6,), (1,)) for key in "01")
   path = write_archive(tmp_path / "a.pt", {"good": good, "bad": bad}, {"0": SIX, "1": SIX + 10})
   data = path.read_bytes()
   path.write_bytes(data.replace((SIX + 10).tobytes(), (SIX + 11).tobytes()))
   content, _ = archive.read(path)
   np.testing.assert_array_equal(content["good"].read(), SIX)
-  with pytest.raises(ValueError, match=r"a.pt is damaged or cut short \(Bad CRC-32 .*\); copy or download it again"):
+  with pytest.raises(ValueError, match=r"a.pt is damaged or truncated \(Bad CRC-32 .*\); copy or download it again"):
     content["bad"].read()
 
 
-def test_a_file_replaced_by_a_smaller_one_is_no_read_beyond_its_end(tmp_path):
+def test_a_file_replaced_by_a_smaller_one_raises_instead_of_reading_beyond_its_end(tmp_path):
   read = read_one(tmp_path, six((6,), (1,)))
   write_archive(tmp_path / "one.pt", None, {"0": SIX[:2]})
   with pytest.raises(ValueError, match=r"one.pt has changed since it was opened"):
@@ -100,20 +100,20 @@ def test_a_file_replaced_by_a_smaller_one_is_no_read_beyond_its_end(tmp_path):
 
 @pytest.mark.parametrize("name", ["a.pt", "pytorch_model.bin", "weights.safetensors"])
 @pytest.mark.parametrize("top", ["archive", "ViT-B-32"])
-def test_an_archive_is_known_by_its_content(tmp_path, name, top):
+def test_an_archive_is_recognised_by_its_content(tmp_path, name, top):
   path = write_archive(tmp_path / name, six((6,), (1,)), {"0": SIX}, top=top)
   assert archive.is_archive(path)
   np.testing.assert_array_equal(archive.read(path)[0].read(), SIX)
 
 
-def test_other_files_are_no_archives(tmp_path):
+def test_other_files_are_not_archives(tmp_path):
   (tmp_path / "text.pt").write_text("no archive")
   (tmp_path / "legacy.pt").write_bytes(LEGACY)
   (tmp_path / "empty.pt").write_bytes(b"")
   np.savez(tmp_path / "zip", data=SIX)
   assert not any(archive.is_archive(path) for path in [*tmp_path.iterdir(), tmp_path, tmp_path / "none.pt"])
-  assert "text.pt is no PyTorch archive" in refusal(tmp_path / "text.pt")
-  assert "zip.npz is a zip file with 0 folders that hold a data.pkl" in refusal(tmp_path / "zip.npz")
+  assert "text.pt is not a PyTorch archive" in refusal(tmp_path / "text.pt")
+  assert "zip.npz is a zip file with 0 folders that contain a data.pkl" in refusal(tmp_path / "zip.npz")
   assert "legacy.pt has the format of torch before 1.6; load it with a newer torch" in refusal(tmp_path / "legacy.pt")
   with pytest.raises(FileNotFoundError):
     archive.read(tmp_path / "none.pt")
@@ -147,7 +147,7 @@ def test_archives_made_by_torch_hold_the_values_that_torch_saved(name, is_torchs
     np.testing.assert_array_equal(values.astype(expected[key].dtype), expected[key], err_msg=key)
 
 
-def test_a_trainers_own_state_does_not_stand_in_the_way():
+def test_a_checkpoint_may_contain_other_training_state():
   content, _ = archive.read(ARCHIVES / "checkpoint.pt")
   assert content["epoch"] == 7
   assert content["optimizer"]["param_groups"][0]["lr"] == 1e-3
@@ -166,18 +166,18 @@ NAMES = [
 
 @pytest.mark.parametrize("protocol", [2, 4])
 @pytest.mark.parametrize(("module", "name"), NAMES, ids=[".".join(name) for name in NAMES])
-def test_a_name_off_the_list_is_refused_and_not_called(tmp_path, module, name, protocol):
+def test_an_object_that_is_not_allowed_raises_and_is_not_called(tmp_path, module, name, protocol):
   touched = tmp_path / "touched"
   by_stack = b"".join(pickle.dumps(text, 2)[2:-1] for text in (module, name)) + b"\x93"
   data = pickled(Call(Name(module, name), (f"touch {touched}",)))
   if protocol == 4:
     data = data.replace(b"\x80\x02", b"\x80\x04").replace(f"c{module}\n{name}\n".encode(), by_stack)
-  assert f"it names '{module}.{name}', which is not among" in refused(tmp_path, data)
+  assert f"it refers to '{module}.{name}', which is not allowed" in refused(tmp_path, data)
   assert not touched.exists()
 
 
 class _Touch:
-  """Pickled, it is a call of os.system."""
+  """An object whose pickle calls os.system."""
 
   def __init__(self, path):
     self.path = path
@@ -186,9 +186,9 @@ class _Touch:
     return os.system, (f"touch {self.path}",)
 
 
-def test_pythons_own_pickle_of_a_call_is_refused(tmp_path):
+def test_a_call_pickled_by_python_raises(tmp_path):
   data = pickle.dumps({"model": {}, "callback": _Touch(tmp_path / "touched")})
-  assert "it names 'posix.system'" in refused(tmp_path, data)
+  assert "it refers to 'posix.system'" in refused(tmp_path, data)
   assert not (tmp_path / "touched").exists()
 
 
@@ -208,7 +208,7 @@ def test_pythons_own_pickle_of_a_call_is_refused(tmp_path):
     Name("__torch__", "M"), Storage("0", 6), six((6,), (1,)), Call(Name("torch", "Size"), ((2,),)),
   ],
 )  # fmt: skip
-def test_a_file_sets_no_attributes_of_what_is_not_its_own(tmp_path, target, state):
+def test_a_file_cannot_set_attributes_of_shared_objects(tmp_path, target, state):
   message = refused(tmp_path, Built(target, state))
   assert "it sets attributes of a" in message or "__setstate__" in message or "attribute" in message
   np.testing.assert_array_equal(read_one(tmp_path, six((2,), (3,), 2)).read(), [2, 5])
@@ -233,44 +233,46 @@ def test_attributes_of_ignored_objects_are_dropped(tmp_path):
     ((2**63, 2), (1, 2**63), 0), ((1,) * 65, (1,) * 65, 0), (None, (), 0), ((2,), (1,), None),
   ],
 )  # fmt: skip
-def test_a_tensor_beyond_its_storage_is_refused_before_anything_is_read(tmp_path, size, stride, offset):
+def test_a_tensor_beyond_its_storage_raises_before_anything_is_read(tmp_path, size, stride, offset):
   message = refused(tmp_path, {"weight": six(size, stride, offset)})
-  assert "storage 'archive/data/0' of 6 elements does not hold" in message or "iterable" in message
+  assert "storage 'archive/data/0' of 6 elements has no room for" in message or "iterable" in message
 
 
 @pytest.mark.parametrize(
   ("storage", "expected"),
   [
-    (Storage("0", 7), "storage 'archive/data/0' holds 24 bytes, not 28"),
-    (Storage("0", 3), "holds 24 bytes, not 12"),
-    (Storage("0", 6, "HalfStorage"), "holds 24 bytes, not 12"),
-    (Storage("0", 10**15), "holds 24 bytes, not 4000000000000000"),
-    (Storage("0", -6), "holds 24 bytes, not -24"),
-    (Storage("0", 6.0), "it names the storage ('storage', "),
-    (Storage("9", 6), "it names the storage 'archive/data/9', which it does not hold"),
-    (Storage("../../data.pkl", 6), "'archive/data/../../data.pkl', which it does not hold"),
-    (Storage("0", 6, "QInt8Storage"), "it names 'torch.QInt8Storage'"),
+    (Storage("0", 7), "storage 'archive/data/0' has 24 bytes, not 28"),
+    (Storage("0", 3), "has 24 bytes, not 12"),
+    (Storage("0", 6, "HalfStorage"), "has 24 bytes, not 12"),
+    (Storage("0", 10**15), "has 24 bytes, not 4000000000000000"),
+    (Storage("0", -6), "has 24 bytes, not -24"),
+    (Storage("0", 6.0), "it refers to the invalid storage ('storage', "),
+    (Storage("9", 6), "it refers to the storage 'archive/data/9', which is not in the archive"),
+    (Storage("../../data.pkl", 6), "'archive/data/../../data.pkl', which is not in the archive"),
+    (Storage("0", 6, "QInt8Storage"), "it refers to 'torch.QInt8Storage'"),
     ("storage", "'str' object has no attribute"),
   ],
 )
-def test_a_storage_that_is_not_what_the_pickle_says_is_refused(tmp_path, storage, expected):
+def test_a_storage_that_differs_from_its_description_raises(tmp_path, storage, expected):
   assert expected in refused(tmp_path, tensor(storage, (1,), (1,)))
 
 
-def test_a_tensor_whose_values_are_to_be_negated_is_refused(tmp_path):
-  assert "to be read as {'neg': True}" in refused(
+def test_a_negated_view_raises(tmp_path):
+  assert "is a view with {'neg': True}" in refused(
     tmp_path, tensor(Storage("0", 6), (6,), (1,), metadata=({"neg": True},))
   )
 
 
-def test_a_value_that_holds_itself_is_refused(tmp_path):
-  assert "hold each other more than 100 deep" in refused(tmp_path, b"\x80\x02}q\x00U\x01ah\x00s.")
+def test_a_value_that_contains_itself_raises(tmp_path):
+  assert "are nested more than 100 deep" in refused(tmp_path, b"\x80\x02}q\x00U\x01ah\x00s.")
 
 
-def test_tuples_deep_enough_to_overflow_the_stack_are_refused(tmp_path):
-  assert "it holds 100001 tuples; 100000 are allowed" in refused(tmp_path, b"\x80\x02})" + b"\x85" * 100_001 + b"Ns.")
+def test_tuples_nested_deeply_enough_to_overflow_the_stack_raise(tmp_path):
+  assert "it has 100001 tuples; at most 100000 are allowed" in refused(
+    tmp_path, b"\x80\x02})" + b"\x85" * 100_001 + b"Ns."
+  )
 
 
-def test_a_pickle_that_asks_for_gigabytes_is_refused(tmp_path):
-  assert "its pickle numbers an object 4294967295" in refused(tmp_path, b"\x80\x02Nr\xff\xff\xff\xff.")
+def test_a_pickle_that_would_allocate_gigabytes_raises(tmp_path):
+  assert "its pickle has the memo index 4294967295" in refused(tmp_path, b"\x80\x02Nr\xff\xff\xff\xff.")
   assert "remain" in refused(tmp_path, b"\x80\x04\x8e" + struct.pack("<Q", 2**50) + b"x.")

@@ -1,4 +1,4 @@
-"""PyTorch archives put together by hand, honest and hostile ones, without torch."""
+"""Writes valid and malicious PyTorch archives, without torch."""
 
 import dataclasses
 import pathlib
@@ -18,7 +18,7 @@ SIX = np.arange(6, dtype=np.float32)
 
 @dataclasses.dataclass(frozen=True)
 class Name:
-  """A Python object that the pickle names, such as Name("os", "system")."""
+  """A reference to a Python object, such as Name("os", "system")."""
 
   module: str
   name: str
@@ -26,7 +26,7 @@ class Name:
 
 @dataclasses.dataclass(frozen=True)
 class Call:
-  """What calling `function` with `args` gives."""
+  """The result of calling `function` with `args`."""
 
   function: Any
   args: tuple
@@ -50,7 +50,7 @@ class Storage:
 
 
 def tensor(storage, size, stride, offset=0, metadata=()):
-  """Returns the call by which torch stores a tensor; `metadata` is () or (dict,)."""
+  """Returns a tensor in the form in which torch pickles it, a call; `metadata` is () or (dict,)."""
   hooks = Call(Name("collections", "OrderedDict"), ())
   return Call(Name("torch._utils", "_rebuild_tensor_v2"), (storage, offset, size, stride, False, hooks, *metadata))
 
@@ -61,7 +61,7 @@ def module(name, **attributes):
 
 
 def pickled(value):
-  """Returns the pickle of plain values and the classes above, bytes."""
+  """Returns the pickle of a value made of plain values and the classes above."""
   return b"\x80\x02" + _operations(value) + b"."
 
 
@@ -83,14 +83,14 @@ def _operations(value):
 
 
 def write_archive(path, value, storages=None, *, top="archive", files=None):
-  """Writes an archive as torch lays it out and returns its path.
+  """Writes an archive in the layout of torch and returns its path.
 
   Args:
     path: of the file.
-    value: as `pickled` takes it, or the bytes of a pickle.
+    value: to be passed to `pickled`, or the bytes of a pickle.
     storages: {key: np.ndarray}.
-    top: name of the folder that everything is in.
-    files: {name below `top`: bytes} besides.
+    top: name of the folder of all entries.
+    files: {name below `top`: bytes} of further entries.
   """
   with zipfile.ZipFile(path, "w") as archive:
     archive.writestr(f"{top}/data.pkl", value if isinstance(value, bytes) else pickled(value))
@@ -102,7 +102,7 @@ def write_archive(path, value, storages=None, *, top="archive", files=None):
 
 
 def named(value, kind, prefix=""):
-  """Returns {name: leaf} of the leaves of that class, named as state_dict() does, list items by their number."""
+  """Returns {name: leaf} of the leaves of a class, named as by state_dict(), list items by their index."""
   if isinstance(value, kind):
     return {prefix.removesuffix("."): value}
   items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, (list, tuple)) else ()
@@ -110,12 +110,12 @@ def named(value, kind, prefix=""):
 
 
 def six(size, stride, offset=0, **storage):
-  """Returns the stored form of a view of 0, 1, ..., 5."""
+  """Returns a view of a storage of the values 0, 1, ..., 5, in pickled form."""
   return tensor(Storage("0", 6, **storage), size, stride, offset)
 
 
 def refusal(path):
-  """Returns the one line that reading this file gives, after checking that it names the file."""
+  """Returns the error message of reading this file, after checking that it is one line with the file's path."""
   with pytest.raises(ValueError) as error:
     archive.read(path)
   assert str(path) in str(error.value)

@@ -1,4 +1,4 @@
-"""Archives that are cut short, damaged, or put together so that they would read as another file than they are."""
+"""Archives that are truncated, damaged, or crafted to be misread."""
 
 import struct
 import zipfile
@@ -11,16 +11,16 @@ from tireid_jax.models.weights import archive
 from tireid_jax.models.weights.tensor import Tensor
 
 
-@pytest.mark.parametrize("kept", [0.2, 0.6, 0.9, 0.99])
-def test_an_archive_cut_short_is_refused_in_one_line(tmp_path, kept):
+@pytest.mark.parametrize("fraction", [0.2, 0.6, 0.9, 0.99])
+def test_a_truncated_archive_raises_one_line(tmp_path, fraction):
   data = (ARCHIVES / "checkpoint.pt").read_bytes()
-  (tmp_path / "cut.pt").write_bytes(data[: int(len(data) * kept)])
-  assert "cut.pt is damaged or cut short" in refusal(tmp_path / "cut.pt")
+  (tmp_path / "cut.pt").write_bytes(data[: int(len(data) * fraction)])
+  assert "cut.pt is damaged or truncated" in refusal(tmp_path / "cut.pt")
   assert not archive.is_archive(tmp_path / "cut.pt")
 
 
 def read_or_refused(path):
-  """Checks that a file's tensors have the shapes they say, or that the error is one line that names the file."""
+  """Checks that the tensors of a file have their declared shapes, or that the error is one line with its path."""
   message = str(path)
   try:
     leaves = named(archive.read(path)[0], Tensor).values()
@@ -32,18 +32,18 @@ def read_or_refused(path):
 
 
 @pytest.mark.parametrize("name", ["checkpoint", "traced"])
-def test_a_damaged_archive_is_read_or_refused_in_one_line(tmp_path, name):
-  data, draw = (ARCHIVES / f"{name}.pt").read_bytes(), np.random.default_rng(0)
+def test_a_damaged_archive_is_read_or_raises_one_line(tmp_path, name):
+  data, rng = (ARCHIVES / f"{name}.pt").read_bytes(), np.random.default_rng(0)
   for _ in range(300):
     damaged = bytearray(data)
-    for place in draw.integers(len(data), size=draw.integers(1, 4)):
-      damaged[place] = draw.integers(256)
+    for position in rng.integers(len(data), size=rng.integers(1, 4)):
+      damaged[position] = rng.integers(256)
     path = tmp_path / "damaged.pt"
     path.write_bytes(damaged)
     read_or_refused(path)
 
 
-def test_a_damaged_pickle_is_read_or_refused_in_one_line(tmp_path):
+def test_a_damaged_pickle_is_read_or_raises_one_line(tmp_path):
   with zipfile.ZipFile(ARCHIVES / "checkpoint.pt") as whole:
     data = whole.read("checkpoint/data.pkl")
     storages = {
@@ -51,43 +51,43 @@ def test_a_damaged_pickle_is_read_or_refused_in_one_line(tmp_path):
       for name in whole.namelist()
       if name.startswith("checkpoint/data/")
     }
-  draw = np.random.default_rng(0)
+  rng = np.random.default_rng(0)
   for _ in range(300):
     damaged = bytearray(data)
-    damaged[draw.integers(len(data))] = draw.integers(256)
+    damaged[rng.integers(len(data))] = rng.integers(256)
     path = write_archive(tmp_path / "damaged.pt", bytes(damaged), storages)
     read_or_refused(path)
 
 
-def test_entries_that_would_unpack_to_more_than_the_file_are_refused(tmp_path):
+def test_compressed_entries_raise(tmp_path):
   zeros = np.zeros(10**6, np.float32)
   path = tmp_path / "a.pt"
   with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
     packed.writestr("a/data.pkl", pickled(tensor(Storage("0", 10**6), (10**6,), (1,))))
     packed.writestr("a/data/0", zeros.tobytes())
-  assert "a.pt holds 'a/data.pkl' compressed" in refusal(path)
+  assert "a.pt has the entry 'a/data.pkl', compressed" in refusal(path)
 
 
-def test_a_storage_whose_entry_claims_more_than_the_file_is_refused(tmp_path):
+def test_a_storage_declared_larger_than_the_file_raises(tmp_path):
   path = write_archive(tmp_path / "a.pt", tensor(Storage("0", 10**8), (10**8,), (1,)), {"0": SIX})
-  # Both copies of the entry's sizes: stored, and as it shall seem.
+  # Both sizes of the entry, compressed and uncompressed, in both headers.
   path.write_bytes(path.read_bytes().replace(struct.pack("<II", 24, 24), struct.pack("<II", 4 * 10**8, 4 * 10**8)))
-  assert "'archive/data/0' compressed, or larger than the file" in refusal(path)
+  assert "the entry 'archive/data/0', compressed or larger than the file" in refusal(path)
 
 
-def test_another_byte_order_is_refused(tmp_path):
+def test_another_byte_order_raises(tmp_path):
   path = write_archive(tmp_path / "a.pt", six((6,), (1,)), {"0": SIX.byteswap()}, files={"byteorder": b"big"})
   assert "was written with byte order b'big'; save it again on a little-endian machine" in refusal(path)
 
 
-def test_two_archives_in_one_file_are_refused(tmp_path):
+def test_two_archives_in_one_file_raise(tmp_path):
   path = write_archive(tmp_path / "a.pt", {"a": 1})
   with zipfile.ZipFile(path, "a") as both:
     both.writestr("other/data.pkl", pickled({"a": 2}))
-  assert "a zip file with 2 folders that hold a data.pkl" in refusal(path)
+  assert "a zip file with 2 folders that contain a data.pkl" in refusal(path)
 
 
-def test_a_damaged_archive_is_not_quoted_at_any_length(tmp_path):
+def test_quotes_of_a_damaged_archive_are_short(tmp_path):
   size = (2, *[75] * 800)
   write_archive(tmp_path / "sizes.pt", six(size, size), {"0": SIX})
   assert len(refusal(tmp_path / "sizes.pt")) < 600

@@ -32,14 +32,14 @@ class Siblings:
 
 @pytest.fixture
 def play_hub(monkeypatch, tmp_path):
-  """Returns play(names): the hub then has a model of those files; the list of what was asked to be fetched."""
-  asked = []
+  """Returns play(names): the hub then has a model of those files; the list of what was requests to be fetched."""
+  requests = []
 
   def play(names):
     monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda self, name, timeout: Siblings(names))
 
     def snapshot_download(name, allow_patterns):
-      asked.append((name, allow_patterns))
+      requests.append((name, allow_patterns))
       if "open_clip_config.json" in names:
         (tmp_path / "config.json").write_text('{"architecture": "vit_base_patch16_clip_224"}')
       if len(allow_patterns) > 2 and "config.json" not in names:
@@ -47,7 +47,7 @@ def play_hub(monkeypatch, tmp_path):
       return str(tmp_path)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
-    return asked
+    return requests
 
   return play
 
@@ -59,7 +59,7 @@ def play_hub(monkeypatch, tmp_path):
     ("/data/clip", False), ("../clip", False), ("a/b/c", False), ("~/clip", False), ("", False),
   ],
 )  # fmt: skip
-def test_a_hub_id_is_told_from_a_path(name, is_one):
+def test_a_hub_id_is_distinguished_from_a_path(name, is_one):
   assert storage_hub.is_hub_id(name) == is_one
 
 
@@ -75,33 +75,35 @@ def test_a_hub_id_is_told_from_a_path(name, is_one):
     (["flax_model.msgpack", "README.md"], ["flax_model.msgpack"]),
   ],
 )
-def test_one_form_of_the_weights_is_fetched_with_the_configs(play_hub, names, fetched, capsys):
-  asked = play_hub(names)
+def test_one_format_of_the_weights_is_fetched_with_the_configs(play_hub, names, fetched, capsys):
+  requests = play_hub(names)
   model, _ = pretrained.load("some/clip", SMALL.native_image_size)
   assert model.variant == SMALL
-  assert asked == [("some/clip", ["config.json", "open_clip_config.json", *fetched])]
+  assert requests == [("some/clip", ["config.json", "open_clip_config.json", *fetched])]
   assert f"fetching some/clip from the hub: {fetched[0]}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["out/my--clip", "out/my.git", "runs/W1-"])
-def test_what_looks_like_a_hub_id_and_is_none_is_refused_in_one_line(name):
+def test_a_path_that_looks_like_a_hub_id_raises_one_line(name):
   with pytest.raises(FileNotFoundError, match=f"there is no folder {name}, and the hub has no model of that name"):
     pretrained.load(name)
 
 
 @pytest.mark.parametrize(("words", "shown"), [("no more bytes\nof it", "no more bytes"), ("", "no reason given")])
-def test_a_download_that_fails_is_one_line(play_hub, monkeypatch, words, shown):
+def test_a_failed_download_raises_one_line(play_hub, monkeypatch, words, shown):
   def fail(name, allow_patterns):
     raise httpx.ReadTimeout(words)
 
   play_hub(["model.safetensors"])
   monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
-  with pytest.raises(FileNotFoundError, match=rf"^the hub's some/clip cannot .* \(ReadTimeout: {shown}\);"):
+  with pytest.raises(
+    FileNotFoundError, match=rf"^some/clip cannot be downloaded from the hub \(ReadTimeout: {shown}\);"
+  ):
     pretrained.load("some/clip")
 
 
 @pytest.mark.parametrize("step", ["the list of files", "the download"])
-def test_an_error_without_a_message_is_told_by_its_type(play_hub, monkeypatch, step):
+def test_an_error_without_a_message_is_reported_by_its_type(play_hub, monkeypatch, step):
   def fail(*_, **__):
     raise httpx.ConnectTimeout("")
 
@@ -116,16 +118,16 @@ def test_an_error_without_a_message_is_told_by_its_type(play_hub, monkeypatch, s
     hub.fetch("some/clip")
 
 
-def test_a_model_without_weights_is_refused_with_what_it_holds(play_hub):
+def test_a_model_without_weights_raises_and_its_files_are_listed(play_hub):
   assert play_hub(["README.md", "model.onnx"]) == []
   with pytest.raises(
-    FileNotFoundError, match=r"some/clip holds no weights that can be read here: README.md, model.onnx"
+    FileNotFoundError, match=r"some/clip on the hub has no weights in a supported format, only README.md, model.onnx"
   ):
     pretrained.load("some/clip")
 
 
 @pytest.mark.parametrize("error", [httpx.ConnectError("refused"), OfflineModeIsEnabled("offline"), OSError("no route")])
-def test_out_of_reach_the_cached_copy_is_used(monkeypatch, tmp_path, error):
+def test_the_cached_copy_is_used_if_the_hub_cannot_be_reached(monkeypatch, tmp_path, error):
   def unreachable(self, name, timeout):
     raise error
 
@@ -135,7 +137,7 @@ def test_out_of_reach_the_cached_copy_is_used(monkeypatch, tmp_path, error):
   assert pretrained.load("some/clip", SMALL.native_image_size)[0].variant == SMALL
 
 
-def test_a_cached_copy_of_the_tokenizer_alone_is_none_of_the_weights(monkeypatch, tmp_path):
+def test_a_cached_tokenizer_does_not_count_as_weights(monkeypatch, tmp_path):
   def unreachable(self, name, timeout):
     raise httpx.ConnectError("refused")
 
@@ -161,11 +163,11 @@ def test_the_cached_revision_is_logged_once_and_is_that_of_the_weights(monkeypat
   assert [pretrained.open_weights("some/clip").revision for _ in range(2)] == [commit, commit]
   (line,) = [line for line in capsys.readouterr().err.splitlines() if "cached" in line]
   assert line == (f"the hub cannot be reached (ConnectError); the cached copy of some/clip is used, revision {commit}")
-  assert pretrained.open_weights(folder).revision == ""  # no model of the hub, but a folder
+  assert pretrained.open_weights(folder).revision == ""  # a folder, not a model of the hub
 
 
-def test_without_network_a_hub_id_is_one_line_within_3_seconds(tmp_path):
-  # A process of its own, whose connections all end at a port where nobody listens.
+def test_without_network_a_hub_id_raises_one_line_within_3_seconds(tmp_path):
+  # A separate process, all of whose connections go to a port without a listener.
   program = """
 import time
 from tireid_jax.models import pretrained
@@ -188,13 +190,13 @@ except FileNotFoundError as error:
   assert message[0].startswith("there is no folder openai/clip-vit-base-patch16, and the hub cannot be reached")
 
 
-def test_of_a_repository_of_timm_the_clip_is_fetched_and_not_the_image_encoder(play_hub):
-  asked = play_hub(["config.json", "model.safetensors", "open_clip_config.json", "open_clip_model.safetensors"])
+def test_of_a_timm_repository_the_clip_is_fetched_rather_than_the_image_encoder(play_hub):
+  requests = play_hub(["config.json", "model.safetensors", "open_clip_config.json", "open_clip_model.safetensors"])
   hub.fetch("timm/vit_base_patch16_clip_224.openai")
-  assert asked[-1][1][2:] == ["open_clip_model.safetensors"]
+  assert requests[-1][1][2:] == ["open_clip_model.safetensors"]
 
 
-def test_of_a_folder_of_timm_the_clip_is_read_and_not_the_image_encoder(tmp_path):
+def test_of_a_timm_folder_the_clip_is_read_rather_than_the_image_encoder(tmp_path):
   write_hf_clip(tmp_path, SMALL)
   (tmp_path / "model.safetensors").rename(tmp_path / "open_clip_model.safetensors")
   (tmp_path / "config.json").write_text('{"architecture": "vit_base_patch16_clip_224"}')
@@ -203,7 +205,7 @@ def test_of_a_folder_of_timm_the_clip_is_read_and_not_the_image_encoder(tmp_path
 
 
 @pytest.mark.parametrize("step", ["the list of files", "the download"])
-def test_a_gated_model_says_how_to_be_let_in(play_hub, monkeypatch, step):
+def test_the_error_for_a_gated_model_says_how_to_get_access(play_hub, monkeypatch, step):
   response = httpx.Response(403, request=httpx.Request("GET", "https://huggingface.co/some/clip"))
 
   def refuse(*_, **__):
@@ -220,7 +222,7 @@ def test_a_gated_model_says_how_to_be_let_in(play_hub, monkeypatch, step):
     hub.fetch("some/clip")
 
 
-def test_a_slow_hub_is_waited_for_as_long_as_its_variable_says(monkeypatch, tmp_path):
+def test_the_timeout_of_a_slow_hub_is_set_by_its_variable(monkeypatch, tmp_path):
   import socket
 
   with socket.socket() as silent:

@@ -38,62 +38,64 @@ FAMILIES = {
 
 @pytest.mark.parametrize("prefix", ["", "module.", "base_model.", "module.base_model.", "model.clip."])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_each_family_is_told_and_renamed_below_any_prefix(family, prefix):
+def test_each_family_is_recognised_and_renamed_with_any_prefix(family, prefix):
   found = renamed({f"{prefix}{name}": values for name, values in FAMILIES[family].items()})
-  assert (found.family, found.prefix, found.beside) == (family, prefix, [])
+  assert (found.family, found.prefix, found.ignored) == (family, prefix, [])
   assert_same(found.tensors, TENSORS)
 
 
-def test_a_text_tower_of_its_own_is_renamed_as_one_at_the_top():
+def test_a_separate_text_module_is_renamed_as_well():
   assert_same(renamed(forms.to_openai(TENSORS, text="text.")).tensors, TENSORS)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_what_stands_beside_the_model_is_told_apart(family):
+def test_tensors_outside_the_model_are_ignored(family):
   inside = {f"base_model.{name}": values for name, values in FAMILIES[family].items()}
-  beside = {"mlm_head.fc.weight": np.zeros(3), "classifier.weight": np.zeros(3), "base.visual": np.zeros(3)}
-  found = renamed({**beside, **inside})
-  assert found.beside == sorted(beside)
+  ignored = {"mlm_head.fc.weight": np.zeros(3), "classifier.weight": np.zeros(3), "base.visual": np.zeros(3)}
+  found = renamed({**ignored, **inside})
+  assert found.ignored == sorted(ignored)
   assert_same(found.tensors, TENSORS)
 
 
-@pytest.mark.parametrize(("family", "odd"), [
+@pytest.mark.parametrize(("family", "unknown"), [
   ("Hugging Face", "vision_model.head.weight"), ("OpenAI", "visual.attn_pool.query"),
   ("OpenAI", "logit_bias"), ("OpenAI", "text.cls_emb"), ("OpenAI", "visual.transformer.resblocks.0.ls_1.gamma"),
 ])  # fmt: skip
-def test_a_name_of_no_clip_is_kept(family, odd):
-  found = renamed({**FAMILIES[family], odd: np.zeros(3)})
-  known = odd.replace("visual.transformer.resblocks", "vision_model.encoder.layers")
-  assert set(found.tensors) - set(TENSORS) == {known}
+def test_an_unknown_name_inside_clip_is_included(family, unknown):
+  found = renamed({**FAMILIES[family], unknown: np.zeros(3)})
+  renamed_to = unknown.replace("visual.transformer.resblocks", "vision_model.encoder.layers")
+  assert set(found.tensors) - set(TENSORS) == {renamed_to}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_of_several_models_none_is_taken_unless_it_is_chosen(family):
+def test_one_of_several_models_must_be_chosen(family):
   model = FAMILIES[family]
   average = {name: 2 * values for name, values in model.items()}
   below = {
     **{f"model.{name}": v for name, v in model.items()},
     **{f"model_ema.{name}": v for name, v in average.items()},
   }
-  with pytest.raises(ValueError, match=r"^it holds 2 CLIPs, below model\. and model_ema\.; choose one by --config"):
+  with pytest.raises(
+    ValueError, match=r"^it has 2 CLIPs, with the prefixes model\. and model_ema\.; choose one by --config"
+  ):
     renamed(below)
   for prefix in ("model_ema", "model_ema."):
     found = renamed(below, prefix)
-    assert (found.family, found.prefix, len(found.beside)) == (family, "model_ema.", len(model))
+    assert (found.family, found.prefix, len(found.ignored)) == (family, "model_ema.", len(model))
     assert_same(found.tensors, {name: 2 * values for name, values in TENSORS.items()})
   at_the_top = {**model, **{f"teacher.{name}": v for name, v in average.items()}}
-  with pytest.raises(ValueError, match=r"below \. and teacher\.; choose"):
+  with pytest.raises(ValueError, match=r"prefixes \. and teacher\.; choose"):
     renamed(at_the_top)
   found = renamed(at_the_top, ".")
-  assert (found.prefix, len(found.beside)) == ("", len(model))
+  assert (found.prefix, len(found.ignored)) == ("", len(model))
   assert_same(found.tensors, TENSORS)
   with pytest.raises(
-    ValueError, match=r"^no CLIP lies below 'student'; set --config.pretrained_prefix to one of model\."
+    ValueError, match=r"^no CLIP has the prefix 'student'; set --config.pretrained_prefix to one of model\."
   ):
     renamed(below, "student")
 
 
-def test_buffers_are_no_weights():
+def test_buffers_are_dropped():
   buffers = ["text_model.embeddings.position_ids", "vision_model.embeddings.position_ids"]
   assert_same(renamed({**TENSORS, **dict.fromkeys(buffers, np.arange(3))}).tensors, TENSORS)
   buffers = ["attn_mask", "text.attn_mask", "transformer.resblocks.0.attn_mask", "input_resolution", "context_length",
@@ -114,8 +116,8 @@ def test_buffers_are_no_weights():
   ],
   ids=["ResNet", "timm", "SigLIP", "a tower", "another name", "anything", "nothing"],
 )
-def test_weights_that_are_no_clip_with_an_image_transformer_are_refused_in_one_line(strange):
+def test_weights_other_than_a_clip_with_a_vision_transformer_raise_one_line(strange):
   with pytest.raises(ValueError) as error:
     renamed(dict.fromkeys(strange, np.zeros(3)))
-  hint = f"its tensors are {', '.join(sorted(strange)[:3])}, ..." if strange else "it holds no tensor"
-  assert str(error.value) == f"these are no weights of a CLIP with an image transformer; {hint}"
+  hint = f"its tensors are {', '.join(sorted(strange)[:3])}, ..." if strange else "it has no tensors"
+  assert str(error.value) == f"these are not the weights of a CLIP with a vision transformer; {hint}"

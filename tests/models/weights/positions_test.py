@@ -32,30 +32,30 @@ def test_bicubic_is_torchs_with_antialiasing(name):
   np.testing.assert_allclose(resized, BICUBIC[f"{name}_after"], atol=2e-6)
 
 
-def test_a_table_is_moved_row_by_row_and_its_class_row_kept():
-  # Two rows of three patches that hold 10 x row + column.
+def test_patches_are_interpolated_and_the_class_position_is_unchanged():
+  # Two rows of three patches, with values 10 x row + column.
   table = np.array([[99], [0], [1], [2], [10], [11], [12]], np.float32)
   taller = resize_positions(table, (2, 3), (4, 3))
   np.testing.assert_allclose(taller[:, 0], [99, 0, 1, 2, 2.5, 3.5, 4.5, 7.5, 8.5, 9.5, 10, 11, 12], atol=1e-5)
 
 
-def test_a_table_of_the_same_grid_is_the_same():
+def test_a_table_of_the_same_grid_is_unchanged():
   table = np.random.default_rng(0).standard_normal((7, 4)).astype(np.float32)
   np.testing.assert_array_equal(resize_positions(table, (2, 3), [2, 3], "bicubic"), table)
 
 
-def test_a_table_that_is_not_of_its_grid_is_refused():
-  with pytest.raises(ValueError, match="a position table of 7 rows does not fit a grid of 3x3 and a class"):
+def test_a_table_that_does_not_match_its_grid_raises():
+  with pytest.raises(ValueError, match="7 position embeddings do not match a class token and a grid of 3x3 patches"):
     resize_positions(np.zeros((7, 4), np.float32), (3, 3), (2, 2))
 
 
-def load_table(path, image_size, **told):
-  _, variables = pretrained.load(path, image_size, **told)
+def load_table(path, image_size, **options):
+  _, variables = pretrained.load(path, image_size, **options)
   return variables["params"]["image_encoder"]["position_embedding"]
 
 
 def of_grid(rows, columns, **kwargs):
-  """Returns the tensors of a SMALL whose position table has that grid."""
+  """Returns the tensors of SMALL with position embeddings for that grid."""
   return clip_tensors(dataclasses.replace(SMALL, native_image_size=(4 * rows, 4 * columns)), **kwargs)
 
 
@@ -70,8 +70,8 @@ def test_the_table_follows_image_size_and_stride_and_the_log_says_so(
   table = write_hf_clip(tmp_path, SMALL)[TABLE]
   loaded = load_table(tmp_path, image_size, stride=stride, position_resize=method)
   np.testing.assert_array_equal(loaded, resize_positions(table, (4, 4), grid, method))
-  said = f"its position table is resized from 4x4 to {grid[0]}x{grid[1]} patches ({method})\n"
-  assert capsys.readouterr().err == f"{tmp_path / 'model.safetensors'}: {said}"
+  note = f"resized the position embeddings from 4x4 to {grid[0]}x{grid[1]} patches ({method})\n"
+  assert capsys.readouterr().err == f"{tmp_path / 'model.safetensors'}: {note}"
 
 
 def test_bilinear_is_the_default(tmp_path):
@@ -88,26 +88,26 @@ def test_a_table_in_half_precision_is_resized_in_float32(tmp_path, dtype):
 
 
 @pytest.mark.parametrize(
-  ("write", "told"),
+  ("write", "options"),
   [
     (forms.write_trainer, forms.BARE), (forms.write_trainer, {"variant": SMALL}), (forms.write_openai, {}),
     (forms.write_safetensors, {}),
   ],
 )  # fmt: skip
-def test_a_table_that_is_already_of_the_wanted_grid_stays_as_it_is(tmp_path, write, told, capsys):
+def test_a_table_that_already_has_the_requested_grid_is_unchanged(tmp_path, write, options, capsys):
   tensors = of_grid(6, 2)
   write(tmp_path, tensors)
-  np.testing.assert_array_equal(load_table(tmp_path, (24, 8), **told), tensors[TABLE])
+  np.testing.assert_array_equal(load_table(tmp_path, (24, 8), **options), tensors[TABLE])
   assert "resized" not in capsys.readouterr().err
 
 
-def test_a_table_of_overlapping_patches_stays_as_it_is(tmp_path):
+def test_a_table_of_overlapping_patches_is_unchanged(tmp_path):
   tensors = of_grid(11, 3)  # of images of 24x8 and a stride of 2
   forms.write_trainer(tmp_path, tensors)
   np.testing.assert_array_equal(load_table(tmp_path, (24, 8), stride=2, **forms.BARE), tensors[TABLE])
 
 
-def test_a_config_may_tell_of_images_that_are_not_square(tmp_path):
+def test_a_config_may_have_an_image_size_that_is_not_square(tmp_path):
   tall = dataclasses.replace(SMALL, native_image_size=(24, 8))
   tensors = of_grid(6, 2)
   write_json(tmp_path / "open_clip_config.json", open_clip_config(tall))
@@ -122,26 +122,28 @@ def test_a_config_may_tell_of_images_that_are_not_square(tmp_path):
 
 @pytest.mark.parametrize("write", [forms.write_safetensors, forms.write_trainer, forms.write_openai])
 @pytest.mark.parametrize("rows", [12, 14])
-def test_a_table_of_neither_grid_is_refused(tmp_path, write, rows):
+def test_a_table_that_matches_neither_grid_raises(tmp_path, write, rows):
   tensors = {**clip_tensors(SMALL), TABLE: np.zeros((rows, 128), np.float32)}
-  told = write(tmp_path, tensors) or {}
+  options = write(tmp_path, tensors) or {}
   with pytest.raises(ValueError) as error:
-    pretrained.load(tmp_path, (24, 8), **told)
-  assert str(error.value).endswith(f"do not fit: {TABLE} has shape ({rows}, 128), not (13, 128)")
+    pretrained.load(tmp_path, (24, 8), **options)
+  assert str(error.value).endswith(f"do not fit this model: {TABLE} has shape ({rows}, 128), not (13, 128)")
 
 
 @pytest.mark.parametrize("stride", [5, -1])
-def test_a_stride_beyond_the_patch_is_refused(tmp_path, stride):
+def test_a_stride_beyond_the_patch_size_raises(tmp_path, stride):
   write_hf_clip(tmp_path, SMALL)
   line = f"model.stride is {stride}; it must be 0 .patches side by side. or from 1 to the patch size, 4 pixels"
   with pytest.raises(ValueError, match=line):
     pretrained.load(tmp_path, (16, 16), stride=stride)
 
 
-def test_a_bare_table_that_may_be_of_either_grid_is_not_guessed(tmp_path):
+def test_a_bare_table_that_fits_two_grids_raises(tmp_path):
   tensors = of_grid(8, 2)
   forms.write_trainer(tmp_path, tensors)
-  with pytest.raises(ValueError, match="its position table may be of 4x4 or 8x2 patches; name the model as"):
+  with pytest.raises(
+    ValueError, match="its position embeddings fit a grid of 4x4 or 8x2 patches; set --config.model.variant"
+  ):
     load_table(tmp_path, (32, 8), **forms.BARE)
   other = dataclasses.replace(SMALL, native_image_size=(20, 20))
   np.testing.assert_array_equal(load_table(tmp_path, (32, 8), variant=other), tensors[TABLE])

@@ -7,7 +7,7 @@ from tireid_jax.models.variants import VARIANTS, Tower
 from tireid_jax.models.weights import settings
 from tireid_jax.models.weights.tensor import Tensor
 
-# The parts that describe the model of config files as published.
+# The model sections of published config files.
 PUBLISHED = {
   "ViT-B/32": {
     "model_type": "clip", "projection_dim": 512,
@@ -45,12 +45,12 @@ PUBLISHED = {
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_published_hugging_face_configs_are_of_the_sizes_in_the_table(name):
+def test_published_hugging_face_configs_have_the_sizes_in_the_table(name):
   assert settings.from_hugging_face(PUBLISHED[name]) == VARIANTS[name]
 
 
 def open_clip(quick_gelu=None, embed_dim=512, vision=(), **text):
-  """Returns a `model_cfg` as open_clip writes them."""
+  """Returns a `model_cfg` in the format of open_clip."""
   data = {
     "embed_dim": embed_dim,
     "vision_cfg": {"image_size": 224, "layers": 12, "width": 768, "patch_size": 16, **dict(vision)},
@@ -91,12 +91,12 @@ B16 = VARIANTS["ViT-B/16"]
     ({"embed_dim": 512, "quick_gelu": True, "vision_cfg": {}, "text_cfg": {}}, B16),
   ],
 )  # fmt: skip
-def test_open_clip_configs_tell_sizes_and_activation(data, variant):
+def test_open_clip_configs_give_sizes_and_activation(data, variant):
   assert settings.from_open_clip(data) == variant
 
 
 def write(tmp_path, name, data):
-  """Writes a config file and returns the path of the weights that would be beside it."""
+  """Writes a config file and returns the path of a weight file in the same folder."""
   write_json(tmp_path / name, data)
   return tmp_path / "weights"
 
@@ -111,7 +111,7 @@ def write(tmp_path, name, data):
 )  # fmt: skip
 def test_every_field_is_read_from_a_hugging_face_config(tmp_path, change):
   variant = dataclasses.replace(SMALL, **change)
-  assert settings.beside(write(tmp_path, "config.json", hf_config(variant)), "Hugging Face") == variant
+  assert settings.read_config(write(tmp_path, "config.json", hf_config(variant)), "Hugging Face") == variant
 
 
 @pytest.mark.parametrize(
@@ -123,10 +123,10 @@ def test_every_field_is_read_from_a_hugging_face_config(tmp_path, change):
 )  # fmt: skip
 def test_every_field_is_read_from_an_open_clip_config(tmp_path, change):
   variant = dataclasses.replace(SMALL, **change)
-  assert settings.beside(write(tmp_path, "open_clip_config.json", open_clip_config(variant)), "OpenAI") == variant
+  assert settings.read_config(write(tmp_path, "open_clip_config.json", open_clip_config(variant)), "OpenAI") == variant
 
 
-def test_the_end_token_that_old_configs_give_wrongly_is_the_last_id(tmp_path):
+def test_the_wrong_end_token_of_old_configs_is_replaced_by_the_last_id(tmp_path):
   data = hf_config(SMALL)
   data["text_config"]["eos_token_id"] = 2
   assert settings.from_hugging_face(data) == SMALL
@@ -134,56 +134,56 @@ def test_the_end_token_that_old_configs_give_wrongly_is_the_last_id(tmp_path):
 
 @pytest.mark.parametrize(("family", "activation"), [("Hugging Face", "quick_gelu"), ("Flax", "quick_gelu"),
                                                     ("OpenAI", "gelu")])  # fmt: skip
-def test_of_two_configs_the_one_of_the_weights_own_family_counts(tmp_path, family, activation):
+def test_of_two_configs_the_one_of_the_weights_family_is_read(tmp_path, family, activation):
   write(tmp_path, "config.json", hf_config(SMALL))
   path = write(tmp_path, "open_clip_config.json", open_clip_config(dataclasses.replace(SMALL, activation="gelu")))
-  assert settings.beside(path, family).activation == activation
+  assert settings.read_config(path, family).activation == activation
 
 
 @pytest.mark.parametrize("family", ["Hugging Face", "OpenAI"])
-def test_a_config_of_the_other_family_counts_where_it_is_the_only_one(tmp_path, family):
+def test_a_config_of_the_other_family_is_read_if_it_is_the_only_one(tmp_path, family):
   write(tmp_path, "config.json", {"architecture": "vit_base_patch16_clip_224", "num_classes": 512})  # timm's
   path = write(tmp_path, "open_clip_config.json", open_clip_config(SMALL))
-  assert settings.beside(path, family) == SMALL
+  assert settings.read_config(path, family) == SMALL
   (tmp_path / "open_clip_config.json").unlink()
   write(tmp_path, "config.json", hf_config(SMALL))
-  assert settings.beside(path, family) == SMALL
+  assert settings.read_config(path, family) == SMALL
 
 
 @pytest.mark.parametrize("data", [None, {}, [], {"architecture": "vit"}, {"vision_config": {}}])
-def test_without_a_config_of_a_clip_nothing_is_told(tmp_path, data):
+def test_without_the_config_of_a_clip_the_result_is_none(tmp_path, data):
   if data is not None:
     write(tmp_path, "config.json", data)
-  assert settings.beside(tmp_path / "weights", "Hugging Face") is None
+  assert settings.read_config(tmp_path / "weights", "Hugging Face") is None
 
 
 def refusal(tmp_path, name, data):
-  """Returns what the one line says after the path of the config."""
+  """Returns the error message after the path of the config, and checks that it is one line."""
   path = tmp_path / name
   path.write_text(data) if isinstance(data, str) else write_json(path, data)
   with pytest.raises(ValueError) as error:
-    settings.beside(tmp_path / "weights", "Hugging Face")
+    settings.read_config(tmp_path / "weights", "Hugging Face")
   assert "\n" not in str(error.value)
   assert str(error.value).startswith(str(path))
   return str(error.value).removeprefix(str(path))
 
 
-ANOTHER = "makes this another model than CLIP with an image transformer"
+UNSUPPORTED = "is not supported; only a plain CLIP with a vision transformer is"
 
 
 @pytest.mark.parametrize(
   ("data", "message"),
   [
     (open_clip(vision={"timm_model_name": "vit_base_patch16_siglip_224"}), "timm_model_name='vit_base"),
-    (open_clip(vision={"attentional_pool": True}), f"attentional_pool=True {ANOTHER}"),
-    (open_clip(vision={"pool_type": "avg"}), f"pool_type='avg' {ANOTHER}"),
-    (open_clip(vision={"no_ln_pre": True}), f"no_ln_pre=True {ANOTHER}"),
-    (open_clip(vision={"norm_kwargs": {"eps": 1e-6}}), ANOTHER),
+    (open_clip(vision={"attentional_pool": True}), f"attentional_pool=True {UNSUPPORTED}"),
+    (open_clip(vision={"pool_type": "avg"}), f"pool_type='avg' {UNSUPPORTED}"),
+    (open_clip(vision={"no_ln_pre": True}), f"no_ln_pre=True {UNSUPPORTED}"),
+    (open_clip(vision={"norm_kwargs": {"eps": 1e-6}}), UNSUPPORTED),
     (open_clip(vision={"layers": [3, 4, 6, 3], "patch_size": None}), "a CLIP with a ResNet"),
-    (open_clip(hf_model_name="roberta-base"), f"hf_model_name='roberta-base' {ANOTHER}"),
-    (open_clip(no_causal_mask=True), f"no_causal_mask=True {ANOTHER}"),
-    (open_clip(embed_cls=True), f"embed_cls=True {ANOTHER}"),
-    (open_clip(pool_type="last"), f"pool_type='last' {ANOTHER}"),
+    (open_clip(hf_model_name="roberta-base"), f"hf_model_name='roberta-base' {UNSUPPORTED}"),
+    (open_clip(no_causal_mask=True), f"no_causal_mask=True {UNSUPPORTED}"),
+    (open_clip(embed_cls=True), f"embed_cls=True {UNSUPPORTED}"),
+    (open_clip(pool_type="last"), f"pool_type='last' {UNSUPPORTED}"),
     ({"embed_dim": 512, "vision_cfg": {}}, " has no 'text_cfg'; download it again"),
     ({"vision_cfg": {}, "text_cfg": {}}, " has no 'embed_dim'; download it again"),
     ({"embed_dim": 512, "vision_cfg": "ViT", "text_cfg": {}}, ": "),
@@ -193,7 +193,7 @@ ANOTHER = "makes this another model than CLIP with an image transformer"
     (None, ": "),
   ],
 )  # fmt: skip
-def test_an_open_clip_config_of_no_plain_clip_is_refused_in_one_line(tmp_path, data, message):
+def test_an_open_clip_config_of_another_model_raises_one_line(tmp_path, data, message):
   assert message in refusal(tmp_path, "open_clip_config.json", {"model_cfg": data})
 
 
@@ -206,7 +206,7 @@ def changed(section, **fields):
 @pytest.mark.parametrize(
   ("data", "message"),
   [
-    ({**hf_config(SMALL), "model_type": "siglip"}, ": it describes a model of the type 'siglip', not a CLIP"),
+    ({**hf_config(SMALL), "model_type": "siglip"}, ": it describes a model of type 'siglip', not a CLIP"),
     (changed("text_config", hidden_act="gelu"), ": hidden_act is quick_gelu for images and gelu for text"),
     (changed("vision_config", layer_norm_eps=1e-6), ": layer_norm_eps is 1e-06 for images and 1e-05 for text"),
     (changed("vision_config", hidden_size="wide"), "hidden_size"),
@@ -218,7 +218,7 @@ def changed(section, **fields):
     ("[" * 100_000, " is damaged (maximum recursion depth"),
   ],
 )  # fmt: skip
-def test_a_damaged_or_unlike_hugging_face_config_is_refused_in_one_line(tmp_path, data, message):
+def test_a_damaged_or_unsupported_hugging_face_config_raises_one_line(tmp_path, data, message):
   assert message in refusal(tmp_path, "config.json", data)
 
 
@@ -227,9 +227,9 @@ def shapes(**changes):
   return {name: tensor for name, tensor in {**tensors, **changes}.items() if tensor is not None}
 
 
-def test_shapes_tell_all_sizes_but_heads_and_activation():
-  told = {"num_heads": (2, 1), "activation": "quick_gelu", "image_size": (24, 8)}
-  assert settings.from_shapes(shapes(), **told) == SMALL
+def test_shapes_give_all_sizes_but_heads_and_activation():
+  given = {"num_heads": (2, 1), "activation": "quick_gelu", "image_size": (24, 8)}
+  assert settings.from_shapes(shapes(), **given) == SMALL
 
 
 @pytest.mark.parametrize(
@@ -241,13 +241,13 @@ def test_shapes_tell_all_sizes_but_heads_and_activation():
     ("vision_model.embeddings.patch_embedding.weight", ()),
   ],
 )  # fmt: skip
-def test_shapes_of_no_whole_clip_are_refused(name, shape):
+def test_shapes_of_an_incomplete_clip_raise(name, shape):
   change = {name: None if shape is None else Tensor(shape, lambda: None)}
-  with pytest.raises(ValueError, match=r"these are no whole CLIP: .* missing or misshapen"):
+  with pytest.raises(ValueError, match=r"these are not all tensors of a CLIP: .* is missing or has the wrong shape"):
     settings.from_shapes(shapes(**change), num_heads=(2, 1), activation="gelu", image_size=(16, 16))
 
 
-def test_a_config_is_not_quoted_at_any_length(tmp_path):
+def test_quotes_of_a_config_are_short(tmp_path):
   data = open_clip(embed_dim=8)
   data["vision_cfg"]["si" * 5000] = 1
   assert len(refusal(tmp_path, "open_clip_config.json", {"model_cfg": data})) < 1000

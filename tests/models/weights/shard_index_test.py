@@ -1,4 +1,4 @@
-"""An index of shards names files of weights beside it, and nothing else."""
+"""An index of shards may list only weight files in its own folder."""
 
 import json
 
@@ -11,21 +11,21 @@ from tireid_jax.models.weights import files
 @pytest.mark.parametrize(
   ("name", "message"),
   [
-    ("../secret.safetensors", "names '../secret.safetensors', which is no file of weights beside it"),
-    ("/etc/hosts", "names '/etc/hosts', which is no"),
-    ("folder/x.safetensors", "names 'folder/x.safetensors', which is no"),
-    ("..", "names '..', which is no"),
-    ("", "names '', which is no"),
-    ("a\0b", "which is no file of weights"),
-    ("a" * 300, "which is no file of weights"),
-    ("model.safetensors.index.json", "names 'model.safetensors.index.json', which is no file of weights beside it"),
-    ("copy", "names 'copy', which is an index of shards itself"),
-    ("gone.safetensors", "names the shard 'gone.safetensors', which is not there"),
-    (3, "is damaged (a shard's name is no text)"),
+    ("../secret.safetensors", "lists '../secret.safetensors', which is not a weight file in its folder"),
+    ("/etc/hosts", "lists '/etc/hosts', which is not"),
+    ("folder/x.safetensors", "lists 'folder/x.safetensors', which is not"),
+    ("..", "lists '..', which is not"),
+    ("", "lists '', which is not"),
+    ("a\0b", "which is not a weight file"),
+    ("a" * 300, "which is not a weight file"),
+    ("model.safetensors.index.json", "lists 'model.safetensors.index.json', which is not a weight file in its folder"),
+    ("copy", "lists 'copy', which is itself an index of shards"),
+    ("gone.safetensors", "lists the shard 'gone.safetensors', which does not exist"),
+    (3, "is damaged (a shard's name is not a string)"),
     (["a"], "is damaged"),
   ],
 )
-def test_an_index_that_names_anything_else_is_refused(tmp_path, name, message):
+def test_an_index_that_lists_anything_else_raises(tmp_path, name, message):
   folder = tmp_path / "model"
   folder.mkdir()
   forms.write_safetensors(tmp_path, {}, name="secret.safetensors")

@@ -1,1 +1,1 @@
-"""Published weights: files of many formats -> tensors by Hugging Face's names."""
+"""Reads published weights: files of several formats -> tensors by their Hugging Face names."""

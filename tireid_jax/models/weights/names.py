@@ -1,14 +1,15 @@
-"""The tensor names of every published form of CLIP -> Hugging Face's, in which the rest of the package speaks."""
+"""Renames the tensors of every published format of CLIP to their Hugging Face names, which other modules use."""
 
 import dataclasses
 import re
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from tireid_jax.errors import UserError
 from tireid_jax.models.weights.tensor import Tensor
 
-# A name that every model of a family has, below whatever prefix a trainer put before it.
+# A tensor that every model of a family has; its name may have a prefix, put there by the training code.
 _MARKS = {
   "Hugging Face": "vision_model.embeddings.class_embedding",
   "OpenAI": "visual.class_embedding",
@@ -34,64 +35,64 @@ _OPENAI_TOP = {
   "text.ln_final.weight": "text_model.final_layer_norm.weight",
   "text.ln_final.bias": "text_model.final_layer_norm.bias",
 }
-# What the names of a CLIP's tensors begin with, Hugging Face's and OpenAI's; others beside them are a trainer's heads.
-# `logit_bias` makes it another model, SigLIP.
+# First parts of the names of CLIP's tensors, for Hugging Face and OpenAI; tensors of other names are additional heads.
+# `logit_bias` is here so that SigLIP, which has it, is rejected.
 _MODULES = {
   "vision_model", "text_model", "visual_projection", "text_projection", "logit_scale", "logit_bias", "visual", "text",
   "transformer", "token_embedding", "positional_embedding", "ln_final",
 }  # fmt: skip
-# Flax's last part of a name: PyTorch's, and how the tensor is turned.
+# Last part of a name in Flax: in PyTorch. Kernels are transposed as well and handled separately.
 _FLAX_LEAVES = {"scale": "weight", "embedding": "weight", "bias": "bias"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Renamed:
-  """Tensors of a file by Hugging Face's names.
+  """Tensors of a file by their Hugging Face names.
 
   Attributes:
-    family: whose names the file has: "Hugging Face", "OpenAI" (open_clip and the trainers built on either included) or
+    family: naming scheme of the file: "Hugging Face", "OpenAI" (also used by open_clip and by code built on either) or
       "Flax".
-    prefix: what a trainer put before CLIP's names, "" if nothing.
-    tensors: {Hugging Face's name: Tensor}. A name that belongs to no CLIP is kept, for the caller to refuse.
-    beside: names outside the prefix, a trainer's own: heads and the like.
+    prefix: put before CLIP's tensor names by the training code that wrote the file; "" for none.
+    tensors: by Hugging Face name. Unknown names inside CLIP's modules are included, for the caller to reject.
+    ignored: names in the file of tensors outside CLIP, such as a classification head.
   """
 
   family: str
   prefix: str
   tensors: dict[str, Tensor]
-  beside: list[str]
+  ignored: list[str]
 
 
-def to_hugging_face(tensors, prefix=""):
-  """Returns the Renamed tensors of {name in the file: Tensor}.
+def to_hugging_face(tensors: Mapping[str, Tensor], prefix: str = "") -> Renamed:
+  """Renames the tensors of a file.
 
   Args:
-    tensors: of the file.
-    prefix: of the CLIP that is meant, where there are several: as "model_ema.", or "." for the one at the top.
+    tensors: by their names in the file.
+    prefix: of the CLIP to select from several, such as "model_ema.", or "." for the one without a prefix.
 
   Raises:
-    ValueError: if these are no tensors of a CLIP, or of several and `prefix` names none of them.
+    UserError: if there is no CLIP among the tensors, or several and `prefix` selects none of them.
   """
   tensors = {name: tensor for name, tensor in tensors.items() if not _BUFFERS.search(name)}
   families = _families(tensors)
   prefix = _choose(list(families), prefix)
   family = families[prefix]
-  # Of a CLIP at the top, the others are no part.
+  # A CLIP with a shorter prefix does not include the CLIPs below it.
   others = tuple(other for other in families if other and other.startswith(prefix) and other != prefix)
   names = [name for name in tensors if name.startswith(prefix) and not name.startswith(others)]
   inside = {name.removeprefix(prefix): tensors[name] for name in names}
-  beside = sorted(tensors.keys() - set(names))
+  outside = tensors.keys() - set(names)
   if family == "OpenAI":
     inside = _from_openai(inside)
   elif any(name.endswith(".kernel") for name in inside):
     family, inside = "Flax", _from_flax(inside)
   heads = {name for name in inside if name.split(".")[0] not in _MODULES}
-  beside = sorted([*beside, *(prefix + name for name in heads)])
-  return Renamed(family, prefix, {name: inside[name] for name in inside if name not in heads}, beside)
+  ignored = sorted([*outside, *(prefix + name for name in heads)])
+  return Renamed(family, prefix, {name: inside[name] for name in inside if name not in heads}, ignored)
 
 
-def find_clips(names):
-  """Returns {prefix: family} of each CLIP among some names of tensors."""
+def find_clips(names: Iterable[str]) -> dict[str, str]:
+  """Returns {prefix: family} of each CLIP among tensor names."""
   found: dict[str, str] = {}
   for family, mark in _MARKS.items():
     marked = [name for name in names if name == mark or name.endswith(f".{mark}")]
@@ -99,33 +100,33 @@ def find_clips(names):
   return found
 
 
-def _families(tensors):
-  """Returns what `find_clips` does, of at least one CLIP."""
+def _families(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+  """Returns {prefix: family} as `find_clips`; raises UserError if there is no CLIP."""
   found = find_clips(tensors)
   if found:
     return found
   names = sorted(tensors)
-  hint = f"its tensors are {', '.join(names[:3])}, ..." if names else "it holds no tensor"
-  raise UserError(f"these are no weights of a CLIP with an image transformer; {hint}")
+  hint = f"its tensors are {', '.join(names[:3])}, ..." if names else "it has no tensors"
+  raise UserError(f"these are not the weights of a CLIP with a vision transformer; {hint}")
 
 
-def _choose(prefixes, asked):
-  """Returns the one of the prefixes that is asked for, or the only one."""
-  wanted = asked.rstrip(".") + "." if asked.strip(".") else ""
-  if asked and wanted in prefixes:
+def _choose(prefixes: Sequence[str], requested: str) -> str:
+  """Returns the requested prefix, or the only one."""
+  wanted = requested.rstrip(".") + "." if requested.strip(".") else ""
+  if requested and wanted in prefixes:
     return wanted
-  if not asked and len(prefixes) == 1:
+  if not requested and len(prefixes) == 1:
     return prefixes[0]
   listed = " and ".join(prefix or "." for prefix in sorted(prefixes))
-  if asked:
-    raise UserError(f"no CLIP lies below {asked!r}; set --config.pretrained_prefix to one of {listed}")
-  raise UserError(f"it holds {len(prefixes)} CLIPs, below {listed}; choose one by --config.pretrained_prefix")
+  if requested:
+    raise UserError(f"no CLIP has the prefix {requested!r}; set --config.pretrained_prefix to one of {listed}")
+  raise UserError(f"it has {len(prefixes)} CLIPs, with the prefixes {listed}; choose one by --config.pretrained_prefix")
 
 
-def _from_openai(tensors):
+def _from_openai(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
   renamed: dict[str, Tensor] = {}
   for name, tensor in tensors.items():
-    # The text tower stands at the top, or below `text` (open_clip's models with a text tower of its own).
+    # The text encoder's tensors have no prefix, or `text.` in open_clip's models with a separate text module.
     full = name if name.startswith(("visual.", "text.")) else f"text.{name}"
     tower, _, rest = full.partition(".")
     block = re.fullmatch(r"transformer\.resblocks\.(\d+)\.(.+)", rest)
@@ -139,20 +140,20 @@ def _from_openai(tensors):
   return renamed
 
 
-def _openai_block(layer, name, tensor):
-  """Returns {name: Tensor} of one tensor of a block; the joint projection of query, key and value is three."""
+def _openai_block(layer: str, name: str, tensor: Tensor) -> dict[str, Tensor]:
+  """Returns {name: Tensor} for one tensor of a block, three for the joint projection of query, key and value."""
   part, _, kind = name.rpartition(".")
   if name in ("attn.in_proj_weight", "attn.in_proj_bias"):
     kind, rows = name.removeprefix("attn.in_proj_"), tensor.shape[0] // 3
 
-    def third(place):
-      return tensor.map((rows, *tensor.shape[1:]), lambda values: values[place * rows : (place + 1) * rows])
+    def third(index):
+      return tensor.map((rows, *tensor.shape[1:]), lambda values: values[index * rows : (index + 1) * rows])
 
     return {f"{layer}.self_attn.{part}.{kind}": third(i) for i, part in enumerate(("q_proj", "k_proj", "v_proj"))}
   return {f"{layer}.{_OPENAI_BLOCK.get(part, part)}.{kind}": tensor}
 
 
-def _from_flax(tensors):
+def _from_flax(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
   renamed = {}
   for name, tensor in tensors.items():
     part, _, leaf = name.rpartition(".")

@@ -1,30 +1,36 @@
-"""Position tables of image patches, moved to another grid."""
+"""Resizes the position embeddings of image patches to another grid."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
-# Method by name: (jax.image.resize's, whether it smooths before it samples less).
+# Name: (method of jax.image.resize, whether it antialiases).
 METHODS = {
-  "bilinear": ("bilinear", False),  # IRRA's
-  "bicubic": ("bicubic", True),  # open_clip's
+  "bilinear": ("bilinear", False),  # as in IRRA
+  "bicubic": ("bicubic", True),  # as in open_clip
 }
 
 
-def resize_positions(table, grid, new_grid, method="bilinear"):
-  """Returns f32[1 + rows * columns, D]: a position table moved to another grid of patches.
+def resize_positions(
+  table: Float[np.ndarray, "1+patches D"], grid: tuple[int, int], new_grid: tuple[int, int], method: str = "bilinear"
+) -> Float[np.ndarray, "1+new_patches D"]:
+  """Returns the position embeddings interpolated to another grid of patches, with half-pixel centres.
 
-  The class row is kept; the others are resized with half-pixel centres.
+  The position embedding of the class token is unchanged.
 
   Args:
-    table: f32[1 + rows * columns, D].
-    grid: (rows, columns) of `table`.
-    new_grid: (rows, columns) wanted.
-    method: of METHODS.
+    table: position embeddings of the class token and of the patches, row by row.
+    grid: (rows, columns) of patches in `table`.
+    new_grid: (rows, columns) of patches in the result.
+    method: one of METHODS.
+
+  Raises:
+    ValueError: if the length of `table` does not match `grid`.
   """
   if table.shape[0] != 1 + grid[0] * grid[1]:
     raise ValueError(
-      f"a position table of {table.shape[0]} rows does not fit a grid of {grid[0]}x{grid[1]} and a class"
+      f"{table.shape[0]} position embeddings do not match a class token and a grid of {grid[0]}x{grid[1]} patches"
     )
   if tuple(grid) == tuple(new_grid):
     return table

@@ -1,12 +1,10 @@
-"""The pickle inside a PyTorch file -> plain values and Tensors; nothing that it names is imported or executed.
-
-It is our own unpickler, since torch must not be a dependency and weights come from untrusted sources.
-"""
+"""Unpickles a PyTorch file to plain values and Tensors without importing or executing anything that it refers to."""
 
 import functools
 import io
 import pickle
 import pickletools
+from collections.abc import Callable
 from typing import Any
 
 import ml_dtypes
@@ -15,9 +13,9 @@ import numpy as np
 from tireid_jax.errors import UserError
 from tireid_jax.models.weights.tensor import Tensor
 
-# Deeper than any checkpoint; a value that holds itself has no end.
+# Deeper than any checkpoint; a value that contains itself would recurse forever.
 _MAX_DEPTH = 100
-# As the key of a dict, tuples within each other are hashed recursively, which overflows the stack at 130,000.
+# Nested tuples are hashed recursively when used as a dict key, which overflows the stack at a depth of 130,000.
 _MAX_TUPLES = 100_000
 
 _DTYPES = {
@@ -33,7 +31,7 @@ _STORAGES = {
   "ComplexFloat": "complex64", "ComplexDouble": "complex128",
 }  # fmt: skip
 
-# What checkpoints hold beside weights: arguments, random states, schedules, scalars of metrics.
+# Other objects in checkpoints: command-line arguments, random states, schedules, values of metrics.
 _IGNORED = [
   "argparse.Namespace", "collections.Counter", "collections.defaultdict", "collections.deque", "_codecs.encode",
   "numpy.dtype", "numpy.ndarray", "torch.Tensor", "torch.device",
@@ -47,41 +45,43 @@ _IGNORED = [
 ]  # fmt: skip
 
 
-def load(data, open_storage):
-  """Returns the pickled value: dicts, lists, tuples, numbers and strings as they are, a Tensor for each tensor.
+def load(data: bytes, open_storage: Callable[[Any, int], Callable[..., Tensor]]) -> Any:
+  """Returns the pickled value: dicts, lists, tuples, numbers and strings unchanged, and a Tensor for each tensor.
 
-  A module of a TorchScript archive is the dict of its attributes; an OrderedDict is a dict; what has no part in weights
-  (arguments, NumPy scalars) is an object that holds nothing.
+  A module of a TorchScript archive becomes the dict of its attributes and an OrderedDict a dict. Objects unrelated to
+  weights (arguments, NumPy scalars) are replaced by empty placeholders.
 
   Args:
-    data: bytes of the pickle.
-    open_storage: (key, num_bytes) -> ((dtype, offset, size, stride) -> Tensor), for a storage that the pickle names.
-      Its arguments are as the file has them and may be of any type and value, but for `dtype`.
+    data: the pickle.
+    open_storage: (key, num_bytes) -> ((dtype, offset, size, stride) -> Tensor), called for each storage that the pickle
+      refers to. All arguments but `dtype` and `num_bytes` are taken from the file and may be of any type and value.
 
   Raises:
-    ValueError: if the pickle is damaged, holds itself, or names a Python object that is not allowed.
+    UserError: if the pickle is damaged, contains itself, or refers to a Python object that is not allowed.
   """
   try:
     _check_operations(data)
     return _plain(_Unpickler(data, open_storage).load(), {})
-  except Exception as error:  # A damaged pickle raises nearly anything, from IndexError to MemoryError.
+  except Exception as error:  # a damaged pickle raises nearly any error, from IndexError to MemoryError
     raise UserError(str(error) or type(error).__name__) from error
 
 
-def _check_operations(data):
-  """Raises an error where Python's unpickler would crash, or take memory that the file's size does not explain."""
+def _check_operations(data: bytes) -> None:
+  """Raises an error where Python's unpickler would crash, or use far more memory than the size of the file."""
   num_tuples = 0
   for opcode, argument, _ in pickletools.genops(data):
-    # It makes a table as long as the largest of these numbers, 64 GiB if the file says so.
+    # The unpickler allocates a memo table as long as the largest of these indices, up to 64 GiB.
     if opcode.name in ("PUT", "LONG_BINPUT") and isinstance(argument, int) and argument > len(data):
-      raise pickle.UnpicklingError(f"its pickle numbers an object {argument}")
+      raise pickle.UnpicklingError(f"its pickle has the memo index {argument}, beyond its size")
     num_tuples += opcode.name.startswith("TUPLE")
   if num_tuples > _MAX_TUPLES:
-    raise pickle.UnpicklingError(f"it holds {num_tuples} tuples; {_MAX_TUPLES} are allowed, enough for 25,000 tensors")
+    raise pickle.UnpicklingError(
+      f"it has {num_tuples} tuples; at most {_MAX_TUPLES} are allowed, enough for 25,000 tensors"
+    )
 
 
 class _Unpickler(pickle.Unpickler):
-  def __init__(self, data, open_storage):
+  def __init__(self, data: bytes, open_storage: Callable[[Any, int], Callable[..., Tensor]]):
     super().__init__(io.BytesIO(data))
     self._open_storage = open_storage
 
@@ -91,7 +91,7 @@ class _Unpickler(pickle.Unpickler):
       return _Module
     if wanted not in _ALLOWED:
       raise pickle.UnpicklingError(
-        f"it names {wanted!r}, which is not among what a file of weights may name; save the weights alone "
+        f"it refers to {wanted!r}, which is not allowed in a weight file; save only the weights "
         f"(torch.save(model.state_dict(), ...))"
       )
     return _ALLOWED[wanted]
@@ -99,12 +99,12 @@ class _Unpickler(pickle.Unpickler):
   def persistent_load(self, pid):
     kind, element, key, _, count = pid
     if kind != "storage" or not isinstance(element, _Element) or type(count) is not int:
-      raise pickle.UnpicklingError(f"it names the storage {pid}")
+      raise pickle.UnpicklingError(f"it refers to the invalid storage {pid}")
     return _Storage(element.dtype, self._open_storage(key, count * element.dtype.itemsize))
 
 
 class _Sealed:
-  """What a file may refer to but not change: BUILD, by which a pickle sets attributes, is refused."""
+  """An object that a file may refer to but not modify: BUILD, the opcode that sets attributes, raises."""
 
   __slots__ = ()
 
@@ -113,7 +113,7 @@ class _Sealed:
 
 
 class _Function(_Sealed):
-  """A function that a file may call. Python's own take attributes, so a file never gets one."""
+  """A function that a file may call. A plain Python function would accept attributes, so a file never gets one."""
 
   __slots__ = ("_call",)
 
@@ -125,6 +125,8 @@ class _Function(_Sealed):
 
 
 class _Element(_Sealed):
+  """A torch dtype, or the class of storages of that dtype."""
+
   __slots__ = ("dtype",)
 
   def __init__(self, dtype):
@@ -144,7 +146,7 @@ class _SealedTensor(_Sealed, Tensor):
 
 
 class _Ignored:
-  """Takes whatever the file gives it and keeps none of it."""
+  """A placeholder that accepts and discards any content."""
 
   __slots__ = ()
 
@@ -172,7 +174,7 @@ class _Module(dict):
   __slots__ = ()
 
   def __init__(self, *args):
-    # An enumeration's value comes as an argument; it is no weight.
+    # The argument, if any, is the value of an enumeration and unrelated to weights.
     super().__init__()
 
   def __setstate__(self, state):
@@ -189,10 +191,10 @@ def _rebuild_typed_tensor(storage, offset, size, stride, requires_grad, hooks, e
   return _view(storage, element.dtype, offset, size, stride, metadata)
 
 
-def _view(storage, dtype, offset, size, stride, metadata):
+def _view(storage: _Storage, dtype: np.dtype, offset: Any, size: Any, stride: Any, metadata: Any) -> Tensor:
   if metadata:
-    # The values would come out negated or conjugated.
-    raise pickle.UnpicklingError(f"a tensor is to be read as {metadata}; save a copy of it (tensor.resolve_neg())")
+    # Ignoring it would return negated or conjugated values.
+    raise pickle.UnpicklingError(f"a tensor is a view with {metadata}; save a copy of it (tensor.resolve_neg())")
   tensor = storage.tensor(dtype, offset, size, stride)
   return _SealedTensor(tensor.shape, tensor.read)
 
@@ -217,26 +219,26 @@ _ALLOWED: dict[str, Any] = {
 }
 
 
-def _plain(value, done, depth=0):
-  """Returns the value with plain dicts and Tensors in place of what stood for them while it was put together.
+def _plain(value: Any, done: dict[int, Any], depth: int = 0) -> Any:
+  """Returns the value with plain dicts and Tensors in place of the classes used for unpickling.
 
   Args:
     value: as unpickled.
-    done: {id: plain value} of what has been seen, so that a value held a thousand times is turned once.
-    depth: how many values hold this one.
+    done: {id: plain value} of the values converted so far, so that a shared value is converted once.
+    depth: of nesting.
   """
   if depth > _MAX_DEPTH:
-    raise pickle.UnpicklingError(f"its values hold each other more than {_MAX_DEPTH} deep")
+    raise pickle.UnpicklingError(f"its values are nested more than {_MAX_DEPTH} deep")
   if id(value) in done:
     return done[id(value)]
-  turn = functools.partial(_plain, done=done, depth=depth + 1)
+  convert = functools.partial(_plain, done=done, depth=depth + 1)
   plain: Any
   if isinstance(value, Tensor):
     plain = Tensor(value.shape, value.read)
   elif isinstance(value, dict):
-    plain = {key: turn(item) for key, item in value.items()}
+    plain = {key: convert(item) for key, item in value.items()}
   elif isinstance(value, (list, tuple)):
-    plain = type(value)(map(turn, value))
+    plain = type(value)(map(convert, value))
   else:
     return value
   done[id(value)] = plain
