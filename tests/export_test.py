@@ -1,4 +1,4 @@
-"""An exported folder, used by others: a process without this package, and our own loader of published weights."""
+"""An exported folder, read by a process without this package and by our own loader of published weights."""
 
 import errno
 import json
@@ -33,13 +33,13 @@ USUAL = {
   "text_encoder.stablehlo",
 }  # fmt: skip
 
-# Runs use.py for each pair of numbers of images and captions, where nothing of ours can be imported.
-WITHOUT_US = """
+# Runs use.py on both sets of images and captions, where this package cannot be imported.
+WITHOUT_PACKAGE = """
 import runpy, sys
 class Blocker:
   def find_spec(self, name, path=None, target=None):
     if name.split(".")[0] in ("tireid_jax", "configs", "tests", "flax", "torch", "transformers"):
-      raise ImportError(f"{name} is not to be had here")
+      raise ImportError(f"{name} is blocked")
 sys.meta_path.insert(0, Blocker())
 for number in (1, 3):
   sys.argv = ["use.py", f"tokens{number}.npy", f"out{number}.npz", *(f"{row}.png" for row in range(number))]
@@ -53,7 +53,7 @@ def assert_equal_embeddings(ours, theirs, tolerance=1e-5):
 
 
 def retrieved(workdir, images, tokens):
-  """Returns the embeddings that retrieval computes of a workdir's stage 2."""
+  """Returns the embeddings that retrieval computes for stage 2 of a workdir."""
   model, variables, _, mesh, _ = loading.load_stage(workdir, "2")
   rows = np.arange(len(images), dtype=np.int32)
   split = Split("", "test", images, rows, rows, len(rows), tokens, np.zeros(len(tokens), np.int32), [], [], "")
@@ -62,7 +62,7 @@ def retrieved(workdir, images, tokens):
 
 @pytest.fixture(scope="module", params=["prompts", "no prompts"])
 def run_and_export(request, tmp_path_factory):
-  """Returns (folder that holds the workdir `run` and its export `to`, whether it has prompts)."""
+  """Returns (folder with the workdir `run` and its export `to`, whether the model has prompts)."""
   folder, has_prompts = tmp_path_factory.mktemp("export"), request.param == "prompts"
   model, variables = exports.random_clip(SIZE, exports.PROMPTS if has_prompts else PromptSpec())
   exports.write_run(folder / "run", model, variables)
@@ -73,7 +73,7 @@ def run_and_export(request, tmp_path_factory):
   return folder, has_prompts
 
 
-def test_a_process_without_this_package_gets_retrievals_embeddings_at_any_batch_size(run_and_export):
+def test_a_process_without_this_package_gets_the_embeddings_of_retrieval_at_any_batch_size(run_and_export):
   folder, _ = run_and_export
   images, tokens = exports.images(3, SIZE), exports.tokens(5)
   for row, image in enumerate(images):
@@ -81,7 +81,7 @@ def test_a_process_without_this_package_gets_retrievals_embeddings_at_any_batch_
   np.save(folder / "tokens1.npy", tokens[:2, :5])
   np.save(folder / "tokens3.npy", tokens)
   done = subprocess.run(
-    [sys.executable, "-c", WITHOUT_US], cwd=folder, env={**os.environ, "JAX_PLATFORMS": "cpu"},
+    [sys.executable, "-c", WITHOUT_PACKAGE], cwd=folder, env={**os.environ, "JAX_PLATFORMS": "cpu"},
     capture_output=True, text=True, timeout=300,
   )  # fmt: skip
   assert done.returncode == 0, done.stderr
@@ -96,7 +96,7 @@ def test_a_process_without_this_package_gets_retrievals_embeddings_at_any_batch_
   assert done.stdout.splitlines()[2:] == best
 
 
-def test_a_folder_holds_the_encoders_and_its_prompts_alone(run_and_export):
+def test_a_folder_has_only_the_encoders_and_their_prompts(run_and_export):
   folder, has_prompts = run_and_export
   assert {path.name for path in (folder / "to").iterdir()} == USUAL | (
     {"prompts.safetensors"} if has_prompts else set()
@@ -112,7 +112,7 @@ def test_a_folder_holds_the_encoders_and_its_prompts_alone(run_and_export):
   assert ("without them" in (folder / "to/README.md").read_text()) == has_prompts
 
 
-def test_a_stage_without_prompts_exports_none_whatever_its_config_says(tmp_path):
+def test_a_stage_without_prompts_exports_none_even_if_its_config_has_them(tmp_path):
   model, variables = exports.random_clip(SIZE)
   exports.write_run(tmp_path / "run", model.clone(prompts=exports.PROMPTS), variables, use_prompts=False)
   export.export_stage(tmp_path / "run", "2", tmp_path / "to")
@@ -122,12 +122,12 @@ def test_a_stage_without_prompts_exports_none_whatever_its_config_says(tmp_path)
 @pytest.mark.parametrize(
   ("size", "side"), [((16, 16), 4), ((32, 16), 24), ((12, 4), 3), ((16, 4), 4), ((4, 12), 3), ((12, 8), 12)]
 )
-def test_our_loader_gets_back_every_bit(tmp_path, size, side):
+def test_our_loader_restores_the_weights_exactly(tmp_path, size, side):
   model, variables = exports.random_clip(size)
   assert encoders.stored_grid(model) == (side, side)
   weights, _ = encoders.to_tensors(model, variables)
   export.write_clip(tmp_path, model, weights)
-  assert weights["logit_scale"].shape == ()  # our loader would adapt others, transformers would not
+  assert weights["logit_scale"].shape == ()  # our loader would reshape others, transformers would not
   loaded, back = pretrained.load(tmp_path, image_size=size)
   assert loaded == model.clone(variant=loaded.variant)
   assert {**vars(loaded.variant), "native_image_size": None} == {**vars(SMALL), "native_image_size": None}
@@ -139,11 +139,11 @@ def test_our_loader_gets_back_every_bit(tmp_path, size, side):
   [
     ((12, 4), 0, exports.PROMPTS),
     ((9, 9), 3, exports.PROMPTS),  # patches that overlap
-    ((18, 10), 0, PromptSpec(image_length=2)),  # pixels left over
+    ((18, 10), 0, PromptSpec(image_length=2)),  # sides that are not multiples of the patch size
     ((8, 8), 0, PromptSpec(text_length=2)),
   ],
 )
-def test_programs_equal_the_model(size, stride, prompts):
+def test_programs_compute_the_same_embeddings_as_the_model(size, stride, prompts):
   model, variables = exports.random_clip(size, prompts, stride=stride)
   programs = Programs(model, variables)
   tokens = exports.tokens(3)
@@ -155,7 +155,7 @@ def test_programs_equal_the_model(size, stride, prompts):
 
 
 class Programs:
-  """Both StableHLO programs of a model, with its tensors."""
+  """The two StableHLO programs of a model, with its tensors."""
 
   def __init__(self, model, variables, precision="float32"):
     weights, prompts = encoders.to_tensors(model, variables)
@@ -171,14 +171,14 @@ class Programs:
     return np.asarray(program.call({name: self._tensors[name] for name in names}, batch))
 
 
-def test_programs_are_for_all_three_platforms_and_small_whatever_the_weights():
+def test_programs_support_all_three_platforms_and_do_not_contain_the_weights():
   model, variables = exports.random_clip(SIZE)
   for encoder, program in Programs(model, variables).programs.items():
     assert program.platforms == ("cpu", "cuda", "tpu")
     assert len(encoders.serialize_encoder(model, variables, encoder, "float32")) < 100_000
 
 
-def test_precision_is_the_programs_arithmetic():
+def test_precision_sets_the_arithmetic_of_the_programs():
   model, variables = exports.random_clip(SIZE)
   image = exports.images(2, SIZE)
   full, half = (Programs(model, variables, precision)("image_encoder", image) for precision in ("float32", "bfloat16"))
@@ -191,7 +191,9 @@ def test_precision_is_the_programs_arithmetic():
   ("change", "reason"),
   [({"stride": 3}, "patches overlap"), ({"variant": SMALL.__class__(**{**vars(SMALL), "end_token": 2})}, "end token")],
 )
-def test_what_clip_model_cannot_be_has_no_config_and_says_why(tmp_path, capsys, change, reason):
+def test_a_model_that_clip_model_cannot_represent_has_no_config_and_the_reason_is_given(
+  tmp_path, capsys, change, reason
+):
   model, variables = exports.random_clip((9, 9), **change)
   export.write(tmp_path, model, variables, title="")
   assert {path.name for path in tmp_path.iterdir()} == USUAL - {"config.json"}
@@ -199,7 +201,7 @@ def test_what_clip_model_cannot_be_has_no_config_and_says_why(tmp_path, capsys, 
   assert reason in (tmp_path / "README.md").read_text()
 
 
-def test_the_preprocessor_makes_the_models_images(tmp_path):
+def test_the_preprocessor_computes_the_inputs_of_the_model(tmp_path):
   from transformers import CLIPImageProcessorPil
 
   model, variables = exports.random_clip(SIZE)
@@ -210,7 +212,7 @@ def test_the_preprocessor_makes_the_models_images(tmp_path):
   np.testing.assert_allclose(made[0].transpose(1, 2, 0), normalise(resized), atol=1e-5)
 
 
-def test_an_export_that_fails_leaves_nothing(tmp_path, monkeypatch):
+def test_a_failed_export_leaves_no_files(tmp_path, monkeypatch):
   model, variables = exports.random_clip(SIZE)
   exports.write_run(tmp_path / "run", model, variables)
   monkeypatch.setattr(encoders, "serialize_encoder", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
@@ -227,18 +229,18 @@ def test_an_empty_folder_is_filled(tmp_path):
   assert json.loads((tmp_path / "to/config.json").read_text())["architectures"] == ["CLIPModel"]
 
 
-def test_a_folder_with_something_in_it_is_refused(tmp_path):
+def test_a_folder_that_is_not_empty_raises(tmp_path):
   (tmp_path / "to").mkdir()
   (tmp_path / "to/mine").touch()
   done = run("export", f"--workdir={tmp_path}", f"--to={tmp_path}/to")
   assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-  assert done.stderr.startswith(f"error: --to={tmp_path}/to is there already and not empty")
+  assert done.stderr.startswith(f"error: --to={tmp_path}/to already exists and is not empty")
   assert [path.name for path in pathlib.Path(tmp_path / "to").iterdir()] == ["mine"]
 
 
 @pytest.mark.skipif(not small_disk.can_mount(), reason="this process may not mount")
-def test_tensors_that_do_not_fit_raise_what_the_file_system_says(tmp_path):
-  """Safetensors raises an error of its own, which says it in words alone."""
+def test_tensors_that_do_not_fit_on_the_disk_raise_the_error_of_the_file_system(tmp_path):
+  """Safetensors raises an error type of its own, without the error number."""
   with small_disk.SmallDisk(tmp_path / "disk", mib=1) as disk, pytest.raises(OSError) as raised:
     export.save_tensors({"a": np.zeros(2**20)}, disk.folder / "file.safetensors")
   assert (raised.value.errno, raised.value.filename) == (errno.ENOSPC, f"{tmp_path}/disk/file.safetensors")

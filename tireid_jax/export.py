@@ -1,7 +1,7 @@
-"""Writes a stage's encoders for use without this package: a Hugging Face CLIP, its prompts, and StableHLO programs.
+"""Exports a stage's encoders for use without this package: a Hugging Face CLIP, its prompts and StableHLO programs.
 
 python -m tireid_jax.export --workdir=W --stage=2 --to=DIR
-python -m tireid_jax.export --workdir=W --stage=2 --to=DIR --precision=bfloat16     the programs' arithmetic
+python -m tireid_jax.export --workdir=W --stage=2 --to=DIR --precision=bfloat16     arithmetic of the programs
 python -m tireid_jax.export --workdir=gs://BUCKET/W --stage=2 --to=gs://BUCKET/DIR
 """
 
@@ -12,7 +12,10 @@ import pathlib
 import re
 import shutil
 import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
+import numpy as np
 from absl import flags
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
@@ -20,17 +23,18 @@ from safetensors.numpy import save_file
 from tireid_jax import cli
 from tireid_jax.errors import UserError, naming
 from tireid_jax.exporting import encoders
+from tireid_jax.models.clip import CLIP
 from tireid_jax.parallel import distributed
 from tireid_jax.storage import files, gcs, locations, lock
 from tireid_jax.terminal.progress import log_line
 from tireid_jax.training import loading
 
 WEIGHTS_FILE, PROMPTS_FILE, README_FILE = "model.safetensors", "prompts.safetensors", "README.md"
-# The program that shows how the folder is used; it stays here as source so that the linter and the tests see it.
+# The example program of an exported folder; a source file of the package, so that it is linted and tested.
 EXAMPLE, EXAMPLE_FILE = pathlib.Path(encoders.__file__).with_name("example.py"), "use.py"
 
 
-def main(_):
+def main(_: Sequence[str]) -> None:
   options = flags.FLAGS
   if not options.workdir or not options.to:
     raise UserError("give --workdir=DIR of a run and --to=DIR to write")
@@ -38,16 +42,22 @@ def main(_):
   export_stage(options.workdir, options.stage, options.to, precision=options.precision)
 
 
-def export_stage(run_folder, stage, to, *, precision="float32"):
-  """Writes the folder `to`, whole or not at all. Every process of a run calls it alike; the first one writes.
+def export_stage(
+  run_folder: str | os.PathLike[str], stage: str, to: str | os.PathLike[str], *, precision: str = "float32"
+) -> None:
+  """Exports a stage to the folder `to`, atomically. All processes of a run must call it; the first one writes.
 
-  In a bucket, where a folder cannot appear at once, its README.md is written last.
+  In a bucket, where a folder cannot be created atomically, README.md is written last.
 
   Args:
-    run_folder: workdir.
+    run_folder: workdir of a run.
     stage: "0", "1", "2" or "pretrained".
-    to: folder that is empty or not there.
+    to: folder that is empty or does not exist.
     precision: arithmetic of the StableHLO programs, "float32" or "bfloat16".
+
+  Raises:
+    UserError: if `to` is not empty or is a whole bucket, or the stage cannot be loaded.
+    MissingFileError: if there is no such workdir or stage.
   """
   run_folder, folder = distributed.run_on_all(lambda: _check(run_folder, to))
   model, variables, config, _, step = loading.load_stage(run_folder, stage)
@@ -55,7 +65,7 @@ def export_stage(run_folder, stage, to, *, precision="float32"):
   create = _new_objects if locations.is_remote(folder) else files.new_folder
 
   def write_all():
-    # Beside the folder, which must be empty.
+    # The lock is next to the folder, since the folder must be empty.
     with lock.holding(folder.with_name(f".{folder.name}"), f"--to={to}", "give another --to"):
       _check_is_new(folder, to)
       with naming(folder), create(folder) as temporary:
@@ -66,7 +76,7 @@ def export_stage(run_folder, stage, to, *, precision="float32"):
 
 
 def _check(run_folder, to):
-  """Returns both as paths; raises ValueError or FileNotFoundError if nothing can be written to `to`."""
+  """Returns both as paths; raises UserError or MissingFileError if one of them is invalid."""
   run_folder = locations.check(locations.to_path(run_folder, "--workdir"))
   folder = locations.absolute(locations.check(locations.to_path(to, "--to")))
   if locations.is_remote(folder) and not os.fspath(folder).removeprefix(gcs.SCHEME).partition("/")[2]:
@@ -77,12 +87,12 @@ def _check(run_folder, to):
 
 def _check_is_new(folder, to):
   if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-    raise UserError(f"--to={to} is there already and not empty; give another folder, or remove it")
+    raise UserError(f"--to={to} already exists and is not empty; give another folder, or remove it")
 
 
 @contextlib.contextmanager
-def _new_objects(folder):
-  """Yields a local folder, whose files are then copied to `folder` in a bucket, README.md last."""
+def _new_objects(folder: Any) -> Iterator[pathlib.Path]:
+  """Yields a temporary local folder and then uploads its files to `folder` in a bucket, README.md last."""
   with tempfile.TemporaryDirectory() as local:
     yield pathlib.Path(local)
     written = sorted(pathlib.Path(local).iterdir(), key=lambda file: (file.name == README_FILE, file.name))
@@ -90,36 +100,43 @@ def _new_objects(folder):
       for file in written:
         gcs.upload(file, folder / file.name)
     except BaseException:
-      with contextlib.suppress(Exception):  # whatever stopped the copy may stop this, too
+      with contextlib.suppress(Exception):  # what made the upload fail may make this fail, too
         folder.rmtree()
       raise
 
 
-def write(folder, model, variables, *, title, precision="float32"):
-  """Writes every file of an export into a folder that is there.
+def write(
+  folder: pathlib.Path,
+  model: CLIP,
+  variables: Mapping[str, Mapping[str, Any]],
+  *,
+  title: str,
+  precision: str = "float32",
+) -> None:
+  """Writes all files of an export into an existing folder.
 
   Args:
-    folder: pathlib.Path.
-    model: CLIP module.
-    variables: {"params": ..., "prompts": ...}.
-    title: of the folder's README: whose weights these are.
+    folder: local folder.
+    model: with or without prompts.
+    variables: {"params": ..., "prompts": ...} of the model.
+    title: of the folder's README: data set, stage and step.
     precision: arithmetic of the StableHLO programs, "float32" or "bfloat16".
   """
   weights, prompts = encoders.to_tensors(model, variables)
   write_clip(folder, model, weights)
   if prompts:
     save_tensors(prompts, folder / PROMPTS_FILE)
-    _tell(folder / PROMPTS_FILE)
+    _log_size(folder / PROMPTS_FILE)
   for encoder in encoders.ENCODERS:
     path = folder / f"{encoder}.stablehlo"
     path.write_bytes(encoders.serialize_encoder(model, variables, encoder, precision))
-    _tell(path)
+    _log_size(path)
   shutil.copyfile(EXAMPLE, folder / EXAMPLE_FILE)
   (folder / README_FILE).write_text(_readme(model, title, precision, bool(prompts)))
 
 
-def save_tensors(tensors, file, *, metadata=None):
-  """Writes {name: array} as safetensors; raises OSError where safetensors says it in words alone."""
+def save_tensors(tensors: dict[str, np.ndarray], file: pathlib.Path, *, metadata: dict[str, str] | None = None) -> None:
+  """Writes {name: array} as safetensors; turns its errors of the file system, which are only text, into OSError."""
   try:
     save_file(tensors, file, metadata=metadata)
   except SafetensorError as error:
@@ -129,49 +146,49 @@ def save_tensors(tensors, file, *, metadata=None):
     raise OSError(int(found[1]), os.strerror(int(found[1])), os.fspath(file)) from error
 
 
-def write_clip(folder, model, weights):
-  """Writes what transformers reads: weights by Hugging Face's names, and the configs of model and images."""
-  save_tensors(weights, folder / WEIGHTS_FILE, metadata={"format": "pt"})  # without it transformers refuses the file
-  _tell(folder / WEIGHTS_FILE)
+def write_clip(folder: pathlib.Path, model: CLIP, weights: dict[str, np.ndarray]) -> None:
+  """Writes the files for transformers: weights by Hugging Face name, and the configs of the model and preprocessor."""
+  save_tensors(weights, folder / WEIGHTS_FILE, metadata={"format": "pt"})  # required by transformers
+  _log_size(folder / WEIGHTS_FILE)
   files.write_json(folder / "preprocessor_config.json", encoders.preprocessor_config(model))
   reason = encoders.why_no_clip_model(model)
   if reason:
-    log_line(f"no config.json is written, for transformers' CLIPModel cannot be this model: {reason}")
+    log_line(f"wrote no config.json, since transformers' CLIPModel cannot represent this model: {reason}")
   else:
     files.write_json(folder / "config.json", encoders.clip_config(model))
 
 
-def _tell(path):
+def _log_size(path: pathlib.Path) -> None:
   log_line(f"{path.name}: {path.stat().st_size / 1e6:,.1f} MB")
 
 
-def _readme(model, title, precision, has_prompts):
+def _readme(model: CLIP, title: str, precision: str, has_prompts: bool) -> str:
   """Returns the README of an exported folder."""
   variant, (height, width) = model.variant, model.image_size
   reason = encoders.why_no_clip_model(model)
   if reason:
-    clip = f"There is no `config.json`: transformers' CLIPModel cannot be this model, since {reason}."
+    clip = f"There is no `config.json`: transformers' CLIPModel cannot represent this model: {reason}."
   else:
     clip = (
       f"`transformers.CLIPModel.from_pretrained` reads `config.json` and `{WEIGHTS_FILE}`. Call it with `pixel_values` "
-      f"[B, 3, {height}, {width}] and `interpolate_pos_encoding=True`, always: the position table is stored as a "
-      f"square, from which that call gets the table of {height}x{width} images back."
+      f"[B, 3, {height}, {width}] and always with `interpolate_pos_encoding=True`: the position embeddings are stored "
+      f"as a square grid, from which that option recovers those of {height}x{width} images."
     )
     if has_prompts:
-      clip += " CLIPModel knows no prompts, so its embeddings are those of the encoders without them."
+      clip += " CLIPModel does not support prompts, so its embeddings are those of the encoders without them."
   prompts = (
     f"\n- `{PROMPTS_FILE}`: the prompt tokens, f32[blocks, tokens, width] of each encoder" if has_prompts else ""
   )
   prompted = "prompted " if has_prompts else ""
   return f"""# {title}
 
-- `{WEIGHTS_FILE}`: the weights, by Hugging Face's names{prompts}
-- `image_encoder.stablehlo`, `text_encoder.stablehlo`: the {prompted}encoders, by `jax.export` of jax
+- `{WEIGHTS_FILE}`: the weights, by Hugging Face name{prompts}
+- `image_encoder.stablehlo`, `text_encoder.stablehlo`: the {prompted}encoders, exported by `jax.export` of jax
   {importlib.metadata.version("jax")}, {precision} arithmetic, for {", ".join(encoders.PLATFORMS)}
-- `{EXAMPLE_FILE}`: runs them; needs jax, flatbuffers, numpy, pillow and safetensors
-- `preprocessor_config.json`: how images are made, for transformers: resized without regard to their aspect
+- `{EXAMPLE_FILE}`: an example that runs them; requires jax, flatbuffers, numpy, pillow and safetensors
+- `preprocessor_config.json`: image preprocessing for transformers: resizing that ignores the aspect ratio
 
-An encoder takes a dictionary of its tensors, as they are in the safetensors files, and a batch of any size: uint8
+An encoder takes a dictionary of its tensors, by their names in the safetensors files, and a batch of any size: uint8
 images [B, {height}, {width}, 3] in RGB, or int32 tokens [B, L], L at most {variant.text_length}, with the end token
 {variant.end_token}. It returns f32[B, {variant.embedding_size}], not normalised.
 
@@ -182,7 +199,7 @@ images [B, {height}, {width}, 3] in RGB, or int32 tokens [B, L], L at most {vari
 if __name__ == "__main__":
   flags.DEFINE_string("workdir", "", "workdir of a run, also as gs://BUCKET/FOLDER")
   flags.DEFINE_string("stage", "2", "pretrained, 0, 1 or 2")
-  flags.DEFINE_string("to", "", "folder to write, also as gs://BUCKET/FOLDER; it must be empty or not there")
+  flags.DEFINE_string("to", "", "folder to write, also as gs://BUCKET/FOLDER; must be empty or not exist")
   flags.DEFINE_enum("precision", "float32", ["float32", "bfloat16"], "arithmetic of the StableHLO programs")
   distributed.define_flags()
   with distributed.exiting_on_failure():

@@ -179,7 +179,7 @@ def test_an_export_by_two_processes_in_a_bucket_reloads(tmp_path, bucket):
     (tmp_path / name).write_bytes(locations.to_path(f"{to}/{name}").read_bytes())
   _, back = pretrained.load(tmp_path, image_size=(32, 16))
   chex.assert_trees_all_equal(back["params"], clip["params"])
-  with pytest.raises(ValueError, match=f"^--to={to} is there already and not empty"):
+  with pytest.raises(ValueError, match=f"^--to={to} already exists and is not empty"):
     export.export_stage(run_folder, "2", to)
 
 

@@ -1,1 +1,1 @@
-"""What others run without this package."""
+"""Conversion of trained encoders to formats that run without this package."""

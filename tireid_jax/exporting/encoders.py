@@ -1,7 +1,9 @@
-"""What others run without this package: a Hugging Face CLIP, and both prompted encoders as StableHLO."""
+"""Converts a model to formats that run without this package: a Hugging Face CLIP and StableHLO programs."""
 
 import itertools
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.export
@@ -9,38 +11,40 @@ import jax.numpy as jnp
 import numpy as np
 
 from tireid_jax.data.transforms.augment import MEAN, STD, normalise
+from tireid_jax.models.clip import CLIP
 from tireid_jax.models.execution import Execution
 from tireid_jax.models.variants import patch_grid
 from tireid_jax.models.weights import leaves
 
-# Encoder: the method that runs it.
+# Encoder: the method of CLIP that runs it.
 ENCODERS = {"image_encoder": "encode_image", "text_encoder": "encode_text"}
 PLATFORMS = ("cpu", "cuda", "tpu")
 
 _POSITIONS = "vision_model.embeddings.position_embedding.weight"
-# An end token of this id makes transformers' CLIPModel take the output at the highest id instead.
+# For this end token, transformers' CLIPModel pools the output at the highest token id instead.
 _OLD_END_TOKEN = 2
-# PIL's number of bilinear resizing, by which the images of prepared data sets are made.
+# PIL's constant for bilinear resizing, with which the images of prepared data sets are resized.
 _BILINEAR = 2
 
 
-def why_no_clip_model(model):
-  """Returns why transformers' CLIPModel cannot be this model, "" if it can."""
+def why_no_clip_model(model: CLIP) -> str:
+  """Returns the reason why transformers' CLIPModel cannot represent this model, "" if it can."""
   variant = model.variant
   if model.stride not in (0, variant.patch_size):
-    return f"its patches overlap (model.stride is {model.stride}, patches have {variant.patch_size} pixels)"
+    return f"its patches overlap (model.stride is {model.stride} pixels, the patch size {variant.patch_size})"
   if variant.end_token == _OLD_END_TOKEN:
-    return f"its end token is {_OLD_END_TOKEN}, which CLIPModel does not look for"
+    return f"its end token is {_OLD_END_TOKEN}, for which CLIPModel pools the output at the highest token id"
   return ""
 
 
-def stored_grid(model):
-  """Returns the (rows, columns) of the position table as it is stored.
+def stored_grid(model: CLIP) -> tuple[int, int]:
+  """Returns the (rows, columns) of the grid of position embeddings as stored.
 
-  CLIPModel has square tables only, and moves them to the grid of its images by torch's bicubic resizing. So ours is
-  stored in a square whose side is a multiple of both of its own, every row and column repeated. An odd number of copies
-  is then sampled at the middle one, and all four taps of an even number, unless it is two, meet copies: what comes back
-  is our table, to rounding. A model that CLIPModel cannot be keeps its own grid.
+  CLIPModel requires a square grid, which it resizes to the patch grid of its images by torch's bicubic interpolation.
+  Ours is therefore stored as a square whose side is a multiple of both of its own sides, with each row and column
+  repeated. If the number of copies is odd, CLIPModel samples exactly at the middle copy; if it is even and not two, all
+  four taps are copies of the same value. Either way our embeddings are recovered up to rounding. A model that CLIPModel
+  cannot represent is stored with its own grid.
   """
   grid = _own_grid(model)
   if grid[0] == grid[1] or why_no_clip_model(model):
@@ -50,38 +54,37 @@ def stored_grid(model):
   return side, side
 
 
-def _own_grid(model):
+def _own_grid(model: CLIP) -> tuple[int, int]:
   return patch_grid(model.image_size, model.variant.patch_size, model.stride)
 
 
-def _copies(model):
-  """Returns how often the stored position table has each of our (rows, columns)."""
+def _copies(model: CLIP) -> tuple[int, ...]:
+  """Returns how often each of our (rows, columns) is repeated in the stored grid."""
   return tuple(stored // own for stored, own in zip(stored_grid(model), _own_grid(model), strict=True))
 
 
-def to_tensors(model, variables):
-  """Returns ({name: f32 array} of the weights by Hugging Face's names, the same of the prompts by our paths).
-
-  The identity head is left out.
-  """
+def to_tensors(
+  model: CLIP, variables: Mapping[str, Mapping[str, Any]]
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+  """Returns (weights by Hugging Face name, prompts as "<encoder>.<name>"), all f32, without the identity head."""
   params = {name: tree for name, tree in variables["params"].items() if name != "id_head"}
   tensors: dict[str, np.ndarray] = {}
   for leaf, array in zip(jax.tree.leaves(leaves.leaves(params)), jax.tree.leaves(params), strict=True):
     for name, tensor in leaf.to_stored(np.asarray(array, np.float32)).items():
-      tensors[name] = np.asarray(tensor, order="C")  # not ascontiguousarray, which makes a vector of a scalar
+      tensors[name] = np.asarray(tensor, order="C")  # not ascontiguousarray, which turns a scalar into a vector
   table, (rows, columns) = tensors[_POSITIONS], _copies(model)
   patches = table[1:].reshape(*_own_grid(model), -1).repeat(rows, axis=0).repeat(columns, axis=1)
   tensors[_POSITIONS] = np.concatenate([table[:1], patches.reshape(-1, table.shape[1])])
   prompts = {
     f"{encoder}.{name}": np.asarray(array, np.float32)
-    for encoder, held in variables["prompts"].items()
-    for name, array in held.items()
+    for encoder, prompts_of_encoder in variables["prompts"].items()
+    for name, array in prompts_of_encoder.items()
   }
   return tensors, prompts
 
 
-def clip_config(model):
-  """Returns the `config.json` of transformers' CLIPModel, JSON data."""
+def clip_config(model: CLIP) -> dict[str, Any]:
+  """Returns the content of `config.json` for transformers' CLIPModel."""
   variant = model.variant
 
   def tower(sizes):
@@ -116,8 +119,8 @@ def clip_config(model):
   }
 
 
-def preprocessor_config(model):
-  """Returns the `preprocessor_config.json` of transformers' CLIPImageProcessor, JSON data."""
+def preprocessor_config(model: CLIP) -> dict[str, Any]:
+  """Returns the content of `preprocessor_config.json` for transformers' CLIPImageProcessor."""
   height, width = model.image_size
   return {
     "image_processor_type": "CLIPImageProcessor",
@@ -134,20 +137,23 @@ def preprocessor_config(model):
   }
 
 
-def serialize_encoder(model, variables, encoder, precision):
-  """Returns the bytes that `jax.export.deserialize` reads: an encoder with its prompts, for PLATFORMS.
+def serialize_encoder(
+  model: CLIP, variables: Mapping[str, Mapping[str, Any]], encoder: str, precision: str
+) -> bytearray:
+  """Returns an encoder with its prompts as a program for all PLATFORMS, to be read by `jax.export.deserialize`.
 
-  It is called with {name: f32 array} and images u8[B, h, w, 3] or tokens i32[B, L], and returns f32[B, E], not
-  normalised. The arrays are those of `to_tensors` for this encoder alone. B is any, L any up to `variant.text_length`.
+  The program takes {name: f32 array} and a batch, images u8[B, h, w, 3] or tokens i32[B, L], and returns embeddings
+  f32[B, E], not normalised. The arrays are this encoder's tensors of `to_tensors`. Any B is accepted, and any L up to
+  `variant.text_length`.
 
   Args:
-    model: CLIP module.
-    variables: its variables, or their shapes.
-    encoder: of ENCODERS.
-    precision: type of the arithmetic, "float32" or "bfloat16".
+    model: with or without prompts.
+    variables: of the model, or their shapes.
+    encoder: one of ENCODERS.
+    precision: dtype of the arithmetic, "float32" or "bfloat16".
   """
-  # Unrolled, since a loop would first gather its stacked weights, at every call; XLA's attention, the one that runs on
-  # all of PLATFORMS.
+  # Unrolled, since a scan would stack the blocks' weights at each call; with XLA's attention, the only implementation
+  # for all PLATFORMS.
   model = model.clone(execution=Execution(jnp.dtype(precision), scan_blocks=False, attention="xla"))
   wanted = leaves.leaves({encoder: variables["params"][encoder]})
   weights = {name: leaf.stored_shape for leaf in jax.tree.leaves(wanted) for name in leaf.names}
@@ -160,26 +166,26 @@ def serialize_encoder(model, variables, encoder, precision):
 
   def encode(weights, batch):
     params = _from_tensors(model, wanted, weights)
-    # The module declares a logit scale; neither encoder reads it.
+    # CLIP declares a logit scale, which neither encoder reads.
     params["logit_scale"] = jnp.zeros(())
-    held = {encoder: {name: weights[stored] for stored, name in prompts.items()}}
+    prompt_variables = {encoder: {name: weights[stored] for stored, name in prompts.items()}}
     inputs = normalise(batch) if encoder == "image_encoder" else batch
-    return model.apply({"params": params, "prompts": held}, inputs, method=ENCODERS[encoder])
+    return model.apply({"params": params, "prompts": prompt_variables}, inputs, method=ENCODERS[encoder])
 
   shapes = {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in weights.items()}
   program = jax.export.export(jax.jit(encode), platforms=PLATFORMS)(shapes, _batch_shape(model, encoder))
   return program.serialize()
 
 
-def _batch_shape(model, encoder):
+def _batch_shape(model: CLIP, encoder: str) -> jax.ShapeDtypeStruct:
   if encoder == "image_encoder":
     return jax.ShapeDtypeStruct((*jax.export.symbolic_shape("B"), *model.image_size, 3), jnp.uint8)
   shape = jax.export.symbolic_shape("B, L", constraints=[f"L <= {model.variant.text_length}"])
   return jax.ShapeDtypeStruct(shape, jnp.int32)
 
 
-def _from_tensors(model, wanted, tensors):
-  """Returns the params of an encoder, traced: each leaf of the tree `wanted` made of the tensors as they are stored."""
+def _from_tensors(model: CLIP, wanted: Any, tensors: Mapping[str, jax.Array]) -> Any:
+  """Returns the params of an encoder, traced: the tree `wanted` of Leaf converted from the stored tensors."""
   if _POSITIONS in tensors:
     table, (rows, columns) = tensors[_POSITIONS], _copies(model)
     patches = table[1:].reshape(*stored_grid(model), -1)[rows // 2 :: rows, columns // 2 :: columns]

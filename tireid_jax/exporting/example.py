@@ -1,9 +1,9 @@
-"""Embeds images and captions with the encoders in this folder, and names the best image of each caption.
+"""Embeds images and captions with the encoders in this folder and prints the best image for each caption.
 
   pip install jax flatbuffers numpy pillow safetensors
   python use.py TOKENS.npy EMBEDDINGS.npz IMAGE [IMAGE ...]
 
-TOKENS.npy holds i32[N, L], captions as CLIP's tokenizer gives them: start token, caption, end token, anything.
+TOKENS.npy holds i32[N, L], captions tokenized by CLIP's tokenizer: start token, caption, end token, any padding.
 """
 
 import pathlib
@@ -19,14 +19,17 @@ TENSORS = {name: array for file in FOLDER.glob("*.safetensors") for name, array 
 
 
 def load(name):
-  """Returns (encoder, shape of its inputs): images u8[B, h, w, 3] or tokens i32[B, L] -> f32[B, E], not normalised."""
+  """Returns (encoder, shape of its inputs).
+
+  The encoder maps images u8[B, h, w, 3] or tokens i32[B, L] to embeddings f32[B, E], not normalised.
+  """
   program = jax.export.deserialize(bytearray((FOLDER / f"{name}.stablehlo").read_bytes()))
   (wanted, inputs), _ = jax.tree.unflatten(program.in_tree, program.in_avals)
   weights, run = jax.device_put({key: TENSORS[key] for key in wanted}), jax.jit(program.call)
   return lambda batch: np.asarray(run(weights, batch)), inputs.shape
 
 
-def unit(x):
+def normalise(x):
   return x / np.linalg.norm(x, axis=1, keepdims=True)
 
 
@@ -37,5 +40,5 @@ if __name__ == "__main__":
   images = np.stack([np.asarray(image.resize((width, height), Image.Resampling.BILINEAR)) for image in opened])
   image, text = encode_image(images), encode_text(np.load(tokens_file))
   np.savez(embeddings_file, image=image, text=text)
-  for caption, row in enumerate(unit(text) @ unit(image).T):
-    print(f"caption {caption}: {image_files[row.argmax()]} (cosine {row.max():.4f})")
+  for caption, cosine in enumerate(normalise(text) @ normalise(image).T):
+    print(f"caption {caption}: {image_files[cosine.argmax()]} (cosine {cosine.max():.4f})")
