@@ -1,4 +1,4 @@
-"""The losses against values and gradients that the reference implementation computed, and by hand."""
+"""The losses, compared with values and gradients of the reference implementation and with values computed by hand."""
 
 import functools
 import json
@@ -20,7 +20,7 @@ GOLDEN = json.loads((TESTDATA / "losses.json").read_text())["cases"]["repeated_i
 with np.load(TESTDATA / "losses.npz") as arrays:
   ARRAYS = {name.removeprefix("repeated_ids/"): arrays[name] for name in arrays.files}
 
-# Each loss of the golden file as a function of the two arrays that its gradients are of.
+# Each loss of the golden file as a function of the two arrays with respect to which its gradients are stored.
 LOSSES = {
   "sdm": lambda image, text: losses.sdm_loss(image, text, ARRAYS["pids"], temperature=0.02),
   "sdm_scale_20": lambda image, text: losses.sdm_loss(image, text, ARRAYS["pids"], temperature=1 / 20),
@@ -36,12 +36,12 @@ def operands(name):
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_value_is_the_reference_s(name):
+def test_value_equals_the_reference(name):
   np.testing.assert_allclose(jax.jit(LOSSES[name])(*operands(name)), GOLDEN[name]["float32"], rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_gradients_are_the_reference_s(name):
+def test_gradients_equal_the_reference(name):
   gradients = jax.jit(jax.grad(LOSSES[name], argnums=(0, 1)))(*operands(name))
   for side, gradient in zip(("image", "text"), gradients, strict=True):
     expected = ARRAYS[f"{name}/grad_{side}{'_logits' if name == 'id' else ''}"]
@@ -57,21 +57,21 @@ def test_an_embedding_of_zeros_gives_finite_values_and_gradients(name):
 
 
 @pytest.mark.parametrize("name", ["sdm", "itc"])
-def test_length_of_the_embeddings_does_not_matter(name):
+def test_the_norm_of_the_embeddings_does_not_matter(name):
   image, text = operands(name)
   np.testing.assert_allclose(LOSSES[name](7.0 * image, 0.1 * text), LOSSES[name](image, text), rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["sdm", "itc"])
-def test_the_length_of_tiny_embeddings_does_not_matter_either(name):
+def test_the_norm_of_tiny_embeddings_does_not_matter_either(name):
   image, text = operands(name)
   np.testing.assert_allclose(LOSSES[name](1e-9 * image, 1e-9 * text), LOSSES[name](image, text), rtol=1e-5)
 
 
-@pytest.mark.parametrize("length", [0.0, 1e-15])
-def test_an_embedding_without_a_direction_is_like_nothing_and_is_pulled_nowhere(length):
-  # Rows of logits (0, 0), (0, 0.8), and the same columns.
-  image, text = jnp.array([[length, 0], [0, 1]]), jnp.array([[1, 0], [0.6, 0.8]])
+@pytest.mark.parametrize("norm", [0.0, 1e-15])
+def test_a_zero_embedding_has_zero_similarities_and_a_zero_gradient(norm):
+  # The logits are [[0, 0], [0, 0.8]], a symmetric matrix.
+  image, text = jnp.array([[norm, 0], [0, 1]]), jnp.array([[1, 0], [0.6, 0.8]])
   value, gradient = jax.value_and_grad(losses.itc_loss)(image, text, temperature=1.0)
   np.testing.assert_allclose(value, (math.log(2) + math.log(1 + math.exp(0.8)) - 0.8) / 2, rtol=1e-6)
   np.testing.assert_array_equal(gradient[0], [0, 0])
@@ -91,7 +91,7 @@ def test_sdm_of_a_perfect_batch_is_near_0():
 
 
 def test_itc_without_ids_counts_a_second_image_of_the_same_person_as_a_negative():
-  # Rows 0 and 1 are alike, row 2 is at a right angle: the rows' logits are (1, 1, 0), (1, 1, 0), (0, 0, 1).
+  # Embeddings 0 and 1 are equal and 2 is orthogonal to them: the logits are [[1, 1, 0], [1, 1, 0], [0, 0, 1]].
   embeddings = jnp.eye(3)[jnp.array([0, 0, 1])]
   twin, alone = math.log(2 * math.e + 1) - 1, math.log(math.e + 2) - 1
   np.testing.assert_allclose(
@@ -99,15 +99,15 @@ def test_itc_without_ids_counts_a_second_image_of_the_same_person_as_a_negative(
   )
 
 
-def test_itc_with_ids_leaves_other_pairs_of_the_same_identity_out_of_the_softmax():
-  # As above, but a twin's logits are now (1, 0) without the other twin; row 2 keeps both twins as negatives.
+def test_itc_with_ids_excludes_other_pairs_of_the_same_identity_from_the_softmax():
+  # As above, but each twin's logits are (1, 0), without the other twin; embedding 2 has both twins as negatives.
   embeddings = jnp.eye(3)[jnp.array([0, 0, 1])]
   value = losses.itc_loss(embeddings, embeddings, temperature=1.0, person_id=jnp.array([4, 4, 9]))
   twin, alone = math.log(math.e + 1) - 1, math.log(math.e + 2) - 1
   np.testing.assert_allclose(value, (2 * twin + alone) / 3, rtol=1e-6)
 
 
-def test_itc_of_a_batch_of_one_person_is_0_and_pulls_nothing():
+def test_itc_of_a_batch_of_one_person_and_its_gradient_are_0():
   image, text = jnp.eye(3), jnp.ones((3, 3)) - 0.5 * jnp.eye(3)
   one_person = functools.partial(losses.itc_loss, image, temperature=0.1, person_id=jnp.array([2, 2, 2]))
   value, gradient = jax.value_and_grad(one_person)(text)
@@ -125,7 +125,7 @@ def test_identity_loss_of_uniform_logits_is_the_log_of_the_number_of_identities(
   np.testing.assert_allclose(losses.identity_loss(jnp.zeros((2, 8)), jnp.zeros((2, 8)), jnp.array([0, 7])), np.log(8))
 
 
-def test_over_several_devices_they_are_losses_of_the_whole_batch():
+def test_over_several_devices_the_losses_are_those_of_the_global_batch():
   code = f"""
 import jax, numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec

@@ -113,7 +113,7 @@ def test_a_tensor_of_another_model_is_reported_by_its_name_in_the_file(tmp_path)
   tensors = {**forms.to_openai(clip_tensors(SMALL)), "logit_bias": np.zeros((), np.float32)}
   write_json(tmp_path / "open_clip_config.json", open_clip_config(SMALL))
   save_file(tensors, tmp_path / "a")
-  assert refusal(tmp_path).endswith("do not fit: logit_bias is not part of this model")
+  assert refusal(tmp_path).endswith("do not fit this model: logit_bias is not part of this model")
 
 
 def test_of_many_problems_the_first_are_listed_and_the_others_counted(tmp_path):
@@ -268,7 +268,7 @@ def test_a_fine_tuned_model_without_a_logit_scale_gets_the_initial_one_which_is_
 @pytest.mark.parametrize("write", [forms.write_safetensors, forms.write_bare, forms.write_openai])
 def test_a_published_model_without_a_logit_scale_raises(tmp_path, write):
   options = write(tmp_path, without_scale(clip_tensors(SMALL))) or {}
-  assert refusal(tmp_path, **options).endswith("do not fit: logit_scale is missing")
+  assert refusal(tmp_path, **options).endswith("do not fit this model: logit_scale is missing")
 
 
 @every_form

@@ -1,4 +1,4 @@
-"""Exported folders as transformers' CLIPModel reads them, against our own model."""
+"""Exported folders loaded by the CLIPModel of transformers, compared with our own model."""
 
 import dataclasses
 
@@ -14,15 +14,15 @@ from tireid_jax import export
 from tireid_jax.exporting import encoders
 from tireid_jax.models.variants import Tower
 
-# Of the greatest absolute value of the outputs.
+# Relative to the largest absolute value of the outputs.
 TOLERANCE = 2e-5
 
 
 def compare(folder, model, variables):
-  """Exports, loads with transformers, and checks both embeddings."""
+  """Exports the model, loads it with transformers and compares both embeddings."""
   export.write_clip(folder, model, encoders.to_tensors(model, variables)[0])
-  theirs, told = CLIPModel.from_pretrained(folder, output_loading_info=True)
-  assert not any(told.values()), told
+  theirs, loading_info = CLIPModel.from_pretrained(folder, output_loading_info=True)
+  assert not any(loading_info.values()), loading_info
   images = np.random.default_rng(4).standard_normal((2, *model.image_size, 3)).astype(np.float32)
   tokens = exports.tokens(4, model.variant)
   with torch.no_grad():
@@ -45,7 +45,7 @@ def compare(folder, model, variables):
     ((32, 16), (3, 6)),
     ((12, 8), (4, 6)),
     ((40, 32), (4, 5)),
-    ((13, 6), (1, 3)),  # pixels left over
+    ((13, 6), (1, 3)),  # sides that are not multiples of the patch size
     ((17, 18), (1, 1)),
   ],
 )
@@ -57,7 +57,7 @@ def test_clip_model_has_our_embeddings_at_any_grid(tmp_path, size, repeats):
 
 
 @pytest.mark.parametrize("activation", ["quick_gelu", "gelu"])
-def test_clip_model_takes_every_setting_of_the_variant(tmp_path, activation):
+def test_clip_model_uses_every_setting_of_the_variant(tmp_path, activation):
   variant = dataclasses.replace(
     SMALL, image=Tower(48, 2, 3, mlp_width=80), text=Tower(32, 1, 4, mlp_width=40), activation=activation,
     layer_norm_eps=1e-3, end_token=30,

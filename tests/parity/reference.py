@@ -1,4 +1,4 @@
-"""transformers' torch CLIPModel with the weights of `tests.models.parity`, and its outputs."""
+"""The torch CLIPModel of transformers with the weights of `tests.models.parity`, and its outputs."""
 
 import numpy as np
 import torch
@@ -14,9 +14,9 @@ def clip_model(variant, tensors, *, end_token=None):
   """Returns a CLIPModel.
 
   Args:
-    variant: models.variants.Variant of square images.
-    tensors: {Hugging Face's name: f32 array}, each of the model's.
-    end_token: the config's, where it is not the variant's; OpenAI's folders have 2, which means the highest id.
+    variant: Variant with a square native image size.
+    tensors: {Hugging Face name: f32 array}, all tensors of the model.
+    end_token: of the config, if not the variant's; 2, as in OpenAI's folders, stands for the highest id.
   """
   data = hf_config(variant)
   data["text_config"]["eos_token_id"] = variant.end_token if end_token is None else end_token
@@ -27,13 +27,13 @@ def clip_model(variant, tensors, *, end_token=None):
 
 @torch.no_grad()
 def outputs(model, images, tokens, positions=None):
-  """Returns what `tests.models.parity.outputs` does, by torch, in NumPy arrays.
+  """Returns the same outputs as `tests.models.parity.outputs`, computed by torch, as NumPy arrays.
 
   Args:
     model: CLIPModel.
     images: f32[B, h, w, 3].
     tokens: i32[B, L].
-    positions: f32[1 + patches, D], a table to take in place of the model's own for images of another size.
+    positions: f32[1 + patches, D], position embeddings for another image size; None for the model's own.
   """
   pixels, ids = torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(tokens).long()
   if positions is not None:
@@ -47,11 +47,11 @@ def outputs(model, images, tokens, positions=None):
   }
   end_token = model.config.text_config.eos_token_id
   ends = ids.argmax(-1) if end_token == 2 else (ids == end_token).int().argmax(-1)
-  places = {"image": torch.zeros(len(pixels), dtype=torch.long), "text": ends}
+  pooled = {"image": torch.zeros(len(pixels), dtype=torch.long), "text": ends}
   arrays: dict[str, np.ndarray] = {}
   for name, tower in found.items():
     arrays[name] = tower.pooler_output.numpy()
-    # The first are the embeddings that enter block 0.
+    # The first hidden states are the input of block 0.
     arrays[f"{name}_blocks"] = torch.stack(tower.hidden_states[1:-1]).numpy()
-    arrays[f"{name}_last"] = tower.hidden_states[-1][torch.arange(len(places[name])), places[name]].numpy()
+    arrays[f"{name}_last"] = tower.hidden_states[-1][torch.arange(len(pooled[name])), pooled[name]].numpy()
   return arrays
