@@ -1,4 +1,7 @@
-"""Unpickles a PyTorch file to plain values and Tensors without importing or executing anything that it refers to."""
+"""Unpickles a PyTorch file to plain values and Tensors without importing or executing anything that it refers to.
+
+It is our own unpickler, since torch must not be a dependency and weights come from untrusted sources.
+"""
 
 import functools
 import io
