@@ -38,6 +38,37 @@ def inputs():
   return images, tokens
 
 
+@pytest.mark.parametrize(
+  ("encoder", "name", "expected"),
+  [
+    ("text_encoder", "token_embedding/embedding", 0.02),
+    ("text_encoder", "position_embedding", 0.01),
+    ("image_encoder", "position_embedding", 16**-0.5),
+    ("image_encoder", "class_embedding", 16**-0.5),
+  ],
+)
+def test_embeddings_have_the_initial_standard_deviations_of_openais_model(encoder, name, expected):
+  weights = draw(small())["params"][encoder]
+  for part in name.split("/"):
+    weights = weights[part]
+  assert 0.6 * expected < np.std(weights) < 1.4 * expected
+
+
+@pytest.mark.parametrize(
+  ("method", "inputs", "message"),
+  [
+    ("encode_image", jnp.zeros((2, 8, 16, 3)), r"takes \[B, 16, 8, 3\], got \(2, 8, 16, 3\)"),
+    ("encode_text", jnp.zeros((2, 78), jnp.int32), r"at most 77 tokens, got \(2, 78\)"),
+  ],
+)
+def test_inputs_of_another_size_raise(method, inputs, message):
+  model = small()
+  with pytest.raises(ValueError, match=message):
+    jax.eval_shape(lambda: model.apply(draw(model), inputs, method=method))
+  fits = jnp.zeros((2, 77), jnp.int32) if method == "encode_text" else jnp.zeros((2, *SIZE, 3))
+  assert jax.eval_shape(lambda: model.apply(draw(model), fits, method=method)).shape == (2, 8)
+
+
 def test_prompts_are_a_collection_of_their_own_with_tokens_per_encoder():
   variables = draw(small(PromptSpec(image_length=4, text_length=2, depth=2)))
   assert set(variables["params"]) == {"image_encoder", "text_encoder", "logit_scale"}

@@ -36,3 +36,11 @@ def test_initial_weights_do_not_depend_on_the_split_of_the_stack():
   two, three = drawn(2), drawn(3)
   jax.tree.map(np.testing.assert_array_equal, two, jax.tree.map(lambda weight: weight[:2], three))
   assert not np.array_equal(two["fc"]["kernel"][0], two["fc"]["kernel"][1])
+
+
+def test_a_single_block_has_no_stack():
+  x = jax.random.normal(jax.random.key(0), (3, 9, 16))
+  transformer = Transformer(Tower(16, 1, 2), False, "quick_gelu", 1e-5, Execution())
+  weights = jax.jit(transformer.init, static_argnums=2)(jax.random.key(2), x, 0)
+  assert set(weights["params"]) == {"last_block"}
+  assert transformer.apply(weights, x, 0).shape == (3, 16)

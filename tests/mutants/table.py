@@ -10,9 +10,12 @@ WHOLE = {
 }
 # Of the functions in which prompts enter the encoders, too.
 PROMPTED = {
-  "models/transformer": (("Transformer.__call__",), ("models/prompted_test",)),
-  "models/vision": (("ImageEncoder.__call__",), ("models/prompted_test",)),
-  "models/text": (("TextEncoder.__call__",), ("models/prompted_test",)),
+  "models/transformer": (
+    ("Transformer.__call__",),
+    ("models/prompted_test", "models/transformer_test", "parallel/sharding_test"),
+  ),
+  "models/vision": (("ImageEncoder.__call__",), ("models/prompted_test", "models/clip_test")),
+  "models/text": (("TextEncoder.__call__",), ("models/prompted_test", "models/clip_test")),
 }
 # Of these together, a seeded sample.
 SAMPLED = {
