@@ -112,9 +112,9 @@ def test_a_batch_that_the_devices_do_not_divide_is_refused(project, tmp_path, fi
 @pytest.mark.parametrize(
   ("flags", "difference"),
   [
-    (["--config.prompts.text_length=2"], "prompts.text_length: 4 there, 2 asked for"),
-    (["--config.data.name=cuhk_pedes"], "data.name: 'rstp_reid' there, 'cuhk_pedes' asked for"),
-    (["--config.stage1.learning_rate=1.0"], "stage1.learning_rate: 0.00035 there, 1.0 asked for"),
+    (["--config.prompts.text_length=2"], "prompts.text_length: 4 in the workdir, 2 requested"),
+    (["--config.data.name=cuhk_pedes"], "data.name: 'rstp_reid' in the workdir, 'cuhk_pedes' requested"),
+    (["--config.stage1.learning_rate=1.0"], "stage1.learning_rate: 0.00035 in the workdir, 1.0 requested"),
   ],
 )
 def test_a_workdir_of_another_run_shows_the_difference(project, flags, difference):
@@ -202,8 +202,8 @@ def test_a_workdir_whose_checkpoints_would_be_lost_is_refused(project, tmp_path,
 @pytest.mark.parametrize(
   ("flag", "difference"),
   [
-    ("--config.model.activation=gelu", "activation is quick_gelu there, gelu here"),
-    ("--config.model.num_heads=(2,0)", "image.num_heads is 4 there, 2 here"),
+    ("--config.model.activation=gelu", "activation is quick_gelu in the checkpoint, gelu in the config"),
+    ("--config.model.num_heads=(2,0)", "image.num_heads is 4 in the checkpoint, 2 in the config"),
   ],
 )
 def test_a_stage_1_of_another_model_is_refused_though_its_shapes_fit(project, tmp_path, flag, difference):

@@ -61,4 +61,4 @@ def test_a_workdir_of_a_version_without_a_field_is_the_same_run_with_the_value_t
   assert (found.pretrained_prefix, found.prompts.placement, found.stage1.optimizer) == ("", "deep", "adam")
   assert found.stage1.losses.cmpm == 0.0
   config["stage1"]["optimizer"] = "adamw"
-  assert config_lib.differences(stored, config, (1,)) == ["stage1.optimizer: 'adam' there, 'adamw' asked for"]
+  assert config_lib.differences(stored, config, (1,)) == ["stage1.optimizer: 'adam' in the workdir, 'adamw' requested"]

@@ -200,4 +200,4 @@ def test_a_run_of_an_older_version_that_stored_what_was_given_is_the_same_run(fo
   assert config_lib.differences(config_lib.to_json(old), config_lib.to_json(asked), (2,)) == []
   asked.stage2.init_from = f"{folder}/owner/model"
   (line,) = config_lib.differences(config_lib.to_json(old), config_lib.to_json(asked), (2,))
-  assert line == f"stage2.init_from: 'clip' there, '{folder}/owner/model' asked for"
+  assert line == f"stage2.init_from: 'clip' in the workdir, '{folder}/owner/model' requested"

@@ -61,11 +61,11 @@ def test_differences_are_of_the_model_data_and_these_stages_alone():
   before, after = config_lib.to_json(old), config_lib.to_json(new)
   assert config_lib.differences(before, after, (0, 1)) == []
   assert config_lib.differences(before, after, (0, 1, 2)) == [
-    f"stage2.learning_rate: {old.stage2.learning_rate} there, 1.0 asked for"
+    f"stage2.learning_rate: {old.stage2.learning_rate} in the workdir, 1.0 requested"
   ]
   new.prompts.depth = 1
   assert config_lib.differences(before, config_lib.to_json(new), ()) == [
-    f"prompts.depth: {old.prompts.depth} there, 1 asked for"
+    f"prompts.depth: {old.prompts.depth} in the workdir, 1 requested"
   ]
 
 
@@ -75,7 +75,7 @@ def test_a_workdir_from_before_a_field_was_added_has_what_that_field_stands_for(
   del before["prompts"]["placement"]
   assert config_lib.differences(before, after, ()) == []
   after["prompts"]["placement"] = "front"
-  assert config_lib.differences(before, after, ()) == ["prompts.placement: 'deep' there, 'front' asked for"]
+  assert config_lib.differences(before, after, ()) == ["prompts.placement: 'deep' in the workdir, 'front' requested"]
 
 
 @pytest.mark.parametrize(

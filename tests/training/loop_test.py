@@ -219,7 +219,7 @@ def test_a_workdir_is_not_resumed_with_another_value_of_what_is_computed(trained
   folder, config = trained
   before = (folder / "stage1/config.json").read_bytes()
   changed = configured(project, **{"seed": config.seed, field: value})
-  with pytest.raises(ValueError, match=rf"holds stage 1 of another run: {field.replace('__', '.')}.* asked for"):
+  with pytest.raises(ValueError, match=rf"holds stage 1 of another run: {field.replace('__', '.')}.* requested"):
     loop.run(changed, (1,), folder)
   assert (folder / "stage1/config.json").read_bytes() == before
 
@@ -239,5 +239,5 @@ def test_stage_2_may_change_while_stage_1_stays_but_not_once_it_is_there(trained
   folder, config = trained
   changed = configured(project, seed=config.seed, stage2__learning_rate=1.0)
   assert 1 in loop.run(changed, (1,), folder)
-  with pytest.raises(ValueError, match=r"stage2.learning_rate: 0.03 there, 1.0 asked for"):
+  with pytest.raises(ValueError, match=r"stage2.learning_rate: 0.03 in the workdir, 1.0 requested"):
     loop.run(changed, (2,), folder)

@@ -95,7 +95,7 @@ def test_weights_that_cannot_be_read_are_refused(unfinished, project):
 def test_another_prefix_is_refused(unfinished):
   config = configured(unfinished)
   config.pretrained_prefix = "ema."
-  with pytest.raises(ValueError, match="pretrained_prefix: '' there, 'ema.' asked for"):
+  with pytest.raises(ValueError, match="pretrained_prefix: '' in the workdir, 'ema.' requested"):
     loop.run(config, (1,), unfinished / "run")
 
 

@@ -61,7 +61,8 @@ def test_a_workdir_is_for_what_its_stages_depend_on(tmp_path, claimed, asked, ch
     layout.check(tmp_path, config(**change), asked)
     return
   (field,) = change
-  with pytest.raises(ValueError, match=rf"holds stage {claimed} of another run: {field.replace('__', '.')}: .* asked"):
+  expected = f"holds stage {claimed} of another run: {field.replace('__', '.')}: .* requested"
+  with pytest.raises(ValueError, match=expected):
     layout.check(tmp_path, config(**change), asked)
 
 
@@ -71,7 +72,7 @@ def test_of_many_differences_three_are_named_and_the_others_counted(tmp_path):
   with pytest.raises(ValueError, match=r"stage1.batch_size.*; stage1.clip_norm.*; stage1.epochs.* and 2 more;"):
     layout.check(tmp_path, config(**changes), 1)
   del changes["stage1__epochs"], changes["stage1__final_lr"]
-  with pytest.raises(ValueError, match=r"3.0? asked for; choose another") as error:
+  with pytest.raises(ValueError, match=r"3.0? requested; choose another") as error:
     layout.check(tmp_path, config(**changes), 1)
   assert "more" not in str(error.value)
 

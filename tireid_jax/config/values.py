@@ -78,7 +78,7 @@ def differences(old: dict[str, Any], new: dict[str, Any], stage_numbers: Iterabl
   sections = (*SHARED_FIELDS, *(f"stage{n}" for n in stage_numbers))
   old_fields, new_fields = _flatten(former.with_new_fields(old)), _flatten(new)
   return [
-    f"{field.replace('/', '.')}: {old_fields.get(field)!r} there, {new_fields.get(field)!r} asked for"
+    f"{field.replace('/', '.')}: {old_fields.get(field)!r} in the workdir, {new_fields.get(field)!r} requested"
     for field in sorted(old_fields.keys() | new_fields.keys())
     if field.split("/")[0] in sections and field not in FREE_FIELDS and not _is_same(field, old_fields, new_fields)
   ]

@@ -118,7 +118,7 @@ def _adopt(wanted, fresh, loaded, path, keep_head):
     for tree in (wanted, loaded)
   ]
   wrong = [
-    f"{name} is {shapes[1].get(name, 'missing')} there, {shapes[0].get(name, 'unknown')} here"
+    f"{name} is {shapes[1].get(name, 'missing')} in the checkpoint, {shapes[0].get(name, 'unknown')} in this model"
     for name in sorted(shapes[0].keys() | shapes[1].keys())
     if shapes[0].get(name) != shapes[1].get(name)
   ]

@@ -98,7 +98,9 @@ def check_same_model(metadata: dict[str, Any], variant: Variant, path: str | os.
   found = dataclasses.replace(variants.from_json(metadata["variant"]), native_image_size=variant.native_image_size)
   wrong = variants.differences(found, variant)
   if wrong:
-    named = "; ".join(f"{field} is {there} there, {here} here" for field, (there, here) in wrong.items())
+    named = "; ".join(
+      f"{field} is {there} in the checkpoint, {here} in the config" for field, (there, here) in wrong.items()
+    )
     raise UserError(
       f"the checkpoint in {path} is of another model: {named}; set --config.model.* as it was trained, or "
       f"--config.model.variant={FROM_WEIGHTS} to take its own"

@@ -73,8 +73,8 @@ def _check_origin(config, run_folder, mesh):
   name, prefix = before["config"]["pretrained"], before["config"].get("pretrained_prefix", "")
   if config.pretrained and config.pretrained_prefix not in ("", prefix):
     raise UserError(
-      f"pretrained_prefix: {prefix!r} there, {config.pretrained_prefix!r} asked for; choose another "
-      f"--workdir than {run_folder}, or ask for what is there"
+      f"pretrained_prefix: {prefix!r} in the workdir, {config.pretrained_prefix!r} requested; choose another "
+      f"--workdir than {run_folder}, or request what the workdir has"
     )
   if not config.pretrained or paths.is_same(config.pretrained, name):  # older versions recorded relative paths
     return

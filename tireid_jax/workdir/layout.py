@@ -89,8 +89,8 @@ def check(workdir: Path, config: ConfigDict, number: int) -> None:
     if found:
       more = f" and {len(found) - 3} more" if len(found) > 3 else ""
       raise UserError(
-        f"{workdir} holds stage {other} of another run: {'; '.join(found[:3])}{more}; choose another --workdir, or ask "
-        f"for what is there"
+        f"{workdir} holds stage {other} of another run: {'; '.join(found[:3])}{more}; choose another --workdir, or "
+        f"request what it has"
       )
 
 
