@@ -92,14 +92,14 @@ def test_a_mistake_in_the_command_is_one_line(project, tmp_path, flags, expected
   assert not (tmp_path / "w").exists()
 
 
-def test_a_gpu_that_is_asked_for_and_absent_is_one_line():
+def test_a_gpu_that_is_requested_and_absent_is_one_line():
   refused(
     run("evaluate", "--config=rstp", "--stage=pretrained", JAX_PLATFORMS="cuda"), "JAX_PLATFORMS=cuda requests dev"
   )
 
 
 @pytest.mark.parametrize(("field", "value"), [("batch_size", 6), ("microbatch_size", 2)])
-def test_a_batch_that_the_devices_do_not_divide_is_refused(project, tmp_path, field, value):
+def test_a_batch_that_the_devices_do_not_divide_is_rejected(project, tmp_path, field, value):
   _, flags = project
   done = run(
     "main", *flags, f"--config.stage1.{field}={value}", "--stage=1", f"--workdir={tmp_path}/w",
@@ -193,7 +193,7 @@ def test_a_mistake_of_stage_2_is_found_before_stage_1_begins(project, tmp_path, 
 
 
 @pytest.mark.parametrize("name", ["lr=1e-3,bs[64]", "run*", "why?"])
-def test_a_workdir_whose_checkpoints_would_be_lost_is_refused(project, tmp_path, name):
+def test_a_workdir_whose_checkpoints_would_be_lost_is_rejected(project, tmp_path, name):
   done = run("main", *project[1], "--stage=1", f"--workdir={tmp_path}/{name}")
   refused(done, "the characters * ? [ are glob patterns to Orbax")
   assert list(tmp_path.iterdir()) == []
@@ -206,7 +206,7 @@ def test_a_workdir_whose_checkpoints_would_be_lost_is_refused(project, tmp_path,
     ("--config.model.num_heads=(2,0)", "image.num_heads is 4 in the checkpoint, 2 in the config"),
   ],
 )
-def test_a_stage_1_of_another_model_is_refused_though_its_shapes_fit(project, tmp_path, flag, difference):
+def test_a_stage_1_of_another_model_is_rejected_though_its_shapes_fit(project, tmp_path, flag, difference):
   folder, flags = project
   init = (f"--config.stage2.init_from={folder}/done", "--stage=2", f"--workdir={tmp_path}/w")
   refused(run("main", *flags, flag, *init), f"the checkpoint in {folder}/done/stage1 is of another model: {difference}")

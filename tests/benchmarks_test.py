@@ -123,11 +123,11 @@ def refused(arguments, capsys):
   return line
 
 
-def test_a_folder_that_is_no_checkout_of_the_reference_is_refused(tmp_path, capsys):
+def test_a_folder_that_is_no_checkout_of_the_reference_is_rejected(tmp_path, capsys):
   assert refused([f"--peer={tmp_path}"], capsys).startswith(f"error: --peer={tmp_path} is no checkout")
 
 
-def test_a_python_for_the_reference_that_is_not_there_is_refused(checkout, capsys):
+def test_a_python_for_the_reference_that_is_not_there_is_rejected(checkout, capsys):
   line = refused([f"--peer={checkout}", f"--peer_python={checkout}/python"], capsys)
   assert f"--peer_python={checkout}/python is not there" in line
   assert "make bench PEER=" in line
@@ -136,7 +136,7 @@ def test_a_python_for_the_reference_that_is_not_there_is_refused(checkout, capsy
 @pytest.mark.parametrize(
   "text", ["", "not JSON", "[]", "{}", '{"rounds": []}', '{"rounds": [{"step2": {}}]}', '{"rounds": [{"step2": 1}]}']
 )
-def test_a_file_that_is_no_run_is_refused_as_a_baseline(text, tmp_path, capsys):
+def test_a_file_that_is_no_run_is_rejected_as_a_baseline(text, tmp_path, capsys):
   file = tmp_path / "baseline.json"
   assert "is not there" in refused([f"--baseline={file}"], capsys)
   file.write_text(text)
@@ -152,5 +152,5 @@ def test_what_a_run_wrote_is_read_as_a_baseline(tmp_path):
 
 
 @pytest.mark.parametrize("flag", ["--only=step3", "--rounds=0", "--json=/no/such/folder/file.json"])
-def test_other_flags_that_cannot_be_used_are_refused(flag, capsys):
+def test_other_flags_that_cannot_be_used_are_rejected(flag, capsys):
   assert flag.split("/file")[0] in refused([flag], capsys)

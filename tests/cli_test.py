@@ -44,7 +44,7 @@ def test_help_lists_the_flags_and_ends_with_status_0(monkeypatch, capsys):
   assert "logtostderr" not in output  # absl's own
 
 
-def test_bad_input_shows_its_traceback_where_that_is_asked_for(ended):
+def test_bad_input_shows_its_traceback_where_that_is_requested(ended):
   status, message = ended(refuse, "--traceback")
   assert status == 2
   assert "in refuse\n" in message

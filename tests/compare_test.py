@@ -20,7 +20,7 @@ def test_the_highest_stage_of_both_workdirs_is_compared(tmp_path):
     compare.find_results(tmp_path / "a", tmp_path / "b", stage=2)
 
 
-def test_workdirs_without_a_common_stage_are_told_apart(tmp_path):
+def test_workdirs_without_a_common_stage_are_distinguished(tmp_path):
   for name, number in {"a": 1, "b": 2}.items():
     write_result(tmp_path / name / f"stage{number}" / "ranks_test.npz", result(ranks(0.5, 0)))
   with pytest.raises(FileNotFoundError, match="no stage is finished in both: .*a has 1; .*b has 2; run"):

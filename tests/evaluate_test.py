@@ -52,7 +52,7 @@ def test_imported_weights_are_scored_with_their_own_sizes_and_tokenizer(project)
   assert row.split()[3:] == [f"{value:.2f}" for value in expected.values()]
 
 
-def test_a_model_of_another_vocabulary_than_the_captions_is_refused(project):
+def test_a_model_of_another_vocabulary_than_the_captions_is_rejected(project):
   folder, flags = project
   other = dataclasses.replace(VARIANT, vocabulary_size=NUM_IDS - 1, end_token=NUM_IDS - 2)
   forms.write_openai(folder, trees.clip_tensors(other), name="other.pt")

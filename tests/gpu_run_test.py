@@ -111,7 +111,7 @@ def test_the_references_last_line_is_its_row_and_without_a_checkout_it_is_not_ru
   assert into.rows[row.key] == {"status": "done", "pairs_per_s": 7.0, "settings": row.settings, "run": "now"}
 
 
-def test_a_machine_without_a_gpu_is_refused_unless_the_short_form_is_requested(tmp_path, capsys, monkeypatch):
+def test_a_machine_without_a_gpu_is_rejected_unless_the_short_form_is_requested(tmp_path, capsys, monkeypatch):
   stand_in(monkeypatch, SAY + f"say(machine={ {**MACHINE, 'platform': 'cpu'}!r})")
   assert command.main([f"--to={tmp_path}"]) == 2
   (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
@@ -130,14 +130,14 @@ def test_a_later_run_measures_what_is_missing_alone(tmp_path):
   assert now.rows["a"] == {"status": "done", "run": "before"}
 
 
-def test_rows_of_another_card_are_refused(tmp_path):
+def test_rows_of_another_card_are_rejected(tmp_path):
   kept = found(tmp_path)
   with pytest.raises(ValueError, match="were measured on 'NVIDIA H200', and this is 'NVIDIA L4'; leave --skip out"):
     kept.add_machine({**MACHINE, "device": "NVIDIA L4"})
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"rows": {}}', '{"machines": {}, "rows": {"a": {"status": "odd"}}}'])
-def test_a_file_that_is_not_of_a_run_is_refused(tmp_path, capsys, text):
+def test_a_file_that_is_not_of_a_run_is_rejected(tmp_path, capsys, text):
   (tmp_path / "results.json").write_text(text)
   for refuse in (command.main, lambda flags: table.main(flags[1:])):
     flags = [f"--to={tmp_path}", f"--skip={tmp_path}/results.json"]
@@ -148,7 +148,7 @@ def test_a_file_that_is_not_of_a_run_is_refused(tmp_path, capsys, text):
 @pytest.mark.parametrize(
   "flag", ["--only=spead", "--seconds=0", "--peer=/nowhere", "--skip=/nowhere", "--bring=/nowhere"]
 )
-def test_flags_that_cannot_be_used_are_refused_in_one_line(tmp_path, capsys, flag):
+def test_flags_that_cannot_be_used_are_rejected_in_one_line(tmp_path, capsys, flag):
   assert command.main([f"--to={tmp_path}", flag]) == 2
   (line,) = capsys.readouterr().err.splitlines()
   assert line.startswith("error: ")
@@ -185,7 +185,7 @@ def test_the_folder_of_caches_is_empty_and_has_one_path():
     assert not list(second.iterdir())
 
 
-def test_two_runs_at_a_time_are_refused(tmp_path, capsys):
+def test_two_runs_at_a_time_are_rejected(tmp_path, capsys):
   with caches.folder() as held:
     (held / "program").touch()
     assert command.main([f"--to={tmp_path}"]) == 2

@@ -29,7 +29,7 @@ def test_the_state_is_updated_in_place_and_stays_where_the_table_says(results, r
   assert found["bytes/arguments"] == found["bytes/state"] + found["bytes/batch"]
 
 
-def test_a_device_along_fsdp_holds_its_share_of_the_state(results):
+def test_a_device_along_fsdp_holds_its_shard_of_the_state(results):
   """What stays whole, position tables, biases and norms, is much of so small a model."""
   whole = results["alone", "stage2:1,1,1"]["bytes/state"]
   assert results["one process", "stage2:8,1,1"]["bytes/state"] == whole
@@ -37,7 +37,7 @@ def test_a_device_along_fsdp_holds_its_share_of_the_state(results):
   assert results["one process", "stage2:2,2,2"]["bytes/state"] < 0.4 * whole
 
 
-def test_a_device_holds_its_share_of_the_activations_on_any_mesh(results):
+def test_a_device_holds_its_shard_of_the_activations_on_any_mesh(results):
   alone = results["alone", "stage2:1,1,1"]["bytes/temporaries"]
   for mesh in MESHES:
     assert results["one process", f"stage2:{mesh}"]["bytes/temporaries"] < 0.25 * alone, mesh

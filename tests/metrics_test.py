@@ -118,7 +118,7 @@ def test_queries_without_a_positive_are_named():
 
 
 @pytest.mark.parametrize(("side", "value"), [("query", np.nan), ("gallery", np.inf)])
-def test_embeddings_that_are_not_finite_are_refused(side, value):
+def test_embeddings_that_are_not_finite_are_rejected(side, value):
   query, gallery, *ids = random_retrieval(3, 7)
   {"query": query, "gallery": gallery}[side][2, 1] = value
   with pytest.raises(ValueError, match=f"the {side} embeddings hold values that are not finite"):
@@ -140,7 +140,7 @@ def test_embeddings_that_are_not_finite_are_refused(side, value):
     (lambda: metrics.top_gallery(np.ones((1, 4)), np.ones((3, 4)), 0), "is 0; it must be at least 1"),
   ],
 )
-def test_what_cannot_be_ranked_is_refused(call, words):
+def test_what_cannot_be_ranked_is_rejected(call, words):
   with pytest.raises(ValueError, match=words):
     call()
 
@@ -232,7 +232,7 @@ def test_top_gallery_takes_blocks_of_queries_in_float32_whatever_the_embeddings_
   [np.ones(4), np.ones((3, 1)), np.float64(1.0), np.array(["1", "2", "3"])],
   ids=lambda values: str(values.shape),
 )
-def test_scores_that_are_no_number_for_each_query_are_refused(values):
+def test_scores_that_are_no_number_for_each_query_are_rejected(values):
   arrays = metrics.query_scores(*random_retrieval(3, 14)).to_arrays("t2i") | {"t2i_first_rank": values}
   with pytest.raises(ValueError, match="t2i_first_rank is .*, no number for each query"):
     metrics.QueryScores.from_arrays(arrays, "t2i")

@@ -68,7 +68,7 @@ def assert_ended_equal(workdir, alone):
   assert result == expected
 
 
-def test_two_processes_train_as_one_and_only_the_first_tells(flags, alone, tmp_path):
+def test_two_processes_train_as_one_and_only_the_first_logs(flags, alone, tmp_path):
   with Processes(by_hand(command("main", *flags, *mesh(2, 2, 2), f"--workdir={tmp_path}")), num_devices=4) as both:
     both.succeed()
     assert "8 cpu device(s) (data 2, fsdp 2, model 2)" in both.errors(0)

@@ -70,7 +70,7 @@ def ended_equal(stage_folder, uninterrupted):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_saves_and_the_same_command_goes_on(flags, uninterrupted, tmp_path, number):
+def test_a_signal_saves_and_the_same_command_resumes(flags, uninterrupted, tmp_path, number):
   stage_folder = tmp_path / "stage1"
   process = start("main", *flags, f"--workdir={tmp_path}")
   wait_for(process, lambda: logged_step(stage_folder) >= 3)

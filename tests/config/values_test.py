@@ -89,7 +89,7 @@ def test_a_workdir_from_before_a_field_was_added_has_what_that_field_stands_for(
     ("log_every_steps", 0, "log_every_steps is 0; it must be at least 1"),
   ],
 )
-def test_values_that_no_run_could_use_are_refused(field, value, message):
+def test_values_that_no_run_could_use_are_rejected(field, value, message):
   config = cuhk.get_config()
   config[field] = value
   with pytest.raises(ValueError) as error:

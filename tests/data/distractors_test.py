@@ -125,7 +125,7 @@ def test_a_data_set_with_other_distractors_is_another_one(tmp_path):
   assert len(prints) == 2
 
 
-def test_without_the_images_of_its_captions_a_split_of_distractors_is_refused_before_training(tmp_path):
+def test_without_the_images_of_its_captions_a_split_of_distractors_is_rejected_before_training(tmp_path):
   write(tmp_path / "raw", TABLE)
   for name in ("a", "c"):
     (tmp_path / "raw/images/test" / f"{name}.jpg").unlink()

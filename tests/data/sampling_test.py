@@ -115,12 +115,12 @@ def test_the_seed_shuffles_the_captions_within_a_group():
     ({"kind": "images", "captions_per_image": 3}, "a multiple of the 3 captions each of sampler.kind=images"),
   ],
 )
-def test_a_sampler_that_there_is_not_is_refused(settings, message):
+def test_a_sampler_that_there_is_not_is_rejected(settings, message):
   with pytest.raises(ValueError) as error:
     sampling.check(8, **sampling.CAPTIONS | settings)
   assert message in str(error.value)
 
 
-def test_more_groups_than_there_are_is_refused():
+def test_more_groups_than_there_are_is_rejected():
   with pytest.raises(ValueError, match="batch_size 10 with 2 captions of each takes 5 identities, more than the 4 of"):
     make_sampler("identities", 10)

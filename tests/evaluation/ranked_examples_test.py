@@ -54,7 +54,7 @@ def test_with_one_person_alone_there_are_still_as_many():
   assert len({row for _, row in ranked_examples.choose_queries(scores, 12)}) == 12
 
 
-def test_fewer_queries_than_asked_for_are_all_shown_once():
+def test_fewer_queries_than_requested_are_all_shown_once():
   scores = make_scores([1, 2, 3], [1, 0.5, 0.3], [1, 2, 3])
   assert sorted(row for _, row in ranked_examples.choose_queries(scores, 12)) == [0, 1, 2]
 

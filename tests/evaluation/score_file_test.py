@@ -32,7 +32,7 @@ def test_a_result_is_read_as_it_was_written(tmp_path):
     lambda path: path.write_bytes(b"PK\3\4 torn"),
   ],
 )
-def test_a_file_of_something_else_is_refused(tmp_path, write):
+def test_a_file_of_something_else_is_rejected(tmp_path, write):
   path = tmp_path / "other.npz"
   write(path)
   with pytest.raises(ValueError, match="other.npz holds no ranks of a split"):

@@ -106,7 +106,7 @@ def test_chunks_of_resamples_hold_few_at_a_time_and_change_nothing(monkeypatch):
     ),
   ],
 )
-def test_results_of_other_queries_are_refused(changes, message):
+def test_results_of_other_queries_are_rejected(changes, message):
   with pytest.raises(ValueError) as error:
     significance.compare(result(ranks(0.5, 0)), result(ranks(0.5, 0), **changes))
   assert message in str(error.value)

@@ -87,7 +87,7 @@ def test_without_a_bucket_for_the_data_or_to_mount_nothing_is_launched(tmp_path,
   assert done.stderr.startswith(f"error: {message}")
 
 
-def test_what_skypilot_cannot_mount_is_refused(tmp_path):
+def test_what_skypilot_cannot_mount_is_rejected(tmp_path):
   done = Checkout(tmp_path, SHARED="10.0.0.2:/share").run("sky.sh")
   assert (done.returncode, done.stderr) == (
     2, "error: SHARED is 10.0.0.2:/share; SkyPilot mounts buckets: set it to gs://BUCKET\n",

@@ -207,13 +207,13 @@ def test_a_row_drops_out_by_its_place_in_the_whole_batch(inputs):
     (PromptSpec(4, 4, dropout=1.0), "prompts.dropout is 1.0"),
   ],
 )
-def test_impossible_prompts_are_refused(prompts, message):
+def test_impossible_prompts_are_rejected(prompts, message):
   with pytest.raises(ValueError) as error:
     draw(small(prompts))
   assert message in str(error.value)
 
 
-def test_an_unknown_activation_is_refused():
+def test_an_unknown_activation_is_rejected():
   odd = Variant(SMALL.image, SMALL.text, 4, 8, activation="relu")
   with pytest.raises(ValueError, match="activation is 'relu'; it must be one of quick_gelu, gelu"):
     draw(CLIP(odd, SIZE))

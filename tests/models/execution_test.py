@@ -26,7 +26,7 @@ def test_auto_is_cudnn_on_a_gpu_in_half_precision_and_xla_elsewhere():
   assert chosen("auto", dtype="float32") == chosen("auto", platform="tpu") == chosen("auto", platform="cpu") == "xla"
 
 
-def test_what_is_asked_for_by_name_is_taken():
+def test_what_is_requested_by_name_is_taken():
   assert (chosen("xla"), chosen("cudnn")) == ("xla", "cudnn")
 
 
@@ -45,7 +45,7 @@ def test_heads_that_cudnn_does_not_take_are_left_to_xla(width):
     ({"dtype": "float32"}, "computes in bfloat16 or float16, and the stage's precision is float32"),
   ],
 )
-def test_cudnn_where_it_cannot_be_is_refused_in_one_line(where, message):
+def test_cudnn_where_it_cannot_be_is_rejected_in_one_line(where, message):
   with pytest.raises(ValueError) as error:
     chosen("cudnn", **where)
   assert message in str(error.value)
@@ -60,7 +60,7 @@ def test_the_probe_has_the_head_size_length_mask_and_type_of_each_encoder():
 
 
 @pytest.mark.parametrize("failing_mask", [False, True])
-def test_where_the_probe_fails_auto_is_xla_with_one_line_and_cudnn_is_refused(failing_mask):
+def test_where_the_probe_fails_auto_is_xla_with_one_line_and_cudnn_is_rejected(failing_mask):
   def probe(head_size, length, is_causal, dtype):
     return "no kernel for it" if is_causal == failing_mask else ""
 
@@ -109,7 +109,7 @@ def test_xla_attention_is_a_softmax_of_scaled_products(is_causal):
   np.testing.assert_allclose(found, mixed @ weights["out"], rtol=1e-4, atol=1e-6)
 
 
-def test_an_unknown_choice_of_rematerialisation_is_refused():
+def test_an_unknown_choice_of_rematerialisation_is_rejected():
   with pytest.raises(ValueError, match="remat is 'some'; it must be one of none, dots, full"):
     Execution(remat="some")
 

@@ -55,13 +55,13 @@ def test_without_flags_a_process_stays_alone():
     ({"coordinator": "h:1", "num_processes": 0, "process_id": 0}, "--process_id=0 of --num_processes=0"),
   ],
 )
-def test_flags_that_are_no_group_are_refused(given, expected):
+def test_flags_that_are_no_group_are_rejected(given, expected):
   with pytest.raises(ValueError) as error:
     distributed.initialize(options(**given))
   assert expected in str(error.value)
 
 
-def test_multihost_where_nothing_tells_of_the_processes_is_refused(tmp_path):
+def test_multihost_where_nothing_tells_of_the_processes_is_rejected(tmp_path):
   done = run("main", "--config=configs/rstp.py", f"--workdir={tmp_path}", "--multihost")
   assert done.returncode == 2
   (line,) = [line for line in done.stderr.splitlines() if line]
@@ -69,14 +69,14 @@ def test_multihost_where_nothing_tells_of_the_processes_is_refused(tmp_path):
   assert line.endswith("give --coordinator=HOST:PORT --num_processes=N --process_id=I")
 
 
-def test_a_port_that_is_taken_is_refused():
+def test_a_port_that_is_taken_is_rejected():
   with socket.create_server(("", 0)) as server:
     coordinator = f"127.0.0.1:{server.getsockname()[1]}"
     with pytest.raises(ValueError, match=f"--coordinator={coordinator}: process 0 cannot listen there"):
       distributed.initialize(options(coordinator=coordinator, num_processes=2, process_id=0))
 
 
-def test_a_coordinator_that_does_not_answer_is_refused(monkeypatch):
+def test_a_coordinator_that_does_not_answer_is_rejected(monkeypatch):
   monkeypatch.setattr(distributed, "START_TIMEOUT_S", 0)
   coordinator = f"127.0.0.1:{free_port()}"
   with pytest.raises(ValueError, match=f"--coordinator={coordinator} does not answer .*; is process 0 running there"):

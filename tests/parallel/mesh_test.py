@@ -63,7 +63,7 @@ def test_fsdp_and_model_stay_inside_a_slice(devices, sizes):
 
 
 @every_cluster
-def test_fsdp_crosses_slices_where_it_is_asked_to(devices):
+def test_fsdp_crosses_slices_where_configured(devices):
   mesh = make_mesh(1, -1, 1, dcn_axis="fsdp", devices=devices)
   assert dict(mesh.shape) == {"data": 1, "fsdp": len(devices), "model": 1}
   slices = [device.slice_index for device in mesh.devices.flat]

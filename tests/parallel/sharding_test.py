@@ -108,7 +108,7 @@ def test_the_batch_is_split_over_data_and_fsdp():
 
 
 @pytest.mark.parametrize("batch_size", [4, 24])
-def test_a_batch_that_is_not_whole_images_on_each_device_is_refused(batch_size):
+def test_a_batch_that_is_not_whole_images_on_each_device_is_rejected(batch_size):
   mesh = abstract_mesh(data=2, fsdp=4, model=2)
   sharding.check_batch("stage1.batch_size", 32, mesh, captions_per_image=2)
   with pytest.raises(ValueError) as error:

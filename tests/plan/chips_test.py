@@ -17,13 +17,13 @@ from tireid_jax.plan import chips
     ("cpu", "must give the number of CPU devices"),
   ],
 )
-def test_what_is_no_topology_is_refused(topology, message):
+def test_what_is_no_topology_is_rejected(topology, message):
   with pytest.raises(ValueError) as error:
     chips.find(topology)
   assert message in str(error.value)
 
 
-def test_without_its_compiler_a_tpu_is_refused_with_the_way_to_get_it(monkeypatch):
+def test_without_its_compiler_a_tpu_is_rejected_with_the_way_to_get_it(monkeypatch):
   monkeypatch.setattr(chips.importlib.util, "find_spec", lambda name: None)
   with pytest.raises(ValueError, match=r"not installed; run `make .venv-tpu/run`.*requirements-tpu.txt"):
     chips.find("v5e:4x4")

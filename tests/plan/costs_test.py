@@ -72,7 +72,7 @@ def test_groups_of_devices_are_read_in_every_spelling(groups, size):
   assert [c.group_size for c in costs.collectives(exchange(groups))] == [size]
 
 
-def test_a_spelling_of_groups_that_is_not_known_is_refused():
+def test_a_spelling_of_groups_that_is_not_known_is_rejected():
   with pytest.raises(ValueError, match="replica groups of unknown form"):
     costs.collectives(exchange("other"))
 
@@ -116,7 +116,7 @@ def test_slices_that_exchange_are_counted_in_every_spelling(kind, target, slices
   assert found.source == "gradient"
 
 
-def test_an_exchange_between_slices_that_is_not_known_is_refused():
+def test_an_exchange_between_slices_that_is_not_known_is_rejected():
   with pytest.raises(ValueError, match="collective between slices of unknown form: all-gather"):
     costs.collectives(send("ALL_GATHER", "{{100000,200000}}"))
 

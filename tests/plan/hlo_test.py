@@ -80,7 +80,7 @@ def test_a_loop_in_a_loop_runs_as_often_as_both_say(name):
   assert module.unknown_loops() == []
 
 
-def test_the_inside_of_a_fusion_runs_with_it_where_that_is_asked_for():
+def test_the_inside_of_a_fusion_runs_with_it_where_that_is_requested():
   module = read("nested_loops_v5e.txt")
   inside = "fused_computation.2.clone.1"
   assert module.runs(into_fusions=False)[inside] == 0

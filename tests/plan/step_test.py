@@ -14,7 +14,7 @@ def test_counts_are_the_published_ones_where_nothing_is_prepared(tmp_path):
   assert step.training_counts(config, stages.from_config(config, 2)) == schema.Counts(11_003, 34_054, 68_126)
 
 
-def test_identities_that_are_held_out_take_their_share_of_images_and_captions(tmp_path):
+def test_identities_that_are_held_out_take_their_fraction_of_images_and_captions(tmp_path):
   config = icfg.get_config()
   config.data_dir, config.data.val_identities = str(tmp_path), 102
   assert step.training_counts(config, stages.from_config(config, 2)) == schema.Counts(3_000, 33_534, 33_534)

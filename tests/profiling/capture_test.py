@@ -160,6 +160,6 @@ def test_other_processes_trace_nothing(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("flag", ["5", "5:", ":5", "0:5", "5:0", "-1:5", "a:b", "1:2:3", "1.5:2", "٣:1"])
-def test_a_malformed_window_is_refused(flag):
+def test_a_malformed_window_is_rejected(flag):
   with pytest.raises(ValueError, match=f"--profile={flag} must be START:STEPS"):
     capture.parse(flag)

@@ -23,14 +23,14 @@ def test_a_local_path_is_expanded_and_one_in_a_bucket_keeps_its_slashes():
 
 
 @pytest.mark.parametrize("value", ["s3://b/run", "http://b/run", "file:///run", "hf://b/run", "GS://b/run", "gs:/b"])
-def test_other_schemes_are_refused(value):
+def test_other_schemes_are_rejected(value):
   message = f"--workdir={value} is not supported; give a local path or gs://BUCKET/FOLDER"
   with pytest.raises(ValueError, match=f"^{message}$"):
     locations.to_path(value, "--workdir")
 
 
 @pytest.mark.parametrize("value", ["gs://", "gs:///run", "gs://Bucket/run", "gs://a b/run"])
-def test_an_address_without_a_bucket_is_refused(value):
+def test_an_address_without_a_bucket_is_rejected(value):
   with pytest.raises(ValueError, match=f"^--to={value} names no bucket; give gs://BUCKET/FOLDER$"):
     locations.to_path(value, "--to")
 

@@ -306,7 +306,7 @@ def test_a_file_system_without_locks_is_reported_once_and_the_record_still_count
 
 
 @pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.ENOSPC])
-def test_where_nothing_can_be_written_there_is_no_lock_and_it_is_said(on_disk, monkeypatch, capsys, number):
+def test_where_nothing_can_be_written_there_is_no_lock_and_a_log_line(on_disk, monkeypatch, capsys, number):
   def fail(*_):
     raise OSError(number, os.strerror(number))
 

@@ -68,7 +68,7 @@ def test_chunks_hold_fewer_activations_at_a_time():
   assert computed(case, NUM_CHUNKS)[-1] < 0.5 * computed(case, 1)[-1]
 
 
-def test_a_chunk_has_its_share_of_each_device_and_rows_keep_their_order():
+def test_a_chunk_has_its_shard_of_each_device_and_examples_keep_their_order():
   seen = []
 
   def encode(inputs):

@@ -40,7 +40,7 @@ def test_a_dump_is_read_as_it_was_written_and_the_newest_stays(folder):
   ("name", "error"),
   [("nowhere/diverged/3", "there is no folder .*nowhere/diverged/3; give a dump"), (".", "is no dump of a step")],
 )
-def test_what_is_no_dump_is_refused(tmp_path, name, error):
+def test_what_is_no_dump_is_rejected(tmp_path, name, error):
   with pytest.raises(ValueError, match=error):
     dump.read_metadata(str(tmp_path / name))
 

@@ -189,7 +189,7 @@ def head_after_a_run_from(source, project, folder, data):
   return variables_of(folder / "stage1", 6)["params"]["id_head"]
 
 
-def test_an_identity_head_is_kept_on_the_same_data_and_starts_anew_on_other_data_of_as_many_identities(
+def test_an_identity_head_is_kept_on_the_same_data_and_is_reinitialized_on_other_data_of_as_many_identities(
   trained, project, tmp_path, capsys
 ):
   folder, _ = trained

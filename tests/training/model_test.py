@@ -57,7 +57,7 @@ def test_rematerialisation_depends_on_how_blocks_run_unless_it_is_set():
   assert execution(platform="tpu", remat="full").remat == "full"
 
 
-def test_a_config_of_another_version_is_refused():
+def test_a_config_of_another_version_is_rejected():
   config = cuhk.get_config()
   del config.model.blocks
   with pytest.raises(ValueError, match=r"model has other fields than this version knows \(blocks\); train it anew"):

@@ -36,7 +36,7 @@ def test_biases_the_head_and_prompts_have_their_own_factors_and_the_temperature_
   assert rate("id_head_weights", 20) == rate("id_head_biases", 20) == pytest.approx(5e-3)
 
 
-def test_the_end_keeps_the_final_share():
+def test_the_end_keeps_the_final_fraction():
   assert rate("weights", 60, final_lr=0.01) == rate("weights", 90, final_lr=0.01) == pytest.approx(1e-5)
   assert rate("weights", 40, final_lr=0.5) == pytest.approx(7.5e-4)
 

@@ -82,24 +82,24 @@ def test_a_moved_folder_is_taken_and_the_recorded_name_stays(unfinished, project
 
 
 @pytest.mark.parametrize("numbers", [(1,), (2,)])
-def test_other_weights_are_refused(unfinished, numbers):
+def test_other_weights_are_rejected(unfinished, numbers):
   with pytest.raises(ValueError, match=r"was started from .*clip \(digest \w{12}\), but .*other \(digest \w{12}\)"):
     loop.run(configured(unfinished, "other"), numbers, unfinished / "run")
 
 
-def test_weights_that_cannot_be_read_are_refused(unfinished, project):
+def test_weights_that_cannot_be_read_are_rejected(unfinished, project):
   with pytest.raises(ValueError, match=f"was started from {project}/clip, and cannot be compared .*nowhere"):
     loop.run(configured(unfinished, "nowhere"), (1,), unfinished / "run")
 
 
-def test_another_prefix_is_refused(unfinished):
+def test_another_prefix_is_rejected(unfinished):
   config = configured(unfinished)
   config.pretrained_prefix = "ema."
   with pytest.raises(ValueError, match="pretrained_prefix: '' in the workdir, 'ema.' requested"):
     loop.run(config, (1,), unfinished / "run")
 
 
-def test_a_name_that_came_to_stand_for_other_weights_is_refused_where_it_is_read(unfinished, project):
+def test_a_name_that_came_to_stand_for_other_weights_is_rejected_where_it_is_read(unfinished, project):
   config = configured(project)
   config.stage2.init_from = "pretrained"
   write_hf_clip(project / "clip", VARIANTS["tiny"], image_size=48, seed=1)

@@ -65,7 +65,7 @@ def test_the_microbatch_says_in_how_many_chunks_a_batch_is_encoded(microbatch_si
   assert make_stage(2, batch_size=64, microbatch_size=microbatch_size).num_chunks == num_chunks
 
 
-def test_a_path_that_the_model_lacks_is_refused():
+def test_a_path_that_the_model_lacks_is_rejected():
   with pytest.raises(ValueError, match="stage2.trains names 'params/image_encodr', but the model has only"):
     make_stage(2, trains=("params/image_encodr", "params/id_head")).labels(VARIABLES)
 
@@ -101,7 +101,7 @@ def test_a_path_that_the_model_lacks_is_refused():
     ({"adam_betas": (0.9, 0.99, 0.999)}, "it must be two numbers"),
   ],
 )
-def test_impossible_stages_are_refused(changes, message):
+def test_impossible_stages_are_rejected(changes, message):
   with pytest.raises(ValueError) as error:
     make_stage(2, **changes)
   assert message in str(error.value)
@@ -147,7 +147,7 @@ def test_a_path_is_no_prefix_of_a_name():
   )
 
 
-def test_a_stage_that_trains_only_a_temperature_that_does_not_learn_is_refused():
+def test_a_stage_that_trains_only_a_temperature_that_does_not_learn_is_rejected():
   with pytest.raises(ValueError, match="leaves nothing to train"):
     make_stage(2, losses={"identity": 0.0, "itc": 1.0}, trains=("params/logit_scale",)).labels(VARIABLES)
 
@@ -159,7 +159,7 @@ def test_prompts_are_a_group_without_biases():
   assert set(jax.tree.leaves(labels["params"])) == {"frozen"}
 
 
-def test_a_config_of_another_version_is_refused_by_the_fields_that_differ():
+def test_a_config_of_another_version_is_rejected_by_the_fields_that_differ():
   config = toy.get_config()
   with config.unlocked():
     del config.stage2["sampler"]

@@ -154,6 +154,6 @@ def test_the_learned_temperature_is_used_and_learned_in_stage_0():
   assert metrics["loss/total"] != other["loss/total"]
 
 
-def test_an_unknown_loss_is_refused_by_name():
+def test_an_unknown_loss_is_rejected_by_name():
   with pytest.raises(ValueError, match="there is no loss 'triplet'; the losses are sdm, itc"):
     make_loss(None, {"triplet": 1.0}, augment=None, augment_text=None, temperature=0.02)

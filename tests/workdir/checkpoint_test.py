@@ -137,7 +137,7 @@ def test_one_without_digests_is_taken_as_it_is_with_a_line(tmp_path, capsys):
   assert "has no digests to verify it against; using it unverified" in printed
 
 
-def test_damaged_digests_are_told_from_damaged_arrays(tmp_path):
+def test_damaged_digests_are_distinguished_from_damaged_arrays(tmp_path):
   save(tmp_path, {1: 5.0})
   (tmp_path / digests.FOLDER / "1.json").write_text("{")
   assert "1.json is damaged itself" in digests.fault(tmp_path, 1, tmp_path / checkpoint.FOLDER / "1")
@@ -178,7 +178,7 @@ def test_a_step_is_saved_once(tmp_path, step):
   assert checkpoint.best_step(tmp_path) == 2
 
 
-def test_variables_with_the_last_block_among_the_others_are_refused(tmp_path):
+def test_variables_with_the_last_block_among_the_others_are_rejected(tmp_path):
   old = state(1).replace(variables={"params": {"blocks": {"kernel": jnp.ones((3, 2))}}, "prompts": {}})
   with checkpoint.Checkpoints(tmp_path) as checkpoints:
     checkpoints.save(old, {}, None)
@@ -296,7 +296,7 @@ def test_what_cannot_be_read_now_is_not_called_damaged_nor_deleted(tmp_path, mon
   assert int(restore(tmp_path).step) == 2
 
 
-def test_without_any_score_a_run_does_not_begin_anew_among_old_checkpoints(tmp_path):
+def test_without_any_score_a_run_does_not_start_again_among_old_checkpoints(tmp_path):
   save(tmp_path, {1: 5.0})
   shutil.rmtree(tmp_path / digests.FOLDER)
   (tmp_path / checkpoint.FOLDER / "1" / "metrics" / "metrics").unlink()

@@ -78,7 +78,7 @@ def test_of_many_differences_three_are_named_and_the_others_counted(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a[b]", "lr*", "run?"])
-def test_a_name_that_is_a_pattern_is_refused(tmp_path, name):
+def test_a_name_that_is_a_pattern_is_rejected(tmp_path, name):
   with pytest.raises(ValueError, match="are glob patterns to Orbax"):
     layout.check(tmp_path / name, config(), 1)
 

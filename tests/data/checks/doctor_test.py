@@ -36,7 +36,7 @@ def found(records, kind, **options):
   return [str(problem) for problem in examine(records, **options).problems if problem.kind == kind]
 
 
-def test_counts_stand_beside_the_published_ones_and_what_differs_is_said():
+def test_counts_are_compared_with_the_published_ones_and_differences_reported():
   report = examine([record("a.jpg", person_id=2), record("b.jpg", person_id=3, split="test", captions=[GOOD] * 2)])
   assert report.counts == {"train": schema.Counts(1, 1, 1), "test": schema.Counts(1, 1, 2)}
   assert [(row["split"], row["ids"], row["captions published"]) for row in report.count_table()] == [
@@ -93,7 +93,7 @@ def test_an_identity_in_two_splits_or_with_one_image_is_named_as_annotated():
     ("A caf\ufffd behind him", [("wrongly decoded caption", 'has the caption "A caf\ufffd behind him", which lost')]),
   ],
 )
-def test_odd_captions_are_remarked_on(caption, expected):
+def test_unusual_captions_are_remarked_on(caption, expected):
   problems = [p for p in examine([record("a.jpg", captions=[GOOD, caption])]).problems if "caption" in p.kind]
   assert [problem.kind for problem in problems] == [kind for kind, _ in expected]
   assert all(p.detail.startswith(detail) for p, (_, detail) in zip(problems, expected, strict=True))
@@ -192,7 +192,7 @@ def test_the_shared_source_is_a_warning_only_beside_the_other(tmp_path):
   assert "MSMT17" not in examine([record("a.jpg")], layout=rstp).text()
 
 
-def test_a_full_disk_is_refused_with_what_is_needed_and_what_there_is(tmp_path, monkeypatch):
+def test_a_full_disk_is_rejected_with_what_is_needed_and_what_there_is(tmp_path, monkeypatch):
   needed = round(5.56 * 2**30)
   monkeypatch.setattr(shutil, "disk_usage", lambda folder: types.SimpleNamespace(free=2**30))
   with pytest.raises(

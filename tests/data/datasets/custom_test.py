@@ -328,7 +328,7 @@ FIELDS = st.text(max_size=6) | st.sampled_from(["a/1.jpg", "b 1.jpg", "anna", "t
 
 @hypothesis.settings(max_examples=100, deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
 @hypothesis.given(rows=st.lists(st.lists(FIELDS, max_size=5), max_size=4), opening=st.sampled_from(["", "[", "{"]))
-def test_whatever_a_file_holds_it_is_read_or_refused_in_one_line(tmp_path, rows, opening):
+def test_whatever_a_file_holds_it_is_read_or_rejected_in_one_line(tmp_path, rows, opening):
   text = opening + "image,id,captions,split\n" + "\n".join(",".join(row) for row in rows)
   write(tmp_path, text.encode("utf-8", "surrogatepass"), name="annotations")
   problems = []

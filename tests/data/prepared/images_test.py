@@ -249,7 +249,7 @@ def test_decoding_is_bounded_ahead_and_keeps_the_order(tmp_path):
   assert len(taken) <= 40 + images.IN_FLIGHT * os.cpu_count()
 
 
-def test_a_png_file_of_more_pixels_than_allowed_is_refused_by_its_header_alone(jpeg):
+def test_a_png_file_of_more_pixels_than_allowed_is_rejected_by_its_header_alone(jpeg):
   jpeg.write_bytes(_png(8193, 4096, b"", bits=8, colour=2))
   with pytest.raises(images.BadImageError, match=r"image\.jpg .*claims 4096x8193 pixels, .*; 33,554,432 are allowed"):
     images.decode(jpeg, SIZE)
@@ -278,7 +278,7 @@ def test_a_large_jpeg_file_is_decoded_at_the_least_reduction_that_fits(jpeg, mon
   assert (decoded.digest == images.decode(jpeg, SIZE).digest) == (scale == 1)
 
 
-def test_a_large_jpeg_file_whose_passes_are_held_whole_is_refused(jpeg, monkeypatch):
+def test_a_large_jpeg_file_whose_passes_are_held_whole_is_rejected(jpeg, monkeypatch):
   Image.open(jpeg).save(jpeg, progressive=True)
   monkeypatch.setattr(images, "MAX_PIXELS", 100)
   with pytest.raises(images.BadImageError, match="; 100 are allowed"):
@@ -313,7 +313,7 @@ def test_a_format_that_runs_another_program_is_not_opened(tmp_path):
     images.decode(tmp_path / "image.jpg", SIZE)
 
 
-def test_a_text_in_a_png_file_that_inflates_to_megabytes_is_refused(jpeg):
+def test_a_text_in_a_png_file_that_inflates_to_megabytes_is_rejected(jpeg):
   text = PngImagePlugin.PngInfo()
   text.add_text("comment", "a" * 60_000_000, zip=True)
   Image.open(jpeg).save(jpeg.with_suffix(".png"), pnginfo=text)

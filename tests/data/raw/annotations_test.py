@@ -72,7 +72,7 @@ def test_of_an_image_with_one_bad_caption_the_good_ones_stay(tmp_path):
 
 
 @pytest.mark.parametrize("path", ["../secret.jpg", "a/../../secret.jpg", "{root}/imgs/a.jpg"])
-def test_a_path_that_leaves_the_folder_is_refused_even_if_there_is_a_file(tmp_path, path):
+def test_a_path_that_leaves_the_folder_is_rejected_even_if_there_is_a_file(tmp_path, path):
   path = path.format(root=tmp_path)
   (tmp_path / "imgs" / "a").mkdir(parents=True)
   records, problems = read(tmp_path, [entry(path), entry("b.jpg")])
@@ -220,7 +220,7 @@ def folder(tmp_path_factory):
 
 @hypothesis.settings(max_examples=100, deadline=None)
 @hypothesis.given(content=JSON | st.lists(ALMOST | JSON, max_size=5))
-def test_whatever_json_holds_it_is_read_or_refused_in_one_line(folder, content):
+def test_whatever_json_holds_it_is_read_or_rejected_in_one_line(folder, content):
   (folder / LAYOUT.annotation_files[0]).write_text(json.dumps(content))
   if not isinstance(content, list) or not content:
     refused(folder, ValueError)
@@ -237,7 +237,7 @@ def test_whatever_json_holds_it_is_read_or_refused_in_one_line(folder, content):
 
 @hypothesis.settings(max_examples=100, deadline=None)
 @hypothesis.given(content=st.binary(max_size=60))
-def test_whatever_bytes_a_file_holds_they_are_read_or_refused_in_one_line(folder, content):
+def test_whatever_bytes_a_file_holds_they_are_read_or_rejected_in_one_line(folder, content):
   (folder / LAYOUT.annotation_files[0]).write_bytes(content)
   refused(folder, ValueError)
 

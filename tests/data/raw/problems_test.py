@@ -25,7 +25,7 @@ def test_nothing_wrong_is_an_empty_summary():
   problems.raise_errors([], "a.json", "imgs")
 
 
-def test_a_kind_that_is_not_in_the_table_is_refused():
+def test_a_kind_that_is_not_in_the_table_is_rejected():
   with pytest.raises(ValueError, match="no kind of problem 'mising image'; the kinds are unusable entry, "):
     Problem("mising image", "a.jpg", "is not there")
 

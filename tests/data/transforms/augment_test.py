@@ -85,7 +85,7 @@ def test_a_row_depends_on_the_key_and_its_place_alone():
   assert (same_image[0] != same_image[1]).any()
 
 
-def test_flips_mirror_the_width_at_the_rate_asked_for():
+def test_flips_mirror_the_width_at_the_requested_rate():
   images = random_images(MANY, (2, 3))
   out = pixels(augmented(jax.random.key(0), images, **OFF | {"flip": 0.3}))
   is_flipped = (out == np.asarray(images)[:, :, ::-1]).all(axis=(1, 2, 3))
@@ -185,7 +185,7 @@ def test_crops_are_torchvision_s_in_height_width_and_place(area):
 
 
 @pytest.mark.parametrize("setting", ["grey_probability", "blur_probability", "jitter_probability"])
-def test_colour_changes_at_the_rate_asked_for_and_no_other_draw(setting):
+def test_colour_changes_at_the_requested_rate_and_no_other_draw(setting):
   images = random_images(MANY, (4, 3))
   settings = OFF | {"flip": 0.5, "brightness": 0.5, "jitter_probability": 0.0}
   plain = augmented(jax.random.key(0), images, **settings)

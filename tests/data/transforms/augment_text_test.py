@@ -47,7 +47,7 @@ def test_with_everything_off_it_is_the_tokens_and_costs_nothing():
   assert augmented.lower(jax.random.key(0), tokens, **OFF).compile().cost_analysis().get("flops", 0) == 0
 
 
-def test_deletion_keeps_the_others_in_order_at_the_rate_asked_for():
+def test_deletion_keeps_the_others_in_order_at_the_requested_rate():
   words = words_of(augmented(jax.random.key(0), captions(*[10] * MANY), **OFF | {"delete_probability": 0.2}))
   assert all(row == sorted(set(row)) for row in words)
   rates = [np.mean([word not in row for row in words]) for word in range(1, 11)]
@@ -61,7 +61,7 @@ def test_one_word_stays_where_all_would_go_any_of_them():
   assert stats.chisquare(counts).pvalue > 1e-3
 
 
-def test_masking_hits_every_word_at_the_rate_asked_for():
+def test_masking_hits_every_word_at_the_requested_rate():
   words = np.array(words_of(augmented(jax.random.key(0), captions(*[10] * MANY), **OFF | {"mask_probability": 0.2})))
   assert ((words == MASK) | (words == np.arange(1, 11))).all()
   assert np.abs((words == MASK).mean(axis=0) - 0.2).max() < 5 * math.sqrt(0.2 * 0.8 / MANY)
@@ -113,13 +113,13 @@ def test_the_mask_is_the_last_word_of_clip_s_vocabulary():
 @pytest.mark.parametrize(
   ("setting", "value"), [("delete_probability", 1.5), ("mask_probability", -0.1), ("swap_fraction", 2.0)]
 )
-def test_a_setting_out_of_range_is_refused_by_name(setting, value):
+def test_a_setting_out_of_range_is_rejected_by_name(setting, value):
   with pytest.raises(ValueError, match=f"augment_text.{setting} is .*; it must be a .* from 0 to 1"):
     augment_text.check({"vocabulary_size": 49_408, "end_token": END}, **OFF | {setting: value})
 
 
 @pytest.mark.parametrize("mask_token", [0, END, 49_408])
-def test_a_mask_that_is_no_word_is_refused_where_it_is_used(mask_token):
+def test_a_mask_that_is_no_word_is_rejected_where_it_is_used(mask_token):
   settings, clip = OFF | {"mask_token": mask_token}, {"vocabulary_size": 49_408, "end_token": END}
   augment_text.check(clip, **settings)
   with pytest.raises(ValueError, match=f"augment_text.mask_token is {mask_token}; it must be the id of a word"):
