@@ -223,6 +223,16 @@ def test_every_wheel_is_pinned_and_promise_is_built():
   assert not any(word.startswith("promise") for word in download)
 
 
+def test_every_requirement_is_a_wheel_or_installed_with_jax_flax_orbax_torch_or_transformers():
+  lines = (measuring.ROOT / "requirements.txt").read_text().splitlines()
+  required = {line.split("==")[0].lower() for line in lines if "==" in line}
+  installed = {
+    "absl-py", "etils", "flatbuffers", "flax", "fsspec", "httpx2", "huggingface_hub", "jax", "msgpack", "numpy",
+    "optax", "orbax-checkpoint", "pillow", "regex", "safetensors", "tokenizers", "tqdm", "transformers",
+  }  # fmt: skip
+  assert required - {line.split("==")[0].lower() for line in wheels.listed()} == installed
+
+
 def test_a_mock_topology_is_set_in_a_process_of_its_own():
   # CPUs take no notice of it, and have no slices.
   found = topology.slices("2x8x1")

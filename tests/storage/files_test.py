@@ -39,3 +39,15 @@ def test_a_folder_that_fails_leaves_nothing(tmp_path):
     (temporary / "half").touch()
     raise KeyboardInterrupt
   assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_stays_one_and_a_pipe_is_written_to(tmp_path):
+  (tmp_path / "link").symlink_to(tmp_path / "target")
+  files.write_text(tmp_path / "link", "through")
+  assert (tmp_path / "link").is_symlink()
+  assert (tmp_path / "target").read_text() == "through"
+  os.mkfifo(tmp_path / "pipe")
+  reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+  files.write_text(tmp_path / "pipe", "piped")
+  assert os.read(reader, 100) == b"piped"
+  os.close(reader)

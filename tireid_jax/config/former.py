@@ -9,10 +9,15 @@ from tireid_jax.training.optimizers import Recipe
 
 # Fields that configs stored by earlier versions lack, by section, with the value that their runs had in effect. Losses
 # that a version lacks had no weight, and settings of optimizers that it lacks had no effect, whatever their value.
+_RECIPE_OF_ALL_VERSIONS = {
+  "epochs", "learning_rate", "adam_betas", "adam_eps", "weight_decay", "bias_lr_factor", "new_lr_factor",
+  "prompt_lr_factor", "warmup_epochs", "warmup_start", "final_lr", "schedule_by", "clip_norm",
+}  # fmt: skip
+_NEW_IN_RECIPE = {name: value for name, value in fields.defaults(Recipe).items() if name not in _RECIPE_OF_ALL_VERSIONS}
 NEW_FIELDS = {
   "": {"pretrained_prefix": "", "select_by": "t2i/R@1"},
   "prompts": {"placement": "deep"},
-  **{f"stage{number}": fields.defaults(Recipe) | {"optimizer": "adam"} for number in (0, 1, 2)},
+  **{f"stage{number}": _NEW_IN_RECIPE | {"optimizer": "adam"} for number in (0, 1, 2)},
 }
 
 # Embedded data sets, and the raw folders of each: under its former name, the first has that of a published data set.

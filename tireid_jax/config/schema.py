@@ -1,7 +1,4 @@
-"""Every section of the config, from its declarations: defaults, reference text and checks.
-
-python -m tireid_jax.config.schema > docs/config.md
-"""
+"""Every section of the config, from its declarations: defaults and checks."""
 
 import dataclasses
 from typing import Any

@@ -2,7 +2,7 @@
 
 import pathlib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tireid_jax import metrics
@@ -25,7 +25,7 @@ def write_report(
   table: Sequence[Mapping[str, Any]],
   curves: Mapping[str, Sequence[Record]] | None = None,
   ceilings: Mapping[str, float] | None = None,
-  queries: Iterable[Any] = (),
+  queries: Sequence[Any] = (),
   notes: Sequence[str] = (),
 ) -> None:
   """Writes the report atomically.

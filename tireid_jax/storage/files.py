@@ -27,6 +27,10 @@ def write_bytes(path: str | Path, data: bytes) -> None:
       path.write_bytes(data)  # an object appears when its upload is complete
     return
   with naming(path):
+    if path.exists() and not path.is_file():
+      path.write_bytes(data)  # a pipe or a terminal, which must not be replaced
+      return
+    path = path.resolve()  # the target of a link is replaced, not the link
     path.parent.mkdir(parents=True, exist_ok=True)
     with new_file(path) as temporary:
       temporary.write_bytes(data)

@@ -84,7 +84,9 @@ class Experiment:
 
 
 def build(config: ConfigDict, stage: Stage, run_folder: str | os.PathLike) -> Experiment:
-  """Returns the Experiment of a stage; nothing is computed, compiled or written yet. Every process calls it alike.
+  """Returns the Experiment of a stage. Every process calls it alike.
+
+  Nothing is computed or written yet, but for a probe of cuDNN on a GPU.
 
   Raises:
     ValueError, FileNotFoundError: the data, the weights or the model do not fit the config.

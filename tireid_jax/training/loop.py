@@ -1,5 +1,6 @@
 """A run: each stage of a config is built, fitted from wherever it was left, and reported."""
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -67,6 +68,8 @@ def run_stage(
   if stop.by_now():
     log_line(f"stopped after the last step of stage {number}; run the same command to go on")
     raise SystemExit(stop.status())
+  # If no step was left, no step was given the state, which would stay on the devices during the evaluation.
+  first, start = None, dataclasses.replace(start, state=None)
   return report(experiment, start, seconds=seconds, lock=lock)
 
 

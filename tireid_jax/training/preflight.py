@@ -33,7 +33,7 @@ def check(
     config: of the run.
     numbers: stages to be run, ascending.
     run_folder: workdir.
-    profile: profiling.Window, None for none.
+    profile: capture.Window, None for none.
   """
   config_lib.check(config)
   mesh = sharding.make_mesh(**config.mesh)

@@ -11,7 +11,6 @@ from tireid_jax.parallel import distributed
 from tireid_jax.terminal.progress import log_line
 from tireid_jax.training import checksum, initialization, origin
 from tireid_jax.training.experiment import Experiment
-from tireid_jax.training.state import TrainState
 from tireid_jax.workdir.checkpoint import Checkpoints
 
 _LIBRARIES = ("jax", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy")
@@ -22,14 +21,14 @@ class Start:
   """Where this run of a stage starts.
 
   Attributes:
-    state: TrainState of the next step.
+    state: TrainState of the next step, which is donated to that step; None after training.
     origin: where the variables of step 0 came from, as in `origin`; None where an earlier version did not record it.
     frozen: checksums of what the stage does not train, at step 0.
     seconds: that earlier runs of the stage trained for.
     best_score: of their validations, None without any.
   """
 
-  state: TrainState
+  state: Any
   origin: dict | None
   frozen: dict[str, str]
   seconds: float = 0.0
@@ -37,7 +36,7 @@ class Start:
 
   @property
   def first_step(self) -> int:
-    """Number of steps done before."""
+    """Number of steps done before; to be read before the state is donated."""
     return int(self.state.step)
 
 

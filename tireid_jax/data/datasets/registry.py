@@ -67,7 +67,7 @@ def layout_of(name: str) -> schema.Layout:
 
 def same_source(name: str) -> list[str]:
   """Returns the names of the other data sets whose images were taken from the same source as those of `name`."""
-  source = layout_of(name).source
+  source = LAYOUTS[name].source if name in LAYOUTS else ""  # custom data, and data sets of other versions, have none
   return [other for other, layout in LAYOUTS.items() if source and layout.source == source and other != name]
 
 

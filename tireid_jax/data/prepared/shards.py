@@ -101,7 +101,7 @@ class Plan:
     """
     self._folder.mkdir(parents=True, exist_ok=True)
     for file in self._folder.iterdir():
-      if file.stem not in self._parts:
+      if file.stem not in self._parts or file.suffix == ".part":  # former versions wrote those
         file.unlink()
     image_files = [record.image_file for part in self._missing.values() for record in part]
     decoded = images.decode_all(image_files, self._image_size, use_exif=self._use_exif)
