@@ -74,7 +74,11 @@ def test_hooks_run_the_commands_of_make_lint():
   assert repository["repo"] == "local"
   assert {(hook["language"], hook["pass_filenames"]) for hook in repository["hooks"]} == {("system", False)}
   lint = subprocess.run(
-    ["make", "--dry-run", "--always-make", "lint"], cwd=ROOT, capture_output=True, text=True, check=True
+    ["make", "--no-print-directory", "--dry-run", "--always-make", "lint"],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    check=True,
   ).stdout.splitlines()
   installation = next(number for number, line in enumerate(lint) if line == "touch .venv/dev")
   assert [hook["entry"] for hook in repository["hooks"]] == lint[installation + 1 :]
