@@ -63,13 +63,13 @@ def test_two_slices_sum_the_gradients_of_each_over_the_data_center_network(tmp_p
   assert estimate["examples_per_second_sending_after"] == pytest.approx(
     16 / (estimate["seconds"] + estimate["link_seconds"] + estimate["dcn_seconds"])
   )
-  assert "MB sent by each device to other slices in a step" in text
+  assert "MB sent by each device to other slices per step" in text
 
 
 def test_a_network_of_unknown_speed_must_be_stated():
   done = run("plan", *TINY, "--topology=v4:2x2x1", "--slices=2", "--config.model.blocks=loop")
   assert done.returncode == 2
-  assert "no data-center bandwidth is published for v4:2x2x1; state it by --dcn_gbps=N" in done.stderr.splitlines()[-1]
+  assert "no data-center bandwidth is published for v4:2x2x1; give it as --dcn_gbps=N" in done.stderr.splitlines()[-1]
 
 
 def test_a_sweep_finds_the_largest_batch_and_draws_how_it_scales(tmp_path):
@@ -125,5 +125,5 @@ def test_a_loop_costs_what_its_unrolled_rounds_cost():
 def test_a_shape_that_there_is_not_is_one_line():
   done = run("plan", *TINY, "--topology=v5e:3x3")
   assert done.returncode == 2
-  assert "--topology=v5e:3x3 is refused by the TPU's compiler" in done.stderr
-  assert "usual ones are v5e:1x1, v5e:2x2" in done.stderr
+  assert "--topology=v5e:3x3 is rejected by the TPU's compiler" in done.stderr
+  assert "available shapes are v5e:1x1, v5e:2x2" in done.stderr
