@@ -8,6 +8,7 @@ from configs import toy
 from tests.forked import run
 from tireid_jax.config import former
 from tireid_jax.config import values as config_lib
+from tireid_jax.training import stages
 
 GENERATE = "python -m tireid_jax.data.toy --config=configs/toy.py --to=RAW"
 
@@ -62,3 +63,10 @@ def test_a_workdir_of_a_version_without_a_field_is_the_same_run_with_the_value_t
   assert found.stage1.losses.cmpm == 0.0
   config["stage1"]["optimizer"] = "adamw"
   assert config_lib.differences(stored, config, (1,)) == ["stage1.optimizer: 'adam' in the workdir, 'adamw' requested"]
+
+
+def test_a_stored_stage_that_lacks_a_field_of_every_version_is_rejected():
+  stored = config_lib.to_json(toy.get_config())
+  del stored["stage1"]["epochs"]
+  with pytest.raises(ValueError, match=r"stage1 has other fields than this version knows \(epochs\)"):
+    stages.from_config(config_lib.from_json(stored), 1)

@@ -241,3 +241,18 @@ def test_stage_2_may_change_while_stage_1_stays_but_not_once_it_is_there(trained
   assert 1 in loop.run(changed, (1,), folder)
   with pytest.raises(ValueError, match=r"stage2.learning_rate: 0.03 in the workdir, 1.0 requested"):
     loop.run(changed, (2,), folder)
+
+
+def test_a_stage_without_steps_left_frees_its_state_before_the_evaluation(project, tmp_path, monkeypatch):
+  config = configured(project, stage1__epochs=1)
+  started = []
+
+  def killed(experiment, start, **_):
+    started.append(start)
+    raise SystemExit
+
+  monkeypatch.setattr(loop, "report", killed)
+  for _ in range(2):  # the second one resumes after the last step
+    with pytest.raises(SystemExit):
+      loop.run(config, (1,), tmp_path)
+  assert [start.state for start in started] == [None, None]

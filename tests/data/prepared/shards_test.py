@@ -96,12 +96,13 @@ def test_what_a_kill_left_half_written_is_removed(records, tmp_path):
   write(plan(records, tmp_path))
   (note,) = sorted((tmp_path / "shards").glob("*.json"))[:1]
   note.rename(note.with_name(f".{note.name}.17"))  # as `files.new_file` names it until it is whole
-  for name in ("1.array_record", "2.json"):
+  former = f"{note.stem}.part"  # as a former version named it
+  for name in ("1.array_record", "2.json", former):
     (tmp_path / "shards" / name).write_text("half")
   before = {file.name for file in (tmp_path / "shards").iterdir()}
   write(plan(records, tmp_path))
   after = {file.name for file in (tmp_path / "shards").iterdir()}
-  assert after == before - {f".{note.name}.17", "1.array_record", "2.json"} | {note.name}
+  assert after == before - {f".{note.name}.17", "1.array_record", "2.json", former} | {note.name}
 
 
 def test_an_image_that_cannot_be_read_is_a_problem_and_the_others_keep_their_pixels(records, tmp_path):
