@@ -10,7 +10,7 @@ from tests import imports_test
 DOCUMENT = pathlib.Path(__file__).parent / "architecture.md"
 BEGIN, END = "<!-- rooms: python -m docs.rooms -->\n", "<!-- end of rooms -->\n"
 
-# Every room above these may import them; drawn, their edges would hide the others.
+# Every room above these may import them; in the picture, their edges would hide the others.
 _EVERYWHERE = {"cli", "errors"}
 _COMMANDS = sorted({"main", "evaluate", "compare", "export", "demo", "replay", "plan", "data.prepare", "data.toy"})
 
@@ -36,12 +36,12 @@ def without_implied(edges):
 
 def diagram():
   """Returns the graph as a Mermaid block of Markdown."""
-  drawn = {room: others - _EVERYWHERE for room, others in imports_between_rooms().items() if room not in _EVERYWHERE}
+  shown = {room: others - _EVERYWHERE for room, others in imports_between_rooms().items() if room not in _EVERYWHERE}
   rooms = [room for room in imports_test.DEPTHS if room not in _COMMANDS]
   lines = ["```mermaid", "flowchart TD", "  subgraph commands"]
   lines += [f"    {_node(room)}" for room in _COMMANDS]
   lines += ["  end", *(f"  {_node(room)}" for room in sorted(rooms))]
-  for room, others in sorted(without_implied(drawn).items()):
+  for room, others in sorted(without_implied(shown).items()):
     lines += [f"  {_identifier(room)} --> {_identifier(other)}" for other in sorted(others)]
   return "\n".join([*lines, "```", ""])
 

@@ -39,9 +39,9 @@ def test_the_description_names_fields_with_their_sections():
     ({"kind": "red", "inner": {"ratio": 1.5}}, "a.inner.ratio is 1.5; it must be a fraction from 0 to 1"),
     ({"kind": "red", "inner": {"ratio": float("nan")}}, "a.inner.ratio is nan; it must be a fraction from 0 to 1"),
     ({"kind": "red", "inner": {"ratio": "much"}}, "a.inner.ratio is 'much'; it must be a fraction from 0 to 1"),
-    ({"kind": "red", "inner": {}}, "a.inner has other fields than this version knows (ratio); train it anew"),
+    ({"kind": "red", "inner": {}}, "a.inner has other fields than this version knows (ratio); train it again"),
     ({"kind": "red", "inner": {"ratio": 0, "b": 1}}, "a.inner has other fields than this version knows (b); train it"),
-    ({"kind": "red"}, "a has other fields than this version knows (inner); train it anew"),
+    ({"kind": "red"}, "a has other fields than this version knows (inner); train it again"),
   ],
 )
 def test_a_value_that_is_not_allowed_is_one_line_that_names_the_field(values, message):

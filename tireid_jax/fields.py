@@ -63,7 +63,7 @@ def check_names(declaration: type, values: Mapping[str, Any], name: str) -> None
   declared, given = {one.name for one in _fields(declaration)}, set(values)
   if unexpected := sorted(declared ^ given if name else declared - given):
     raise UserError(
-      f"{name or 'the config'} has other fields than this version knows ({', '.join(unexpected)}); train it anew"
+      f"{name or 'the config'} has other fields than this version knows ({', '.join(unexpected)}); train it again"
     )
 
 

@@ -18,9 +18,9 @@ config.stage2.patience = 0
 try:
   stages.from_config(config, 2)
 except ValueError as error:
-  refused = str(error)
+  error_line = str(error)
 (line,) = [line for line in reference.render().splitlines() if "patience" in line]
-print(json.dumps([default, refused, line]))
+print(json.dumps([default, error_line, line]))
 """
 OVERRIDE = """
 import sys

@@ -40,9 +40,9 @@ for _ in range(2):
 try:
   make_stage(1, sgd_momentum=1.0)
 except ValueError as error:
-  refused = str(error)
+  error_line = str(error)
 print(json.dumps({
-  "moves": moves, "default": cuhk.get_config().stage2.sgd_momentum, "refused": refused,
+  "moves": moves, "default": cuhk.get_config().stage2.sgd_momentum, "error_line": error_line,
   "stored": values.from_json(stored).stage1.sgd_momentum,
 }))
 """
@@ -58,4 +58,4 @@ def test_an_optimizer_is_added_in_one_file_with_a_setting_of_its_own(tmp_path):
   found = json.loads(copy.python(TRAIN, ROOT))
   assert [round(move, 4) for move in found["moves"]] == [-0.2, -0.3]
   assert found["default"] == found["stored"] == 0.9
-  assert found["refused"] == "stage1.sgd_momentum is 1.0; it must be in [0, 1)"
+  assert found["error_line"] == "stage1.sgd_momentum is 1.0; it must be in [0, 1)"

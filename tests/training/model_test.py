@@ -60,5 +60,5 @@ def test_rematerialisation_depends_on_how_blocks_run_unless_it_is_set():
 def test_a_config_of_another_version_is_rejected():
   config = cuhk.get_config()
   del config.model.blocks
-  with pytest.raises(ValueError, match=r"model has other fields than this version knows \(blocks\); train it anew"):
+  with pytest.raises(ValueError, match=r"model has other fields than this version knows \(blocks\); train it again"):
     build_model(config, VARIANTS["ViT-B/16"], use_prompts=True, precision="auto")

@@ -183,7 +183,7 @@ def test_variables_with_the_last_block_among_the_others_are_rejected(tmp_path):
   with checkpoint.Checkpoints(tmp_path) as checkpoints:
     checkpoints.save(old, {}, None)
     checkpoints.wait()
-    with pytest.raises(ValueError, match="are of an earlier version; train this stage anew in another workdir"):
+    with pytest.raises(ValueError, match="are of an earlier version; train this stage again in another workdir"):
       checkpoints.restore(old)
   with pytest.raises(ValueError, match="are of an earlier version"):
     checkpoint.restore_variables(tmp_path, 1, sharding.make_mesh(-1, 1, 1))

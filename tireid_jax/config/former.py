@@ -45,7 +45,7 @@ def with_new_fields(data: Any) -> Any:
 
 
 def check_data_set(name: str | None) -> None:
-  """Raises UserError for the former name of an embedded data set, with the commands that generate it anew."""
+  """Raises UserError for the former name of an embedded data set, with the commands that generate it again."""
   if name in DATA_SETS:
     raise UserError(
       f"{name} is now called {DATA_SETS[name]}, and neither its data nor its workdirs are read; generate it with "

@@ -101,7 +101,7 @@ def from_json(data: dict[str, Any]) -> Variant:
     sizes = {name: Tower(**data[name]) for name in ("image", "text")}
     return Variant(**{**data, **sizes, "native_image_size": tuple(data["native_image_size"])})
   except (KeyError, TypeError) as error:
-    raise UserError(f"a checkpoint's metadata describe no model ({error}); train this stage anew") from error
+    raise UserError(f"a checkpoint's metadata describe no model ({error}); train this stage again") from error
 
 
 def differences(found: Variant, wanted: Variant) -> dict[str, tuple[Any, Any]]:

@@ -252,7 +252,7 @@ def _check_layout(stored, folder):
   """Raises ValueError for variables of an earlier version, which stacked an encoder's last block with the others."""
   names = {key.key for path, _ in jax.tree_util.tree_leaves_with_path(dict(stored)) for key in path}
   if "blocks" in names and "last_block" not in names:
-    raise UserError(f"the checkpoints in {folder} are of an earlier version; train this stage anew in another workdir")
+    raise UserError(f"the checkpoints in {folder} are of an earlier version; train this stage again in another workdir")
 
 
 def read_metadata(stage_folder: str | Path, step: int) -> dict[str, Any]:
