@@ -105,9 +105,12 @@ def test_a_save_that_does_not_fit_costs_no_checkpoint(run, expected, tmp_path):
 
 
 def test_a_run_of_many_evaluations_and_saves_keeps_no_descriptor(run, tmp_path):
-  steps = 10 * scenario.EPOCH_STEPS
+  epochs = 20
+  steps = epochs * scenario.EPOCH_STEPS
   _, warm, _, end = growth.quarters(growth.watch(run, tmp_path / "run", steps), steps)
-  assert end.descriptors <= warm.descriptors
+  # One descriptor lost per epoch adds about epochs / 2 from the second quarter to the last. The margin is for
+  # quarters whose samples were all taken during saves, which open files.
+  assert end.descriptors - warm.descriptors < epochs // 4
 
 
 def test_a_quarter_has_the_least_that_was_held():

@@ -8,7 +8,7 @@ import time
 from tests.faults import scenario
 from tireid_jax.workdir.metric_log import read_metrics
 
-_INTERVAL_S = 0.5
+_INTERVAL_S = 0.05  # a save opens files for most of a second: the moments between two saves must be hit as well
 FIELDS = ("resident_bytes", "descriptors", "threads")
 
 
