@@ -26,7 +26,7 @@ SAMPLED = {
   "training/start": ("training/origin_test", "training/loop_test"),
   "training/garbage": ("training/garbage_test",),
   "training/hooks": ("training/hooks_test", "training/loop_test"),
-  "training/stopping": ("training/stopping_test",),
+  "training/stopping": ("training/stopping_test", "training/hooks_test"),
   "workdir/checkpoint": ("workdir/checkpoint_test", "training/loop_test"),
   "training/model": ("training/model_test",),
   "training/initialization": ("training/loop_test",),
