@@ -1,5 +1,6 @@
 """The CLIP port's structure: prompts, depth, scan against unrolled. (Parity with published weights is its own test.)"""
 
+import dataclasses
 import functools
 
 import chex
@@ -67,6 +68,12 @@ def test_inputs_of_another_size_raise(method, inputs, message):
     jax.eval_shape(lambda: model.apply(draw(model), inputs, method=method))
   fits = jnp.zeros((2, 77), jnp.int32) if method == "encode_text" else jnp.zeros((2, *SIZE, 3))
   assert jax.eval_shape(lambda: model.apply(draw(model), fits, method=method)).shape == (2, 8)
+
+
+def test_a_model_of_short_captions_can_be_initialised():
+  variant = dataclasses.replace(SMALL, text_length=4)
+  shapes = jax.eval_shape(lambda: init_variables(CLIP(variant, SIZE), jax.random.key(0)))
+  assert shapes["params"]["text_encoder"]["position_embedding"].shape == (4, 12)
 
 
 def test_prompts_are_a_collection_of_their_own_with_tokens_per_encoder():

@@ -93,7 +93,7 @@ class CLIP(nn.Module):
 def init_variables(model: CLIP, key: Array) -> dict[str, Any]:
   """Returns randomly initialised {"params": ..., "prompts": ...}; "prompts" is {} for a model without prompts."""
   images = jnp.zeros((1, *model.image_size, 3))
-  tokens = jnp.zeros((1, 8), jnp.int32)
+  tokens = jnp.zeros((1, min(8, model.variant.text_length)), jnp.int32)
   params_key, prompts_key = jax.random.split(key)
   variables = model.init({"params": params_key, "prompts": prompts_key}, images, tokens)
   return {"params": variables["params"], "prompts": variables.get("prompts", {})}
