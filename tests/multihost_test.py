@@ -7,25 +7,33 @@ import signal
 import chex
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from tests.commands import SMALL, command, run, succeed
-from tests.data.trees import make_tree
+from tests.data.trees import make_tree, read_entries, write_annotations
 from tests.models.trees import write_hf_clip
 from tests.processes import Processes, by_hand, devices, free_port, logged_step, saved_step
+from tireid_jax.data.prepared import splits
 from tireid_jax.models.variants import VARIANTS
 from tireid_jax.parallel import sharding
+from tireid_jax.training.dump import read_metadata
 from tireid_jax.workdir import checkpoint
 from tireid_jax.workdir.metric_log import read_metrics
 
 pytestmark = pytest.mark.slow
 
 LEARNING_RATE = 3.5e-4
+# The caption that alone contains a certain token. It is in the second step, in the second half of the batch.
+UNIQUE = 17
 
 
 @pytest.fixture(scope="module")
 def flags(tmp_path_factory):
   folder = tmp_path_factory.mktemp("multihost")
-  make_tree(folder / "raw", "rstp_reid", num_ids={"train": 16, "val": 3, "test": 3})
+  root = make_tree(folder / "raw", "rstp_reid", num_ids={"train": 16, "val": 3, "test": 3})
+  entries = read_entries(root, "rstp_reid")
+  [entry for entry in entries if entry["split"] == "train"][UNIQUE // 2]["captions"][UNIQUE % 2] += " umbrella"
+  write_annotations(root, "rstp_reid", entries)
   write_hf_clip(folder / "clip", VARIANTS["tiny"], image_size=48)
   flags = (
     "--config=configs/rstp.py", *SMALL, f"--config.data_dir={folder}/data", f"--config.pretrained={folder}/clip",
@@ -125,6 +133,33 @@ def test_when_the_first_process_dies_the_others_end(flags, tmp_path):
     both.wait_until(lambda: logged_step(tmp_path / "stage1") > 0)
     both.processes[0].kill()
     assert both.processes[1].wait(timeout=60) != 0
+
+
+def test_a_poisoned_caption_in_one_process_stops_both_with_the_same_message_and_one_dump(flags, tmp_path):
+  (data_dir,) = [flag.partition("=")[2] for flag in flags if flag.startswith("--config.data_dir=")]
+  split = splits.open_split(data_dir, "rstp_reid", (48, 24), "train")
+  tokens, counts = np.unique(split.tokens, return_counts=True)
+  (token,) = tokens[counts == 1]
+  tensors = write_hf_clip(tmp_path / "clip", VARIANTS["tiny"], image_size=48)
+  tensors["text_model.embeddings.token_embedding.weight"][token] = 3e38  # its square is not finite
+  save_file(tensors, tmp_path / "clip" / "model.safetensors")
+  arguments = (*flags, f"--config.pretrained={tmp_path}/clip", f"--workdir={tmp_path}/run")
+  with Processes(by_hand(command("main", *arguments))) as both:
+    assert both.wait() == [2, 2]
+    messages = [
+      [line for line in both.errors(process).splitlines() if line.startswith("error: ")] for process in range(2)
+    ]
+  assert messages[0] == messages[1]
+  (message,) = messages[0]
+  (dump,) = (tmp_path / "run" / "stage1" / "diverged").iterdir()
+  assert dump.name == "1"
+  assert "error: loss/total is nan at step 2 (loss/total nan, " in message
+  assert f"python -m tireid_jax.replay {dump} " in message
+  examples = read_metadata(dump)["examples"]
+  assert [example["caption"] for example in examples].index(UNIQUE) >= len(examples) // 2
+  lines = succeed("replay", str(dump)).splitlines()
+  assert lines[-2].endswith(f"text_encoder/transformer/blocks[0]/ln_1, for 1 of 8 captions: {UNIQUE}")
+  assert lines[-1] == "reproduced: the replay has non-finite values too"
 
 
 def test_evaluation_of_two_processes_counts_each_query_once(alone, tmp_path):
