@@ -1,6 +1,9 @@
-"""Training-loop hooks: when a checkpoint is saved, and in which order."""
+"""Training-loop hooks: what is logged, when a checkpoint is saved, and in which order."""
 
 import types
+
+import numpy as np
+import pytest
 
 from tireid_jax.training import hooks, stopping
 
@@ -76,3 +79,95 @@ def test_the_log_is_flushed_and_stored_before_a_checkpoint_is_saved():
   assert calls == ["check"]
   save(2, None, {})
   assert calls == ["check", "check", "flush", "wait", "save"]
+
+
+def test_a_run_that_is_asked_to_stop_saves_and_exits_with_the_status_of_the_signal(capsys):
+  class Stopping(Stop):
+    def after_step(self):
+      return True
+
+    def status(self):
+      return 143
+
+  calls = []
+  checkpoints = types.SimpleNamespace(
+    check=lambda: None, save=lambda *_: calls.append("save"), wait=lambda: calls.append("wait")
+  )
+  shared = context(checkpoints=checkpoints, stop=Stopping(), save_every_steps=5, steps_per_epoch=100, num_steps=12)
+  save = hooks.Save(shared, Log(), None, lambda *_: {})
+  with pytest.raises(SystemExit) as end:
+    save(4, None, {})
+  assert (end.value.code, calls) == (143, ["save", "wait"])
+  assert "stopped and saved at step 4; run the same command" in capsys.readouterr().err
+  save(12, None, {})  # the last step, after which the stage is reported as usual
+  assert calls == ["save", "wait", "save"]
+
+
+class Record:
+  """A progress bar and a metric log that record their calls."""
+
+  def __init__(self):
+    self.calls = []
+
+  def __getattr__(self, name):
+    return lambda *arguments, **_: self.calls.append((name, *arguments))
+
+
+def open_log(record, **keywords):
+  shared = context(progress=record, writer=record, log_every_steps=2, batch_size=8)
+  return hooks.Log(shared, learning_rates={"prompts": lambda step: 0.5 * step}, **keywords)
+
+
+def test_a_line_has_the_means_since_the_last_one_the_learning_rate_of_its_step_and_the_speed(monkeypatch):
+  now, record = [100.0], Record()
+  monkeypatch.setattr(hooks.time, "monotonic", lambda: now[0])
+  log = open_log(record)
+  for step, loss in enumerate((1.0, 3.0, 5.0, 5.0), 1):
+    now[0] += 2.0
+    log(step, None, {"loss/total": np.float32(loss)})
+    if step == 3:
+      now[0] += 10.0
+      log.pause(10.0)  # a validation
+  speed = 2 * 8 / 4.0
+  assert record.calls == [
+    ("update",),
+    ("refresh",),
+    ("update",),
+    ("write", 2, {"loss/total": 2.0, "learning_rate/prompts": 0.5, "speed/examples_per_second": speed}),
+    ("set_postfix_str", "loss 2.000"),
+    ("update",),
+    ("update",),
+    ("write", 4, {"loss/total": 5.0, "learning_rate/prompts": 1.5, "speed/examples_per_second": speed}),
+    ("set_postfix_str", "loss 5.000"),
+  ]
+
+
+def test_the_first_step_is_shown_once_it_is_done():
+  record = Record()
+
+  class Value:
+    def block_until_ready(self):
+      record.done()
+      return self
+
+  open_log(record)(1, None, {"loss/total": Value()})
+  assert [name for name, *_ in record.calls] == ["update", "done", "refresh"]
+
+
+def test_of_values_that_are_not_finite_losses_are_named_first_and_the_total_before_its_terms():
+  log = open_log(Record())
+  log(1, None, {"gradient_norm/prompts": 1.0, "loss/itc": 2.0, "loss/total": 2.0})
+  with pytest.raises(hooks.NotFiniteError, match="loss/total is nan at step 2") as caught:
+    log(2, None, {"gradient_norm/prompts": np.nan, "loss/itc": np.nan, "loss/total": np.nan})
+  assert caught.value.step == 2
+  assert list(caught.value.metrics) == ["loss/total", "loss/itc", "gradient_norm/prompts"]
+
+
+def test_weights_that_are_not_finite_are_noticed_by_the_step_of_the_line():
+  record = Record()
+  log = open_log(record, all_finite=lambda variables: np.isfinite(variables))
+  log(1, types.SimpleNamespace(variables=1.0), {"loss/total": 1.0})
+  with pytest.raises(hooks.NotFiniteError, match="a weight is not finite at step 2") as caught:
+    log(2, types.SimpleNamespace(variables=np.inf), {"loss/total": 1.0})
+  assert (caught.value.step, caught.value.metrics) == (2, {})
+  assert "write" not in [name for name, *_ in record.calls]

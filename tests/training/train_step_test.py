@@ -6,11 +6,12 @@ import optax
 import pytest
 
 from tests.small_training import Setup, make_batch, make_stage
-from tireid_jax.losses import LOSSES
+from tireid_jax.losses import LOSSES, itc_loss
 from tireid_jax.models.prompts import PromptSpec
 from tireid_jax.models.variants import Tower, Variant
 from tireid_jax.training.stages import FROZEN, combine, partition
-from tireid_jax.training.train_step import make_loss
+from tireid_jax.training.state import TrainState
+from tireid_jax.training.train_step import make_loss, make_train_step
 
 ONE_BLOCK = Variant(Tower(32, 1, 2), Tower(32, 1, 2), patch_size=4, embedding_size=16)
 # Wide enough that matrix products, not what surrounds them, are what the compiler counts.
@@ -152,6 +153,38 @@ def test_the_learned_temperature_is_used_and_learned_in_stage_0():
   _, other = jax.jit(setup.step)(setup.state.replace(variables=warmer), make_batch())
   assert state.variables["params"]["logit_scale"] != setup.state.variables["params"]["logit_scale"]
   assert metrics["loss/total"] != other["loss/total"]
+
+
+class Embedded:
+  """A model whose inputs are embeddings."""
+
+  def apply(self, variables, images, tokens, **_):
+    return images, tokens
+
+
+def test_the_learned_temperature_is_the_reciprocal_of_the_logit_scale():
+  image, text = jax.random.normal(jax.random.key(0), (2, 4, 3))
+  batch = {"images": image, "tokens": text, "person_id": jnp.arange(4)}
+  loss = make_loss(
+    Embedded(), {"itc": 1.0}, augment=lambda key, images, indices: images,
+    augment_text=lambda key, tokens, indices: tokens, temperature=None,
+  )  # fmt: skip
+  variables = {"params": {"logit_scale": jnp.log(4.0)}}
+  total, _ = loss(variables, {"params": {"logit_scale": None}}, batch, jax.random.key(0))
+  np.testing.assert_allclose(total, itc_loss(image, text, temperature=0.25), rtol=1e-6)
+
+
+def test_a_step_is_counted_and_draws_from_its_own_number():
+  def loss(trained, frozen, batch, key):
+    return trained["w"] * jax.random.uniform(key), {}
+
+  run_key = jax.random.key(1)
+  step = make_train_step(loss, optax.sgd(1.0), {"w": "weights"}, run_key)
+  state = TrainState(jnp.int32(0), {"w": jnp.float32(1.0)}, optax.sgd(1.0).init({"w": 0.0}))
+  for number in range(3):
+    assert state.step == number
+    state, metrics = step(state, {})
+    assert metrics["gradient_norm/weights"] == jax.random.uniform(jax.random.fold_in(run_key, number))
 
 
 def test_an_unknown_loss_is_rejected_by_name():
