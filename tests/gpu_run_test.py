@@ -73,8 +73,17 @@ def measured(tmp_path, monkeypatch, text, seconds=20.0, group=(ROW,)):
 
 
 def test_a_row_is_in_the_file_as_soon_as_it_is_measured(tmp_path, monkeypatch):
-  text = "print('no JSON'); say(row='speed/a row', result={'status': 'done', 'x': 1}); time.sleep(60)"
-  assert measured(tmp_path, monkeypatch, text, seconds=3)["a row"] == {"status": "done", "x": 1, "run": "now"}
+  text = f"""
+import pathlib
+FILE, SEEN = pathlib.Path({str(tmp_path / "results.json")!r}), pathlib.Path({str(tmp_path / "seen")!r})
+print("no JSON")
+say(row="speed/a row", result={{"status": "done", "x": 1}})
+while not (FILE.exists() and "a row" in FILE.read_text()):
+  time.sleep(0.01)
+SEEN.touch()
+"""
+  assert measured(tmp_path, monkeypatch, text, seconds=60)["a row"] == {"status": "done", "x": 1, "run": "now"}
+  assert (tmp_path / "seen").exists()
 
 
 def test_what_is_not_done_when_the_time_is_over_is_not_run_and_its_process_is_gone(tmp_path, monkeypatch):

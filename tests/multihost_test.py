@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 from tests.commands import SMALL, command, run, succeed
 from tests.data.trees import make_tree, read_entries, write_annotations
 from tests.models.trees import write_hf_clip
-from tests.processes import Processes, by_hand, devices, free_port, logged_step, saved_step
+from tests.processes import TIMEOUT_S, Processes, by_hand, devices, free_port, logged_step, saved_step
 from tireid_jax.data.prepared import splits
 from tireid_jax.models.variants import VARIANTS
 from tireid_jax.parallel import sharding
@@ -102,7 +102,7 @@ def test_a_run_that_moves_between_processes_and_meshes_ends_as_one_that_stays(fl
   with Processes(by_hand([*main, *mesh(1, 4, 1)]), num_devices=2) as both:
     both.wait_until(lambda: saved_step(stage_folder) > first)
     both.processes[1].kill()
-    assert both.processes[0].wait(timeout=60) != 0
+    assert both.processes[0].wait(TIMEOUT_S) != 0
     assert f"resumed at step {first}" in both.errors(0)
   second, logged = saved_step(stage_folder), logged_step(stage_folder)
 
@@ -132,7 +132,7 @@ def test_when_the_first_process_dies_the_others_end(flags, tmp_path):
   with Processes(by_hand(command("main", *flags, f"--workdir={tmp_path}"))) as both:
     both.wait_until(lambda: logged_step(tmp_path / "stage1") > 0)
     both.processes[0].kill()
-    assert both.processes[1].wait(timeout=60) != 0
+    assert both.processes[1].wait(TIMEOUT_S) != 0
 
 
 def test_a_poisoned_caption_in_one_process_stops_both_with_the_same_message_and_one_dump(flags, tmp_path):
@@ -190,7 +190,7 @@ def test_what_one_process_was_given_wrong_ends_all_before_anything_is_written(fl
   both = by_hand(command("main", *flags, f"--workdir={tmp_path}/run"))
   both[1].append("--config.stage1.batch_size=7")
   with Processes(both) as two:
-    assert two.wait(60) == [2, 2]
+    assert two.wait() == [2, 2]
     for process in range(2):
       (line,) = [line for line in two.errors(process).splitlines() if line.startswith("error: ")]
       assert line == "error: the processes were started with different flags or config files"

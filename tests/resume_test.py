@@ -75,7 +75,7 @@ def test_a_signal_saves_and_the_same_command_resumes(flags, uninterrupted, tmp_p
   process = start("main", *flags, f"--workdir={tmp_path}")
   wait_for(process, lambda: logged_step(stage_folder) >= 3)
   process.send_signal(number)
-  output, _ = process.communicate(timeout=120)
+  output, _ = process.communicate(timeout=600)
   assert process.returncode == 128 + number
   saved, _ = state(stage_folder)
   assert f"stopped and saved at step {saved}; run the same command to go on" in output
@@ -88,7 +88,7 @@ def test_a_run_whose_newest_checkpoint_is_damaged_goes_on_from_the_one_before(fl
   process = start("main", *flags, f"--workdir={tmp_path}")
   wait_for(process, lambda: logged_step(stage_folder) >= 5)
   process.send_signal(signal.SIGTERM)
-  process.communicate(timeout=120)
+  process.communicate(timeout=600)
   steps = (int(path.name) for path in (stage_folder / checkpoint.FOLDER).iterdir())
   newest, before = sorted(steps, reverse=True)[:2]
   files = (stage_folder / "checkpoints" / str(newest)).rglob("*")

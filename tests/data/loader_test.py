@@ -184,14 +184,15 @@ class Recorded:
     with self.read:
       self.reads.append(threading.current_thread())
       self.rows.append(rows)
+      fails = self.fails  # as of this read, whatever who waits for it does next
       self.read.notify_all()
-    if self.fails:
+    if fails:
       raise OSError("disk is gone")
     return self.images[rows]
 
   def wait_for(self, num_reads):
     with self.read:
-      assert self.read.wait_for(lambda: len(self.reads) >= num_reads, timeout=10)
+      assert self.read.wait_for(lambda: len(self.reads) >= num_reads, timeout=60)
 
 
 def recorded_split(**sizes):

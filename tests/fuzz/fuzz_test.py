@@ -11,7 +11,7 @@ from tireid_jax.errors import UserError
 @pytest.mark.parametrize("name", TARGETS)
 def test_inputs_are_read_or_rejected_in_one_line(tmp_path, name):
   session = worker.fuzz(name, 1, 0, tmp_path, max_inputs=60)
-  assert session.num_inputs >= 2
+  assert session.num_inputs
   assert session.faults == {}
 
 

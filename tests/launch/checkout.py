@@ -142,7 +142,7 @@ def ended(checkout):
   wait_for(lambda: all(state[0] == "Z" for state in subprocess.run(ps, capture_output=True, text=True).stdout.split()))
 
 
-def wait_for(is_reached, timeout_s=120):
+def wait_for(is_reached, timeout_s=TIMEOUT_S):
   """Polls until a condition holds."""
   deadline = time.monotonic() + timeout_s
   while not is_reached():

@@ -2,11 +2,10 @@
 
 import os
 import signal
-import time
 
 import pytest
 
-from tests.launch.checkout import OVERRIDES, Checkout, ended
+from tests.launch.checkout import OVERRIDES, TIMEOUT_S, Checkout, ended, wait_for
 
 
 def test_each_process_is_told_which_it_is_and_gets_the_overrides_as_they_are(tmp_path):
@@ -35,7 +34,7 @@ def test_a_signal_reaches_all(tmp_path, sent, status):
   checkout.plan(training=["hang"])
   process = start(checkout)
   os.killpg(process.pid, sent)  # as a terminal does: to the whole group
-  assert process.wait(timeout=60) == status
+  assert process.wait(timeout=TIMEOUT_S) == status
   ended(checkout)
 
 
@@ -45,7 +44,7 @@ def test_processes_that_end_while_the_script_takes_the_signal_are_not_waited_for
   for _ in range(40):  # it is a matter of milliseconds
     process = start(checkout)
     os.killpg(process.pid, signal.SIGTERM)
-    assert process.wait(timeout=60) == 143
+    assert process.wait(timeout=TIMEOUT_S) == 143
 
 
 def test_a_second_signal_kills_what_the_first_did_not_end(tmp_path):
@@ -53,10 +52,10 @@ def test_a_second_signal_kills_what_the_first_did_not_end(tmp_path):
   checkout.plan(training=["deaf"])
   process = start(checkout)
   process.send_signal(signal.SIGINT)
-  time.sleep(0.5)
+  wait_for(lambda: len(checkout.records("deaf")) == 2)
   assert process.poll() is None
   process.send_signal(signal.SIGINT)
-  assert process.wait(timeout=60) == 130
+  assert process.wait(timeout=TIMEOUT_S) == 130
   ended(checkout)
 
 

@@ -5,7 +5,7 @@ import subprocess
 import pytest
 import yaml
 
-from tests.launch.checkout import OVERRIDES, Checkout
+from tests.launch.checkout import OVERRIDES, TIMEOUT_S, Checkout
 
 TPU, GPU = "tpu-v5litepod-16", "H100:8"
 
@@ -45,7 +45,7 @@ def test_the_task_trains_with_the_overrides_as_they_are(tmp_path, accelerators, 
   of_node = {"SKYPILOT_NODE_IPS": "10.0.0.7\n10.0.0.8", "SKYPILOT_NUM_NODES": "2", "SKYPILOT_NODE_RANK": "1"}
   environment = checkout.environment(**given, **of_node, SLURM_PROCID="0")
   for script in (task["setup"], task["run"]):
-    subprocess.run(["bash", "-c", script], cwd=checkout.folder, env=environment, check=True, timeout=60)
+    subprocess.run(["bash", "-c", script], cwd=checkout.folder, env=environment, check=True, timeout=TIMEOUT_S)
   assert given["HARDWARE"] == hardware
   assert checkout.calls("uv")[-1][-1].startswith(f"jax[{hardware}]==")
   (arguments,) = checkout.calls("trainer")
@@ -65,7 +65,7 @@ def test_with_a_workdir_in_a_bucket_nothing_is_mounted_and_the_data_are_copied(t
     assert task[key] == mounting[key]
   environment = checkout.environment(**given, SLURM_PROCID="0", HOME=str(tmp_path))
   for script in (task["setup"], task["run"]):
-    subprocess.run(["bash", "-c", script], cwd=checkout.folder, env=environment, check=True, timeout=60)
+    subprocess.run(["bash", "-c", script], cwd=checkout.folder, env=environment, check=True, timeout=TIMEOUT_S)
   assert checkout.calls("gcloud") == [
     ["storage", "rsync", "--recursive", "gs://bucket/data", f"{tmp_path}/shared/data"]
   ]

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from tests.launch.checkout import AFTER, OVERRIDES, Checkout, ended, failing
+from tests.launch.checkout import AFTER, OVERRIDES, TIMEOUT_S, Checkout, ended, failing
 
 SETTINGS = {"FLAGS": OVERRIDES, "MAX_TRIES": 3, "GRACE_SECONDS": 3, "SBATCH_FLAGS": ["--partition=gpu"]}
 
@@ -125,7 +125,7 @@ def test_when_time_is_over_every_task_saves_and_the_job_is_queued_again(checkout
   process = start_job(checkout, "save")
   (srun,) = checkout.records("srun")
   os.kill(srun["id"], signal.SIGTERM)  # to the tasks, not to the job's shell
-  assert process.wait(timeout=60) == 0
+  assert process.wait(timeout=TIMEOUT_S) == 0
   assert len(checkout.records("saved")) == 2
   assert checkout.calls("scontrol") == [["requeue", "7"]]
 
@@ -133,6 +133,6 @@ def test_when_time_is_over_every_task_saves_and_the_job_is_queued_again(checkout
 def test_a_cancelled_job_is_not_queued_again(checkout):
   process = start_job(checkout, "save")
   os.killpg(process.pid, signal.SIGTERM)
-  assert process.wait(timeout=60) == 143
+  assert process.wait(timeout=TIMEOUT_S) == 143
   assert len(checkout.records("saved")) == 2
   assert checkout.calls("scontrol") == []

@@ -178,7 +178,7 @@ def trainer(arguments):
     print(does["prints"], file=sys.stderr, flush=True)
     return does["status"]
   if does == "deaf":
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: record("deaf", []))
   if does == "save":
     signal.signal(signal.SIGTERM, lambda *_: (time.sleep(1), record("saved", []), sys.exit(128 + signal.SIGTERM)))
   if does in ("hang", "save", "deaf"):

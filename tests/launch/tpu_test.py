@@ -5,7 +5,7 @@ import signal
 
 from tests.commands import ROOT
 from tests.launch import transcript
-from tests.launch.checkout import AFTER, OVERRIDES, Checkout, ended, failing, wait_for
+from tests.launch.checkout import AFTER, OVERRIDES, TIMEOUT_S, Checkout, ended, failing, wait_for
 
 
 def verbs(checkout):
@@ -148,7 +148,7 @@ def test_workers_that_do_not_answer_are_replaced_though_said_to_be_there(tmp_pat
   process = checkout.start("tpu.sh", "run")
   wait_for(lambda: starts(checkout) == 1)
   (checkout.standins / "unreachable").touch()  # until there are new ones
-  process.communicate(timeout=100)
+  process.communicate(timeout=TIMEOUT_S)
   assert (process.returncode, starts(checkout)) == (0, 2)
   assert verbs(checkout).count("create") == verbs(checkout).count("delete") + 1 == 2
 
@@ -159,13 +159,13 @@ def test_watching_can_be_interrupted_and_taken_up_again(tmp_path):
   process = checkout.start("tpu.sh", "run")
   wait_for(lambda: starts(checkout) == 1)
   os.killpg(process.pid, signal.SIGINT)
-  _, errors = process.communicate(timeout=60)
+  _, errors = process.communicate(timeout=TIMEOUT_S)
   assert process.returncode == 130
   assert "training continues" in errors
   process = checkout.start("tpu.sh", "run")
   assert "training is already running" in process.stdout.readline()
   assert starts(checkout) == 1
   os.killpg(process.pid, signal.SIGINT)
-  process.communicate(timeout=60)
+  process.communicate(timeout=TIMEOUT_S)
   assert checkout.run("tpu.sh", "stop").returncode == 0
   ended(checkout)

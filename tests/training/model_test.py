@@ -101,8 +101,8 @@ def stored(monkeypatch):
 def test_a_named_variant_takes_heads_and_activation_from_the_config_where_it_sets_them():
   tiny = VARIANTS["tiny"]
   assert find_variant(configured(variant="tiny"), None) == tiny
-  found = find_variant(configured(variant="tiny", num_heads=(0, 1), activation="gelu"), None)
-  assert found == dataclasses.replace(tiny, text=dataclasses.replace(tiny.text, num_heads=1), activation="gelu")
+  found = find_variant(configured(variant="tiny", num_heads=(2, 0), activation="gelu"), None)
+  assert found == dataclasses.replace(tiny, image=dataclasses.replace(tiny.image, num_heads=2), activation="gelu")
 
 
 @pytest.mark.parametrize(
