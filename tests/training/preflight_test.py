@@ -5,7 +5,7 @@ import pytest
 from tests import small_runs
 from tireid_jax.profiling.capture import Window
 from tireid_jax.storage import files
-from tireid_jax.training import loop
+from tireid_jax.training import loop, preflight
 from tireid_jax.workdir import layout
 
 
@@ -57,6 +57,15 @@ def test_an_unknown_loss_is_found_by_its_name(project, tmp_path):
 def test_stage_2_alone_needs_a_finished_stage_1_to_start_from(project, tmp_path):
   with pytest.raises(FileNotFoundError, match="stage 2 starts from stage 1, but .* holds no finished run of it; run"):
     loop.run(small_runs.configured(project), (2,), tmp_path / "run")
+
+
+def test_a_stage_may_start_from_an_earlier_stage_of_the_same_run(project, tmp_path):
+  config = small_runs.configured(project, model__variant="from_weights")
+  first, second = preflight.check(config, (1, 2), tmp_path / "run")
+  assert first.source == ("pretrained", config.pretrained)
+  assert second.source == ("checkpoint", tmp_path / "run/stage1")
+  assert first.variant.image.num_blocks == 1  # as the weights have it
+  assert second.variant == first.variant
 
 
 def test_a_profile_must_start_before_the_stage_ends(project, tmp_path):

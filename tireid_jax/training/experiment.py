@@ -13,13 +13,12 @@ from ml_collections import ConfigDict
 from tireid_jax.data import loader
 from tireid_jax.data.prepared import splits
 from tireid_jax.evaluation import embedding
-from tireid_jax.models import variants
 from tireid_jax.parallel import distributed, sharding
 from tireid_jax.terminal.progress import log_line
 from tireid_jax.training import origin
-from tireid_jax.training.model import find_variant
+from tireid_jax.training.preflight import CheckedStage
 from tireid_jax.training.program import Program
-from tireid_jax.training.sources import Source, find_source
+from tireid_jax.training.sources import Source
 from tireid_jax.training.stages import Stage
 from tireid_jax.workdir import checkpoint, layout
 
@@ -83,17 +82,17 @@ class Experiment:
     )
 
 
-def build(config: ConfigDict, stage: Stage, run_folder: str | os.PathLike) -> Experiment:
-  """Returns the Experiment of a stage. Every process calls it alike.
+def build(config: ConfigDict, checked: CheckedStage, run_folder: str | os.PathLike) -> Experiment:
+  """Returns the Experiment of a stage that passed `preflight.check`. Every process calls it alike.
 
   Nothing is computed or written yet, but for a probe of cuDNN on a GPU.
 
   Raises:
-    ValueError, FileNotFoundError: the data, the weights or the model do not fit the config.
+    ValueError, FileNotFoundError: the data or the model do not fit the config.
   """
+  stage = checked.stage
   folder = layout.stage_folder(run_folder, stage.number)
   mesh = sharding.make_mesh(**config.mesh)
-  resumes = checkpoint.best_step(folder) is not None
   recorded_config = origin.with_recorded_name(config, run_folder)
   train_split = open_split(config, stage, "train")
   distributed.check_same(train_split.fingerprint, f"the processes have different data in {config.data_dir}")
@@ -105,22 +104,18 @@ def build(config: ConfigDict, stage: Stage, run_folder: str | os.PathLike) -> Ex
     caption_lengths=config.data.caption_lengths, sampler=stage.sampler,
     shard=sharding.process_batch_indices(mesh, stage.batch_size),
   )  # fmt: skip
-  source = None if resumes else find_source(config, stage.init_from, run_folder, stage.number)
-  if resumes:
-    variant = variants.from_json(checkpoint.newest_readable_metadata(folder)["variant"])
-  else:
-    variant = find_variant(config, source)
   program = Program(
-    config, stage, variant, mesh, num_identities=train_split.num_identities, steps_per_epoch=batches.steps_per_epoch
-  )
+    config, stage, checked.variant, mesh, num_identities=train_split.num_identities,
+    steps_per_epoch=batches.steps_per_epoch,
+  )  # fmt: skip
   encoders = embedding.Encoders(
     program.model, mesh, config.evaluation.batch_size, compiler_options=program.compiler_options
   )
   return Experiment(
-    config=config, recorded_config=recorded_config, stage=stage, run_folder=run_folder, folder=folder, resumes=resumes,
-    source=source, mesh=mesh, train_split=train_split, selection_split=selection_split, batches=batches,
-    num_steps=stage.epochs * batches.steps_per_epoch, program=program, all_finite=program.all_finite(),
-    encoders=encoders,
+    config=config, recorded_config=recorded_config, stage=stage, run_folder=run_folder, folder=folder,
+    resumes=checked.resumes, source=checked.source, mesh=mesh, train_split=train_split,
+    selection_split=selection_split, batches=batches, num_steps=stage.epochs * batches.steps_per_epoch,
+    program=program, all_finite=program.all_finite(), encoders=encoders,
   )  # fmt: skip
 
 

@@ -13,9 +13,10 @@ from tireid_jax.parallel import distributed
 from tireid_jax.profiling.capture import Window
 from tireid_jax.storage.lock import Lock
 from tireid_jax.terminal.progress import log_line
-from tireid_jax.training import preflight, stages
+from tireid_jax.training import preflight
 from tireid_jax.training.experiment import build
 from tireid_jax.training.fit import fit
+from tireid_jax.training.preflight import CheckedStage
 from tireid_jax.training.report import report
 from tireid_jax.training.start import first_start, resume
 from tireid_jax.training.stopping import StopRequest
@@ -40,23 +41,25 @@ def run(
   distributed.check_same(requested, "the processes were started with different flags or config files")
   config = distributed.run_on_all(lambda: paths.with_absolute_paths(config))
   with layout.locked(run_folder) as lock:
-    distributed.run_on_all(lambda: preflight.check(config, numbers, run_folder, profile))
-    return {number: run_stage(config, number, run_folder, lock, profile) for number in numbers}
+    checked = distributed.run_on_all(lambda: preflight.check(config, numbers, run_folder, profile))
+    return {each.stage.number: run_stage(config, each, run_folder, lock, profile) for each in checked}
 
 
 def run_stage(
-  config: ConfigDict, number: int, run_folder: str | os.PathLike, lock: Lock, profile: Window | None = None
+  config: ConfigDict, checked: CheckedStage, run_folder: str | os.PathLike, lock: Lock, profile: Window | None = None
 ) -> dict[str, Any]:
   """Runs one stage and returns its result, as in WORKDIR/stageN/result.json; a finished stage is not run again.
 
   Args:
-    config, number, run_folder, profile: as in `run`.
+    config, run_folder, profile: as in `run`.
+    checked: the stage, from `preflight.check`.
     lock: on the workdir.
   """
+  number = checked.stage.number
   result = _finished_result(number, run_folder)
   if result is not None:
     return result
-  experiment = build(config, stages.from_config(config, number), run_folder)
+  experiment = build(config, checked, run_folder)
   # Whatever can fail does so before the workdir is touched.
   first = None if experiment.resumes else first_start(experiment)
   distributed.run_on_first(lambda: layout.write_config(run_folder, experiment.recorded_config, number))

@@ -1,8 +1,9 @@
 """Finds mistakes in any stage of a run before the first one starts and anything is written."""
 
 import contextlib
+import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jax
 from ml_collections import ConfigDict
@@ -14,18 +15,38 @@ from tireid_jax.data.prepared import splits
 from tireid_jax.data.transforms import augment_text
 from tireid_jax.errors import UserError
 from tireid_jax.models import variants
+from tireid_jax.models.variants import Variant
 from tireid_jax.parallel import sharding
 from tireid_jax.profiling import capture
 from tireid_jax.terminal.progress import log_line
 from tireid_jax.training import initialization, origin, sources, stages
-from tireid_jax.training.model import build_model, check_tokens, check_weights, find_variant
+from tireid_jax.training.model import FROM_WEIGHTS, build_model, check_tokens, check_weights, find_variant
+from tireid_jax.training.sources import Source
+from tireid_jax.training.stages import Stage
 from tireid_jax.workdir import checkpoint, layout
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckedStage:
+  """A stage that has passed the checks, and what they looked up.
+
+  Attributes:
+    stage: Stage.
+    resumes: whether it has a checkpoint to resume from.
+    source: what it starts from otherwise, which may be a stage of the same run; None for random variables.
+    variant: of its model.
+  """
+
+  stage: Stage
+  resumes: bool
+  source: Source | None
+  variant: Variant
 
 
 def check(
   config: ConfigDict, numbers: Sequence[int], run_folder: str | os.PathLike, profile: capture.Window | None = None
-) -> None:
-  """Raises ValueError or FileNotFoundError for a mistake in any of the stages; reads no image.
+) -> list[CheckedStage]:
+  """Returns the stages to be run; reads no image.
 
   Weights are read only to compare those of another name with what the workdir was started from.
 
@@ -34,11 +55,14 @@ def check(
     numbers: stages to be run, ascending.
     run_folder: workdir.
     profile: capture.Window, None for none.
+
+  Raises:
+    ValueError, FileNotFoundError: there is a mistake in one of the stages.
   """
   config_lib.check(config)
   mesh = sharding.make_mesh(**config.mesh)
   _check_origin(config, run_folder, mesh)
-  variant = None
+  checked: dict[str, CheckedStage] = {}
   for number in numbers:
     stage = stages.from_config(config, number)
     layout.check(run_folder, config, number)
@@ -47,19 +71,37 @@ def check(
     info = _check_data(config, stage, run_folder)
     with _naming(stage):
       augment_text.check(info["tokenizer"], **stage.augment_text)
-    named = config.pretrained if stage.init_from == "pretrained" else stage.init_from
-    begun = layout.stage_folder(run_folder, number)
-    if checkpoint.best_step(begun) is not None:  # what it started from is not read again
-      variant = variants.from_json(checkpoint.newest_readable_metadata(begun)["variant"])
-    elif named not in {f"stage{before}" for before in numbers if before < number}:
-      source = sources.find_source(config, stage.init_from, run_folder, number)
-      variant = find_variant(config, source)
-      check_weights(config, source, variant)
-    assert variant is not None  # a stage whose source is an earlier one is not the first
-    _check_model(config, stage, variant)
-    check_tokens(variant, info)
+    checked[stage.name] = found = _look_up(config, stage, run_folder, checked)
+    _check_model(config, stage, found.variant)
+    check_tokens(found.variant, info)
     if profile and layout.read_result(run_folder, number) is None:
       profile.check(number, _num_steps(config, stage))
+  return list(checked.values())
+
+
+def _look_up(
+  config: ConfigDict, stage: Stage, run_folder: str | os.PathLike, earlier: Mapping[str, CheckedStage]
+) -> CheckedStage:
+  """Returns a CheckedStage; checks the weights that it starts from, if they exist already.
+
+  Args:
+    config, run_folder: of the run.
+    stage: Stage.
+    earlier: the stages of the run before it, by name; each is finished once this one starts.
+  """
+  folder = layout.stage_folder(run_folder, stage.number)
+  if checkpoint.best_step(folder) is not None:  # what it started from is not read again
+    recorded = checkpoint.newest_readable_metadata(folder)["variant"]
+    return CheckedStage(stage, resumes=True, source=None, variant=variants.from_json(recorded))
+  before = earlier.get(config.pretrained if stage.init_from == "pretrained" else stage.init_from)
+  if before is not None:
+    source = Source("checkpoint", layout.stage_folder(run_folder, before.stage.number))
+    variant = before.variant if config.model.variant == FROM_WEIGHTS else find_variant(config, source)
+    return CheckedStage(stage, resumes=False, source=source, variant=variant)
+  found = sources.find_source(config, stage.init_from, run_folder, stage.number)
+  variant = find_variant(config, found)
+  check_weights(config, found, variant)
+  return CheckedStage(stage, resumes=False, source=found, variant=variant)
 
 
 def _check_origin(config, run_folder, mesh):
