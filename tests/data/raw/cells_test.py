@@ -52,6 +52,14 @@ def test_what_is_not_all_quoted_strings_is_not_guessed_at(text):
     cells.strings_of(text)
 
 
+@pytest.mark.parametrize("end", range(1, 12))
+def test_a_list_whose_end_is_cut_off_is_none_of_captions(end):
+  for text in (str(CAPTIONS), json.dumps(CAPTIONS), repr(np.array(CAPTIONS, dtype=object)), f"{str(CAPTIONS)[:-1]},  "):
+    assert cells.is_list(text[:-end])
+    with pytest.raises(ValueError, match=r"^it holds more|^its end is missing"):
+      cells.strings_of(text[:-end])
+
+
 @pytest.mark.parametrize(
   "text", ["[blurred] A man.", "A man (seen from behind)", "(a man in red)", "'A man.'", "", "]"]
 )

@@ -16,6 +16,8 @@ _LITERAL = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
 _LIST = re.compile(rf"\s*(?:{_LITERAL})(?:\s*,\s*(?:{_LITERAL})|\s+(?:{_LITERAL}))*\s*,?\s*", re.DOTALL)
 _ARRAY = re.compile(r"(?:np\.|numpy\.)?array\((.*?)(?:,\s*dtype=[\w.<>']+)?\)", re.DOTALL)
 _BRACKETS = {"[": "]", "{": "}"}
+# How a list begins whose end may be missing, as where a column of a database limits the length of its texts.
+_BEGINNING = re.compile(r"""(?:(?:np\.|numpy\.)?array\()?[\[{]\s*['"]""")
 
 
 def is_missing(value: object) -> bool:
@@ -39,11 +41,14 @@ def identity(value: object) -> str:
 
 
 def is_list(text: str) -> bool:
-  """Whether a text is a list that a tool has converted to text; no caption begins and ends with brackets."""
+  """Whether a text is a list that a tool has converted to text; its end may be cut off.
+
+  No caption begins and ends with brackets, or begins with a bracket and a quotation mark.
+  """
   text = _unwrapped(text)
   if text[:1] == "(":
     return text[-1:] == ")" and _LIST.fullmatch(text[1:-1]) is not None
-  return bool(text) and text[-1] == _BRACKETS.get(text[0])
+  return bool(text) and (text[-1] == _BRACKETS.get(text[0]) or _BEGINNING.match(text) is not None)
 
 
 def strings_of(text: str) -> list[str]:
@@ -53,7 +58,7 @@ def strings_of(text: str) -> list[str]:
     text: for which `is_list` holds.
 
   Raises:
-    ValueError: it contains anything but quoted strings, so their ends are ambiguous.
+    ValueError: it contains anything but quoted strings, so their ends are ambiguous, or its own end is cut off.
   """
   text = _unwrapped(text)
   try:
@@ -62,6 +67,8 @@ def strings_of(text: str) -> list[str]:
     found = None
   if isinstance(found, list) and all(isinstance(item, str) for item in found):
     return found
+  if text[0] in _BRACKETS and text[-1] != _BRACKETS[text[0]]:
+    raise UserError("its end is missing")
   inside = text[1:-1]
   if not inside.strip():
     return []
