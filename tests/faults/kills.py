@@ -23,8 +23,8 @@ _OF_OTHERS = {"preparing": 1, "evaluate": 1}
 # A kill comes so long, at most, after what it waits for, in seconds of the processor: enough to go beyond the phase
 # now and then. A command takes about 8 s to its first step.
 _DELAYS_S = {
-  "starting": 8.0, "resuming": 8.0, "stepping": 0.5, "saving": 0.5, "validating": 1.0, "scoring": 2.0,
-  "between stages": 5.0, "preparing": 1.0, "evaluate": 6.0,
+  "starting": 8.0, "resuming": 8.0, "stepping": 0.5, "saving": 0.5, "validating": 1.0, "scoring": 1.0,
+  "between stages": 5.0, "preparing": 1.0, "evaluate": 3.0,
 }  # fmt: skip
 _KILLS_PER_RUN = 5
 
