@@ -23,6 +23,7 @@ class Session:
 
   def __init__(self, run, folder):
     self._run, self._folder, self._start = run, folder, time.monotonic()
+    self._saved = self._start
     self._current = folder / "current"
     self.num_inputs, self.faults = 0, {}
 
@@ -35,13 +36,14 @@ class Session:
       file = self._folder / hashlib.sha256(data).hexdigest()[:12]
       file.write_bytes(data)
       self.faults[fault] = str(file)
-    if (fault and len(self.faults) < 100) or self.num_inputs % 100 == 0:
+    if (fault and len(self.faults) < 100) or time.monotonic() - self._saved >= 1:
       self.save()
     return end
 
   def save(self):
     """Writes the counts; a process that atheris ends gets no further chance."""
-    seconds = time.monotonic() - self._start
+    self._saved = time.monotonic()
+    seconds = self._saved - self._start
     found = {"inputs": self.num_inputs, "seconds": round(seconds, 1), "faults": self.faults}
     (self._folder / "found.json").write_text(json.dumps(found, indent=1))
 
