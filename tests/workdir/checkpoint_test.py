@@ -6,6 +6,7 @@ import shutil
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 from tireid_jax import errors
@@ -157,6 +158,33 @@ def test_restored_state_and_variables_are_the_saved_ones(tmp_path):
   variables, metadata = checkpoint.restore_variables(tmp_path, 1, mesh)
   assert (variables["prompts"], metadata["step"]) == ({}, 1)
   np.testing.assert_array_equal(variables["params"]["kernel"], np.ones((2, 2)))
+
+
+def test_variables_are_restored_onto_the_mesh(tmp_path):
+  save(tmp_path, {1: None})
+  mesh = sharding.make_mesh(-1, 1, 1)
+  variables, _ = checkpoint.restore_variables(tmp_path, 1, mesh)
+  assert variables["params"]["kernel"].sharding.mesh == mesh
+
+
+def test_digests_left_from_a_checkpoint_that_was_removed_by_hand_are_not_those_of_the_next_one(tmp_path, monkeypatch):
+  save(tmp_path, {1: None, 2: None})
+  shutil.rmtree(tmp_path / checkpoint.FOLDER / "2")
+  monkeypatch.setattr(digests, "write", lambda *_: None)  # as if killed before the digests are written
+  save(tmp_path, {2: None})
+  assert digests.known_steps(tmp_path) == [1]
+
+
+def test_that_a_save_has_failed_is_noticed_without_waiting(tmp_path, monkeypatch):
+  def fail(self):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+  with checkpoint.Checkpoints(tmp_path) as checkpoints:
+    checkpoints.check()
+    monkeypatch.setattr(ocp.CheckpointManager, "check_for_errors", fail)
+    with pytest.raises(errors.DiskError, match="no space left on device"):
+      checkpoints.check()
+    monkeypatch.undo()
 
 
 def test_a_step_that_vanishes_while_steps_are_listed_is_no_error(tmp_path, monkeypatch):
