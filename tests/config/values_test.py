@@ -1,8 +1,10 @@
 import json
 
 import pytest
+from absl import flags
 
 from configs import common, cuhk, custom, icfg, rstp, toy
+from tests.commands import ROOT
 from tireid_jax.config import values as config_lib
 from tireid_jax.errors import UserError
 from tireid_jax.training import stages
@@ -109,3 +111,63 @@ def test_caption_lengths_ascend_to_77(lengths):
 def test_stored_data_that_is_no_config_is_one_line(data):
   with pytest.raises(UserError, match=r"^this is not a config: [^\n]*$"):
     config_lib.from_json(data)
+
+
+def test_a_field_that_only_one_of_two_configs_has_is_a_difference():
+  before = config_lib.to_json(toy.get_config())
+  after = config_lib.to_json(toy.get_config())
+  after["data"]["brightness"] = 2
+  assert config_lib.differences(before, after, ()) == ["data.brightness: None in the workdir, 2 requested"]
+  assert config_lib.differences(after, before, ()) == ["data.brightness: 2 in the workdir, None requested"]
+
+
+def test_what_the_fingerprint_of_the_data_covers_and_the_spelling_of_a_path_are_no_differences(tmp_path):
+  (tmp_path / "folder").mkdir()
+  (tmp_path / "link").symlink_to("folder")
+  old, new = toy.get_config(), toy.get_config()
+  old.data.use_exif, new.data.use_exif = False, True
+  old.data.tokenizer, new.data.tokenizer = str(tmp_path / "folder"), str(tmp_path / "link")
+  old.stage1.init_from, new.stage1.init_from = str(tmp_path / "link"), str(tmp_path / "folder")
+  old.pretrained, new.pretrained = "a", "b"  # compared by their digests
+  assert config_lib.differences(config_lib.to_json(old), config_lib.to_json(new), (1,)) == []
+
+
+def test_the_stages_of_a_flag():
+  for number in (0, 1, 2):
+    assert config_lib.stage_numbers(cuhk.get_config(), str(number)) == (number,)
+  assert config_lib.stage_numbers(cuhk.get_config(), "all") == (1, 2)
+  assert config_lib.stage_numbers(cuhk.get_config("no_stage1"), "all") == (2,)
+  assert config_lib.stage_numbers(toy.get_config(), "all") == (0, 1, 2)
+  with pytest.raises(UserError, match="--stage=3 is no stage; it must be 0, 1, 2 or all"):
+    config_lib.stage_numbers(cuhk.get_config(), "3")
+
+
+def test_seeds_are_different_whole_numbers():
+  assert config_lib.seeds(["2", "0"]) == [2, 0]
+  for given in ([], ["a"], ["-1"], ["1", "01"]):
+    with pytest.raises(UserError, match=f"^--seeds={','.join(given)} must be different whole numbers"):
+      config_lib.seeds(given)
+
+
+@pytest.mark.parametrize(
+  ("argv", "line"),
+  [
+    (["--config=cuhk", "--config.sed=1"], "--config.sed: there is no field 'sed' (did you mean 'seed'?); it must be"),
+    (["--data=icfg", "--data.sed=1"], "--data.sed: there is no field 'sed' (did you mean 'seed'?); it must be one of"),
+    (["--config=cuhk", "--config.seed.x=1"], "--config.seed.x: 'x' is below a field that has no fields"),
+    (["--config=COPY", "--config.sed=1"], "--config.sed: there is no field 'sed' (did you mean 'seed'?); it must be"),
+    (["--config=nothing", "--config.seed=1"], "--config=nothing: there is no"),
+    (["--config.seed=1"], "Unknown command line flag 'x' (--help lists the flags)"),
+    (["--other.seed=1"], "Unknown command line flag 'x' (--help lists the flags)"),
+  ],
+)
+def test_a_flag_that_is_not_known_is_explained(tmp_path, argv, line):
+  folder = tmp_path / "lr=1"
+  folder.mkdir()
+  (folder / "cuhk.py").write_text((ROOT / "configs/cuhk.py").read_text())
+  argv = [arg.replace("COPY", str(folder / "cuhk.py")) for arg in argv]
+  assert config_lib.explain_flag_error(flags.UnrecognizedFlagError("x"), argv).startswith(line)
+
+
+def test_another_error_of_a_flag_is_as_it_is():
+  assert config_lib.explain_flag_error(flags.IllegalFlagValueError("no number"), ["--seeds=x"]) == "no number"
