@@ -84,16 +84,23 @@ class BadImageError(UserError):
     self.detail = detail
 
 
-def decode(image_file: str | os.PathLike, image_size: tuple[int, int], *, use_exif: bool = True) -> Decoded:
+def decode(
+  image_file: str | os.PathLike,
+  image_size: tuple[int, int],
+  *,
+  use_exif: bool = True,
+  box: tuple[int, int, int, int] | None = None,
+) -> Decoded:
   """Returns the Decoded content of a file.
 
   Args:
     image_file: path.
     image_size: (h, w) pixels to resize to.
     use_exif: whether to turn the image upright by its EXIF orientation. PIL itself turns TIFF files in any case.
+    box: (x, y, w, h) in pixels of the upright image, to crop before resizing; clipped to the image. None for all of it.
 
   Raises:
-    BadImageError: the file cannot be decoded, ends early or is too large.
+    BadImageError: the file cannot be decoded, ends early or is too large, or the box is outside of it.
   """
   height, width = image_size
   content = _read(image_file)
@@ -112,6 +119,9 @@ def decode(image_file: str | os.PathLike, image_size: tuple[int, int], *, use_ex
         rgb = rgb.transpose(_UPRIGHT[orientation])
         own_size = own_size[::-1] if orientation >= 5 else own_size
         digest.update(b"orientation %d" % orientation)
+      if box is not None:
+        rgb = _cropped(rgb, box, own_size, scale, image_file)
+        digest.update(b"box %d %d %d %d" % box)
       pixels = np.asarray(rgb.resize((width, height), Image.Resampling.BILINEAR))
   except BadImageError:
     raise
@@ -123,17 +133,38 @@ def decode(image_file: str | os.PathLike, image_size: tuple[int, int], *, use_ex
   return Decoded(pixels, own_size, digest.hexdigest())
 
 
+def resize(pixels: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
+  """Returns u8[h, w, 3] resized from an image of any size, as `decode` does."""
+  height, width = image_size
+  return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))
+
+
+def _cropped(image, box, own_size, scale, image_file):
+  """Returns a box (x, y, w, h) of an upright image of `own_size`, (h, w), that was decoded at 1/scale of it."""
+  x, y, w, h = box
+  edges = max(0, x), max(0, y), min(x + w, own_size[1]), min(y + h, own_size[0])
+  if edges[0] >= edges[2] or edges[1] >= edges[3]:
+    raise BadImageError(image_file, "unreadable image", f"has {_named(own_size)} pixels, none in the box {box}")
+  left, top, right, bottom = (edge // scale for edge in edges)
+  return image.crop((left, top, max(right, left + 1), max(bottom, top + 1)))
+
+
 def decode_all(
-  image_files: Iterable[str | os.PathLike], image_size: tuple[int, int], *, use_exif: bool = True
+  image_files: Iterable[str | os.PathLike],
+  image_size: tuple[int, int],
+  *,
+  use_exif: bool = True,
+  boxes: Iterable[tuple[int, int, int, int] | None] | None = None,
 ) -> Iterator[Decoded | BadImageError]:
   """Yields, in order, the Decoded content of each file, or the BadImageError about it, decoding in parallel.
 
-  At most IN_FLIGHT results per core are held. Arguments are those of `decode`.
+  At most IN_FLIGHT results per core are held. Arguments are those of `decode`; `boxes` has one for each file.
   """
 
-  def attempt(file):
+  def attempt(task):
+    file, box = task
     try:
-      return decode(file, image_size, use_exif=use_exif)
+      return decode(file, image_size, use_exif=use_exif, box=box)
     except BadImageError as error:
       return error
 
@@ -144,7 +175,7 @@ def decode_all(
     # About transparent palettes, which are read as in the reference, and large images, which are errors here.
     warnings.filterwarnings("ignore", module="PIL")
     try:
-      files = iter(image_files)
+      files = zip(image_files, itertools.repeat(None) if boxes is None else boxes, strict=False)
       waiting = collections.deque(
         pool.submit(attempt, file) for file in itertools.islice(files, num_threads * IN_FLIGHT)
       )
