@@ -12,7 +12,9 @@ BEGIN, END = "<!-- rooms: python -m docs.rooms -->\n", "<!-- end of rooms -->\n"
 
 # Every room above these may import them; in the picture, their edges would hide the others.
 _EVERYWHERE = {"cli", "errors"}
-_COMMANDS = sorted({"main", "evaluate", "compare", "export", "demo", "replay", "plan", "data.prepare", "data.toy"})
+_COMMANDS = sorted(
+  {"main", "evaluate", "compare", "export", "demo", "replay", "plan", "search", "data.prepare", "data.toy"}
+)
 
 
 def imports_between_rooms():

@@ -12,7 +12,7 @@ PACKAGE = pathlib.Path(__file__).parent.parent / "tireid_jax"
 # imports from its own room and from those below it.
 ROOMS = [
   {"demo"},
-  {"main", "evaluate", "compare", "export", "replay", "plan", "data.prepare", "data.toy"},
+  {"main", "evaluate", "compare", "export", "replay", "plan", "search", "data.prepare", "data.toy"},
   {"cli", "training"},
   {"evaluation", "exporting", "workdir", "profiling"},
   {"config", "data.preparation"},

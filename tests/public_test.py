@@ -8,7 +8,7 @@ import pytest
 
 from tests import commands, forked
 
-COMMANDS = ("main", "evaluate", "compare", "export", "demo", "plan", "replay", "data.prepare", "data.toy")
+COMMANDS = ("main", "evaluate", "compare", "export", "demo", "plan", "replay", "search", "data.prepare", "data.toy")
 
 # The imports as another program writes them, and the parameters that it names.
 PROGRAM = """

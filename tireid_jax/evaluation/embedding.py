@@ -1,6 +1,6 @@
 """Embeds every image and every caption of a split, and ranks in both directions of retrieval."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -19,6 +19,24 @@ from tireid_jax.terminal.progress import bar, log_line
 MIN_IDENTITIES = 50
 
 
+def compile_encoders(
+  model: CLIP, mesh: Mesh, *, compiler_options: dict[str, Any] | None = None
+) -> tuple[Callable[[Any, jax.Array], jax.Array], Callable[[Any, jax.Array], jax.Array]]:
+  """Returns (image encoder, text encoder), compiled once for each shape of a batch that is on `mesh`.
+
+  Both take the variables and a batch, u8[B, h, w, 3] or i32[B, L], and return f32[B, E], not normalised.
+  """
+
+  def encode_image(variables, images):
+    return model.apply(variables, normalise(images), method="encode_image")
+
+  def encode_text(variables, tokens):
+    return model.apply(variables, tokens, method="encode_text")
+
+  options: dict[str, Any] = {"out_shardings": sharding.replicated(mesh), "compiler_options": compiler_options}
+  return jax.jit(encode_image, **options), jax.jit(encode_text, **options)
+
+
 class Encoders:
   """Both encoders of a model, compiled once for each batch shape, over all devices of a mesh.
 
@@ -32,15 +50,8 @@ class Encoders:
     devices = sharding.batch_devices(mesh)
     self._mesh, self._embedding_size = mesh, model.variant.embedding_size
     self._batch_size = -(-batch_size // devices) * devices
-    self._compiler_options = compiler_options
     self._shard = sharding.process_batch_indices(mesh, self._batch_size)
-    self._image = self._compiled(
-      lambda variables, images: model.apply(variables, normalise(images), method="encode_image")
-    )
-    self._text = self._compiled(lambda variables, tokens: model.apply(variables, tokens, method="encode_text"))
-
-  def _compiled(self, encoder):
-    return jax.jit(encoder, out_shardings=sharding.replicated(self._mesh), compiler_options=self._compiler_options)
+    self._image, self._text = compile_encoders(model, mesh, compiler_options=compiler_options)
 
   def encode(
     self, variables: Any, split: Split, caption_lengths: Sequence[int], *, show_progress: bool = False

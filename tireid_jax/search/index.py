@@ -1,0 +1,294 @@
+"""An index on disk: vectors of images with what is known of each, written by one process and read by any number.
+
+INDEX/manifest.json    the segments in use (manifest.py); replaced atomically as the last step of each change
+INDEX/segment-N/       vectors and entries (segments.py); never changed
+INDEX/lock.json        while a process writes
+
+A reader keeps the segments that it has opened, also while another process changes or compacts the index. A writer that
+is killed loses what it added since its last segment; the next writer deletes what no manifest names.
+"""
+
+import dataclasses
+import pathlib
+import shutil
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from jax.sharding import Mesh
+
+from tireid_jax.errors import UserError, naming
+from tireid_jax.search import exact, manifest, segments
+from tireid_jax.search.encoders import Identity
+from tireid_jax.search.entries import Entry
+from tireid_jax.search.where import Where
+from tireid_jax.storage import lock
+
+# A segment is written once so many vectors have been added, or after this time.
+SEGMENT_ROWS = exact.BLOCK_ROWS
+SEGMENT_S = 60.0
+# A commit merges segments that are not full if there are more than this; each of them is copied when it is opened.
+_MAX_SMALL = 8
+# A reader tries again if another process has deleted a segment between its manifest and its files.
+_ATTEMPTS = 5
+
+
+class Index:
+  """The five methods of an index, `stamps`, `add`, `remove`, `commit` and `search`, on a local disk.
+
+  The first `add` or `remove` acquires the lock; `commit` makes the changes durable and visible, and releases it.
+  """
+
+  def __init__(
+    self,
+    folder: pathlib.Path,
+    *,
+    identity: Identity,
+    gallery: pathlib.Path | None,
+    embedding_size: int,
+    mesh: Mesh,
+    dtype: str = "",
+  ) -> None:
+    """Opens an index; a folder that is missing or empty is an empty index.
+
+    Args:
+      folder: of the index, on a disk.
+      identity: of the model, which must have made the index.
+      gallery: folder that the entries' paths are relative to; None for that of the index.
+      embedding_size: E.
+      mesh: whose devices search.
+      dtype: "bfloat16" or "float32"; "" for that of the index, or bfloat16 for a new one.
+
+    Raises:
+      UserError: another model, gallery or dtype made the index, it is damaged, or the folder holds other files.
+    """
+    self.folder, self._mesh = folder, mesh
+    with naming(folder):
+      found = manifest.read(folder)
+      if (
+        found is None
+        and folder.exists()
+        and any(
+          path.name != lock.FILE and not path.name.startswith((".segment-", "segment-")) for path in folder.iterdir()
+        )
+      ):
+        raise UserError(f"--index={folder} holds other files and no index; give another folder")
+    if found is None:
+      if gallery is None:
+        raise UserError(f"--index={folder} holds no index; give --gallery=DIR, a folder of images, to make one")
+      found = manifest.Manifest(identity._asdict(), str(gallery), dtype or "bfloat16", embedding_size)
+    else:
+      _check_same(found, folder, identity, gallery, dtype)
+      if gallery is not None:
+        found = dataclasses.replace(found, gallery=str(gallery))
+    self._lock: lock.Lock | None = None
+    self._pending: list[tuple[np.ndarray, list[Entry]]] = []
+    self._flushed_at = time.monotonic()
+    self._rows_by_key: dict[str, tuple[int, int]] | None = None
+    self._open(found)
+
+  @property
+  def gallery(self) -> pathlib.Path:
+    """The folder that paths are relative to."""
+    return pathlib.Path(self._manifest.gallery)
+
+  def __len__(self) -> int:
+    return sum(info.rows - len(info.removed) for info in self._manifest.segments)
+
+  def stamps(self) -> dict[str, Entry]:
+    """Returns {key: Entry} of all entries."""
+    return {entry.key: entry for _, _, entry in self._entries()}
+
+  def add(self, vectors: np.ndarray, entries: Sequence[Entry]) -> None:
+    """Adds vectors [n, E] of norm 1 with their entries, which replace entries of the same key.
+
+    Raises:
+      UserError: another process writes to the index, or the disk is full.
+    """
+    self._begin()
+    wanted, _ = segments.DTYPES[self._manifest.dtype]
+    self._pending.append((np.asarray(vectors).astype(wanted), list(entries)))
+    num_pending = sum(len(each) for _, each in self._pending)
+    if num_pending >= SEGMENT_ROWS or time.monotonic() - self._flushed_at > SEGMENT_S:
+      self._flush()
+
+  def remove(self, keys: Iterable[str]) -> None:
+    """Removes entries; keys that are not there are ignored. Errors as of `add`."""
+    self._begin()
+    self._flush(removed=keys)
+
+  def commit(self, *, compact: bool = False) -> None:
+    """Writes the changes and releases the lock; `compact` also rewrites the index without removed entries."""
+    if self._lock is None:
+      if not compact:
+        return
+      self._begin()
+    try:
+      self._flush()
+      small = [info for info in self._manifest.segments if info.rows < SEGMENT_ROWS]
+      sparse = [info for info in self._manifest.segments if len(info.removed) > info.rows / 2]
+      if compact and any(info.removed for info in self._manifest.segments):
+        self._merge(self._manifest.segments)
+      elif compact or len(small) > _MAX_SMALL or sparse:
+        self._merge([info for info in self._manifest.segments if info in small or info in sparse])
+    finally:
+      self.release()
+
+  def release(self) -> None:
+    """Releases the lock, and forgets what has not been written."""
+    self._pending = []
+    held, self._lock = self._lock, None
+    if held is not None:
+      held.release()
+
+  def search(self, queries: np.ndarray, top: int, where: Where | None = None) -> list[list[tuple[float, Entry]]]:
+    """Returns for each query [N, E] of norm 1 the `top` best (similarity, Entry), best first."""
+    candidates = self._alive
+    if where:
+      candidates = candidates & np.concatenate([np.empty(0, bool), *(where.matches(table) for table in self._tables)])
+    scores, rows = self._exact.search(queries, top, candidates)
+    return [
+      [(float(score), self._entry(int(row))) for score, row in zip(*each, strict=True)]
+      for each in zip(scores, rows, strict=True)
+    ]
+
+  def _entry(self, row):
+    segment = int(np.searchsorted(self._starts, row, side="right")) - 1
+    return self._tables[segment].entry(row - int(self._starts[segment]))
+
+  def _entries(self):
+    """Yields (segment, row in it, Entry) of all entries that are not removed."""
+    for number, (info, table) in enumerate(zip(self._manifest.segments, self._tables, strict=True)):
+      removed = set(info.removed)
+      for row in range(info.rows):
+        if row not in removed:
+          yield number, row, table.entry(row)
+
+  def _open(self, found: manifest.Manifest) -> None:
+    """Opens the segments of a manifest; if some are gone, those of its successor."""
+    for attempt in range(_ATTEMPTS):
+      try:
+        opened = [self._read(found, info) for info in found.segments]
+        break
+      except FileNotFoundError as error:
+        successor = manifest.read(self.folder)
+        if attempt == _ATTEMPTS - 1 or successor is None or successor.segments == found.segments:
+          raise UserError(
+            f"{self.folder} is damaged: {error.filename} is missing; delete the index and make it again"
+          ) from error
+        found = successor
+    self._manifest = found
+    self._vectors, self._tables = [vectors for vectors, _ in opened], [table for _, table in opened]
+    self._starts = np.cumsum([0, *(info.rows for info in found.segments)])
+    self._alive = np.ones(int(self._starts[-1]), bool)
+    for start, info in zip(self._starts, found.segments, strict=False):
+      self._alive[start + np.array(info.removed, np.int64)] = False
+    dtype, _ = segments.DTYPES[found.dtype]
+    self._exact = exact.Exact(self._vectors, found.embedding_size, np.dtype(dtype), self._mesh)
+    self._rows_by_key = None
+
+  def _read(self, found, info):
+    return segments.read(self.folder / info.name, info.rows, found.embedding_size, found.dtype)
+
+  def _begin(self):
+    """Acquires the lock, reads what another process may have written meanwhile, and deletes what no manifest names."""
+    if self._lock is not None:
+      self._lock.check()
+      return
+    with naming(self.folder):
+      self.folder.mkdir(parents=True, exist_ok=True)
+    held = lock.Lock(self.folder, f"the index {self.folder}", "give another --index")
+    while not held.acquire():
+      pass
+    self._lock, self._flushed_at = held, time.monotonic()
+    current = manifest.read(self.folder)
+    if current is not None and current.segments != self._manifest.segments:
+      self._open(dataclasses.replace(current, gallery=self._manifest.gallery))
+    self._delete_unused()
+
+  def _delete_unused(self):
+    used = {info.name for info in self._manifest.segments}
+    for path in self.folder.iterdir():
+      if path.name.startswith((".segment-", "segment-")) and path.name not in used:
+        shutil.rmtree(path, ignore_errors=True)
+
+  def _flush(self, removed: Iterable[str] = ()):
+    """Writes pending vectors as a segment, and the manifest; removes entries, also those that are replaced."""
+    pending, self._pending = self._pending, []
+    entries = [entry for _, part in pending for entry in part]
+    last = {entry.key: i for i, entry in enumerate(entries)}  # of entries of one key, the last
+    kept = sorted(last.values())
+    gone = self._rows_of([*removed, *last])
+    infos = [
+      dataclasses.replace(info, removed=tuple(sorted({*info.removed, *gone.get(number, ())})))
+      for number, info in enumerate(self._manifest.segments)
+    ]
+    number = self._manifest.next_segment
+    if kept:
+      name = f"segment-{number}"
+      vectors = np.concatenate([part for part, _ in pending])[kept]
+      segments.write(self.folder / name, vectors, [entries[i] for i in kept])
+      infos.append(manifest.SegmentInfo(name, len(kept)))
+      number += 1
+    self._replace(infos, number)
+    self._flushed_at = time.monotonic()
+
+  def _replace(self, infos: Sequence[manifest.SegmentInfo], next_segment: int) -> None:
+    assert self._lock is not None
+    self._lock.check()
+    changed = dataclasses.replace(self._manifest, segments=tuple(infos), next_segment=next_segment)
+    with naming(self.folder):
+      manifest.write(self.folder, changed)
+    self._open(changed)
+
+  def _rows_of(self, keys: Iterable[str]) -> dict[int, set[int]]:
+    """Returns {segment: rows in it} of the entries of these keys."""
+    if self._rows_by_key is None:
+      self._rows_by_key = {entry.key: (segment, row) for segment, row, entry in self._entries()}
+    found: dict[int, set[int]] = {}
+    for key in keys:
+      if key in self._rows_by_key:
+        segment, row = self._rows_by_key[key]
+        found.setdefault(segment, set()).add(row)
+    return found
+
+  def _merge(self, chosen: Sequence[manifest.SegmentInfo]) -> None:
+    """Replaces segments by full ones without their removed entries, then deletes them."""
+    others = [info for info in self._manifest.segments if info not in chosen]
+    numbers = [number for number, info in enumerate(self._manifest.segments) if info in chosen]
+    rows = [(s, row) for s in numbers for row in np.flatnonzero(self._alive[self._starts[s] : self._starts[s + 1]])]
+    number = self._manifest.next_segment
+    for start in range(0, len(rows), SEGMENT_ROWS):
+      part = rows[start : start + SEGMENT_ROWS]
+      vectors = np.stack([self._vectors[segment][row] for segment, row in part])
+      name = f"segment-{number}"
+      segments.write(self.folder / name, vectors, [self._tables[segment].entry(int(row)) for segment, row in part])
+      others.append(manifest.SegmentInfo(name, len(part)))
+      number += 1
+    self._replace(others, number)
+    self._delete_unused()
+
+
+def _check_same(
+  found: manifest.Manifest, folder: pathlib.Path, identity: Identity, gallery: pathlib.Path | None, dtype: str
+) -> None:
+  """Raises UserError if another model, gallery or dtype made an index."""
+  remedy = "give another --index, or delete this one to make it again"
+  made: dict[str, Any] = found.model
+  if made["digest"] != identity.digest:
+    raise UserError(
+      f"the index {folder} was made with another model, {made['source']}, not {identity.source}; {remedy}"
+    )
+  before, now = made["preprocessing"], identity.preprocessing
+  wrong = [
+    f"{name} was {before.get(name)}, is {now.get(name)}"
+    for name in sorted({*before, *now})
+    if before.get(name) != now.get(name)
+  ]
+  if wrong:
+    raise UserError(f"the index {folder} was made with other preprocessing: {'; '.join(wrong)}; {remedy}")
+  if dtype and dtype != found.dtype:
+    raise UserError(f"the index {folder} holds {found.dtype}, not {dtype}; {remedy}")
+  if gallery is not None and str(gallery) != found.gallery and pathlib.Path(found.gallery).is_dir():
+    raise UserError(f"the index {folder} is of the gallery {found.gallery}, not of {gallery}; {remedy}")

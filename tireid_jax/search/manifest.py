@@ -1,0 +1,67 @@
+"""The manifest of an index: its segments, and the model that made it. Replacing it is the last step of every change."""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+from tireid_jax.errors import UserError
+from tireid_jax.storage import files
+
+FILE = "manifest.json"
+_VERSION = 1
+_REMEDY = "delete the index and make it again"
+
+
+@dataclasses.dataclass(frozen=True)
+class SegmentInfo:
+  """A segment: its folder, its number of vectors, and which of them are removed, ascending."""
+
+  name: str
+  rows: int
+  removed: tuple[int, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+  """The state of an index.
+
+  Attributes:
+    model: {"source", "digest", "preprocessing"} of the encoders.Identity that made it.
+    gallery: absolute folder that the entries' paths are relative to.
+    dtype: of the vectors, a key of segments.DTYPES.
+    embedding_size: E.
+    next_segment: number of the next segment; never used twice.
+    segments: in the order of their vectors.
+  """
+
+  model: dict[str, Any]
+  gallery: str
+  dtype: str
+  embedding_size: int
+  next_segment: int = 0
+  segments: tuple[SegmentInfo, ...] = ()
+
+
+def read(folder: pathlib.Path) -> Manifest | None:
+  """Returns the manifest of an index; None if there is none.
+
+  Raises:
+    UserError: it is damaged, or of another version.
+  """
+  path = folder / FILE
+  if not path.is_file():
+    return None
+  data = files.read_json(path, _REMEDY)
+  if data.get("version") != _VERSION:
+    raise UserError(f"{path} has version {data.get('version')!r}, and this program reads {_VERSION}; {_REMEDY}")
+  try:
+    segments = tuple(SegmentInfo(each["name"], each["rows"], tuple(each["removed"])) for each in data["segments"])
+    fields = {name: value for name, value in data.items() if name not in ("version", "segments")}
+    return Manifest(**fields, segments=segments)
+  except (KeyError, TypeError) as error:
+    raise UserError(f"{path} is damaged ({error}); {_REMEDY}") from error
+
+
+def write(folder: pathlib.Path, manifest: Manifest) -> None:
+  """Replaces the manifest of an index, atomically."""
+  files.write_json(folder / FILE, {"version": _VERSION, **dataclasses.asdict(manifest)})
