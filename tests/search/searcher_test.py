@@ -1,7 +1,6 @@
 """A Searcher on a small model: what evaluate says, what changes between two updates, and bad input."""
 
 import os
-import pathlib
 import signal
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from tireid_jax.data.prepared import splits
 from tireid_jax.errors import UserError
 from tireid_jax.evaluation import embedding
 from tireid_jax.export import export_stage
-from tireid_jax.search import Query, Searcher, Where
+from tireid_jax.search import Query, Searcher, Where, encoders
 from tireid_jax.search import index as index_lib
 from tireid_jax.training import loading
 
@@ -41,9 +40,33 @@ def gallery(tmp_path):
   return searching.make_pictures(tmp_path / "gallery", NAMES)
 
 
+@pytest.fixture(scope="module")
+def model(run):
+  """The encoders of the run, whose programs are compiled once for all tests."""
+  return encoders.open_encoders(workdir=run)
+
+
 @pytest.fixture
-def searcher(run, gallery, tmp_path):
-  opened = Searcher.open(workdir=run, gallery=gallery, index=tmp_path / "index", dtype="float32")
+def make(model):
+  """A function that opens a Searcher without loading the model again."""
+
+  def open_index(folder, gallery=None, dtype=""):
+    index = index_lib.Index(
+      folder,
+      identity=model.identity,
+      gallery=gallery,
+      embedding_size=model.embedding_size,
+      mesh=model.mesh,
+      dtype=dtype,
+    )
+    return Searcher(model, index)
+
+  return open_index
+
+
+@pytest.fixture
+def searcher(make, gallery, tmp_path):
+  opened = make(tmp_path / "index", gallery, "float32")
   opened.update()
   return opened
 
@@ -101,7 +124,7 @@ def test_a_mix_ranks_by_the_weighted_sum_of_normalised_embeddings(searcher, gall
   np.testing.assert_allclose(mixed, expected, atol=1e-6)
 
 
-def test_an_update_encodes_only_what_is_new_or_changed_and_drops_what_is_gone(searcher, gallery, run, monkeypatch):
+def test_an_update_encodes_only_what_is_new_or_changed_and_drops_what_is_gone(searcher, gallery, make, monkeypatch):
   (gallery / "a/1.png").unlink()
   searching.make_pictures(gallery, ["b/3.png", "c/6.png"], seed=9)
   os.utime(gallery / "b/3.png", ns=(0, 1))
@@ -114,7 +137,7 @@ def test_an_update_encodes_only_what_is_new_or_changed_and_drops_what_is_gone(se
   assert (report.num_added, report.num_changed, report.num_removed, report.num_unchanged) == (1, 1, 1, 3)
   assert [path for path, _ in report.unreadable] == ["c/7.png"]
   expected = ["a/2.png", "b/3.png", "b/4.png", "b/5.png", "c/6.png"]
-  again = Searcher.open(workdir=run, index=searcher.index.folder)
+  again = make(searcher.index.folder)
   for each in (searcher, again):
     assert sorted(paths(each.search("a coat"))) == expected
     assert each.search(gallery / "b/3.png")[0].path == "b/3.png"
@@ -125,14 +148,14 @@ def test_an_update_encodes_only_what_is_new_or_changed_and_drops_what_is_gone(se
   assert sorted(paths(again.search("a coat"))) == expected
 
 
-def test_boxes_of_frames_are_cropped_and_filtered_by_camera_time_and_folder(run, tmp_path):
+def test_boxes_of_frames_are_cropped_and_filtered_by_camera_time_and_folder(make, tmp_path):
   gallery = searching.make_pictures(tmp_path / "frames", ["x/1.png", "y/2.png"])
   table = tmp_path / "boxes.csv"
   table.write_text(
     "path,x,y,w,h,camera,time\nx/1.png,2,4,10,20,c1,2026-05-01T08:00\nx/1.png,0,0,5,9,c1,2026-05-01T09:00\n"
     "y/2.png,,,,,c2,\ngone.png,1,1,2,2,c2,\ny/2.png,90,90,5,5,c2,\n"
   )
-  searcher = Searcher.open(workdir=run, gallery=gallery, index=tmp_path / "index")
+  searcher = make(tmp_path / "index", gallery)
   report = searcher.update(boxes=table)
   assert [path for path, _ in report.unreadable] == ["gone.png", "y/2.png"]
   crop = np.asarray(Image.open(gallery / "x/1.png").crop((2, 4, 12, 24)))
@@ -147,14 +170,14 @@ def test_boxes_of_frames_are_cropped_and_filtered_by_camera_time_and_folder(run,
   assert [count(start="2026-05-01T08:30"), count(end="2026-05-01T08:30"), count(start="2020-01-01")] == [1, 1, 2]
 
 
-def test_exif_turns_a_photograph_upright_before_its_box_is_cropped(run, tmp_path):
+def test_exif_turns_a_photograph_upright_before_its_box_is_cropped(make, tmp_path):
   gallery = searching.make_pictures(tmp_path / "g", ["upright.png"])
   upright = Image.open(gallery / "upright.png")
   exif = Image.Exif()
   exif[0x0112] = 6
   upright.transpose(Image.Transpose.ROTATE_90).save(gallery / "turned.png", exif=exif)
   (tmp_path / "boxes.csv").write_text("path,x,y,w,h\nupright.png,3,5,9,30\nturned.png,3,5,9,30\n")
-  searcher = Searcher.open(workdir=run, gallery=gallery, index=tmp_path / "index")
+  searcher = make(tmp_path / "index", gallery)
   searcher.update(boxes=tmp_path / "boxes.csv")
   first, second = searcher.search("a coat")
   assert first.score == second.score
@@ -183,9 +206,9 @@ def test_bad_input_is_reported_in_a_line(act, message, searcher, run, other_run,
     act(s=searcher, run=run, other_run=other_run, gallery=gallery)
 
 
-def test_an_empty_gallery_cannot_be_searched(run, tmp_path):
+def test_an_empty_gallery_cannot_be_searched(make, tmp_path):
   (tmp_path / "empty").mkdir()
-  searcher = Searcher.open(workdir=run, gallery=tmp_path / "empty", index=tmp_path / "index")
+  searcher = make(tmp_path / "index", tmp_path / "empty")
   assert searcher.update().num_added == 0
   with pytest.raises(UserError, match="is empty"):
     searcher.search("a coat")
@@ -220,10 +243,10 @@ def start(how, *arguments):
   )  # fmt: skip
 
 
-def test_a_killed_update_keeps_its_segments_and_a_second_writer_is_turned_away(run, gallery, tmp_path):
+def test_a_killed_update_keeps_its_segments_and_a_second_writer_is_turned_away(run, make, gallery, tmp_path):
   process = start("wait", run, gallery, tmp_path / "index")
   assert process.stdout.readline() == "writing\n"
-  searcher = Searcher.open(workdir=run, index=tmp_path / "index")
+  searcher = make(tmp_path / "index")
   assert len(searcher) == 2
   with pytest.raises(UserError, match="is in use by"):
     searcher.update()
@@ -253,21 +276,21 @@ def test_many_small_segments_are_merged(searcher, gallery):
 
 
 @pytest.mark.skipif(not small_disk.can_mount(), reason="needs the right to mount a file system")
-def test_a_full_disk_is_reported_and_leaves_the_index_as_it_was(run, gallery, tmp_path):
+def test_a_full_disk_is_reported_and_leaves_the_index_as_it_was(make, gallery, tmp_path):
   with small_disk.SmallDisk(tmp_path / "disk", mib=2) as disk:
-    searcher = Searcher.open(workdir=run, gallery=gallery, index=disk.folder / "index")
+    searcher = make(disk.folder / "index", gallery)
     searcher.add([gallery / "a"])
     disk.fill()
     with pytest.raises(UserError, match="no space left on device"):
       searcher.update()
     (disk.folder / "ballast").unlink()
-    again = Searcher.open(workdir=run, index=pathlib.Path(disk.folder / "index"))
+    again = make(disk.folder / "index")
     assert sorted(paths(again.search("a coat"))) == ["a/1.png", "a/2.png"]
     assert again.update().num_added == 3
 
 
-def test_a_truncated_segment_is_reported(searcher, run):
+def test_a_truncated_segment_is_reported(searcher, make):
   (vectors,) = searcher.index.folder.glob("segment-*/vectors.npy")
   vectors.write_bytes(vectors.read_bytes()[:-8])
   with pytest.raises(UserError, match="is damaged"):
-    Searcher.open(workdir=run, index=searcher.index.folder)
+    make(searcher.index.folder)

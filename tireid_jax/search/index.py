@@ -220,6 +220,8 @@ class Index:
     last = {entry.key: i for i, entry in enumerate(entries)}  # of entries of one key, the last
     kept = sorted(last.values())
     gone = self._rows_of([*removed, *last])
+    if not kept and not gone:
+      return
     infos = [
       dataclasses.replace(info, removed=tuple(sorted({*info.removed, *gone.get(number, ())})))
       for number, info in enumerate(self._manifest.segments)
