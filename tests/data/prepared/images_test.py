@@ -9,6 +9,7 @@ import tracemalloc
 import zlib
 
 import numpy as np
+import pillow_heif
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -329,3 +330,24 @@ def test_of_many_frames_the_first_is_decoded(jpeg):
   file = jpeg.with_suffix(".tiff")
   first.save(file, save_all=True, append_images=frames)
   np.testing.assert_array_equal(images.decode(file, SIZE).pixels, pil_resize(jpeg))
+
+
+@pytest.mark.parametrize("suffix", [".webp", ".avif", ".heic"])
+def test_formats_of_cameras_and_the_web_are_read(tmp_path, suffix):
+  pillow_heif.register_heif_opener()  # for writing
+  file = tmp_path / f"image{suffix}"
+  Image.new("RGB", (40, 60), (200, 30, 90)).save(file)
+  decoded = images.decode(file, SIZE)
+  assert decoded.size == (60, 40)
+  np.testing.assert_allclose(decoded.pixels.mean(axis=(0, 1)), (200, 30, 90), atol=4)
+
+
+def test_a_box_is_cropped_from_the_image_and_clipped_to_it(jpeg):
+  whole = Image.open(jpeg)
+  width, _height = whole.size
+  expected = whole.crop((3, 5, width, 17)).resize((SIZE[1], SIZE[0]), Image.Resampling.BILINEAR)
+  found = images.decode(jpeg, SIZE, box=(3, 5, width, 12))
+  np.testing.assert_array_equal(found.pixels, np.asarray(expected))
+  assert found.digest != images.decode(jpeg, SIZE).digest
+  with pytest.raises(images.BadImageError, match="none in the box"):
+    images.decode(jpeg, SIZE, box=(width, 0, 5, 5))

@@ -10,6 +10,7 @@ import collections
 import concurrent.futures
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import io
 import itertools
@@ -189,9 +190,20 @@ def decode_all(
 
 def _opened(content):
   """Returns the image in a file's bytes, not yet decoded; raises ValueError if its header claims too many pixels."""
-  image = Image.open(io.BytesIO(content), formats=FORMATS)
+  image = Image.open(io.BytesIO(content), formats=_formats())
   _check_claims(image)
   return image
+
+
+@functools.cache
+def _formats():
+  """Returns FORMATS and, where Pillow's plugin for it is installed, HEIF, the format of HEIC files."""
+  try:
+    import pillow_heif
+  except ImportError:
+    return FORMATS
+  pillow_heif.register_heif_opener()
+  return (*FORMATS, "HEIF")
 
 
 def _opened_reduced(content):
