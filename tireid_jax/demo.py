@@ -193,6 +193,7 @@ def _write_report(config, folder, seed, rows, ceilings):
     title="Text-to-image person re-identification on ToyPEDES",
     table=rows,
     curves={name: metric_log.read_metrics(path) for name, path in stage_folders.items()},
+    select_by=config.select_by,
     ceilings=ceilings,
     queries=queries,
     notes=_NOTES,

@@ -146,9 +146,24 @@ def test_each_stage_has_a_loss_chart_and_a_validation_chart(tmp_path):
   assert not any("99" in value for value in values)
 
 
-def validation_legends(tmp_path):
-  records = [{"step": 5, "seconds": 1.0, **{f"val/t2i/{name}": 10.0 for name in metrics.METRICS}}]
-  return [e[2] for e in write(tmp_path, curves={"Stage 2": records}).all("ul", "legend")]
+def validation_legends(tmp_path, **options):
+  logged = {f"val/{direction}/{name}": 10.0 for direction in metrics.DIRECTIONS for name in metrics.METRICS}
+  records = [{"step": 5, "seconds": 1.0, **logged}]
+  return [e[2] for e in write(tmp_path, curves={"Stage 2": records}, **options).all("ul", "legend")]
+
+
+@pytest.mark.parametrize(
+  ("select_by", "legend"),
+  [("i2t/mAP", "R@1R@10mAPmAP, image to text"), ("t2i/mINP", "R@1R@10mAPmINP"), ("t2i/mAP", "R@1R@10mAP")],
+)
+def test_the_metric_that_selects_the_checkpoint_has_a_curve(tmp_path, select_by, legend):
+  assert validation_legends(tmp_path, select_by=select_by) == [legend]
+
+
+def test_the_curve_of_an_image_to_text_metric_has_the_values_of_that_direction(tmp_path):
+  records = [{"step": 5, "seconds": 1.0, "val/t2i/mAP": 9.0, "val/i2t/mAP": 77.0}]
+  page = write(tmp_path, curves={"Stage 2": records}, select_by="i2t/mAP")
+  assert [e[2] for e in page.all("title")][1:] == ["mAP, image to text 77% at step 5", "mAP 9% at step 5"]
 
 
 def test_a_metric_that_is_added_to_the_table_of_metrics_has_a_curve(tmp_path, monkeypatch):

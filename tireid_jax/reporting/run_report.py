@@ -9,7 +9,7 @@ from tireid_jax import metrics
 from tireid_jax.reporting import page, svg_chart
 
 _TEMPLATE = pathlib.Path(__file__).with_suffix(".html")
-# Metrics without a validation curve: R@5 runs between R@1 and R@10, and mINP below mAP.
+# Metrics without a validation curve, unless the run selects by them: R@5 runs between R@1 and R@10, mINP below mAP.
 _WITHOUT_CURVE = ("R@5", "mINP")
 _HEADINGS = {"best": "Best", "worst": "Worst", "random": "Picked at random"}
 
@@ -24,6 +24,7 @@ def write_report(
   title: str,
   table: Sequence[Mapping[str, Any]],
   curves: Mapping[str, Sequence[Record]] | None = None,
+  select_by: str = "t2i/R@1",
   ceilings: Mapping[str, float] | None = None,
   queries: Sequence[Any] = (),
   notes: Sequence[str] = (),
@@ -35,6 +36,7 @@ def write_report(
     title: of the page.
     table: results by column; all rows have the same columns, and the first column names the row.
     curves: records of `metric_log.read_metrics` by stage; each stage gets a row of charts.
+    select_by: the metric that selected the checkpoints, as in the config; it has a curve in either direction.
     ceilings: R@1 in percent that queries of each kind would reach with the true attributes.
     queries: `RankedQuery`s of `ranked_examples.rank_queries`.
     notes: paragraphs below the title.
@@ -47,7 +49,7 @@ def write_report(
     notes=notes,
     table=_table(table),
     ceilings=[page.Bar(name, value, f"{value:.2f}") for name, value in (ceilings or {}).items()],
-    curves=_curves(curves or {}),
+    curves=_curves(curves or {}, select_by),
     queries=[(heading, group) for heading, group in groups.items() if group],
   )
 
@@ -71,9 +73,9 @@ def _format(value: Any) -> str:
   return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def _curves(curves: Mapping[str, Sequence[Record]]) -> list[list[dict[str, Any]]]:
+def _curves(curves: Mapping[str, Sequence[Record]], select_by: str) -> list[list[dict[str, Any]]]:
   """Returns the charts of each stage that has any; all validation charts have the same y range, for comparison."""
-  validation = {name: _validation_series(records) for name, records in curves.items()}
+  validation = {name: _validation_series(records, select_by) for name, records in curves.items()}
   values = [value for series in validation.values() for line in series.values() for _, value in line]
   rows = []
   for name, records in curves.items():
@@ -113,11 +115,14 @@ def _loss_series(records: Sequence[Record]) -> Series:
   return _series(records, {name: name.removeprefix("loss/") for name in shown})
 
 
-def _validation_series(records: Sequence[Record]) -> Series:
-  """Returns the text-to-image metrics of METRICS that were logged, in its order."""
-  names = sorted({name for record in records for name in record})
+def _validation_series(records: Sequence[Record], select_by: str) -> Series:
+  """Returns the logged text-to-image metrics in the order of METRICS, and the metric that selects the checkpoint."""
+  shown = {f"t2i/{name}": name for name in metrics.METRICS if name not in _WITHOUT_CURVE or f"t2i/{name}" == select_by}
+  if select_by not in shown:
+    direction, _, name = select_by.partition("/")
+    shown[select_by] = f"{name}, {metrics.DIRECTIONS[direction]}"
+  logged = sorted({name for record in records for name in record})
   found: dict[str, str] = {}
-  for metric in metrics.METRICS:
-    if metric not in _WITHOUT_CURVE:
-      found |= {name: metric for name in names if re.fullmatch(rf"\w+/t2i/{re.escape(metric)}", name)}
+  for metric, label in shown.items():
+    found |= {name: label for name in logged if re.fullmatch(rf"\w+/{re.escape(metric)}", name)}
   return _series(records, found)
