@@ -257,6 +257,13 @@ def test_a_killed_update_keeps_its_segments_and_a_second_writer_is_turned_away(r
   assert sorted(paths(searcher.search("a coat"))) == sorted(NAMES)
 
 
+def test_batches_are_collected_into_one_segment(make, tmp_path):
+  gallery = searching.make_pictures(tmp_path / "many", [f"{number}.png" for number in range(130)])
+  searcher = make(tmp_path / "index", gallery)
+  assert searcher.update().num_added == 130  # three batches
+  assert len(list(searcher.index.folder.glob("segment-*"))) == 1
+
+
 def test_what_a_killed_writer_left_behind_is_deleted(searcher, gallery):
   stray = searcher.index.folder / "segment-77"
   stray.mkdir()

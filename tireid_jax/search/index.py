@@ -115,8 +115,10 @@ class Index:
 
   def remove(self, keys: Iterable[str]) -> None:
     """Removes entries; keys that are not there are ignored. Errors as of `add`."""
+    keys = list(keys)
     self._begin()
-    self._flush(removed=keys)
+    if keys:
+      self._flush(removed=keys)
 
   def commit(self, *, compact: bool = False) -> None:
     """Writes the changes and releases the lock; `compact` also rewrites the index without removed entries."""
