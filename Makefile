@@ -5,6 +5,8 @@
 # make tpu         the tests of the plan with the TPU compiler, in a separate environment with libtpu
 # make bench       benchmarks. PEER=FOLDER, a checkout of the reference (IRRA), compares with it, in a separate
 #                  environment with torch. BENCH='--rounds=3 --json=FILE': flags of benchmarks/run.py
+# make bench-search  exact search next to FAISS and usearch. SEARCH='--sizes=1000000 --json=FILE': flags of
+#                  benchmarks/search.py
 # make gpu         checks and measurements on a GPU, 8 minutes. GPU='--to=FOLDER --peer=IRRA': flags of benchmarks/gpu
 # make gpu-wheels  downloads the packages that a GPU machine without a network lacks, into WHEELS=wheels
 # make faults      kills, damaged files, full disks, 2,000 steps. FAULTS='--kills=200 --seed=1': flags of tests/faults
@@ -26,6 +28,7 @@ PARITY := .venv-parity$(SUFFIX)
 TPU := .venv-tpu$(SUFFIX)
 FUZZING := .venv-fuzz$(SUFFIX)
 REFERENCE := .venv-peer$(SUFFIX)
+SEARCHING := .venv-search$(SUFFIX)
 RUN := $(VENV)/bin/python
 DEMO ?= demo
 GPU ?= --to=gpu_results
@@ -34,7 +37,7 @@ FUZZ ?= 60
 # Every step maps its temporary memory again; with huge pages this takes a fifteenth of the page faults (glibc only).
 HUGE_PAGES := GLIBC_TUNABLES=glibc.malloc.hugetlb=1
 
-.PHONY: demo test test-all parity tpu bench gpu gpu-wheels faults fuzz mutants lint format clean
+.PHONY: demo test test-all parity tpu bench bench-search gpu gpu-wheels faults fuzz mutants lint format clean
 
 demo: $(VENV)/run
 	JAX_PLATFORMS=cpu $(HUGE_PAGES) $(RUN) -m tireid_jax.demo --to=$(DEMO)
@@ -64,6 +67,9 @@ tpu: $(TPU)/run
 
 bench: $(VENV)/run $(if $(PEER),$(REFERENCE)/run)
 	$(RUN) -m benchmarks.run $(if $(PEER),"--peer=$(PEER)" --peer_python=$(REFERENCE)/bin/python) $(BENCH)
+
+bench-search: $(SEARCHING)/run
+	$(SEARCHING)/bin/python -m benchmarks.search $(SEARCH)
 
 gpu: $(VENV)/run
 	$(RUN) -m benchmarks.gpu $(GPU)
@@ -116,6 +122,11 @@ $(FUZZING)/run: requirements-fuzz.txt requirements-dev.txt requirements.txt
 $(REFERENCE)/run: benchmarks/peer/requirements.txt
 	test -x $(REFERENCE)/bin/python || $(PYTHON) -m venv $(REFERENCE)
 	$(REFERENCE)/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/peer/requirements.txt
+	touch $@
+
+$(SEARCHING)/run: benchmarks/search.txt requirements.txt
+	test -x $(SEARCHING)/bin/python || $(PYTHON) -m venv $(SEARCHING)
+	$(SEARCHING)/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/search.txt
 	touch $@
 
 clean:
