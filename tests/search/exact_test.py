@@ -77,6 +77,7 @@ def test_full_blocks_are_used_where_they_are_mapped(tmp_path, monkeypatch):
   found = make([mapped])
   if sharding.platform(sharding.make_mesh(-1, 1, 1)) == "cpu":
     assert found._blocks[1].unsafe_buffer_pointer() == mapped.ctypes.data + 256 * 16 * 4
+    assert found._blocks[3].unsafe_buffer_pointer() == mapped.ctypes.data + (512 + 32) * 16 * 4
 
 
 def test_bfloat16_recalls_the_ten_nearest_of_float32():

@@ -11,6 +11,8 @@ from jaxtyping import Bool, Float, Int
 
 # Vectors in a block. The similarities of a block, [N, BLOCK_ROWS], are all that is ever in memory.
 BLOCK_ROWS = 2**16
+# What does not fill a block is divided into blocks of a _SMALL-th of it; only what fills none of those is copied.
+_SMALL = 8
 # Queries are padded to the next of these. XLA's product with a single row is ten times slower than with two.
 QUERY_SIZES = (2, 16, 64, 256)
 # Columns whose maximum is taken before the largest are selected. The k largest values of a row are in the k groups of
@@ -20,18 +22,20 @@ _AXIS = "gallery"
 
 
 class Exact:
-  """Vectors on the devices, in blocks. On a CPU, full blocks are the memory-mapped files themselves, without a copy."""
+  """Vectors on the devices, in blocks. On a CPU, they are the memory-mapped files themselves, without a copy."""
 
   def __init__(self, parts: Sequence[np.ndarray], embedding_size: int, dtype: np.dtype, mesh: Mesh) -> None:
-    """Places the vectors [n, E] of each part; only what does not fill a block is copied."""
+    """Places the vectors [n, E] of each part; only what does not fill a small block is copied."""
     # Blocks are a power of two, so the number of devices that share one must be, too.
     devices = mesh.devices.ravel()[: 2 ** (mesh.devices.size.bit_length() - 1)]
     self._mesh = Mesh(devices, (_AXIS,), axis_types=(AxisType.Auto,))
     self._dtype = dtype
     blocks, slots, rest, rest_slots, start = [], [], [], [], 0
     for part in parts:
-      full = len(part) // BLOCK_ROWS * BLOCK_ROWS
-      blocks += [part[begin : begin + BLOCK_ROWS] for begin in range(0, full, BLOCK_ROWS)]
+      full = 0
+      for size in (BLOCK_ROWS, BLOCK_ROWS // _SMALL):
+        begin, full = full, full + (len(part) - full) // size * size
+        blocks += [part[row : row + size] for row in range(begin, full, size)]
       slots.append(np.arange(start, start + full))
       rest.append(part[full:])
       rest_slots.append(np.arange(start + full, start + len(part)))
@@ -40,7 +44,7 @@ class Exact:
     others = np.concatenate([np.empty((0, embedding_size), dtype), *rest])
     slots += rest_slots
     if len(others):
-      size = min(BLOCK_ROWS, 2 ** max(7, (len(others) - 1).bit_length()))
+      size = min(BLOCK_ROWS, max(128, len(devices), 2 ** (len(others) - 1).bit_length()))
       padding = -len(others) % size
       others = np.concatenate([others, np.zeros((padding, embedding_size), dtype)])
       blocks += [others[begin : begin + size] for begin in range(0, len(others), size)]
