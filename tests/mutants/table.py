@@ -2,8 +2,8 @@
 
 # All mutants of these, in the order in which they are run.
 WHOLE = {
-  "losses": ("losses_test",),
-  "training/optimizers": ("training/optimizers_test",),
+  "losses": ("losses_test", "training/train_step_test"),
+  "training/optimizers": ("training/optimizers_test", "config/reference_test"),
   "training/stages": ("training/stages_test",),
   "metrics": ("metrics_test",),
   "models/prompts": ("models/prompted_test",),
