@@ -17,6 +17,7 @@ from tireid_jax.errors import UserError
 # Each flag that takes a path, of each command, and what else that command needs to come to it.
 PLAN = ("--config=configs/rstp.py", "--stage=1", "--topology=cpu:1", "--sweep")
 MAIN = ("--config=configs/rstp.py", "--workdir=/nowhere/w")
+SEARCH = ("--gallery=.", "--query=x")
 PATHS = {
   ("main", "config"): (),
   ("main", "workdir"): ("--config=configs/rstp.py",),
@@ -46,9 +47,17 @@ PATHS = {
   ("data.toy", "config"): (),
   ("data.toy", "to"): ("--config=configs/toy.py",),
   ("compare", ""): ("W1",),
+  ("search", "config"): (),
+  ("search", "workdir"): SEARCH,
+  ("search", "pretrained"): SEARCH,
+  ("search", "gallery"): ("--pretrained=/nowhere", "--query=x"),
+  ("search", "index"): ("--gallery=.", "--pretrained=/nowhere", "--query=x"),
+  ("search", "boxes"): ("--gallery=.", "--pretrained=/nowhere", "--query=x"),
+  ("search", "queries"): ("--gallery=.", "--pretrained=/nowhere"),
+  ("search", "html"): ("--gallery=.", "--pretrained=/nowhere", "--query=x"),
 }
 # Text that is no path.
-OTHERS = {"stage", "seeds", "profile", "topology", "split", "coordinator"}
+OTHERS = {"stage", "seeds", "profile", "topology", "split", "coordinator", "query", "filter"}
 OTHER_FIELDS = {
   "ablation", "select_on", "select_by", "pretrained_prefix", "data.name", "model.variant", "model.activation",
   "model.position_resize", "model.blocks", "model.remat", "model.attention", "prompts.placement", "mesh.dcn_axis",
@@ -58,7 +67,7 @@ OTHER_FIELDS = {
 RUN_ALL = """
 import json, os, runpy, sys, tempfile
 import tireid_jax.main, tireid_jax.evaluate, tireid_jax.export, tireid_jax.compare, tireid_jax.demo
-import tireid_jax.data.prepare, tireid_jax.data.toy.write, tireid_jax.plan.estimate
+import tireid_jax.data.prepare, tireid_jax.data.toy.write, tireid_jax.plan.estimate, tireid_jax.search.searcher
 for module, arguments in json.loads(sys.argv[1]):
   with tempfile.TemporaryFile() as errors:
     child = os.fork()

@@ -77,6 +77,8 @@ def _check(options):
     raise UserError(f"--top={options.top} must be at least 1")
   if options.config is not None:
     config_lib.check(options.config)
+  for flag in ("boxes", "index"):  # before the model is loaded
+    locations.local_path(getattr(options, flag), f"--{flag}")
   html = locations.local_path(options.html, "--html") if options.html else None
   if html is not None and not html.absolute().parent.is_dir():
     raise UserError(f"--html={options.html}: there is no folder {html.parent}")

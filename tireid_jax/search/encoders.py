@@ -7,7 +7,6 @@ regard to the aspect ratio, CLIP's normalisation, and the tokenizer and caption 
 import functools
 import json
 import os
-import pathlib
 import runpy
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -26,6 +25,7 @@ from tireid_jax.evaluation import embedding
 from tireid_jax.models import variants
 from tireid_jax.parallel import sharding
 from tireid_jax.search import exported
+from tireid_jax.storage import locations
 from tireid_jax.training import checksum, loading
 
 # Batches are padded to the next of these, so that few programs are compiled and one query costs little.
@@ -136,8 +136,9 @@ def open_encoders(
   """
   if bool(workdir) == bool(pretrained):
     raise UserError("give either --workdir=DIR of a run, or --pretrained=CLIP: a file, folder, hub id or export")
-  if pretrained and exported.is_export(pathlib.Path(pretrained).expanduser()):
-    return _of_export(pathlib.Path(pretrained).expanduser())
+  folder = locations.to_path(pretrained, "--pretrained")
+  if pretrained and not locations.is_remote(folder) and exported.is_export(folder):
+    return _of_export(folder)
   if pretrained:
     config = _default_config() if config is None else config.copy_and_resolve_references()
     config.pretrained = pretrained

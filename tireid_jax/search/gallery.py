@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from tireid_jax.errors import MissingFileError, UserError, naming
 from tireid_jax.search.entries import Box, Entry, seconds
+from tireid_jax.storage import locations
 
 SUFFIXES = (
   ".jpg", ".jpeg", ".jpe", ".png", ".webp", ".avif", ".heic", ".heif", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".tga",
@@ -22,7 +23,7 @@ def is_image_name(name: str) -> bool:
 
 def folder_of(path: str | os.PathLike, flag: str = "--gallery") -> pathlib.Path:
   """Returns the absolute path of a folder; raises MissingFileError or UserError if it is none."""
-  folder = pathlib.Path(path).expanduser().absolute()
+  folder = locations.local_path(path, flag).absolute()
   with naming(folder):
     if not folder.exists():
       raise MissingFileError(f"{flag}={path}: there is no such folder")
@@ -44,7 +45,7 @@ def scan(paths: Iterable[str | os.PathLike], gallery: pathlib.Path) -> Iterator[
     MissingFileError: a path does not exist.
   """
   for path in paths:
-    named = pathlib.Path(path).expanduser().absolute()
+    named = locations.local_path(path, "path").absolute()
     if named.is_dir():
       yield from _scan_folder(os.fspath(named), gallery, set())
     elif named.is_file():
@@ -83,9 +84,10 @@ def read_boxes(file: str | os.PathLike, gallery: pathlib.Path) -> tuple[list[Ent
     UserError, MissingFileError: the table cannot be read, or a row of it makes no sense.
   """
   entries, missing = {}, []
+  table = locations.local_path(file, "--boxes")
   with naming(file):
     try:
-      with pathlib.Path(file).open(newline="", encoding="utf-8-sig") as stream:
+      with table.open(newline="", encoding="utf-8-sig") as stream:
         rows = list(csv.DictReader(stream, skipinitialspace=True))
     except (UnicodeDecodeError, csv.Error) as error:
       raise UserError(f"--boxes={file} is no CSV file in UTF-8 ({error})") from error

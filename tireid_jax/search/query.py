@@ -11,6 +11,7 @@ import numpy as np
 
 from tireid_jax.errors import UserError, naming
 from tireid_jax.search.gallery import is_image_name
+from tireid_jax.storage import locations
 
 Content = str | pathlib.Path | np.ndarray
 
@@ -73,9 +74,10 @@ def read_queries(file: str | os.PathLike) -> list[str]:
   Raises:
     UserError, MissingFileError: there are none, or the file cannot be read.
   """
+  path = locations.local_path(file, "--queries")
   with naming(file):
     try:
-      lines = pathlib.Path(file).read_text(encoding="utf-8-sig").splitlines()
+      lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
       raise UserError(f"--queries={file} is no text in UTF-8 ({error})") from error
   found = [line.strip() for line in lines if line.strip()]
@@ -89,4 +91,4 @@ def _is_image(text):
 
 
 def _file(text):
-  return pathlib.Path(text).expanduser()
+  return locations.local_path(text, "--query")
