@@ -223,7 +223,7 @@ class Searcher:
       return report
     try:
       self.index.remove(gone)
-      with bar(total=len(new), desc="encoding images", unit="image", disable=not show_progress) as progress:
+      with bar(total=len(new), desc="encoding images", unit="image", disable=not (show_progress and new)) as progress:
         for entries, pixels, failed in self._decoded(new):
           # What could be read before and cannot any more is not in the gallery.
           self.index.remove([entry.key for entry, _ in failed if entry.key in stamps])
