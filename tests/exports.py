@@ -1,4 +1,4 @@
-"""Small CLIPs, batches for them, and workdirs that hold them, for tests of the export."""
+"""Small CLIP models, inputs and workdirs for tests of the export."""
 
 import jax
 import jax.numpy as jnp
@@ -17,12 +17,12 @@ PROMPTS = PromptSpec(3, 2, depth=2)
 
 
 def random_clip(size, prompts=PromptSpec(), *, variant=SMALL, stride=0):
-  """Returns (CLIP module, random variables; no bias is zero, which would hide a mistake)."""
+  """Returns (CLIP module, random variables). No bias is zero, because that could hide a bug."""
   model = CLIP(variant, size, prompts, stride=stride)
-  draw = np.random.default_rng(1)
+  rng = np.random.default_rng(1)
 
   def values(path, leaf):
-    return jnp.asarray(0.1 * draw.standard_normal(leaf.shape) + (path[-1].key == "scale"), jnp.float32)
+    return jnp.asarray(0.1 * rng.standard_normal(leaf.shape) + (path[-1].key == "scale"), jnp.float32)
 
   shapes = jax.eval_shape(lambda: init_variables(model, jax.random.key(0)))
   return model, jax.tree_util.tree_map_with_path(values, shapes)
@@ -33,18 +33,18 @@ def images(num, size):
 
 
 def tokens(num, variant=SMALL):
-  """Returns i32[num, L] captions of all lengths."""
-  draw = np.random.default_rng(3)
+  """Returns i32[num, L] captions of different lengths."""
+  rng = np.random.default_rng(3)
   captions = np.zeros((num, variant.text_length), np.int32)
-  for row, caption in enumerate(captions):
-    length = 3 + row % (variant.text_length - 2)
-    caption[:length] = draw.integers(1, variant.end_token - 1, length)
+  for index, caption in enumerate(captions):
+    length = 3 + index % (variant.text_length - 2)
+    caption[:length] = rng.integers(1, variant.end_token - 1, length)
     caption[0], caption[length - 1] = variant.end_token - 1, variant.end_token
   return captions
 
 
 def write_run(folder, model, variables, *, use_prompts=True):
-  """Makes a workdir of one checkpoint, of stage 2, with an identity head."""
+  """Writes a workdir with one checkpoint of stage 2 that includes an identity head."""
   config = toy.get_config()
   config.data.image_size = model.image_size
   spec = model.prompts

@@ -9,7 +9,7 @@ import tempfile
 
 import numpy as np
 
-from tests.processes import Processes, by_hand
+from tests.processes import Processes, multiprocess_commands
 from tireid_jax.terminal.table import format_table
 
 MESHES = ("8,1,1", "1,8,1", "2,2,2")
@@ -38,7 +38,7 @@ def run_all(folder):
 def _run(folder, name, runs, *, num_processes=1, num_devices):
   folder.mkdir()
   command = [sys.executable, "-m", "tests.agreement", f"--to={folder}", *(f"--run={run}" for run in runs)]
-  commands = by_hand(command, number=num_processes) if num_processes > 1 else [command]
+  commands = multiprocess_commands(command, number=num_processes) if num_processes > 1 else [command]
   with Processes(commands, num_devices=num_devices) as processes:
     processes.succeed()
     # XLA's word for an array that it copied to every device, not knowing better.

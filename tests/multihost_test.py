@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 from tests.commands import SMALL, command, run, succeed
 from tests.data.trees import make_tree, read_entries, write_annotations
 from tests.models.trees import write_hf_clip
-from tests.processes import TIMEOUT_S, Processes, by_hand, devices, free_port, logged_step, saved_step
+from tests.processes import TIMEOUT_S, Processes, devices, free_port, logged_step, multiprocess_commands, saved_step
 from tireid_jax.data.prepared import splits
 from tireid_jax.models.variants import VARIANTS
 from tireid_jax.parallel import sharding
@@ -77,7 +77,9 @@ def assert_ended_equal(workdir, alone):
 
 
 def test_two_processes_train_as_one_and_only_the_first_logs(flags, alone, tmp_path):
-  with Processes(by_hand(command("main", *flags, *mesh(2, 2, 2), f"--workdir={tmp_path}")), num_devices=4) as both:
+  with Processes(
+    multiprocess_commands(command("main", *flags, *mesh(2, 2, 2), f"--workdir={tmp_path}")), num_devices=4
+  ) as both:
     both.succeed()
     assert "8 cpu device(s) (data 2, fsdp 2, model 2)" in both.errors(0)
     assert (both.output(0), both.output(1)) == ("", "")
@@ -99,7 +101,7 @@ def test_a_run_that_moves_between_processes_and_meshes_ends_as_one_that_stays(fl
     assert one.wait() == [128 + signal.SIGTERM]
   first = saved_step(stage_folder)
 
-  with Processes(by_hand([*main, *mesh(1, 4, 1)]), num_devices=2) as both:
+  with Processes(multiprocess_commands([*main, *mesh(1, 4, 1)]), num_devices=2) as both:
     both.wait_until(lambda: saved_step(stage_folder) > first)
     both.processes[1].kill()
     assert both.processes[0].wait(TIMEOUT_S) != 0
@@ -113,7 +115,7 @@ def test_a_run_that_moves_between_processes_and_meshes_ends_as_one_that_stays(fl
     assert f"resumed at step {second}" in one.errors(0)
   third = saved_step(stage_folder)
 
-  with Processes(by_hand(main)) as both:
+  with Processes(multiprocess_commands(main)) as both:
     both.wait_until(lambda: logged_step(stage_folder) > third)
     both.processes[1].send_signal(signal.SIGTERM)
     assert both.wait() == [128 + signal.SIGTERM] * 2
@@ -129,7 +131,7 @@ def test_a_run_that_moves_between_processes_and_meshes_ends_as_one_that_stays(fl
 
 
 def test_when_the_first_process_dies_the_others_end(flags, tmp_path):
-  with Processes(by_hand(command("main", *flags, f"--workdir={tmp_path}"))) as both:
+  with Processes(multiprocess_commands(command("main", *flags, f"--workdir={tmp_path}"))) as both:
     both.wait_until(lambda: logged_step(tmp_path / "stage1") > 0)
     both.processes[0].kill()
     assert both.processes[1].wait(TIMEOUT_S) != 0
@@ -144,7 +146,7 @@ def test_a_poisoned_caption_in_one_process_stops_both_with_the_same_message_and_
   tensors["text_model.embeddings.token_embedding.weight"][token] = 3e38  # its square is not finite
   save_file(tensors, tmp_path / "clip" / "model.safetensors")
   arguments = (*flags, f"--config.pretrained={tmp_path}/clip", f"--workdir={tmp_path}/run")
-  with Processes(by_hand(command("main", *arguments))) as both:
+  with Processes(multiprocess_commands(command("main", *arguments))) as both:
     assert both.wait() == [2, 2]
     messages = [
       [line for line in both.errors(process).splitlines() if line.startswith("error: ")] for process in range(2)
@@ -187,7 +189,7 @@ def test_evaluation_of_two_processes_counts_each_query_once(alone, tmp_path):
 
 
 def test_what_one_process_was_given_wrong_ends_all_before_anything_is_written(flags, tmp_path):
-  both = by_hand(command("main", *flags, f"--workdir={tmp_path}/run"))
+  both = multiprocess_commands(command("main", *flags, f"--workdir={tmp_path}/run"))
   both[1].append("--config.stage1.batch_size=7")
   with Processes(both) as two:
     assert two.wait() == [2, 2]

@@ -1,4 +1,4 @@
-"""Runs a command as several processes on this machine, each with virtual devices of its own."""
+"""Runs a command as several processes on this machine, each with its own virtual devices."""
 
 import os
 import pathlib
@@ -10,41 +10,41 @@ import time
 from tests.commands import ROOT, environment
 from tireid_jax.workdir.metric_log import read_metrics
 
-# A test ends here where a run hangs; what may take long is compiling on a busy machine.
+# Ends a test whose run hangs; compilation on a busy machine may take minutes.
 TIMEOUT_S = 600
-# Of a process with virtual devices. By itself XLA ends it when one device waits a minute for another, which a machine
-# that stood still for a while brings about by itself, and gives it no more threads than devices.
-PATIENCE = f"--xla_cpu_collective_call_terminate_timeout_seconds={TIMEOUT_S}"
+# For processes with virtual devices. By default, XLA aborts when one device waits a minute for another, which also
+# happens if the machine was paused, and it creates no more threads than there are devices.
+COLLECTIVE_TIMEOUT_FLAG = f"--xla_cpu_collective_call_terminate_timeout_seconds={TIMEOUT_S}"
 THREADS = {"NPROC": "32"}
 
 
 def devices(number):
-  """Returns the XLA_FLAGS of a process with so many virtual devices."""
-  return f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={number} {PATIENCE}"
+  """Returns XLA_FLAGS for a process with `number` virtual devices."""
+  return f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={number} {COLLECTIVE_TIMEOUT_FLAG}"
 
 
 def free_port():
-  """Returns a port of this machine that nobody listens at."""
+  """Returns a local port on which nothing listens."""
   with socket.create_server(("127.0.0.1", 0)) as server:
     return server.getsockname()[1]
 
 
-def by_hand(arguments, *, number=2):
-  """Returns a command's arguments for each of N processes, told of each other by flags."""
+def multiprocess_commands(arguments, *, number=2):
+  """Returns a command's arguments for each of `number` processes, with flags that connect the processes."""
   coordinator = f"--coordinator=127.0.0.1:{free_port()}"
   return [[*arguments, coordinator, f"--num_processes={number}", f"--process_id={i}"] for i in range(number)]
 
 
 class Processes:
-  """Processes that were started. A context manager that leaves none behind."""
+  """A context manager that starts processes and, at the end, kills those that still run."""
 
   def __init__(self, commands, *, num_devices=1, variables=None):
-    """Starts them.
+    """Starts one process per command.
 
     Args:
-      commands: argument list of each.
-      num_devices: virtual devices of each.
-      variables: further environment variables of each.
+      commands: argument list of each process.
+      num_devices: number of virtual devices of each process.
+      variables: additional environment variables of each process.
     """
     self._folder = tempfile.TemporaryDirectory()
     self.processes = []
@@ -74,45 +74,45 @@ class Processes:
     return pathlib.Path(self._folder.name) / f"{number}.{stream}"
 
   def output(self, number):
-    """Returns what a process has written to standard output."""
+    """Returns what a process has written to standard output so far."""
     return self._file(number, "stdout").read_text()
 
   def errors(self, number):
-    """Returns what a process has written to standard error."""
+    """Returns what a process has written to standard error so far."""
     return self._file(number, "stderr").read_text()
 
-  def _told(self):
+  def _log_tails(self):
     return "\n".join(f"process {i}: {self.errors(i)[-3000:]}" for i in range(len(self.processes)))
 
   def wait(self, timeout_s=TIMEOUT_S):
-    """Returns the exit status of each, once all have ended; raises TimeoutExpired if they have not by then."""
+    """Waits for all processes and returns their exit statuses; raises TimeoutExpired after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     return [process.wait(max(0.0, deadline - time.monotonic())) for process in self.processes]
 
   def succeed(self):
-    """Waits for all of them to end well."""
+    """Waits for all processes, which must exit with status 0."""
     try:
-      ends = self.wait()
+      statuses = self.wait()
     except subprocess.TimeoutExpired as error:
-      raise AssertionError(f"after {TIMEOUT_S} s they have not ended: {self._told()}") from error
-    assert ends == [0] * len(self.processes), self._told()
+      raise AssertionError(f"still running after {TIMEOUT_S} s: {self._log_tails()}") from error
+    assert statuses == [0] * len(self.processes), self._log_tails()
     return self
 
   def wait_until(self, is_reached):
-    """Waits until a condition holds; all processes must still be running then."""
+    """Waits until a condition holds; fails if a process ends before that."""
     deadline = time.monotonic() + TIMEOUT_S
     while not is_reached():
-      assert all(process.poll() is None for process in self.processes), self._told()
-      assert time.monotonic() < deadline, self._told()
+      assert all(process.poll() is None for process in self.processes), self._log_tails()
+      assert time.monotonic() < deadline, self._log_tails()
       time.sleep(0.005)
 
 
 def logged_step(stage_folder):
-  """Returns the last step in a run's log, or 0."""
+  """Returns the last step in a run's metric log, or 0."""
   records = read_metrics(stage_folder)
   return records[-1]["step"] if records else 0
 
 
 def saved_step(stage_folder):
-  """Returns the step of a run's newest checkpoint that is complete, or 0."""
+  """Returns the step of a run's newest complete checkpoint, or 0."""
   return max((int(path.name) for path in stage_folder.glob("checkpoints/*") if path.name.isdigit()), default=0)

@@ -1,8 +1,8 @@
-"""Small real file systems, full or read-only on demand: tmpfs where this process may mount, else limits on file sizes.
+"""Small real file systems, full or read-only on demand: tmpfs if this process may mount, otherwise file size limits.
 
 with SmallDisk(folder, mib=8) as disk:     folder is a file system of 8 MiB
   run("main", f"--workdir={folder}/w")     ends with "no space left on device"
-  disk.resize(64)                          room is made
+  disk.resize(64)                          space is available again
 run_limited(1, "main", ...)                no file may grow beyond 1 MiB, for any user ("file too large")
 """
 
@@ -20,7 +20,7 @@ MIB = 2**20
 
 @functools.cache
 def can_mount():
-  """Whether this process may mount a tmpfs: as root, unless in a container without that right."""
+  """Returns whether this process may mount a tmpfs, which root may, except in containers without that capability."""
   if os.geteuid() or not shutil.which("mount"):
     return False
   with tempfile.TemporaryDirectory() as folder:
@@ -31,7 +31,7 @@ def can_mount():
 
 
 class SmallDisk:
-  """A tmpfs of `mib` MiB on a folder, empty at first, and gone when it is left. A context manager."""
+  """A context manager that mounts an empty tmpfs of `mib` MiB on a folder and unmounts it at the end."""
 
   def __init__(self, folder, mib):
     self.folder = pathlib.Path(folder)
@@ -46,26 +46,26 @@ class SmallDisk:
     _call("umount", "--lazy", self.folder)
 
   def resize(self, mib):
-    """Changes its size, which must hold what is there."""
+    """Changes the size, which must be large enough for the present content."""
     _call("mount", "-o", f"remount,size={mib}m", self.folder)
 
   def set_read_only(self, is_read_only):
-    """Lets nobody write, not even root, or all who may again."""
+    """Remounts it read-only (even for root) or writable."""
     _call("mount", "-o", f"remount,{'ro' if is_read_only else 'rw'}", self.folder)
 
   def free_bytes(self):
-    """Returns how much room there is."""
+    """Returns the free space in bytes."""
     return shutil.disk_usage(self.folder).free
 
   def fill(self, free_bytes=0):
-    """Leaves so many bytes of room by a file FOLDER/ballast; remove that to make room again."""
+    """Fills the disk, except for `free_bytes`, with a file FOLDER/ballast; delete that file to free the space."""
     (self.folder / "ballast").unlink(missing_ok=True)
     with (self.folder / "ballast").open("wb") as file:
       os.posix_fallocate(file.fileno(), 0, max(1, self.free_bytes() - free_bytes))
 
 
 def run_limited(mib, module, *arguments, **changes):
-  """Runs a command that may write no file of more than so many MiB; returns the CompletedProcess, output as text."""
+  """Runs a command that may not write files larger than `mib` MiB; returns the CompletedProcess, with text output."""
   limit = f'ulimit -f {int(mib * 1024)}; exec "$@"'
   return subprocess.run(
     ["bash", "-c", limit, "--", *command(module, *arguments)], cwd=ROOT, env=environment(**changes),

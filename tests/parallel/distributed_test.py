@@ -7,7 +7,7 @@ import types
 import pytest
 
 from tests.commands import run
-from tests.processes import Processes, by_hand, free_port
+from tests.processes import Processes, free_port, multiprocess_commands
 from tireid_jax.parallel import distributed
 
 # Process 1 fails where process 0 waits for it.
@@ -84,7 +84,7 @@ def test_a_coordinator_that_does_not_answer_is_rejected(monkeypatch):
 
 
 def test_rows_reach_their_devices_and_processes_agree():
-  with Processes(by_hand([sys.executable, "-m", "tests.sharing"]), num_devices=4) as both:
+  with Processes(multiprocess_commands([sys.executable, "-m", "tests.sharing"]), num_devices=4) as both:
     both.succeed()
     outputs = [both.output(process).splitlines() for process in range(2)]
   held, others = (output.pop() for output in outputs)
@@ -103,6 +103,6 @@ def test_rows_reach_their_devices_and_processes_agree():
 
 def test_a_process_that_fails_alone_ends_at_once_and_the_other_with_it():
   """Not by the abort that follows where one waits for the other to end, which shows no cause of its own."""
-  with Processes(by_hand([sys.executable, "-c", FAILS_ALONE])) as both:
+  with Processes(multiprocess_commands([sys.executable, "-c", FAILS_ALONE])) as both:
     assert both.wait() == [1, 1]
     assert "RuntimeError: nobody else does" in both.errors(1)

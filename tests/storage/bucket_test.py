@@ -1,4 +1,4 @@
-"""Runs whose workdir is in a bucket, by the commands: equal to those on a disk, also when killed and when moved."""
+"""Commands with a workdir in a bucket: runs equal those on disk, also when killed or moved to other devices."""
 
 import io
 import json
@@ -13,7 +13,7 @@ from tests import exports
 from tests.commands import SMALL, command, succeed
 from tests.data.trees import make_tree
 from tests.models.trees import write_hf_clip
-from tests.processes import Processes, by_hand, logged_step
+from tests.processes import Processes, logged_step, multiprocess_commands
 from tireid_jax import compare, export
 from tireid_jax.data.prepare import prepare
 from tireid_jax.evaluation import score_file, significance
@@ -28,8 +28,8 @@ from tireid_jax.workdir.metric_log import read_metrics
 pytestmark = pytest.mark.slow
 
 LEARNING_RATE = 3.5e-4
-# What tells of the machine's clock.
-CLOCKED = ("seconds", "speed/examples_per_second")
+# Values that depend on the clock.
+TIME_DEPENDENT = ("seconds", "speed/examples_per_second")
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def flags(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def runs(flags, bucket, tmp_path_factory):
-  """The workdirs of both stages on a disk and in a bucket, by runs that nothing stopped."""
+  """The workdirs of uninterrupted runs of both stages, on disk and in a bucket."""
   disk, remote = tmp_path_factory.mktemp("disk"), locations.to_path(f"{bucket.url}/run")
   both = [command("main", *flags, "--stage=all", f"--workdir={folder}") for folder in (disk, remote)]
   with Processes(both) as processes:
@@ -56,12 +56,13 @@ def runs(flags, bucket, tmp_path_factory):
 
 def result(stage_folder):
   found = json.loads((stage_folder / "result.json").read_text())
-  return {name: value for name, value in found.items() if name not in CLOCKED}
+  return {name: value for name, value in found.items() if name not in TIME_DEPENDENT}
 
 
 def metrics(stage_folder):
   return [
-    {name: value for name, value in record.items() if name not in CLOCKED} for record in read_metrics(stage_folder)
+    {name: value for name, value in record.items() if name not in TIME_DEPENDENT}
+    for record in read_metrics(stage_folder)
   ]
 
 
@@ -75,7 +76,7 @@ def variables(stage_folder, step):
 
 
 def assert_equal(ours, theirs):
-  """All that two stages' folders hold is the same, but for times."""
+  """Asserts that two stage folders have the same content, except for times."""
   assert result(ours) == result(theirs)
   assert metrics(ours) == metrics(theirs)
   chex.assert_trees_all_equal(ranks(ours), ranks(theirs))
@@ -85,15 +86,15 @@ def assert_equal(ours, theirs):
     chex.assert_trees_all_equal(variables(ours, step), variables(theirs, step))
 
 
-def test_a_run_in_a_bucket_is_the_run_on_a_disk(runs, bucket):
+def test_a_run_in_a_bucket_equals_the_run_on_disk(runs, bucket):
   disk, remote = runs
   for stage in ("stage1", "stage2"):
     assert_equal(remote / stage, disk / stage)
-    created = bucket.created(remote / stage)
-    assert max(created, key=created.get) == "result.json"
+    creation_times = bucket.creation_times(remote / stage)
+    assert max(creation_times, key=creation_times.get) == "result.json"
     kept = {checkpoint.best_step(remote / stage), logged_step(remote / stage)}
     saved = bucket.saved_steps(remote / stage)
-    assert kept <= saved  # and the one before the newest
+    assert kept <= saved  # and the second newest
     assert len(saved) <= 3
     assert bucket.saving_steps(remote / stage) == set()
     assert set(digests.known_steps(remote / stage)) == saved
@@ -103,10 +104,10 @@ def test_a_run_in_a_bucket_is_the_run_on_a_disk(runs, bucket):
     assert json.loads((remote / name).read_text()) == json.loads((disk / name).read_text())
 
 
-def test_a_run_killed_in_the_middle_of_a_save_ends_bit_equal(flags, runs, bucket):
+def test_a_run_killed_during_a_save_ends_bit_equal(flags, runs, bucket):
   stage_folder = locations.to_path(f"{bucket.url}/killed/stage1")
   main = command("main", *flags, "--stage=1", f"--workdir={stage_folder.parent}")
-  while not bucket.saving_steps(stage_folder):  # once more where the save ended just before the signal
+  while not bucket.saving_steps(stage_folder):  # try again if the save completed just before the signal
     with Processes([main]) as one:
       one.wait_until(lambda: bucket.saved_steps(stage_folder) and bucket.saving_steps(stage_folder))
       one.processes[0].kill()
@@ -118,7 +119,7 @@ def test_a_run_killed_in_the_middle_of_a_save_ends_bit_equal(flags, runs, bucket
   assert_equal(stage_folder, runs[0] / "stage1")
 
 
-def test_a_run_that_moves_from_four_devices_to_two_processes_ends_as_one(flags, runs, bucket):
+def test_a_run_moved_from_four_devices_to_two_processes_matches_a_single_device(flags, runs, bucket):
   ours, theirs = locations.to_path(f"{bucket.url}/moved/stage1"), runs[0] / "stage1"
   main = command("main", *flags, "--stage=1", f"--workdir={ours.parent}")
   with Processes([main], num_devices=4) as one:
@@ -126,7 +127,7 @@ def test_a_run_that_moves_from_four_devices_to_two_processes_ends_as_one(flags, 
     one.processes[0].send_signal(signal.SIGTERM)
     assert one.wait() == [128 + signal.SIGTERM]
   saved = max(bucket.saved_steps(ours))
-  with Processes(by_hand(main)) as both:
+  with Processes(multiprocess_commands(main)) as both:
     assert f"resumed at step {saved}" in both.succeed().errors(0)
   parts = {name.split("/")[2] for name in bucket.names(ours / "checkpoints") if "/variables/ocdbt" in name}
   assert parts == {"ocdbt.process_0", "ocdbt.process_1"}
@@ -142,7 +143,7 @@ def test_a_run_that_moves_from_four_devices_to_two_processes_ends_as_one(flags, 
   chex.assert_trees_all_close(ours["prompts"], theirs["prompts"], atol=0.2 * LEARNING_RATE, rtol=0)
 
 
-def test_evaluate_reads_and_writes_there_and_compare_reads_both(runs, bucket):
+def test_evaluate_and_compare_read_and_write_in_a_bucket(runs, bucket):
   _, remote = runs
   dump = f"{bucket.url}/dump/ranks.npz"
   printed = succeed("evaluate", f"--workdir={remote}", "--stage=2", f"--dump={dump}")
@@ -153,7 +154,7 @@ def test_evaluate_reads_and_writes_there_and_compare_reads_both(runs, bucket):
   assert {row["W2-W1"] for row in rows} == {0.0}
 
 
-def test_a_stage_starts_from_a_workdir_in_a_bucket_but_not_from_published_weights_there(runs, bucket):
+def test_a_stage_can_start_from_a_workdir_in_a_bucket_but_not_from_published_weights_there(runs, bucket):
   config, (_, remote) = rstp.get_config(), runs
   for init_from in (str(remote), f"{remote}/stage1"):
     assert sources.find_source(config, init_from, "elsewhere", 2) == ("checkpoint", remote / "stage1")
@@ -165,11 +166,11 @@ def test_a_stage_starts_from_a_workdir_in_a_bucket_but_not_from_published_weight
     sources.find_source(config, f"{bucket.url}/clip", "elsewhere", 1)
 
 
-def test_an_export_by_two_processes_in_a_bucket_reloads(tmp_path, bucket):
+def test_an_export_to_a_bucket_by_two_processes_can_be_loaded(tmp_path, bucket):
   model, clip = exports.random_clip((32, 16), exports.PROMPTS)
   run_folder, to = (f"{bucket.url}/exported/{name}" for name in ("run", "to"))
   exports.write_run(run_folder, model, clip)
-  with Processes(by_hand(command("export", f"--workdir={run_folder}", f"--to={to}"))) as both:
+  with Processes(multiprocess_commands(command("export", f"--workdir={run_folder}", f"--to={to}"))) as both:
     both.succeed()
     assert f"wrote {to}" in both.errors(0)
     assert "wrote" not in both.errors(1)
@@ -183,21 +184,21 @@ def test_an_export_by_two_processes_in_a_bucket_reloads(tmp_path, bucket):
     export.export_stage(run_folder, "2", to)
 
 
-def test_an_export_in_a_bucket_has_its_readme_last_and_leaves_nothing_when_it_fails(bucket, monkeypatch):
+def test_an_export_to_a_bucket_uploads_its_readme_last_and_leaves_nothing_if_that_fails(bucket, monkeypatch):
   model, clip = exports.random_clip((32, 16))
   run_folder, to = (f"{bucket.url}/failed/{name}" for name in ("run", "to"))
   exports.write_run(run_folder, model, clip)
   upload = gcs.upload
-  before = []
+  uploaded = []
 
-  def fail_at_the_last(file, path):
+  def fail_at_the_readme(file, path):
     if file.name == "README.md":
-      before.extend(bucket.names(to))
+      uploaded.extend(bucket.names(to))
       raise KeyboardInterrupt
     upload(file, path)
 
-  monkeypatch.setattr(gcs, "upload", fail_at_the_last)
+  monkeypatch.setattr(gcs, "upload", fail_at_the_readme)
   with pytest.raises(KeyboardInterrupt):
     export.export_stage(run_folder, "2", to)
-  assert len(before) == 6
+  assert len(uploaded) == 6
   assert bucket.names(to) == []

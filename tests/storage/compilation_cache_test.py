@@ -1,4 +1,4 @@
-"""Compiled programs are kept where the user's caches are, unless JAX is told of another place or cannot keep them."""
+"""Compiled programs are cached in the user's cache folder, unless JAX has another one configured or cannot cache."""
 
 import os
 import pathlib
@@ -29,22 +29,22 @@ def files_below(folder):
   return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
-@pytest.mark.parametrize("is_told", [False, True])
-@pytest.mark.parametrize("is_named", [False, True])
-def test_programs_are_kept_in_one_place(tmp_path, is_told, is_named):
-  variables = environment(XDG_CACHE_HOME=str(tmp_path / "home"), JAX_COMPILATION_CACHE_DIR=str(tmp_path / "told"))
-  if not is_told:
+@pytest.mark.parametrize("is_configured", [False, True])
+@pytest.mark.parametrize("is_given", [False, True])
+def test_programs_are_cached_in_exactly_one_folder(tmp_path, is_configured, is_given):
+  variables = environment(XDG_CACHE_HOME=str(tmp_path / "home"), JAX_COMPILATION_CACHE_DIR=str(tmp_path / "configured"))
+  if not is_configured:
     del variables["JAX_COMPILATION_CACHE_DIR"]
-  program = PROGRAM.replace("cache()", f"cache(pathlib.Path({str(tmp_path / 'named')!r}))" if is_named else "cache()")
+  program = PROGRAM.replace("cache()", f"cache(pathlib.Path({str(tmp_path / 'named')!r}))" if is_given else "cache()")
   subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=variables, check=True)
-  found = {name for name in ("told", "named", "home/tireid_jax") if programs(tmp_path / name)}
-  assert found == {"told" if is_told else "named" if is_named else "home/tireid_jax"}
+  found = {name for name in ("configured", "given", "home/tireid_jax") if programs(tmp_path / name)}
+  assert found == {"configured" if is_configured else "given" if is_given else "home/tireid_jax"}
 
 
-def test_without_a_home_programs_are_kept_in_the_temporary_folder(tmp_path, monkeypatch):
+def test_without_a_home_folder_programs_are_cached_in_the_temporary_folder(tmp_path, monkeypatch):
   monkeypatch.delenv("HOME", raising=False)
   monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-  monkeypatch.setattr(os, "getuid", lambda: 2**31 - 2)  # of no user
+  monkeypatch.setattr(os, "getuid", lambda: 2**31 - 2)  # not the id of any user
   monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
   assert compilation_cache._users_folder().is_relative_to(tmp_path)
 
@@ -52,18 +52,20 @@ def test_without_a_home_programs_are_kept_in_the_temporary_folder(tmp_path, monk
 @pytest.mark.parametrize(
   "changes",
   [{"JAX_ENABLE_COMPILATION_CACHE": "0"}, {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}],
-  ids=["jax is told so", "there are two cpu devices"],
+  ids=["disabled in JAX", "two CPU devices"],
 )
-@pytest.mark.parametrize("is_told", [False, True])
-def test_nothing_is_kept_where(tmp_path, changes, is_told):
-  variables = environment(XDG_CACHE_HOME=str(tmp_path), JAX_COMPILATION_CACHE_DIR=str(tmp_path / "told"), **changes)
-  if not is_told:
+@pytest.mark.parametrize("is_configured", [False, True])
+def test_nothing_is_cached_if(tmp_path, changes, is_configured):
+  variables = environment(
+    XDG_CACHE_HOME=str(tmp_path), JAX_COMPILATION_CACHE_DIR=str(tmp_path / "configured"), **changes
+  )
+  if not is_configured:
     del variables["JAX_COMPILATION_CACHE_DIR"]
   subprocess.run([sys.executable, "-c", PROGRAM], cwd=ROOT, env=variables, check=True)
   assert not programs(tmp_path)
 
 
-def test_what_was_used_the_longest_time_ago_makes_room(tmp_path, monkeypatch):
+def test_the_least_recently_used_files_are_deleted_first(tmp_path, monkeypatch):
   for name, used, written, size in [
     ("a", 500, 100, 30),
     ("b", 200, 200, 30),
@@ -79,23 +81,23 @@ def test_what_was_used_the_longest_time_ago_makes_room(tmp_path, monkeypatch):
   compilation_cache.delete_least_recently_used(tmp_path, 89)
   assert files_below(tmp_path) == ["a", "e"]
   with monkeypatch.context() as patch:
-    patch.setattr(pathlib.Path, "unlink", lambda _: os.remove(tmp_path / "nothing"))  # as where nothing can be deleted
+    patch.setattr(pathlib.Path, "unlink", lambda _: os.remove(tmp_path / "nothing"))  # as if nothing could be deleted
     compilation_cache.delete_least_recently_used(tmp_path, 0)
   compilation_cache.delete_least_recently_used(tmp_path, 0)
   assert files_below(tmp_path) == []
   compilation_cache.delete_least_recently_used(tmp_path / "nowhere", 0)
 
 
-@pytest.mark.parametrize("is_told", [False, True])
-def test_a_folder_of_ours_stays_below_its_limit(tmp_path, monkeypatch, is_told):
+@pytest.mark.parametrize("is_configured", [False, True])
+def test_only_the_default_folder_is_limited_in_size(tmp_path, monkeypatch, is_configured):
   monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
   monkeypatch.setattr(jax.config, "update", lambda *_: None)
-  monkeypatch.setitem(jax.config.values, "jax_compilation_cache_dir", str(tmp_path) if is_told else None)
-  folder = tmp_path if is_told else compilation_cache._users_folder()
+  monkeypatch.setitem(jax.config.values, "jax_compilation_cache_dir", str(tmp_path) if is_configured else None)
+  folder = tmp_path if is_configured else compilation_cache._users_folder()
   folder.mkdir(parents=True, exist_ok=True)
   with (folder / "old").open("wb") as file:
     file.truncate(compilation_cache.MAX_BYTES)  # sparse
   os.utime(folder / "old", (1, 1))
   (folder / "new").write_bytes(b"1")
   compilation_cache.enable_persistent_cache()
-  assert files_below(folder) == (["new", "old"] if is_told else ["new"])
+  assert files_below(folder) == (["new", "old"] if is_configured else ["new"])

@@ -1,4 +1,4 @@
-"""On a disk that is full or read-only a save ends in one line, and the checkpoints before it stay."""
+"""Saving to a full or read-only disk raises a one-line error and keeps earlier checkpoints."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,11 +10,11 @@ from tireid_jax.storage import files
 from tireid_jax.training.state import TrainState
 from tireid_jax.workdir import checkpoint, metric_log
 
-pytestmark = pytest.mark.skipif(not small_disk.can_mount(), reason="this process may not mount")
+pytestmark = pytest.mark.skipif(not small_disk.can_mount(), reason="this process may not mount file systems")
 
 
 def state(step):
-  """Returns a state of 1.5 MiB that does not compress."""
+  """Returns an incompressible state of 1.5 MiB."""
   values = np.random.default_rng(step).random((60, 6_400), np.float32)
   variables = {"params": {f"kernel{i}": jnp.asarray(row) for i, row in enumerate(values)}, "prompts": {}}
   return TrainState(jnp.int32(step), variables, {"moment": jnp.full(3, float(step))})
@@ -33,7 +33,7 @@ def disk(tmp_path):
     yield disk
 
 
-def test_a_save_on_a_full_disk_is_one_line_and_the_last_checkpoint_stays(disk, capfd):
+def test_saving_to_a_full_disk_raises_one_line_and_keeps_the_last_checkpoint(disk, capfd):
   save(disk.folder, [1])
   disk.fill(free_bytes=2**20)
   with pytest.raises(errors.DiskError) as full:
@@ -48,7 +48,7 @@ def test_a_save_on_a_full_disk_is_one_line_and_the_last_checkpoint_stays(disk, c
   assert checkpoint.best_step(disk.folder) == 2
 
 
-def test_a_save_on_a_read_only_disk_is_one_line(disk, capfd):
+def test_saving_to_a_read_only_disk_raises_one_line(disk, capfd):
   save(disk.folder, [1])
   disk.set_read_only(True)
   with pytest.raises(errors.DiskError, match="read-only file system; choose another folder$"):
@@ -57,7 +57,7 @@ def test_a_save_on_a_read_only_disk_is_one_line(disk, capfd):
   assert checkpoint.best_step(disk.folder) == 1
 
 
-def test_the_log_on_a_full_disk_is_one_line_and_what_is_there_stays(disk):
+def test_logging_to_a_full_disk_raises_one_line_and_keeps_earlier_records(disk):
   def write(num):
     with metric_log.MetricWriter(disk.folder / "stage1") as writer:
       for step in range(1, num + 1):
@@ -71,7 +71,7 @@ def test_the_log_on_a_full_disk_is_one_line_and_what_is_there_stays(disk):
   assert steps == list(range(1, len(steps) + 1))
 
 
-def test_a_file_that_cannot_be_written_whole_leaves_the_one_before_and_no_other(disk):
+def test_a_file_that_does_not_fit_on_the_disk_leaves_the_previous_one_and_no_other(disk):
   path = disk.folder / "result.json"
   files.write_bytes(path, b"{}")
   disk.fill(free_bytes=2**14)

@@ -1,4 +1,4 @@
-"""Objects of a bucket, and each reason for which a bucket cannot be used."""
+"""Listing a bucket, and the error message for each reason that a bucket cannot be used."""
 
 import contextlib
 import http.server
@@ -18,7 +18,7 @@ from tireid_jax.errors import MissingFileError, UserError
 from tireid_jax.storage import files, gcs, locations
 
 
-def test_a_listing_shows_at_once_what_another_program_wrote(bucket):
+def test_a_listing_includes_what_another_process_has_just_written(bucket):
   folder = locations.to_path(f"{bucket.url}/listing")
   files.write_bytes(folder / "b", b"2")
   assert (gcs.read_objects(folder), gcs.list_objects(folder / "nowhere")) == ([b"2"], [])
@@ -31,12 +31,12 @@ def test_a_listing_shows_at_once_what_another_program_wrote(bucket):
   assert (folder / "a").is_file()
 
 
-# ---- Buckets that cannot be used; each has a name of its own, since each is checked once.
+# The unusable buckets below all have different names, because a process checks each bucket only once.
 
 
 @contextlib.contextmanager
 def answering(statuses):
-  """Yields the address of a server that answers {method: status}, with no object in any bucket."""
+  """Yields the URL of a server without objects; `statuses` maps HTTP methods to response codes."""
 
   class Handler(http.server.BaseHTTPRequestHandler):
     def answer(self):
@@ -62,36 +62,36 @@ def answering(statuses):
       server.shutdown()
 
 
-def refusal(url):
-  """Returns the type and the text of what a check raises."""
-  with pytest.raises((ValueError, FileNotFoundError)) as refused:
+def check_error(url):
+  """Returns the type and message of the error that a check raises."""
+  with pytest.raises((ValueError, FileNotFoundError)) as raised:
     locations.check(locations.to_path(url))
-  assert len(str(refused.value).splitlines()) == 1
-  return type(refused.value), str(refused.value)
+  assert len(str(raised.value).splitlines()) == 1
+  return type(raised.value), str(raised.value)
 
 
-def test_a_bucket_that_is_there_passes_and_is_asked_once(bucket, monkeypatch):
+def test_an_existing_bucket_passes_and_is_checked_only_once(bucket, monkeypatch):
   path = locations.to_path(f"{bucket.url}/run")
   assert locations.check(path) is path
   monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9")
   assert locations.check(path) is path
 
 
-def test_a_missing_bucket(bucket):
-  assert refusal("gs://missing/run") == (
+def test_a_missing_bucket_is_reported_with_the_command_to_create_it(bucket):
+  assert check_error("gs://missing/run") == (
     MissingFileError, "there is no bucket gs://missing; create it with gcloud storage buckets create gs://missing",
   )  # fmt: skip
 
 
-def test_a_forbidden_bucket(monkeypatch):
+def test_a_forbidden_bucket_is_reported_with_the_roles_to_grant(monkeypatch):
   with answering({"GET": 403}) as server:
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", server)
-    kind, message = refusal("gs://forbidden/run")
+    kind, message = check_error("gs://forbidden/run")
   assert kind is UserError
   assert message == f"access to gs://forbidden is forbidden; grant this account {gcs.ROLES} on the bucket"
 
 
-def test_a_bucket_that_may_be_read_but_not_written(monkeypatch):
+def test_a_forbidden_write_to_a_readable_bucket_is_reported(monkeypatch):
   with answering({"GET": 200, "POST": 403}) as server:
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", server)
     path = locations.check(locations.to_path("gs://readable/run"))
@@ -108,47 +108,47 @@ def no_emulator(monkeypatch, tmp_path):
   monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
 
 
-def test_no_credentials(no_emulator):
-  kind, message = refusal("gs://anonymous/run")
+def test_missing_credentials_are_reported(no_emulator):
+  kind, message = check_error("gs://anonymous/run")
   assert kind is UserError
   assert message.startswith("no valid credentials for gs://anonymous; run gcloud auth application-default login")
 
 
-def test_a_search_for_credentials_that_takes_too_long(no_emulator, monkeypatch):
+def test_a_slow_search_for_credentials_counts_as_no_credentials(no_emulator, monkeypatch):
   monkeypatch.setattr(gcs, "DEADLINE_S", 0.1)
   monkeypatch.setattr(google.auth, "default", lambda *_, **__: time.sleep(5))
-  assert refusal("gs://slow/run")[1].startswith("no valid credentials for gs://slow;")
+  assert check_error("gs://slow/run")[1].startswith("no valid credentials for gs://slow;")
 
 
-def test_no_project(no_emulator, monkeypatch):
+def test_a_missing_project_is_reported(no_emulator, monkeypatch):
   monkeypatch.setattr(google.auth, "default", lambda *_, **__: (google.auth.credentials.AnonymousCredentials(), None))
-  assert refusal("gs://projectless/run")[1] == (
+  assert check_error("gs://projectless/run")[1] == (
     "gs://projectless needs the name of a Google Cloud project; set GOOGLE_CLOUD_PROJECT"
   )
 
 
-def test_no_gcsfs(monkeypatch):
+def test_a_missing_gcsfs_is_reported(monkeypatch):
   monkeypatch.setitem(sys.modules, "gcsfs", None)
-  assert refusal("gs://uninstalled/run") == (
+  assert check_error("gs://uninstalled/run") == (
     UserError, "gs://uninstalled needs gcsfs, which is not installed; run pip install gcsfs",
   )  # fmt: skip
 
 
-def test_a_bucket_that_does_not_answer(monkeypatch):
-  monkeypatch.setattr(gcs, "DEADLINE_S", 3)  # the client itself takes a moment on a busy machine
+def test_an_unresponsive_bucket_is_reported_after_the_deadline(monkeypatch):
+  monkeypatch.setattr(gcs, "DEADLINE_S", 3)  # on a busy machine, the client itself takes a moment to start
   with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as silent:
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{silent.getsockname()[1]}")
     began = time.monotonic()
-    assert refusal("gs://silent/run")[1] == "gs://silent does not answer within 3 s; check the network"
-  assert time.monotonic() - began < 30  # the client's own limit is a minute
+    assert check_error("gs://silent/run")[1] == "gs://silent does not answer within 3 s; check the network"
+  assert time.monotonic() - began < 30  # the client's own timeout is one minute
 
 
-def test_a_server_that_is_not_there(monkeypatch):
+def test_an_unreachable_server_is_reported(monkeypatch):
   monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9")
-  assert refusal("gs://unreachable/run")[1].startswith("gs://unreachable cannot be reached: ConnectionError: ")
+  assert check_error("gs://unreachable/run")[1].startswith("gs://unreachable cannot be reached: ConnectionError: ")
 
 
-def test_commands_end_with_one_line_and_status_2(bucket, tmp_path):
+def test_commands_exit_with_status_2_and_one_error_line(bucket, tmp_path):
   config = "--config=configs/rstp.py"
   cases = [
     (command("main", config, "--workdir=gs://missing/run"), "there is no bucket gs://missing; create"),

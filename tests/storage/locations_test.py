@@ -1,4 +1,4 @@
-"""What a path flag may be."""
+"""Which values path flags accept."""
 
 import os
 import pathlib
@@ -11,7 +11,7 @@ from tireid_jax.data.prepared import splits
 from tireid_jax.storage import locations
 
 
-def test_a_local_path_is_expanded_and_one_in_a_bucket_keeps_its_slashes():
+def test_local_paths_are_expanded_and_bucket_urls_keep_their_slashes():
   assert locations.to_path("runs/a") == pathlib.Path("runs/a")
   assert locations.to_path("~/runs") == locations.local_path("~/runs", "--raw") == pathlib.Path.home() / "runs"
   path = locations.to_path("gs://my-bucket/runs/")
@@ -30,13 +30,13 @@ def test_other_schemes_are_rejected(value):
 
 
 @pytest.mark.parametrize("value", ["gs://", "gs:///run", "gs://Bucket/run", "gs://a b/run"])
-def test_an_address_without_a_bucket_is_rejected(value):
+def test_a_url_without_a_bucket_is_rejected(value):
   with pytest.raises(ValueError, match=f"^--to={value} names no bucket; give gs://BUCKET/FOLDER$"):
     locations.to_path(value, "--to")
 
 
 @pytest.mark.parametrize("value", ["gs://bucket/data", "gs:/bucket/data", "https://host/data"])
-def test_what_must_be_local_is_no_address(value):
+def test_flags_for_local_paths_reject_urls(value):
   with pytest.raises(ValueError, match=f"^--raw={value} must be a local path; copy the files to a disk"):
     locations.local_path(value, "--raw")
 
@@ -46,12 +46,12 @@ def test_prepared_data_must_be_local():
     splits.dataset_info("gs://b/data", "rstp_reid", (48, 24))
 
 
-def test_a_user_that_there_is_not_is_named():
+def test_an_unknown_user_is_named_in_the_error():
   with pytest.raises(ValueError, match="--to=~nobody-of-this-name/x: there is no such user"):
     locations.to_path("~nobody-of-this-name/x", "--to")
 
 
-def test_a_file_of_a_user_without_a_name_has_a_size(tmp_path, monkeypatch):
+def test_stat_works_if_the_owner_has_no_user_name(tmp_path, monkeypatch):
   def unknown(number):
     raise KeyError(f"getpwuid(): uid not found: {number}")
 
