@@ -35,7 +35,7 @@ def test_programs_are_cached_in_exactly_one_folder(tmp_path, is_configured, is_g
   variables = environment(XDG_CACHE_HOME=str(tmp_path / "home"), JAX_COMPILATION_CACHE_DIR=str(tmp_path / "configured"))
   if not is_configured:
     del variables["JAX_COMPILATION_CACHE_DIR"]
-  program = PROGRAM.replace("cache()", f"cache(pathlib.Path({str(tmp_path / 'named')!r}))" if is_given else "cache()")
+  program = PROGRAM.replace("cache()", f"cache(pathlib.Path({str(tmp_path / 'given')!r}))" if is_given else "cache()")
   subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=variables, check=True)
   found = {name for name in ("configured", "given", "home/tireid_jax") if programs(tmp_path / name)}
   assert found == {"configured" if is_configured else "given" if is_given else "home/tireid_jax"}
