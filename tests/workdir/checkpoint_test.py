@@ -26,21 +26,21 @@ def save(folder, scores):
       checkpoints.save(state(step), {"step": step, "fingerprint": "f"}, score)
 
 
-def kept(folder):
+def kept_steps(folder):
   return sorted(int(path.name) for path in (folder / checkpoint.FOLDER).iterdir() if path.name.isdigit())
 
 
-def test_the_best_and_the_newest_two_stay_also_after_reopening(tmp_path):
+def test_the_best_and_the_two_newest_checkpoints_are_kept_even_after_reopening(tmp_path):
   save(tmp_path, {1: 5.0, 2: 9.0, 3: 7.0, 4: 6.0})
-  assert (kept(tmp_path), checkpoint.best_step(tmp_path)) == ([2, 3, 4], 2)
+  assert (kept_steps(tmp_path), checkpoint.best_step(tmp_path)) == ([2, 3, 4], 2)
   save(tmp_path, {5: None, 6: 6.0})
-  assert (kept(tmp_path), checkpoint.best_step(tmp_path)) == ([2, 5, 6], 2)
+  assert (kept_steps(tmp_path), checkpoint.best_step(tmp_path)) == ([2, 5, 6], 2)
   save(tmp_path, {7: 9.5})
-  assert (kept(tmp_path), checkpoint.best_step(tmp_path)) == ([6, 7], 7)
+  assert (kept_steps(tmp_path), checkpoint.best_step(tmp_path)) == ([6, 7], 7)
   assert digests.known_steps(tmp_path) == [6, 7]
 
 
-def test_one_whose_deletion_was_cut_short_is_not_chosen_and_goes_with_the_next_save(tmp_path):
+def test_a_partly_deleted_checkpoint_is_not_selected_and_is_removed_by_the_next_save(tmp_path):
   save(tmp_path, {2: 9.0, 3: 7.0})
   folder = tmp_path / checkpoint.FOLDER
   shutil.copytree(folder / "2", folder / "1")
@@ -48,30 +48,30 @@ def test_one_whose_deletion_was_cut_short_is_not_chosen_and_goes_with_the_next_s
   (folder / "1" / "_CHECKPOINT_METADATA").unlink()
   assert checkpoint.best_step(tmp_path) == 2
   save(tmp_path, {4: 8.0})
-  assert kept(tmp_path) == [2, 3, 4]
+  assert kept_steps(tmp_path) == [2, 3, 4]
 
 
-def test_without_scores_the_newest_is_chosen(tmp_path):
+def test_without_scores_the_newest_checkpoint_is_selected(tmp_path):
   save(tmp_path, {1: None, 2: None})
   assert checkpoint.best_step(tmp_path) == 2
   assert checkpoint.best_step(tmp_path / "nothing") is None
 
 
-def flip(file):
-  """Changes a byte in the middle of a file, and not its size."""
+def flip_byte(file):
+  """Inverts the byte in the middle of a file."""
   content = bytearray(file.read_bytes())
   content[len(content) // 2] ^= 0xFF
   file.write_bytes(content)
 
 
 def array_file(folder, step):
-  """Returns the largest file of a checkpoint's variables, which holds their values."""
+  """Returns the largest file of a checkpoint's variables, which contains their values."""
   files = (folder / checkpoint.FOLDER / str(step) / "variables").rglob("*")
   return max((file for file in files if file.is_file()), key=lambda file: file.stat().st_size)
 
 
 DAMAGE = {
-  "the content of": flip,
+  "the content of": flip_byte,
   "bytes, not": lambda file: file.write_bytes(file.read_bytes()[:-1]),
   "is missing": lambda file: file.unlink(),
 }
@@ -87,50 +87,50 @@ def restore(folder):
     return checkpoints.restore(shapes)[0]
 
 
-@pytest.mark.parametrize("said", DAMAGE)
-def test_a_damaged_newest_one_gives_way_to_the_one_before_and_is_written_again(tmp_path, capsys, said):
+@pytest.mark.parametrize("text", DAMAGE)
+def test_a_run_resumes_before_a_damaged_newest_checkpoint_and_saves_it_again(tmp_path, capsys, text):
   save(tmp_path, {1: 5.0, 2: 4.0, 3: 3.0})
-  DAMAGE[said](array_file(tmp_path, 3))
+  DAMAGE[text](array_file(tmp_path, 3))
   assert int(restore(tmp_path).step) == 2
   printed = "".join(capsys.readouterr())
   assert f"checkpoint 3 in {tmp_path / checkpoint.FOLDER} is damaged (" in printed
-  assert said in printed
-  assert kept(tmp_path) == [1, 2]
+  assert text in printed
+  assert kept_steps(tmp_path) == [1, 2]
   save(tmp_path, {3: 3.0})
   assert int(restore(tmp_path).step) == 3
   assert "".join(capsys.readouterr()) == ""
 
 
-def test_without_a_sound_checkpoint_a_run_does_not_resume_and_deletes_nothing(tmp_path):
+def test_if_all_checkpoints_are_damaged_a_run_does_not_resume_and_deletes_nothing(tmp_path):
   save(tmp_path, {1: 9.0, 2: 5.0, 3: 4.0})
   for step in (1, 2, 3):
-    flip(array_file(tmp_path, step))
+    flip_byte(array_file(tmp_path, step))
   with pytest.raises(
     ValueError, match="all checkpoints in .* are damaged .*; put back a copy of one, or choose another"
   ):
     restore(tmp_path)
-  assert kept(tmp_path) == digests.known_steps(tmp_path) == [1, 2, 3]
+  assert kept_steps(tmp_path) == digests.known_steps(tmp_path) == [1, 2, 3]
 
 
-def test_of_several_damaged_ones_the_newest_sound_one_is_found(tmp_path):
+def test_a_run_resumes_from_the_newest_intact_checkpoint(tmp_path):
   save(tmp_path, {1: 9.0, 2: 5.0, 3: 4.0})
   for step in (2, 3):
-    flip(array_file(tmp_path, step))
+    flip_byte(array_file(tmp_path, step))
   assert int(restore(tmp_path).step) == 1
-  assert kept(tmp_path) == [1]
+  assert kept_steps(tmp_path) == [1]
 
 
-@pytest.mark.parametrize("said", DAMAGE)
-def test_a_damaged_one_is_never_read_in_place_of_the_best(tmp_path, said):
+@pytest.mark.parametrize("text", DAMAGE)
+def test_a_damaged_best_checkpoint_raises_and_no_other_is_read_instead(tmp_path, text):
   save(tmp_path, {1: 9.0, 2: 4.0, 3: 3.0})
-  DAMAGE[said](array_file(tmp_path, 1))
+  DAMAGE[text](array_file(tmp_path, 1))
   mesh = sharding.make_mesh(-1, 1, 1)
-  with pytest.raises(ValueError, match=rf"checkpoints/1 is damaged: .*{said}.*; put back a copy of it, or remove that"):
+  with pytest.raises(ValueError, match=rf"checkpoints/1 is damaged: .*{text}.*; put back a copy of it, or remove that"):
     checkpoint.restore_variables(tmp_path, checkpoint.best_step(tmp_path), mesh)
-  assert kept(tmp_path) == [1, 2, 3]
+  assert kept_steps(tmp_path) == [1, 2, 3]
 
 
-def test_one_without_digests_is_taken_as_it_is_with_a_line(tmp_path, capsys):
+def test_a_checkpoint_without_digests_is_used_with_a_warning(tmp_path, capsys):
   save(tmp_path, {1: 5.0})
   shutil.rmtree(tmp_path / digests.FOLDER)
   assert int(restore(tmp_path).step) == 1
@@ -144,7 +144,7 @@ def test_damaged_digests_are_distinguished_from_damaged_arrays(tmp_path):
   assert "1.json is damaged itself" in digests.fault(tmp_path, 1, tmp_path / checkpoint.FOLDER / "1")
 
 
-def test_restored_state_and_variables_are_the_saved_ones(tmp_path):
+def test_restored_state_and_variables_equal_the_saved_ones(tmp_path):
   save(tmp_path, {1: 5.0, 2: 4.0})
   mesh = sharding.make_mesh(-1, 1, 1)
   shapes = jax.tree.map(
@@ -167,7 +167,7 @@ def test_variables_are_restored_onto_the_mesh(tmp_path):
   assert variables["params"]["kernel"].sharding.mesh == mesh
 
 
-def test_digests_left_from_a_checkpoint_that_was_removed_by_hand_are_not_those_of_the_next_one(tmp_path, monkeypatch):
+def test_stale_digests_of_a_manually_deleted_checkpoint_are_discarded_at_the_next_save(tmp_path, monkeypatch):
   save(tmp_path, {1: None, 2: None})
   shutil.rmtree(tmp_path / checkpoint.FOLDER / "2")
   monkeypatch.setattr(digests, "write", lambda *_: None)  # as if killed before the digests are written
@@ -175,7 +175,7 @@ def test_digests_left_from_a_checkpoint_that_was_removed_by_hand_are_not_those_o
   assert digests.known_steps(tmp_path) == [1]
 
 
-def test_a_save_that_is_not_committed_when_one_of_several_processes_fails_gets_no_digests(tmp_path, monkeypatch):
+def test_an_uncommitted_save_gets_no_digests_if_one_of_several_processes_fails(tmp_path, monkeypatch):
   monkeypatch.setattr(checkpoint, "_COMMITTED", "never_written")
   checkpoints = checkpoint.Checkpoints(tmp_path)
   checkpoints.save(state(1), {}, None)
@@ -185,7 +185,7 @@ def test_a_save_that_is_not_committed_when_one_of_several_processes_fails_gets_n
   assert digests.known_steps(tmp_path) == []
 
 
-def test_that_a_save_has_failed_is_noticed_without_waiting(tmp_path, monkeypatch):
+def test_check_reports_a_failed_save_without_waiting(tmp_path, monkeypatch):
   def fail(self):
     raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -197,7 +197,7 @@ def test_that_a_save_has_failed_is_noticed_without_waiting(tmp_path, monkeypatch
     monkeypatch.undo()
 
 
-def test_a_step_that_vanishes_while_steps_are_listed_is_no_error(tmp_path, monkeypatch):
+def test_a_checkpoint_deleted_while_steps_are_listed_is_not_an_error(tmp_path, monkeypatch):
   save(tmp_path, {1: 9.0, 2: 8.0})
   read = checkpoint_scores._open_reader
 
@@ -216,7 +216,7 @@ def test_a_step_is_saved_once(tmp_path, step):
   assert checkpoint.best_step(tmp_path) == 2
 
 
-def test_variables_with_the_last_block_among_the_others_are_rejected(tmp_path):
+def test_variables_that_stack_the_last_block_with_the_others_are_rejected(tmp_path):
   old = state(1).replace(variables={"params": {"blocks": {"kernel": jnp.ones((3, 2))}}, "prompts": {}})
   with checkpoint.Checkpoints(tmp_path) as checkpoints:
     checkpoints.save(old, {}, None)
@@ -234,12 +234,12 @@ ITEM_FILES = (
   "optimizer/_METADATA",
   "_CHECKPOINT_METADATA",
 )
-FAULTS = {"missing": None, "empty": b"", "cut short": b'{"sco', "binary": b"\x80\0{", "another object": b"{}"}
+FAULTS = {"missing": None, "empty": b"", "truncated": b'{"sco', "binary": b"\x80\0{", "another object": b"{}"}
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("name", ITEM_FILES)
-def test_whichever_file_is_damaged_the_newest_gives_way_and_the_best_is_named(tmp_path, capsys, name, fault):
+def test_any_damaged_file_makes_a_run_skip_the_newest_checkpoint_and_reject_the_best(tmp_path, capsys, name, fault):
   save(tmp_path, {1: 5.0, 2: 9.0, 3: 7.0, 4: 6.0})
   mesh = sharding.make_mesh(-1, 1, 1)
 
@@ -256,24 +256,24 @@ def test_whichever_file_is_damaged_the_newest_gives_way_and_the_best_is_named(tm
   assert f"checkpoint 4 in {tmp_path / checkpoint.FOLDER} is damaged (" in "".join(capsys.readouterr())
   damage(2)
   assert checkpoint.best_step(tmp_path) == 2
-  with pytest.raises(errors.UserError, match="checkpoints/2 is damaged: .*; put back a copy of it, or remove") as named:
+  with pytest.raises(errors.UserError, match="checkpoints/2 is damaged: .*; put back a copy of it, or remove") as found:
     checkpoint.restore_variables(tmp_path, 2, mesh)
-  assert len(str(named.value).splitlines()) == 1
+  assert len(str(found.value).splitlines()) == 1
 
 
-def test_one_process_looks_for_damaged_scores_since_what_it_deletes_others_would_not_find(tmp_path, monkeypatch):
+def test_only_the_first_process_deletes_checkpoints_with_damaged_scores(tmp_path, monkeypatch):
   save(tmp_path, {1: 5.0, 2: 6.0})
   (tmp_path / checkpoint.FOLDER / "2" / "metrics" / "metrics").write_text("{")
   monkeypatch.setattr(checkpoint_scores.distributed, "is_first", lambda: False)
   checkpoint_scores.check(tmp_path)
-  assert kept(tmp_path) == [1, 2]
+  assert kept_steps(tmp_path) == [1, 2]
   monkeypatch.undo()
   checkpoint_scores.check(tmp_path)
-  assert kept(tmp_path) == [1]
+  assert kept_steps(tmp_path) == [1]
 
 
 @pytest.mark.parametrize("name", ["metadata/metadata", "variables/_METADATA", "variables/manifest.ocdbt"])
-def test_a_file_that_is_cut_short_is_one_line_without_digests_too(tmp_path, name):
+def test_a_truncated_file_raises_one_line_even_without_digests(tmp_path, name):
   save(tmp_path, {1: 5.0, 2: 4.0})
   shutil.rmtree(tmp_path / digests.FOLDER)
   for step in (1, 2):
@@ -285,10 +285,10 @@ def test_a_file_that_is_cut_short_is_one_line_without_digests_too(tmp_path, name
     errors.UserError, match="checkpoints/2 is damaged: .* or remove that folder to go on from the one"
   ):
     restore(tmp_path)
-  assert kept(tmp_path) == [1, 2]
+  assert kept_steps(tmp_path) == [1, 2]
 
 
-def test_one_that_was_being_deleted_is_no_damaged_one_though_its_digests_are_left(tmp_path):
+def test_a_partly_deleted_checkpoint_with_digests_does_not_count_as_damaged(tmp_path):
   save(tmp_path, {2: 9.0, 3: 7.0})
   shutil.copytree(tmp_path / checkpoint.FOLDER / "3", tmp_path / checkpoint.FOLDER / "1")
   shutil.copyfile(tmp_path / digests.FOLDER / "3.json", tmp_path / digests.FOLDER / "1.json")
@@ -297,7 +297,7 @@ def test_one_that_was_being_deleted_is_no_damaged_one_though_its_digests_are_lef
   assert int(restore(tmp_path).step) == 3
 
 
-def test_a_run_whose_newest_metadata_are_damaged_finds_those_before(tmp_path):
+def test_if_the_newest_metadata_is_damaged_the_previous_one_is_read(tmp_path):
   save(tmp_path, {1: 5.0, 2: 6.0})
   file = tmp_path / checkpoint.FOLDER / "2" / "metadata" / "metadata"
   file.write_text("[]")
@@ -316,7 +316,9 @@ def test_a_run_whose_newest_metadata_are_damaged_finds_those_before(tmp_path):
   ],
   ids=["descriptors", "permissions", "i/o", "a bucket"],
 )
-def test_what_cannot_be_read_now_is_not_called_damaged_nor_deleted(tmp_path, monkeypatch, error, raised):
+def test_temporarily_unreadable_checkpoints_are_neither_called_damaged_nor_deleted(
+  tmp_path, monkeypatch, error, raised
+):
   save(tmp_path, {1: 5.0, 2: 6.0})
 
   def read(path, *arguments, **keywords):
@@ -334,7 +336,7 @@ def test_what_cannot_be_read_now_is_not_called_damaged_nor_deleted(tmp_path, mon
   assert int(restore(tmp_path).step) == 2
 
 
-def test_without_any_score_a_run_does_not_start_again_among_old_checkpoints(tmp_path):
+def test_if_no_checkpoint_has_a_score_a_run_does_not_start_over(tmp_path):
   save(tmp_path, {1: 5.0})
   shutil.rmtree(tmp_path / digests.FOLDER)
   (tmp_path / checkpoint.FOLDER / "1" / "metrics" / "metrics").unlink()
@@ -345,7 +347,7 @@ def test_without_any_score_a_run_does_not_start_again_among_old_checkpoints(tmp_
 @pytest.mark.parametrize(
   ("number", "words"), [(28, "no space left on device; make room there"), (30, "read-only file system; choose another")]
 )
-def test_what_tensorstore_says_of_the_disk_is_one_line(tmp_path, number, words):
+def test_disk_errors_of_tensorstore_become_one_line(tmp_path, number, words):
   def save():
     try:
       raise ValueError(f"RESOURCE_EXHAUSTED: Failed to write 15 bytes to file 11: ... [os_error_code='{number}']")
@@ -356,20 +358,20 @@ def test_what_tensorstore_says_of_the_disk_is_one_line(tmp_path, number, words):
     save()
 
 
-def _nested(text):
+def _deeply_nested(text):
   return text[:-1] + ', "more": ' + "[" * 100_000
 
 
-def _date_beyond_all(text):
+def _timestamp_out_of_range(text):
   return re.sub(r'("commit_timestamp_nsecs": )\d+', r"\g<1>" + "1" * 30, text)
 
 
 @pytest.mark.parametrize(
-  ("file", "damage"), [("variables/_METADATA", _nested), ("_CHECKPOINT_METADATA", _date_beyond_all)]
+  ("file", "damage"), [("variables/_METADATA", _deeply_nested), ("_CHECKPOINT_METADATA", _timestamp_out_of_range)]
 )
-def test_metadata_of_orbax_that_no_run_wrote_are_one_line(tmp_path, file, damage):
+def test_malformed_orbax_metadata_raises_one_line(tmp_path, file, damage):
   save(tmp_path, {1: 5.0})
-  shutil.rmtree(tmp_path / digests.FOLDER)  # which would tell it before Orbax reads it
+  shutil.rmtree(tmp_path / digests.FOLDER)  # which would detect the damage before Orbax reads the file
   path = tmp_path / checkpoint.FOLDER / "1" / file
   path.write_text(damage(path.read_text()))
   with pytest.raises(errors.UserError, match=r"checkpoints(/1)? is damaged: "):
@@ -377,7 +379,7 @@ def test_metadata_of_orbax_that_no_run_wrote_are_one_line(tmp_path, file, damage
 
 
 def _restore_both(folder):
-  """Restores a checkpoint for another stage, then to resume."""
+  """Restores a checkpoint as the next stage does, then as a resumed run does."""
   checkpoint.restore_variables(folder, 1, sharding.make_mesh(-1, 1, 1))
   with checkpoint.Checkpoints(folder) as checkpoints:
     checkpoints.restore(state(1))

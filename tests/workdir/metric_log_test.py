@@ -1,4 +1,4 @@
-"""The metrics of a run that is killed, resumed, or not the one that writes, on a disk and in a bucket."""
+"""Metric logs of runs that are killed, resumed or do not write, on disk and in a bucket."""
 
 import json
 import subprocess
@@ -22,7 +22,7 @@ def write(folder, written, **options):
       writer.write(step, {"loss/total": float(step)})
 
 
-def test_a_line_a_write_with_step_seconds_and_values(tmp_path):
+def test_each_write_is_a_line_with_step_seconds_and_values(tmp_path):
   write(tmp_path, [10, 20])
   first, second = metric_log.read_metrics(tmp_path)
   assert {**first, "seconds": 0} == {"step": 10, "seconds": 0, "loss/total": 10.0}
@@ -35,25 +35,25 @@ def test_a_line_can_be_read_as_soon_as_it_is_written(tmp_path):
     assert steps(tmp_path) == [1]
 
 
-def test_resuming_drops_what_was_written_beyond_the_step(tmp_path):
+def test_resuming_discards_records_after_the_resumed_step(tmp_path):
   write(tmp_path, [1, 2, 3, 4])
   write(tmp_path, [3, 4, 5], first_step=2)
   assert steps(tmp_path) == [1, 2, 3, 4, 5]
 
 
-def test_resuming_goes_on_counting_the_seconds(tmp_path):
+def test_resuming_continues_the_count_of_seconds(tmp_path):
   (tmp_path / metric_log.METRICS_FILE).write_text('{"step": 1, "seconds": 50.0}\n{"step": 2, "seconds": 90.0}\n')
   write(tmp_path, [2], first_step=1)
   assert 50 <= metric_log.read_metrics(tmp_path)[-1]["seconds"] < 90
 
 
-def test_a_run_from_the_start_keeps_nothing_of_the_one_before(tmp_path):
+def test_a_run_that_starts_over_discards_the_previous_records(tmp_path):
   write(tmp_path, [1, 2, 3])
   write(tmp_path, [1])
   assert steps(tmp_path) == [1]
 
 
-def test_a_last_line_torn_by_a_kill_is_left_out_and_overwritten(tmp_path):
+def test_a_last_line_truncated_by_a_kill_is_ignored_and_overwritten(tmp_path):
   write(tmp_path, [1, 2])
   path = tmp_path / metric_log.METRICS_FILE
   path.write_text(path.read_text() + '{"step": 3, "seco')
@@ -62,11 +62,11 @@ def test_a_last_line_torn_by_a_kill_is_left_out_and_overwritten(tmp_path):
   assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 2, 3]
 
 
-def test_a_folder_without_a_file_has_no_metrics(tmp_path):
+def test_a_folder_without_a_log_has_no_metrics(tmp_path):
   assert metric_log.read_metrics(tmp_path / "nowhere") == []
 
 
-def test_a_writer_that_is_not_enabled_writes_nothing(tmp_path):
+def test_a_disabled_writer_writes_nothing(tmp_path):
   write(tmp_path / "stage1", [1, 2], enabled=False)
   assert not (tmp_path / "stage1").exists()
 
@@ -88,16 +88,13 @@ assert not {{"tensorflow", "tensorboard", "torch"}} & set(sys.modules)
 def test_tensorboard_shows_each_step_once_after_a_kill_before_the_first_checkpoint(tmp_path):
   write(tmp_path, [1, 2, 3])
   (file,) = (tmp_path / "tensorboard").iterdir()
-  file.rename(file.with_name("events.out.tfevents.0.before"))  # or both would be of one second, and of one name
+  file.rename(file.with_name("events.out.tfevents.0.before"))  # files written in the same second have the same name
   write(tmp_path, [1, 2])
   assert read_events(tmp_path / "tensorboard") == [(1, "loss/total", 1.0), (2, "loss/total", 2.0)]
 
 
-# ---- In a bucket
-
-
 def events(bucket, folder):
-  """Returns the events of each object, in order."""
+  """Returns the events of each event file in a bucket, in order."""
   found = []
   for content in gcs.read_objects(locations.to_path(f"{folder}/tensorboard")):
     found.append([])
@@ -108,7 +105,7 @@ def events(bucket, folder):
   return found
 
 
-def test_in_a_bucket_a_write_is_an_object_and_all_are_read_as_one_sequence(bucket):
+def test_in_a_bucket_each_write_is_an_object_and_all_are_read_as_one_log(bucket):
   folder = f"{bucket.url}/log/sequence"
   with metric_log.MetricWriter(folder) as writer:
     writer.write(9, {"loss/total": 9.0})
@@ -126,7 +123,7 @@ def test_in_a_bucket_a_write_is_an_object_and_all_are_read_as_one_sequence(bucke
   assert 0 <= first["seconds"] <= last["seconds"]
 
 
-def test_in_a_bucket_an_event_file_is_written_with_each_line(bucket):
+def test_in_a_bucket_an_event_file_is_written_for_each_record(bucket):
   folder = f"{bucket.url}/log/events"
   write(folder, [1, 2])
   write(folder, [2], first_step=1)
@@ -135,11 +132,12 @@ def test_in_a_bucket_an_event_file_is_written_with_each_line(bucket):
   assert [event.file_version for event in (first[0], second[0])] == ["brain.Event:2"] * 2
   (value,) = first[-1].summary.value
   assert (first[-1].step, value.tag, value.simple_value) == (1, "loss/total", 1.0)
-  assert [event.step for event in second if event.HasField("session_log")] == [2]  # what TensorBoard has read before
+  # TensorBoard discards the steps that it has already read from this one on.
+  assert [event.step for event in second if event.HasField("session_log")] == [2]
 
 
 @pytest.mark.parametrize("first_step", [0, 2])
-def test_in_a_bucket_resuming_drops_what_was_written_beyond_the_step(bucket, first_step):
+def test_in_a_bucket_resuming_discards_records_after_the_resumed_step(bucket, first_step):
   folder = f"{bucket.url}/log/resumed{first_step}"
   write(folder, [1, 2, 3, 10, 11])
   write(folder, [3, 4], first_step=first_step)
@@ -150,7 +148,7 @@ def test_in_a_bucket_resuming_drops_what_was_written_beyond_the_step(bucket, fir
   assert purged == [first_step + 1]
 
 
-def test_in_a_bucket_a_kill_while_lines_are_dropped_leaves_no_gap(bucket, monkeypatch):
+def test_in_a_bucket_a_kill_while_records_are_deleted_leaves_no_gap(bucket, monkeypatch):
   folder = f"{bucket.url}/log/dropped"
   write(folder, [1, 2, 3, 4])
   path = type(locations.to_path(folder))
@@ -161,14 +159,14 @@ def test_in_a_bucket_a_kill_while_lines_are_dropped_leaves_no_gap(bucket, monkey
   assert steps(folder) == [1, 2, 3]
 
 
-def test_in_a_bucket_resuming_goes_on_counting_the_seconds(bucket):
+def test_in_a_bucket_resuming_continues_the_count_of_seconds(bucket):
   folder = f"{bucket.url}/log/seconds"
   files.write_bytes(f"{folder}/metrics.jsonl/000000001-0.jsonl", b'{"step": 1, "seconds": 50.0}\n')
   write(folder, [2], first_step=1)
   assert 50 <= metric_log.read_metrics(folder)[-1]["seconds"] < 90
 
 
-def test_in_a_bucket_a_line_that_cannot_be_stored_ends_the_run(bucket, monkeypatch):
+def test_in_a_bucket_a_failed_write_ends_the_run(bucket, monkeypatch):
   def fail(*_):
     raise OSError("the network is gone")
 

@@ -1,4 +1,4 @@
-"""What Orbax leaves behind of a save that failed is not printed, and what others leave is."""
+"""Unretrieved exceptions of a save that Orbax failed to write are not logged; those of other code are."""
 
 import asyncio
 import gc
@@ -19,16 +19,18 @@ def installed():
     raise FULL
 
 
-@pytest.mark.parametrize(("error", "is_shown"), [(FULL, False), (ValueError("another"), True)])
+@pytest.mark.parametrize(("error", "is_logged"), [(FULL, False), (ValueError("another"), True)])
 @pytest.mark.parametrize("is_gathered", [False, True])
-def test_a_write_that_nobody_awaits_is_shown_unless_the_disk_ended_it(caplog, error, is_shown, is_gathered):
-  async def leave():
+def test_an_exception_that_is_never_retrieved_is_logged_unless_it_is_a_disk_error(
+  caplog, error, is_logged, is_gathered
+):
+  async def abandon_a_future():
     future = asyncio.get_running_loop().create_future()
     future.set_exception(error)
     if is_gathered:
       asyncio.gather(future)
       await asyncio.sleep(0)
 
-  asyncio.run(leave())
+  asyncio.run(abandon_a_future())
   gc.collect()
-  assert ("exception was never retrieved" in caplog.text) == is_shown
+  assert ("exception was never retrieved" in caplog.text) == is_logged
