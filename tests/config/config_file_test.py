@@ -1,4 +1,4 @@
-"""A config is found by its path first, then among those of the package."""
+"""Configs are looked up first as a path, then by name in the package."""
 
 import pathlib
 
@@ -8,28 +8,28 @@ from absl import flags
 from tests.commands import ROOT, run
 from tireid_jax.config import config_file
 
-OWN = ROOT / "configs"
+CONFIGS = ROOT / "configs"
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-  """An empty working folder."""
+  """An empty working directory."""
   monkeypatch.chdir(tmp_path)
   return tmp_path
 
 
 @pytest.mark.parametrize("given", ["cuhk", "cuhk.py", "configs/cuhk", "configs/cuhk.py"])
-def test_a_config_of_the_package_has_a_short_name_and_the_repositorys_path(folder, given):
-  assert config_file.find(given) == f"{OWN}/cuhk.py"
-  assert config_file.find(f"{given}:no_stage1") == f"{OWN}/cuhk.py:no_stage1"
+def test_a_package_config_is_found_by_its_name_and_by_its_path_in_the_repository(folder, given):
+  assert config_file.find(given) == f"{CONFIGS}/cuhk.py"
+  assert config_file.find(f"{given}:no_stage1") == f"{CONFIGS}/cuhk.py:no_stage1"
 
 
-def test_a_file_of_that_path_goes_before_the_package(folder):
+def test_an_existing_file_takes_precedence_over_the_package(folder):
   mine = folder / "configs/cuhk.py"
   mine.parent.mkdir()
   mine.write_text("")
   assert config_file.find("configs/cuhk.py:row") == "configs/cuhk.py:row"
-  assert config_file.find("cuhk") == f"{OWN}/cuhk.py"
+  assert config_file.find("cuhk") == f"{CONFIGS}/cuhk.py"
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_a_file_of_that_path_goes_before_the_package(folder):
     ("nothing_near", ""),
   ],
 )
-def test_what_is_in_neither_place_is_an_error_with_the_nearest_of_both(folder, given, suggestion):
+def test_an_unknown_config_is_an_error_with_the_closest_path_or_name(folder, given, suggestion):
   (folder / "mine").mkdir()
   (folder / "mine/my_config.py").write_text("")
   with pytest.raises(ValueError, match="there is no file .*, nor has .*/configs such a config") as error:
@@ -50,7 +50,7 @@ def test_what_is_in_neither_place_is_an_error_with_the_nearest_of_both(folder, g
 
 
 @pytest.mark.parametrize("given", ["common", "__init__", "elsewhere/cuhk.py", ""])
-def test_what_is_no_config_of_the_package_is_not_found_there(folder, given):
+def test_modules_that_are_not_configs_are_not_found_in_the_package(folder, given):
   with pytest.raises(ValueError, match="there is no file"):
     config_file.find(given)
 
@@ -67,18 +67,18 @@ def test_what_is_no_config_of_the_package_is_not_found_there(folder, given):
     ("def get_config():\n  pass", "get_config() returns None, not a ConfigDict"),
   ],
 )
-def test_what_a_config_file_raises_is_one_line_that_names_its_line(tmp_path, text, message):
+def test_an_exception_in_a_config_file_becomes_one_line_with_its_line_number(tmp_path, text, message):
   file = tmp_path / "mine.py"
   file.write_text(text)
   if "mine" not in flags.FLAGS:
     config_file.define_flag("mine", None, "")
-  with pytest.raises(flags.IllegalFlagValueError) as refused:
+  with pytest.raises(flags.IllegalFlagValueError) as raised:
     flags.FLAGS["mine"].parse(str(file))
-  assert str(refused.value).startswith(f"flag --mine={file}: {message}")
-  assert len(str(refused.value).splitlines()) == 1
+  assert str(raised.value).startswith(f"flag --mine={file}: {message}")
+  assert len(str(raised.value).splitlines()) == 1
 
 
-def test_a_config_of_ones_own_may_start_from_the_packages_and_the_command_says_what_it_read(tmp_path):
+def test_a_user_config_can_import_package_configs_and_the_command_prints_which_file_it_read(tmp_path):
   mine = tmp_path / "mine.py"
   mine.write_text("from tireid_jax.configs import toy\n\n\ndef get_config(row=''):\n  return toy.get_config(row)\n")
   sizes = ("num_train_ids", "num_val_ids", "num_test_ids", "generic_train_images", "generic_eval_images")
@@ -87,16 +87,16 @@ def test_a_config_of_ones_own_may_start_from_the_packages_and_the_command_says_w
   assert done.stderr.splitlines()[0] == f"--config: read {mine}:irra_like"
 
 
-def test_evaluate_finds_the_config_of_its_data_likewise(tmp_path):
+def test_evaluate_looks_up_its_data_config_in_the_same_way(tmp_path):
   done = run("evaluate", "--config=rstp", "--data=icgf", "--stage=pretrained")
   assert done.returncode == 2
   assert "error: flag --data=icgf: there is no file 'icgf'" in done.stderr
   done = run("evaluate", "--config=rstp", "--data=icfg", "--stage=2")
   assert done.returncode == 2
-  assert done.stderr.splitlines()[:2] == [f"--config: read {OWN}/rstp.py", f"--data: read {OWN}/icfg.py"]
+  assert done.stderr.splitlines()[:2] == [f"--config: read {CONFIGS}/rstp.py", f"--data: read {CONFIGS}/icfg.py"]
 
 
-def test_the_package_has_every_config_of_the_folder():
+def test_the_package_contains_every_config_of_the_configs_folder():
   names = {path.stem for path in (ROOT / "configs").glob("*.py")} - {"__init__", "common"}
   assert set(config_file.package_configs()) == names
   assert names >= {"cuhk", "custom", "icfg", "rstp", "toy"}

@@ -1,4 +1,4 @@
-"""Data of the embedded data sets' former names, and workdirs trained on them, are rejected with the commands to use."""
+"""Data with a former name of a synthetic data set, and workdirs trained on it, are rejected with the command to use."""
 
 import json
 
@@ -13,8 +13,8 @@ from tireid_jax.training import stages
 GENERATE = "python -m tireid_jax.data.toy --config=configs/toy.py --to=RAW"
 
 
-def rejected(*command):
-  """Returns the error line of a command that must end with status 2."""
+def error_of(*command):
+  """Runs a command that must exit with status 2, and returns its error line."""
   done = run(*command)
   assert done.returncode == 2, done.stderr[-2000:]
   (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
@@ -22,16 +22,16 @@ def rejected(*command):
   return line
 
 
-def test_raw_data_of_the_former_name_are_rejected_by_prepare(tmp_path):
+def test_raw_data_with_a_former_name_is_rejected_by_prepare(tmp_path):
   (tmp_path / "SynthPEDES").mkdir()
   flags = ("data.prepare", "--config=configs/toy.py", f"--config.data_dir={tmp_path}/data", f"--raw={tmp_path}")
-  assert "SynthPEDES, its former name" in rejected(*flags)
-  assert "synth_pedes is now called toy_pedes" in rejected(*flags, "--config.data.name=synth_pedes")
+  assert "SynthPEDES, its former name" in error_of(*flags)
+  assert "synth_pedes is now called toy_pedes" in error_of(*flags, "--config.data.name=synth_pedes")
 
 
-def test_prepared_data_of_the_former_name_are_rejected_by_main(tmp_path):
+def test_prepared_data_with_a_former_name_is_rejected_by_main(tmp_path):
   (tmp_path / "data/synth_generic").mkdir(parents=True)
-  line = rejected(
+  line = error_of(
     "main", "--config=configs/toy.py", f"--config.data_dir={tmp_path}/data", "--stage=0", f"--workdir={tmp_path}/w"
   )
   assert "toy_generic at 96x48 is not prepared" in line
@@ -39,7 +39,7 @@ def test_prepared_data_of_the_former_name_are_rejected_by_main(tmp_path):
 
 
 @pytest.mark.parametrize("name", former.DATA_SETS)
-def test_workdirs_trained_on_them_are_rejected_by_main_and_evaluate(tmp_path, name):
+def test_workdirs_trained_on_data_with_a_former_name_are_rejected_by_main_and_evaluate(tmp_path, name):
   config = config_lib.to_json(toy.get_config())
   config["data"]["name"] = name
   (tmp_path / "stage1").mkdir()
@@ -49,10 +49,10 @@ def test_workdirs_trained_on_them_are_rejected_by_main_and_evaluate(tmp_path, na
     ("evaluate", f"--workdir={tmp_path}", "--stage=1"),
     ("main", "--config=configs/toy.py", "--stage=1", f"--workdir={tmp_path}"),
   ):
-    assert f"{name} is now called {former.DATA_SETS[name]}" in rejected(*command)
+    assert f"{name} is now called {former.DATA_SETS[name]}" in error_of(*command)
 
 
-def test_a_workdir_of_a_version_without_a_field_is_the_same_run_with_the_value_that_it_had_in_effect():
+def test_a_field_that_an_older_workdir_lacks_has_the_value_that_was_in_effect():
   config = config_lib.to_json(toy.get_config())
   stored = json.loads(json.dumps(config))
   del stored["pretrained_prefix"], stored["select_by"], stored["prompts"]["placement"], stored["stage1"]["optimizer"]
@@ -65,7 +65,7 @@ def test_a_workdir_of_a_version_without_a_field_is_the_same_run_with_the_value_t
   assert config_lib.differences(stored, config, (1,)) == ["stage1.optimizer: 'adam' in the workdir, 'adamw' requested"]
 
 
-def test_a_stored_stage_that_lacks_a_field_of_every_version_is_rejected():
+def test_a_stored_stage_without_a_field_that_every_version_has_is_rejected():
   stored = config_lib.to_json(toy.get_config())
   del stored["stage1"]["epochs"]
   with pytest.raises(ValueError, match=r"stage1 has other fields than this version knows \(epochs\)"):

@@ -1,4 +1,4 @@
-"""Every flag and field that takes a path takes `~`, names itself in a message, and holds from any working directory."""
+"""Every flag and field for a path expands `~`, is named in errors, and means the same from any working directory."""
 
 import ast
 import json
@@ -14,7 +14,7 @@ from tireid_jax.config import paths
 from tireid_jax.config import values as config_lib
 from tireid_jax.errors import UserError
 
-# Each flag that takes a path, of each command, and what else that command needs to come to it.
+# {(command, flag for a path): other arguments that the command needs before it reads this flag}.
 PLAN = ("--config=configs/rstp.py", "--stage=1", "--topology=cpu:1", "--sweep")
 MAIN = ("--config=configs/rstp.py", "--workdir=/nowhere/w")
 SEARCH = ("--gallery=.", "--query=x")
@@ -56,14 +56,14 @@ PATHS = {
   ("search", "queries"): ("--gallery=.", "--pretrained=/nowhere"),
   ("search", "html"): ("--gallery=.", "--pretrained=/nowhere", "--query=x"),
 }
-# Text that is no path.
+# Flags and fields whose text is not a path.
 OTHERS = {"stage", "seeds", "profile", "topology", "split", "coordinator", "query", "filter"}
 OTHER_FIELDS = {
   "ablation", "select_on", "select_by", "pretrained_prefix", "data.name", "model.variant", "model.activation",
   "model.position_resize", "model.blocks", "model.remat", "model.attention", "prompts.placement", "mesh.dcn_axis",
   "stage.data", "stage.optimizer", "stage.sampler.kind", "stage.schedule_by", "stage.precision",
 }  # fmt: skip
-# Runs a command in a fork of a process that has imported what takes long, and prints how each ended.
+# Runs each command in a fork of a process with the slow imports already done; prints exit statuses and errors.
 RUN_ALL = """
 import json, os, runpy, sys, tempfile
 import tireid_jax.main, tireid_jax.evaluate, tireid_jax.export, tireid_jax.compare, tireid_jax.demo
@@ -90,7 +90,7 @@ for module, arguments in json.loads(sys.argv[1]):
 
 
 def defined_flags():
-  """Returns {(command, flag)} of all flags whose value is text."""
+  """Returns the set of (command, flag) for all flags whose value is text."""
   found = set()
   for path in sorted((ROOT / "tireid_jax").rglob("*.py")):
     if "__main__" not in path.read_text():
@@ -111,11 +111,11 @@ def text_fields(config, prefix=""):
       yield f"{prefix}{name}"
 
 
-def test_every_flag_whose_value_is_text_is_known_to_be_a_path_or_not():
+def test_every_text_flag_is_listed_as_a_path_or_as_no_path():
   assert {flag for flag in defined_flags() if flag not in PATHS and flag[1] not in OTHERS} == set()
 
 
-def test_every_field_whose_value_is_text_is_known_to_be_a_path_or_not():
+def test_every_text_field_is_listed_as_a_path_or_as_no_path():
   fields = set(text_fields(common.base_config()))
   known = {*paths.FOLDERS, *paths.SOURCES, *paths.TOKENIZERS}
   assert known <= fields
@@ -124,7 +124,7 @@ def test_every_field_whose_value_is_text_is_known_to_be_a_path_or_not():
   assert {"annotations", "images"} <= set(text_fields(custom.get_config("").custom))
 
 
-def test_each_of_them_names_itself_where_it_cannot_be_a_path(tmp_path):
+def test_every_path_flag_is_named_in_the_error_for_an_invalid_path(tmp_path):
   root = make_tree(tmp_path / "raw", "rstp_reid")
   (root / "images").mkdir()
   (root / "annotations.csv").write_text("image,id,caption\n")
@@ -139,9 +139,9 @@ def test_each_of_them_names_itself_where_it_cannot_be_a_path(tmp_path):
     [sys.executable, "-c", RUN_ALL, json.dumps([case[:2] for case in cases])],
     cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=600, check=True,
   )  # fmt: skip
-  ends = [json.loads(line) for line in done.stdout.splitlines()]
-  assert len(ends) == len(cases)
-  for (command, _, is_file, given), (status, errors) in zip(cases, ends, strict=True):
+  results = [json.loads(line) for line in done.stdout.splitlines()]
+  assert len(results) == len(cases)
+  for (command, _, is_file, given), (status, errors) in zip(cases, results, strict=True):
     (line,) = [line for line in errors.splitlines() if line.startswith("error: ")] or [f"no error: {errors[-2000:]}"]
     named = given.partition("=")[2] if is_file else given
     expected = ": there is no such user" if "nobody" in given else (" is not supported;", " must be a local path;")
@@ -168,7 +168,7 @@ def folder(tmp_path, monkeypatch):
     ("data/../clip", "{}/clip"), ("link/../other", "{}/link/../other"),
   ],
 )  # fmt: skip
-def test_a_path_that_is_there_becomes_absolute_and_a_name_stays(folder, given, stored):
+def test_existing_paths_become_absolute_and_names_are_kept(folder, given, stored):
   (folder / "owner/other").mkdir()
   (folder / "link").symlink_to("owner/model")
   config = rstp.get_config()
@@ -179,20 +179,20 @@ def test_a_path_that_is_there_becomes_absolute_and_a_name_stays(folder, given, s
   assert (found.data_dir, found.stage1.init_from) == (f"{folder}/data", "pretrained")
 
 
-def test_a_name_that_is_too_long_for_a_path_is_one_line():
+def test_a_value_that_is_too_long_for_a_path_raises_one_line():
   config = rstp.get_config()
   config.pretrained = 300 * "x"
   with pytest.raises(UserError, match="^x{300}: file name too long; choose a shorter path$"):
     paths.with_absolute_paths(config)
 
 
-def test_a_folder_of_the_name_of_a_keyword_is_none(folder):
+def test_a_keyword_does_not_mean_a_folder_of_that_name(folder):
   (folder / "stage1").mkdir()
   assert paths.with_absolute_paths(rstp.get_config()).stage2.init_from == "stage1"
   assert not paths.is_same("stage1", f"{folder}/stage1")
 
 
-def test_spellings_of_one_path_are_the_same(folder):
+def test_different_spellings_of_one_path_are_the_same(folder):
   (folder / "link").symlink_to("clip")
   for other in ("./clip", "clip/", "data/../clip", f"{folder}/clip", "link", "~/clip"):
     assert paths.is_same("clip", other)
@@ -201,12 +201,12 @@ def test_spellings_of_one_path_are_the_same(folder):
     assert not paths.is_same(first, second)
 
 
-def test_a_run_of_an_older_version_that_stored_what_was_given_is_the_same_run(folder):
+def test_a_workdir_of_an_older_version_that_stored_relative_paths_is_the_same_run(folder):
   old = rstp.get_config()
   old.stage2.init_from, old.data.tokenizer = "clip", "words"
-  asked = paths.with_absolute_paths(old)
-  assert asked.stage2.init_from == f"{folder}/clip"
-  assert config_lib.differences(config_lib.to_json(old), config_lib.to_json(asked), (2,)) == []
-  asked.stage2.init_from = f"{folder}/owner/model"
-  (line,) = config_lib.differences(config_lib.to_json(old), config_lib.to_json(asked), (2,))
+  requested_config = paths.with_absolute_paths(old)
+  assert requested_config.stage2.init_from == f"{folder}/clip"
+  assert config_lib.differences(config_lib.to_json(old), config_lib.to_json(requested_config), (2,)) == []
+  requested_config.stage2.init_from = f"{folder}/owner/model"
+  (line,) = config_lib.differences(config_lib.to_json(old), config_lib.to_json(requested_config), (2,))
   assert line == f"stage2.init_from: 'clip' in the workdir, '{folder}/owner/model' requested"

@@ -13,19 +13,19 @@ from tireid_jax.training.model import build_model, find_variant
 CONFIGS = {"cuhk": cuhk, "icfg": icfg, "rstp": rstp, "custom": custom, "toy": toy}
 
 
-@pytest.mark.parametrize("row", ["", *common.ABLATIONS])
+@pytest.mark.parametrize("ablation", ["", *common.ABLATIONS])
 @pytest.mark.parametrize("name", CONFIGS)
-def test_every_ablation_of_every_data_set_makes_stages_and_a_model(name, row):
-  config = CONFIGS[name].get_config(row)
+def test_every_ablation_of_every_config_gives_valid_stages_and_a_model(name, ablation):
+  config = CONFIGS[name].get_config(ablation)
   config_lib.check(config)
-  assert config.ablation == row
+  assert config.ablation == ablation
   for number in config_lib.stage_numbers(config, "all"):
     variant = find_variant(config, source=None)
     build_model(config, variant, use_prompts=stages.from_config(config, number).use_prompts, precision="float32")
   assert (0 in config_lib.stage_numbers(config, "all")) == (name == "toy")
 
 
-def test_reversed_swaps_the_recipes_and_not_the_starts():
+def test_reversed_swaps_the_recipes_but_not_the_initial_weights():
   usual, swapped = cuhk.get_config(), cuhk.get_config("reversed")
   assert swapped.stage1.trains == ("params",)
   assert swapped.stage1.learning_rate == usual.stage2.learning_rate
@@ -34,24 +34,24 @@ def test_reversed_swaps_the_recipes_and_not_the_starts():
   assert (swapped.stage1.init_from, swapped.stage2.init_from) == ("pretrained", "stage1")
 
 
-def test_baselines_do_not_follow_changes_of_stage_2():
+def test_baselines_are_independent_of_changes_to_stage_2():
   assert dict(toy.get_config("irra_like").stage2.losses) == dict(cuhk.get_config("irra_like").stage2.losses)
   assert toy.get_config("irra_like").stage2.learning_rate == 1e-5
   assert {n for n, w in cuhk.get_config("clip_baseline").stage2.losses.items() if w} == {"itc_plain"}
 
 
-def test_an_unknown_ablation_names_the_nearest():
+def test_an_unknown_ablation_is_an_error_with_the_closest_name():
   with pytest.raises(ValueError, match=r"there is no ablation 'no_promts' \(did you mean 'no_prompts'\?\); all: no_"):
     cuhk.get_config("no_promts")
 
 
-def test_json_and_back_is_the_same_config():
+def test_a_config_is_unchanged_by_conversion_to_json_and_back():
   config = toy.get_config()
   data = json.loads(json.dumps(config_lib.to_json(config)))
   assert config_lib.from_json(data).to_dict() == config.to_dict()
 
 
-def test_differences_are_of_the_model_data_and_these_stages_alone():
+def test_differences_cover_only_the_model_the_data_and_the_given_stages():
   old, new = toy.get_config(), toy.get_config()
   new.stage2.learning_rate = 1.0
   new.data_dir = "elsewhere"
@@ -71,7 +71,7 @@ def test_differences_are_of_the_model_data_and_these_stages_alone():
   ]
 
 
-def test_a_workdir_from_before_a_field_was_added_has_what_that_field_stands_for():
+def test_a_workdir_older_than_a_field_has_the_behaviour_of_its_time():
   config = toy.get_config()
   before, after = config_lib.to_json(config), config_lib.to_json(config)
   del before["prompts"]["placement"]
@@ -91,7 +91,7 @@ def test_a_workdir_from_before_a_field_was_added_has_what_that_field_stands_for(
     ("log_every_steps", 0, "log_every_steps is 0; it must be at least 1"),
   ],
 )
-def test_values_that_no_run_could_use_are_rejected(field, value, message):
+def test_invalid_values_are_rejected(field, value, message):
   config = cuhk.get_config()
   config[field] = value
   with pytest.raises(ValueError) as error:
@@ -100,7 +100,7 @@ def test_values_that_no_run_could_use_are_rejected(field, value, message):
 
 
 @pytest.mark.parametrize("lengths", [(77, 32), (32, 64), (2, 77), (32, 32, 77)])
-def test_caption_lengths_ascend_to_77(lengths):
+def test_caption_lengths_must_ascend_to_77(lengths):
   config = cuhk.get_config()
   config.data.caption_lengths = lengths
   with pytest.raises(ValueError, match="that ascend from at least 3 and end with 77"):
@@ -108,7 +108,7 @@ def test_caption_lengths_ascend_to_77(lengths):
 
 
 @pytest.mark.parametrize("data", [{"model": {"bright.ness": 1}}, [1], "a"])
-def test_stored_data_that_is_no_config_is_one_line(data):
+def test_stored_data_that_is_not_a_config_raises_one_line(data):
   with pytest.raises(UserError, match=r"^this is not a config: [^\n]*$"):
     config_lib.from_json(data)
 
@@ -121,18 +121,18 @@ def test_a_field_that_only_one_of_two_configs_has_is_a_difference():
   assert config_lib.differences(after, before, ()) == ["data.brightness: 2 in the workdir, None requested"]
 
 
-def test_what_the_fingerprint_of_the_data_covers_and_the_spelling_of_a_path_are_no_differences(tmp_path):
+def test_fields_covered_by_the_data_fingerprint_and_spellings_of_a_path_are_not_differences(tmp_path):
   (tmp_path / "folder").mkdir()
   (tmp_path / "link").symlink_to("folder")
   old, new = toy.get_config(), toy.get_config()
   old.data.use_exif, new.data.use_exif = False, True
   old.data.tokenizer, new.data.tokenizer = str(tmp_path / "folder"), str(tmp_path / "link")
   old.stage1.init_from, new.stage1.init_from = str(tmp_path / "link"), str(tmp_path / "folder")
-  old.pretrained, new.pretrained = "a", "b"  # compared by their digests
+  old.pretrained, new.pretrained = "a", "b"  # weights are compared by their digests
   assert config_lib.differences(config_lib.to_json(old), config_lib.to_json(new), (1,)) == []
 
 
-def test_the_stages_of_a_flag():
+def test_the_stage_flag_selects_one_stage_or_all_of_the_config():
   for number in (0, 1, 2):
     assert config_lib.stage_numbers(cuhk.get_config(), str(number)) == (number,)
   assert config_lib.stage_numbers(cuhk.get_config(), "all") == (1, 2)
@@ -142,7 +142,7 @@ def test_the_stages_of_a_flag():
     config_lib.stage_numbers(cuhk.get_config(), "3")
 
 
-def test_seeds_are_different_whole_numbers():
+def test_seeds_must_be_different_whole_numbers():
   assert config_lib.seeds(["2", "0"]) == [2, 0]
   for given in ([], ["a"], ["-1"], ["1", "01"]):
     with pytest.raises(UserError, match=f"^--seeds={','.join(given)} must be different whole numbers"):
@@ -161,7 +161,7 @@ def test_seeds_are_different_whole_numbers():
     (["--other.seed=1"], "Unknown command line flag 'x' (--help lists the flags)"),
   ],
 )
-def test_a_flag_that_is_not_known_is_explained(tmp_path, argv, line):
+def test_an_unknown_flag_is_explained(tmp_path, argv, line):
   folder = tmp_path / "lr=1"
   folder.mkdir()
   (folder / "cuhk.py").write_text((ROOT / "configs/cuhk.py").read_text())
@@ -169,5 +169,5 @@ def test_a_flag_that_is_not_known_is_explained(tmp_path, argv, line):
   assert config_lib.explain_flag_error(flags.UnrecognizedFlagError("x"), argv).startswith(line)
 
 
-def test_another_error_of_a_flag_is_as_it_is():
+def test_other_flag_errors_are_not_changed():
   assert config_lib.explain_flag_error(flags.IllegalFlagValueError("no number"), ["--seeds=x"]) == "no number"
