@@ -6,7 +6,7 @@ from ml_collections import ConfigDict, config_flags
 from tireid_jax.terminal.usage import format_usage
 
 
-def test_flags_are_sorted_and_have_their_help_and_default():
+def test_flags_are_sorted_and_shown_with_help_and_default():
   values = flags.FlagValues()
   flags.DEFINE_string("stage", "all", "0, 1, 2 or all", values)
   flags.DEFINE_string("workdir", "", "folder of results", values)

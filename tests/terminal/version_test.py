@@ -36,7 +36,7 @@ def test_the_digest_ignores_the_order_of_fields_and_nothing_else():
   assert fields(version.format_version(config))["config"] != digest
 
 
-def test_no_backend_is_reported_and_does_not_end_the_command(monkeypatch):
+def test_a_missing_backend_is_reported_without_an_error(monkeypatch):
   def fail():
     raise RuntimeError("Unable to initialize backend 'cuda':\n  no device")
 
@@ -45,7 +45,7 @@ def test_no_backend_is_reported_and_does_not_end_the_command(monkeypatch):
 
 
 @pytest.mark.parametrize("is_modified", [False, True])
-def test_a_checkout_has_its_commit(tmp_path, is_modified):
+def test_the_commit_of_a_checkout_is_part_of_the_version(tmp_path, is_modified):
   def git(*arguments):
     identity = ("-c", "user.name=a", "-c", "user.email=a@b")
     done = subprocess.run(["git", "-C", tmp_path, *identity, *arguments], check=True, capture_output=True, text=True)
@@ -63,7 +63,7 @@ def test_a_checkout_has_its_commit(tmp_path, is_modified):
   assert version._commit(tmp_path / "no_checkout") == ""
 
 
-def test_main_prints_it_without_a_workdir_and_with_the_overrides_in_the_digest(tmp_path):
+def test_main_prints_the_version_without_a_workdir_and_its_digest_covers_overrides(tmp_path):
   plain = forked.run("main", "--version", "--config=cuhk", folder=tmp_path)
   changed = forked.run("main", "--version", "--config=cuhk", "--config.seed=1", folder=tmp_path)
   assert plain.returncode == changed.returncode == 0, plain.stderr + changed.stderr
