@@ -1,4 +1,4 @@
-"""The skeleton of all pages: inserted text is escaped, including what UTF-8 cannot encode."""
+"""The skeleton of all pages: inserted text is escaped, including characters that UTF-8 cannot encode."""
 
 import numpy as np
 import pytest
@@ -15,8 +15,8 @@ def write(folder, template=TEMPLATE, css="", **values):
   (folder / "some.html").write_text(template)
   if css:
     (folder / "some.css").write_text(css)
-  given = {"title": "T", "hint": "", "rows": [{"name": page.Cell("x"), "count": page.Cell("1", "differs")}], **values}
-  page.write_page(folder / "page" / "out.html", folder / "some.html", **given)
+  context = {"title": "T", "hint": "", "rows": [{"name": page.Cell("x"), "count": page.Cell("1", "differs")}], **values}
+  page.write_page(folder / "page" / "out.html", folder / "some.html", **context)
   return (folder / "page" / "out.html").read_text(encoding="utf-8")
 
 
@@ -29,7 +29,7 @@ def test_every_value_and_literal_of_a_template_is_escaped(tmp_path):
   assert '<th scope="col">&lt;u&gt;</th></tr></thead><tbody><tr><th scope="row">&lt;s&gt;</th>' in text
 
 
-def test_half_of_a_surrogate_pair_is_written_as_its_escape(tmp_path):
+def test_a_lone_surrogate_is_written_as_an_escape_sequence(tmp_path):
   assert r"half \ud83d here" in write(tmp_path, hint="half \ud83d here")
 
 
@@ -41,11 +41,11 @@ def test_the_style_sheet_of_a_template_follows_the_common_one(tmp_path):
   assert "p > b" not in write(tmp_path)
 
 
-def test_a_marked_cell_has_its_class_and_the_first_column_names_the_row(tmp_path):
+def test_a_marked_cell_has_its_class_and_the_first_column_is_the_row_header(tmp_path):
   assert '<tr><th scope="row">x</th><td class="differs">1</td></tr>' in write(tmp_path)
 
 
-def test_a_value_that_a_template_uses_but_is_not_given_is_an_error(tmp_path):
+def test_a_missing_value_of_a_template_is_an_error(tmp_path):
   with pytest.raises(UndefinedError, match="nothing"):
     write(tmp_path, template=TEMPLATE.replace("hint", "nothing"))
   assert not (tmp_path / "page" / "out.html").exists()

@@ -21,7 +21,7 @@ VOID = {"meta", "img", "br", "link", "input"}
 
 
 class Page(html.parser.HTMLParser):
-  """The elements in order, each [tag, attributes, text inside]; raises if the tags do not nest."""
+  """Parses the elements in order, each as [tag, attributes, inner text]; raises if tags are not nested correctly."""
 
   def __init__(self, text):
     super().__init__()
@@ -118,14 +118,14 @@ def test_the_page_loads_no_external_resource(tmp_path):
   assert not re.search(r"url\(|@import|https?:", page.all("style")[0][2])
 
 
-def test_the_table_names_its_rows_and_marks_the_highest_value_of_each_metric(tmp_path):
+def test_the_table_has_row_headers_and_marks_the_highest_value_of_each_metric(tmp_path):
   page = write(tmp_path)
   assert [e[2] for e in page.all("th")] == [*ROWS[0], "zero-shot", "after stage 2"]
   assert [e[2] for e in page.all("td")] == ["6.50", "5.00", "0", "-", "41.25", "3.00", "2,345,678", "1 min"]
   assert [e[2] for e in page.all("td", "highest")] == ["5.00", "41.25"]
 
 
-def test_the_length_of_a_bar_is_its_ceiling(tmp_path):
+def test_the_length_of_a_bar_shows_its_ceiling(tmp_path):
   page = write(tmp_path, ceilings={"all colours": 61.25, "all shapes": 5.0})
   assert [e[1]["style"] for e in page.all("span", "fill")] == ["width:61.25%", "width:5.00%"]
   assert [e[2] for e in page.all("span", "value")] == ["61.25", "5.00"]
@@ -166,13 +166,13 @@ def test_the_curve_of_an_image_to_text_metric_has_the_values_of_that_direction(t
   assert [e[2] for e in page.all("title")][1:] == ["mAP, image to text 77% at step 5", "mAP 9% at step 5"]
 
 
-def test_a_metric_that_is_added_to_the_table_of_metrics_has_a_curve(tmp_path, monkeypatch):
+def test_a_metric_added_to_the_registry_has_a_curve(tmp_path, monkeypatch):
   assert validation_legends(tmp_path) == ["R@1R@10mAP"]
   monkeypatch.setitem(metrics.METRICS, "R@20", lambda scores: scores.first_rank <= 20)
   assert validation_legends(tmp_path) == ["R@1R@10mAPR@20"]
 
 
-def test_metrics_beyond_the_colors_of_a_chart_are_in_a_second_one(tmp_path, monkeypatch):
+def test_metrics_that_exceed_the_colors_of_a_chart_are_shown_in_a_second_chart(tmp_path, monkeypatch):
   for k in (20, 50):
     monkeypatch.setitem(metrics.METRICS, f"R@{k}", lambda scores, k=k: scores.first_rank <= k)
   assert validation_legends(tmp_path) == ["R@1R@10mAPR@20", "R@50"]

@@ -1,4 +1,4 @@
-"""Line charts: round ticks and correctly placed points."""
+"""Line charts: round tick values and correctly positioned points."""
 
 import re
 import xml.etree.ElementTree as ElementTree
