@@ -1,4 +1,4 @@
-"""A copy of what the launch scripts need of this repository, with settings and stand-ins of its own."""
+"""A copy of the files that the launch scripts need, with its own settings and stand-in programs."""
 
 import json
 import os
@@ -11,7 +11,7 @@ import time
 from tests.commands import ROOT, environment
 from tests.launch import standins
 
-SETTINGS = {  # besides WORKDIR, DATA_DIR and MOUNT_POINT, which lie beside the copy
+SETTINGS = {  # in addition to WORKDIR, DATA_DIR and MOUNT_POINT, which are next to the copy
   "CONFIG": "configs/toy.py",
   "STAGE": "all",
   "FLAGS": [],
@@ -39,13 +39,13 @@ SETTINGS = {  # besides WORKDIR, DATA_DIR and MOUNT_POINT, which lie beside the 
   "SKY_NODES": 1,
   "SKY_FLAGS": [],
 }
-# Only for what hangs.
+# Reached only if something hangs.
 TIMEOUT_S = 600
-# That of the tests.
+# The environment that runs the tests.
 ENVIRONMENT = pathlib.Path(sys.prefix)
-# Flags that a shell would take apart, if it came to see them.
+# Flags that a shell would split or expand if they were not quoted.
 OVERRIDES = ["--config.data.image_size=(384, 128)", '--config.x=it\'s "$HOME" * and  two spaces']
-# What the trainer writes on its way to the first step and after it.
+# The trainer's log before and after its first step.
 BEFORE = "stage 1:   0%|                              | 0/12 [00:00<?, ?step/s]"
 AFTER = f"{BEFORE}\nstage 1:   8%|##                            | 1/12 [00:22<04:07, 22.49s/step]"
 PROGRAMS = (
@@ -54,12 +54,12 @@ PROGRAMS = (
 
 
 class Checkout:
-  """The copy, in `folder`. The programs that the scripts call are stand-ins.
+  """A copy of the launch scripts, in which the programs that they call are stand-ins.
 
   Args:
-    folder: where it is made.
-    trains: whether there is a trainer, of this repository, and an environment to run it in; else it is a stand-in.
-    settings: {NAME: text, number or list} of launch/settings.env, over SETTINGS.
+    folder: where the copy is created.
+    trains: whether to include the real trainer and an environment for it, rather than a stand-in.
+    settings: values for launch/settings.env (text, number or list), which override SETTINGS.
   """
 
   def __init__(self, folder, *, trains=False, **settings):
@@ -78,11 +78,11 @@ class Checkout:
     else:
       (self.folder / ".venv/bin").mkdir(parents=True)
       standins.write_program(self.folder / ".venv/bin/python", "trainer")
-    self._more = {"ENVIRONMENT": str(ENVIRONMENT)} if trains else {}
+    self._trainer_variables = {"ENVIRONMENT": str(ENVIRONMENT)} if trains else {}
     self.write_settings(**settings)
 
   def write_settings(self, **settings):
-    """Writes launch/settings.env; a setting that is None is left out."""
+    """Writes launch/settings.env and omits settings that are None."""
     shared = self.folder.parent / "shared"
     folders = {"MOUNT_POINT": shared, "WORKDIR": shared / "run", "DATA_DIR": shared / "data"}
     settings = {**SETTINGS, **folders, **settings}
@@ -90,18 +90,18 @@ class Checkout:
     (self.folder / "launch/settings.env").write_text("".join(lines))
 
   def plan(self, *, slices=None, training=None):
-    """Says what the stand-ins shall do: see `standins`."""
+    """Configures what the stand-ins do, as described in `standins`."""
     for name, data in (("slices", slices), ("training", training)):
       if data is not None:
         (self.standins / f"{name}.json").write_text(json.dumps(data))
 
   def environment(self, **changes):
     path = f"{self.standins}/bin:{os.environ['PATH']}"
-    usual = {**environment(), "PATH": path, "STANDINS": str(self.standins), **self._more}
-    return {name: value for name, value in {**usual, **changes}.items() if value is not None}
+    base = {**environment(), "PATH": path, "STANDINS": str(self.standins), **self._trainer_variables}
+    return {name: value for name, value in {**base, **changes}.items() if value is not None}
 
   def start(self, script, *arguments, **changes):
-    """Starts a launch script and returns its Popen, in a process group of its own."""
+    """Starts a launch script in its own process group and returns its Popen."""
     return subprocess.Popen(
       ["bash", f"launch/{script}", *map(str, arguments)], cwd=self.folder, env=self.environment(**changes), text=True,
       stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
@@ -120,25 +120,25 @@ class Checkout:
     )
 
   def records(self, *programs):
-    """Returns what was recorded of the calls so far, of these programs or all."""
+    """Returns the records of all calls so far, or only those of these programs."""
     path = self.standins / standins.CALLS
     records = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     return [call for call in records if not programs or call["program"] in programs]
 
   def calls(self, *programs):
-    """Returns the argument lists of these calls."""
+    """Returns the argument lists of the calls that `records` returns."""
     return [call["args"] for call in self.records(*programs)]
 
-  def forget(self):
-    """Starts the record of calls anew."""
+  def clear_records(self):
+    """Deletes the records of calls."""
     (self.standins / standins.CALLS).unlink(missing_ok=True)
 
 
-def ended(checkout):
-  """Waits until no process of the trainer is left."""
+def wait_until_ended(checkout):
+  """Waits until no trainer process is left."""
   ids = ",".join(str(call["id"]) for call in checkout.records("trainer"))
   ps = ["ps", "-o", "stat=", "-p", ids]
-  # Where nobody waits for a process that has ended, it stays as a zombie.
+  # A terminated process stays a zombie until its parent waits for it.
   wait_for(lambda: all(state[0] == "Z" for state in subprocess.run(ps, capture_output=True, text=True).stdout.split()))
 
 
@@ -151,13 +151,13 @@ def wait_for(is_reached, timeout_s=TIMEOUT_S):
 
 
 def _bash(value):
-  """Returns a value as bash reads it."""
+  """Returns a value as a bash literal."""
   if isinstance(value, list):
     return "(" + " ".join(map(_bash, value)) + ")"
   return "'" + str(value).replace("'", "'\\''") + "'"
 
 
 def failing(text, *, status=1, log=BEFORE, after_s=0):
-  """Returns what a process of `training` does that fails with an error, which its log ends with."""
+  """Returns an entry of `training` for a process that fails and whose log ends with this error."""
   text = f"{log}\nTraceback (most recent call last):\n  File 'x.py', line 1\n{text}"
   return {"prints": text, "status": status, "after_s": after_s}

@@ -1,4 +1,4 @@
-"""What counts as the same failure before the first step, by the log of a start."""
+"""Which failures before the first step count as equal, judged by the log of a start."""
 
 import contextlib
 import io
@@ -37,15 +37,15 @@ def early_failure(folder, text, status=1):
     ("\n", "1: "),
   ],
 )
-def test_errors_are_told_without_what_changes_from_start_to_start(tmp_path, text, failure):
+def test_errors_are_compared_without_the_parts_that_change_from_start_to_start(tmp_path, text, failure):
   assert early_failure(tmp_path, text) == f"{failure}\n"
   assert early_failure(tmp_path, f"{BEFORE}\n{text}") == f"{failure}\n"
   assert early_failure(tmp_path, f"{AFTER}\n{text}") == ""
   assert early_failure(tmp_path, text, status=143) == ""
 
 
-def shown(folder, *, steps_before, steps):
-  """Returns what a run writes that has done some steps before and is at the begin of others, or has done them."""
+def progress_of(folder, *, steps_before, steps):
+  """Returns the progress output of a run that resumes after `steps_before` steps and completes `steps` more."""
   with contextlib.redirect_stderr(io.StringIO()) as written, metric_log.MetricWriter(folder, enabled=False) as writer:
     bar = progress.bar(total=12, initial=steps_before, desc="stage 2", unit="step")
     context = types.SimpleNamespace(writer=writer, progress=bar, log_every_steps=100, batch_size=8)
@@ -56,10 +56,10 @@ def shown(folder, *, steps_before, steps):
 
 
 @pytest.mark.parametrize("steps_before", [0, 5])
-def test_a_run_shows_its_first_step_as_soon_as_it_is_done(tmp_path, steps_before):
-  before = shown(tmp_path, steps_before=steps_before, steps=0)
+def test_a_run_shows_its_first_step_as_soon_as_it_is_complete(tmp_path, steps_before):
+  before = progress_of(tmp_path, steps_before=steps_before, steps=0)
   assert f"{steps_before}/12" in before
   assert early_failure(tmp_path, before) != ""
-  after = shown(tmp_path, steps_before=steps_before, steps=1)
+  after = progress_of(tmp_path, steps_before=steps_before, steps=1)
   assert f"{steps_before + 1}/12" in after
   assert early_failure(tmp_path, after) == ""

@@ -1,4 +1,4 @@
-"""The command that runs on the workers, really run: two of them, preempted in stage 1, end as one process does."""
+"""The workers' command with the real trainer: two workers, preempted in stage 1, end like one process."""
 
 import json
 
@@ -14,12 +14,12 @@ from tireid_jax.models.variants import VARIANTS
 from tireid_jax.workdir import checkpoint
 from tireid_jax.workdir.metric_log import read_metrics
 
-# Of the loss at each step, and of the figures that come from it.
+# Relative tolerance of the loss at each step.
 TOLERANCE = 1e-5
 
 
 @pytest.mark.slow
-def test_two_workers_preempted_in_stage_1_end_as_one_process_does(tmp_path, monkeypatch):
+def test_two_workers_preempted_in_stage_1_end_like_one_process(tmp_path, monkeypatch):
   make_tree(tmp_path / "raw", "rstp_reid", num_ids={"train": 8, "val": 3, "test": 3})
   write_hf_clip(tmp_path / "clip", VARIANTS["tiny"], image_size=48)
   flags = [*SMALL, "--config.checkpoint_every_steps=2", f"--config.pretrained={tmp_path}/clip"]
@@ -41,7 +41,7 @@ def test_two_workers_preempted_in_stage_1_end_as_one_process_does(tmp_path, monk
   assert process.returncode == 0, errors[-3000:] + output[-3000:]
   assert "stage 1: 2 cpu device(s)" in log(checkout, worker=0)
   assert "resumed at step" in log(checkout, worker=0)
-  assert "stage 1" not in log(checkout, worker=1)  # process 0 tells for all
+  assert "stage 1" not in log(checkout, worker=1)  # only process 0 logs
 
   for stage in ("stage1", "stage2"):
     ours, whole = losses(run / stage), losses(tmp_path / "whole" / stage)
@@ -49,19 +49,19 @@ def test_two_workers_preempted_in_stage_1_end_as_one_process_does(tmp_path, monk
     assert list(ours.values()) == pytest.approx(list(whole.values()), rel=TOLERANCE)
     assert result(run / stage)["t2i"]["R@1"] == result(tmp_path / "whole" / stage)["t2i"]["R@1"]
 
-  # Started again as processes here, the same command finds nothing left to do.
+  # Run again by local processes, the same command has nothing left to do.
   done = checkout.run("local.sh", 2)
   assert done.returncode == 0, done.stderr[-3000:]
   assert done.stderr.count("stage 1 is finished") == done.stderr.count("stage 2 is finished") == 1
 
 
 def saved(stage_folder):
-  """Returns the steps of which there is a whole checkpoint."""
+  """Returns the folders of complete checkpoints."""
   return [path for path in (stage_folder / checkpoint.FOLDER).glob("*") if path.name.isdigit()]
 
 
 def log(checkout, *, worker):
-  """Returns what the last start on a worker has told."""
+  """Returns the log of the last start on a worker."""
   return (checkout.standins / f"worker-{worker}/tireid_jax_run/log").read_text()
 
 

@@ -1,11 +1,11 @@
-"""SLURM: what is submitted, and how the job deals with the ways in which its tasks end."""
+"""SLURM: the submitted job, and how it reacts when its tasks end."""
 
 import os
 import signal
 
 import pytest
 
-from tests.launch.checkout import AFTER, OVERRIDES, TIMEOUT_S, Checkout, ended, failing
+from tests.launch.checkout import AFTER, OVERRIDES, TIMEOUT_S, Checkout, failing, wait_until_ended
 
 SETTINGS = {"FLAGS": OVERRIDES, "MAX_TRIES": 3, "GRACE_SECONDS": 3, "SBATCH_FLAGS": ["--partition=gpu"]}
 
@@ -16,7 +16,7 @@ def checkout(tmp_path):
 
 
 def submit(checkout):
-  """Runs slurm.sh and returns what sbatch was given: its own flags, and the job's script and arguments."""
+  """Runs slurm.sh and returns (flags of sbatch, the job's script and its arguments)."""
   assert checkout.run("slurm.sh").returncode == 0
   (arguments,) = checkout.calls("sbatch")
   script = arguments.index("launch/slurm.sbatch")
@@ -30,7 +30,7 @@ def run_job(checkout, **variables):
 
 
 def start_job(checkout, training):
-  """Starts the submitted job and returns its Popen once its two tasks train, which have a minute to end in."""
+  """Starts the submitted job, with a grace period of 60 s, and returns its Popen once both tasks are training."""
   checkout.write_settings(**{**SETTINGS, "GRACE_SECONDS": 60})
   checkout.plan(training=[training])
   _, (script, *arguments) = submit(checkout)
@@ -40,7 +40,7 @@ def start_job(checkout, training):
   return process
 
 
-def test_a_job_has_a_task_for_each_gpu_and_time_to_save(checkout):
+def test_a_job_has_a_task_per_gpu_and_time_to_save(checkout):
   flags, _ = submit(checkout)
   assert flags == [
     "--job-name=tireid", "--nodes=2", "--ntasks-per-node=8", "--gpus-per-node=8", "--cpus-per-task=4",
@@ -48,37 +48,37 @@ def test_a_job_has_a_task_for_each_gpu_and_time_to_save(checkout):
   ]  # fmt: skip
 
 
-def test_overrides_reach_every_task_as_they_are(checkout):
+def test_overrides_reach_every_task_unchanged(checkout):
   assert run_job(checkout).returncode == 0
   assert [call[-3:] for call in checkout.calls("trainer")] == [[*OVERRIDES, "--multihost"]] * 2
   assert checkout.calls("scontrol") == []
 
 
-def test_a_users_mistake_in_one_task_is_not_repeated(checkout):
-  checkout.plan(training=[["hang", 2]])  # the other task is killed, which is a higher status
+def test_a_job_is_not_requeued_after_a_user_error_in_one_task(checkout):
+  checkout.plan(training=[["hang", 2]])  # the other task is killed, which gives a higher status
   assert run_job(checkout).returncode == 2
   assert checkout.calls("scontrol") == []
-  ended(checkout)
+  wait_until_ended(checkout)
 
 
-def test_what_ctrl_c_stopped_is_not_queued_again(checkout):
+def test_a_job_is_not_requeued_after_ctrl_c(checkout):
   checkout.plan(training=[[130, 130]])
   assert run_job(checkout).returncode == 130
   assert checkout.calls("scontrol") == []
 
 
-def test_what_did_not_reach_the_end_is_queued_again_until_the_tries_are_used_up(checkout):
+def test_an_incomplete_job_is_requeued_until_its_tries_are_used_up(checkout):
   checkout.plan(training=[[failing("ValueError: it is worn out", log=AFTER), "hang"]])
   assert run_job(checkout, SLURM_RESTART_COUNT="1").returncode == 0
   assert checkout.calls("scontrol") == [["requeue", "7"]]
-  checkout.forget()
+  checkout.clear_records()
   done = run_job(checkout, SLURM_RESTART_COUNT="2")
   assert (done.returncode, done.stderr) == (137, "error: training is not complete after 3 starts\n")
   assert checkout.calls("scontrol") == []
 
 
-def starts_in_turn(checkout, *training):
-  """Runs a start of the job for each of these; returns those after which it was queued again and the last's result."""
+def run_starts(checkout, *training):
+  """Starts the job once per entry; returns whether it was requeued after each start, and the last result."""
   checkout.write_settings(**{**SETTINGS, "MAX_TRIES": 20, "GRACE_SECONDS": 1})
   checkout.plan(training=training)
   _, (script, *arguments) = submit(checkout)
@@ -92,9 +92,9 @@ def starts_in_turn(checkout, *training):
   return requeued, done
 
 
-def test_the_second_equal_failure_before_the_first_step_is_the_last(checkout):
+def test_a_job_is_not_requeued_after_two_equal_failures_before_the_first_step(checkout):
   training = [[failing(f"error: 10.0.0.2:{port} refused", status=3), 3] for port in (40118, 40230)]
-  requeued, done = starts_in_turn(checkout, *training)
+  requeued, done = run_starts(checkout, *training)
   assert requeued == [True, False]
   assert done.returncode == 3
   assert done.stderr.endswith(
@@ -104,16 +104,16 @@ def test_the_second_equal_failure_before_the_first_step_is_the_last(checkout):
   assert not list(checkout.folder.glob("slurm-*"))
 
 
-def test_failures_that_differ_follow_a_step_or_come_of_sigterm_are_queued_again(checkout):
+def test_a_job_is_requeued_after_failures_that_differ_follow_a_step_or_come_from_sigterm(checkout):
   one, other = failing("ValueError: one"), failing("ValueError: other")
-  requeued, _ = starts_in_turn(
+  requeued, _ = run_starts(
     checkout, [one, 1], [other, 1], [one, 1], [failing("ValueError: one", status=3), 1], [one, 1],
     [failing("ValueError: one", log=AFTER), 1], [one, 1], [143, 143], [143, 143], [one, 1], [one, 1],
   )  # fmt: skip
   assert requeued == [True] * 10 + [False]
 
 
-def test_jobs_know_nothing_of_each_other_s_failures(checkout):
+def test_failures_of_one_job_do_not_count_for_another(checkout):
   checkout.plan(training=[[failing("ValueError: one"), 1]])
   _, (script, *arguments) = submit(checkout)
   for job in ("7", "8"):
@@ -121,7 +121,7 @@ def test_jobs_know_nothing_of_each_other_s_failures(checkout):
   assert checkout.calls("scontrol") == [["requeue", "7"], ["requeue", "8"]]
 
 
-def test_when_time_is_over_every_task_saves_and_the_job_is_queued_again(checkout):
+def test_at_the_time_limit_every_task_saves_and_the_job_is_requeued(checkout):
   process = start_job(checkout, "save")
   (srun,) = checkout.records("srun")
   os.kill(srun["id"], signal.SIGTERM)  # to the tasks, not to the job's shell
@@ -130,7 +130,7 @@ def test_when_time_is_over_every_task_saves_and_the_job_is_queued_again(checkout
   assert checkout.calls("scontrol") == [["requeue", "7"]]
 
 
-def test_a_cancelled_job_is_not_queued_again(checkout):
+def test_a_cancelled_job_is_not_requeued(checkout):
   process = start_job(checkout, "save")
   os.killpg(process.pid, signal.SIGTERM)
   assert process.wait(timeout=TIMEOUT_S) == 143

@@ -1,10 +1,11 @@
-"""What the launch scripts call, played here: gcloud, sbatch, srun, scontrol, sky, and the programs of a TPU worker.
+"""Stand-ins for programs that the launch scripts call: gcloud, sbatch, srun, scontrol, sky, and those of a TPU worker.
 
-`install` makes programs that run this file as NAME; it records the call in STANDINS/calls.jsonl and does what NAME does
-as far as the scripts can tell. A TPU worker is a folder, STANDINS/worker-N, that is home to what ssh runs there. Files
-of STANDINS tell how it goes: `slices.json`, for each creation the states that `describe` answers in turn, the last one
-for good; `training.json`, for each start on a worker what training does (see `trainer`); `unreachable`, that
-no worker answers.
+`install` creates programs that run this file as NAME. It records each call in STANDINS/calls.jsonl and imitates NAME as
+far as the scripts can observe. A TPU worker is a folder, STANDINS/worker-N: the home directory of the commands that ssh
+runs there. Files in STANDINS control the stand-ins:
+- `slices.json`: for each creation, the states that `describe` returns in turn; the last one is repeated.
+- `training.json`: what training does at each start on a worker (see `trainer`).
+- `unreachable`: if this file exists, no worker responds.
 """
 
 import contextlib
@@ -20,13 +21,13 @@ import time
 FOLDER = pathlib.Path(os.environ.get("STANDINS", "."))
 CALLS = "calls.jsonl"
 NUM_WORKERS = 2
-# Once a slice is in one of these states, its machines are gone.
-TAKEN = ("SUSPENDING", "SUSPENDED", "FAILED")
+# States of a slice whose machines are gone.
+GONE_STATES = ("SUSPENDING", "SUSPENDED", "FAILED")
 SSH_FAILED = 255
 
 
 def install(folder, *names):
-  """Makes the programs in folder/bin, to be put on the PATH."""
+  """Creates the programs in folder/bin, which must be put on the PATH."""
   (folder / "bin").mkdir(parents=True, exist_ok=True)
   for name in names:
     write_program(folder / "bin" / name, name)
@@ -74,17 +75,17 @@ def gcloud(arguments):
 def create(arguments):
   del arguments
   (FOLDER / "unreachable").unlink(missing_ok=True)
-  coming = read("slices.json", [["ACTIVE"]])
-  write("states.json", coming[0])
-  write("slices.json", coming[1:] or coming)
+  upcoming = read("slices.json", [["ACTIVE"]])
+  write("states.json", upcoming[0])
+  write("slices.json", upcoming[1:] or upcoming)
   for worker in range(NUM_WORKERS):
     (FOLDER / f"worker-{worker}").mkdir()
 
 
 def describe(arguments, states):
   record("gcloud", arguments, answer=states[0])
-  if states[0] in TAKEN:
-    take_machines()
+  if states[0] in GONE_STATES:
+    remove_machines()
   write("states.json", states[1:] or states)
   if states[0] == "UNAVAILABLE":
     print("ERROR: (gcloud.compute.tpus.queued-resources.describe) UNAVAILABLE: try again", file=sys.stderr)
@@ -94,24 +95,24 @@ def describe(arguments, states):
 
 def delete(arguments):
   del arguments
-  take_machines()
+  remove_machines()
   (FOLDER / "states.json").unlink()
 
 
 def preempt():
-  """What Google does with spot slices, called by a test."""
+  """Preempts the slices, as Google does with spot slices; called by tests."""
   write("states.json", ["SUSPENDED"])
-  take_machines()
+  remove_machines()
 
 
-def take_machines():
-  """Ends all that runs on the workers, at once, and removes them."""
+def remove_machines():
+  """Kills all processes on the workers and removes the workers."""
   for worker in FOLDER.glob("worker-*"):
     group = worker / "tireid_jax_run/group"
     if group.exists():
       with contextlib.suppress(ProcessLookupError):
         os.killpg(int(group.read_text()), signal.SIGKILL)
-    shutil.rmtree(worker, ignore_errors=True)  # what still runs there may write
+    shutil.rmtree(worker, ignore_errors=True)  # a process that still runs may write there
 
 
 def scp(arguments):
@@ -121,7 +122,7 @@ def scp(arguments):
 
 
 def ssh(arguments):
-  """Runs the command on the workers at once; as gcloud does, it is split at spaces, and ssh joins it again."""
+  """Runs the command on the workers in parallel. Like gcloud, it splits the command at spaces; ssh rejoins it."""
   workers = sorted(FOLDER.glob("worker-*"))
   if flag(arguments, "worker") != "all":
     workers = [workers[int(flag(arguments, "worker"))]]
@@ -136,7 +137,7 @@ def ssh(arguments):
 
 
 def process_environment(number, num_processes, **more):
-  """Returns what one of several processes finds. No TPU tells it which it is; SLURM's variables do, on workers, too."""
+  """Returns the environment of one process. Without a TPU, SLURM's variables give the index, also on workers."""
   slurm = {
     "SLURM_JOB_ID": os.environ.get("SLURM_JOB_ID", "1"),
     "SLURM_STEP_NODELIST": "127.0.0.1",
@@ -148,7 +149,7 @@ def process_environment(number, num_processes, **more):
 
 
 def uv(arguments):
-  """Makes an environment: the one that ENVIRONMENT names, or one whose python is the `trainer` below."""
+  """Creates an environment: a link to the one that ENVIRONMENT names, or one whose python is the `trainer` below."""
   record("uv", arguments)
   if arguments[0] == "venv":
     environment = pathlib.Path(arguments[-1])
@@ -162,9 +163,9 @@ def uv(arguments):
 def trainer(arguments):
   """Does what STANDINS/training.json says for this start of this process.
 
-  For each start: an exit status, "hang" until a signal ends it, "save" for a while when SIGTERM comes, "deaf" that only
-  SIGKILL ends, {"prints": text, "status": status, "after_s": seconds until then}, or a list with one of these for each
-  process; the last for all later starts.
+  The file has an entry per start, and the last entry is also used for all later starts. An entry is an exit status;
+  "hang", until a signal ends the process; "save", which takes a second after SIGTERM; "ignore", until SIGKILL;
+  {"prints": text, "status": exit status, "after_s": delay in seconds}; or a list with one of these per process.
   """
   record("trainer", arguments)
   process = int(os.environ.get("SLURM_PROCID") or flag(arguments, "process_id"))
@@ -172,28 +173,28 @@ def trainer(arguments):
   write(f"starts-{process}.json", starts + 1)
   plan = read("training.json", [0])
   plan = plan[min(starts, len(plan) - 1)]
-  does = plan[process] if isinstance(plan, list) else plan
-  if isinstance(does, dict):
-    time.sleep(does["after_s"])
-    print(does["prints"], file=sys.stderr, flush=True)
-    return does["status"]
-  if does == "deaf":
-    signal.signal(signal.SIGTERM, lambda *_: record("deaf", []))
-  if does == "save":
+  action = plan[process] if isinstance(plan, list) else plan
+  if isinstance(action, dict):
+    time.sleep(action["after_s"])
+    print(action["prints"], file=sys.stderr, flush=True)
+    return action["status"]
+  if action == "ignore":
+    signal.signal(signal.SIGTERM, lambda *_: record("ignore", []))
+  if action == "save":
     signal.signal(signal.SIGTERM, lambda *_: (time.sleep(1), record("saved", []), sys.exit(128 + signal.SIGTERM)))
-  if does in ("hang", "save", "deaf"):
-    os.write(1, b"training\n")  # in one piece, for several write there
+  if action in ("hang", "save", "ignore"):
+    os.write(1, b"training\n")  # in a single write, because several processes write there
     time.sleep(600)
-  return does
+  return action
 
 
 def srun(arguments):
-  """Runs the command in two tasks. After the first end the other has --wait seconds; the highest status is srun's.
+  """Runs the command in two tasks and returns the higher exit status.
 
-  What a task leaves behind is killed.
+  Once one task has ended, the other has --wait seconds left. Processes that a task leaves behind are killed.
   """
   record("srun", arguments)
-  first = next(place for place, argument in enumerate(arguments) if not argument.startswith("-"))
+  first = next(index for index, argument in enumerate(arguments) if not argument.startswith("-"))
   tasks = [
     subprocess.Popen(arguments[first:], env=process_environment(number, 2), start_new_session=True)
     for number in range(2)
@@ -219,7 +220,7 @@ def signal_all(tasks, number):
 
 
 def sudo(arguments):
-  """Of what is done as root, only an installation shows."""
+  """Records the call. Of commands that run as root, only an installation has an effect."""
   record("sudo", arguments)
   if "tee" in arguments:
     sys.stdin.read()
@@ -232,11 +233,11 @@ def mountpoint(arguments):
   return 1
 
 
-PLAYED = {
+IMITATED = {
   "gcloud": gcloud, "uv": uv, "trainer": trainer, "srun": srun, "sudo": sudo, "mountpoint": mountpoint,
 }  # fmt: skip
 
 
 if __name__ == "__main__":
   name, *arguments = sys.argv[1:]
-  sys.exit(PLAYED[name](arguments) if name in PLAYED else record(name, arguments))
+  sys.exit(IMITATED[name](arguments) if name in IMITATED else record(name, arguments))

@@ -1,4 +1,4 @@
-"""Writes the calls of a whole run on TPUs, with a preemption, as docs/launch_transcript.md shows them.
+"""Writes docs/launch_transcript.md: the calls of a complete run on TPUs with a preemption.
 
 python -m tests.launch.transcript > docs/launch_transcript.md
 """
@@ -25,35 +25,35 @@ SETTINGS = {
   "SHARED": "10.0.0.2:/share",
   "FLAGS": ["--config.data.image_size=(384,128)"],
 }
-# The first slices go while training runs, the second ones stay.
+# The first slices are preempted while training runs; the second ones remain.
 SLICES = [["WAITING_FOR_RESOURCES", "ACTIVE", "ACTIVE", "SUSPENDING", "SUSPENDED"], ["PROVISIONING", "ACTIVE"]]
 TRAINING = ["hang", 0]
 
 
 def write(folder):
-  """Makes the run in `folder` and returns the page."""
+  """Runs it in `folder` and returns the page."""
   checkout = Checkout(folder, **SETTINGS)
   checkout.plan(slices=SLICES, training=TRAINING)
   page = HEAD
   for verb in ("create", "setup", "run", "delete"):
-    checkout.forget()
+    checkout.clear_records()
     done = checkout.run("tpu.sh", verb)
     assert done.returncode == 0, done.stderr
-    calls = _with_one_look(checkout.records("gcloud"))
+    calls = _without_repeated_polls(checkout.records("gcloud"))
     lines = "\n".join(_lines(calls, checkout.records("trainer")))
     page += f"```\n$ launch/tpu.sh {verb}\n{lines}\n```\n\n"
   return page.rstrip("\n").replace(str(folder), "/mnt") + "\n"
 
 
-def _with_one_look(calls):
-  """Leaves out looks at training that runs, if another follows: how many there are is a matter of time."""
-  is_look = ["worker.sh state" in call["args"][-1] for call in calls] + [False, False]
-  is_early = [is_look[place] and is_look[place + 2] for place in range(len(calls))]
-  return [call for place, call in enumerate(calls) if not (is_early[place] or (place and is_early[place - 1]))]
+def _without_repeated_polls(calls):
+  """Omits polls of running training that are followed by another one, because their number depends on timing."""
+  is_poll = ["worker.sh state" in call["args"][-1] for call in calls] + [False, False]
+  is_early = [is_poll[index] and is_poll[index + 2] for index in range(len(calls))]
+  return [call for index, call in enumerate(calls) if not (is_early[index] or (index and is_early[index - 1]))]
 
 
 def _lines(calls, trainers):
-  """Returns a line a call, and below each start one a worker."""
+  """Returns a line per call, and below each start a line per worker."""
   lines, of_workers = [], [f"  worker {call['process']}: .venv/bin/python {_quote(call['args'])}" for call in trainers]
   for call in calls:
     answer = f"  # {call['answer']}" if "answer" in call else ""
@@ -65,7 +65,7 @@ def _lines(calls, trainers):
 
 
 def _quote(arguments):
-  """As shlex.join, but what holds single quotes stands in double ones, where that is enough."""
+  """Quotes like shlex.join, but with double quotes around arguments with single quotes where that suffices."""
   return " ".join(
     f'"{argument}"' if "'" in argument and not set('"$`\\!') & set(argument) else shlex.quote(argument)
     for argument in arguments

@@ -1,8 +1,8 @@
-"""What runs on a TPU worker: mounts, environment and data; training that is started once, asked for, and stopped."""
+"""Commands on a TPU worker: mounts, environment and data; starting, querying and stopping training."""
 
 import pytest
 
-from tests.launch.checkout import Checkout, ended, wait_for
+from tests.launch.checkout import Checkout, wait_for, wait_until_ended
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def setup(checkout, **changes):
   return [[call["program"], *call["args"]] for call in checkout.records()]
 
 
-def test_set_up_without_a_shared_file_system_makes_environment_and_folders(checkout, tmp_path):
+def test_set_up_without_a_shared_file_system_creates_environment_and_folders(checkout, tmp_path):
   jax = [line for line in (checkout.folder / "requirements.txt").read_text().splitlines() if line.startswith("jax==")]
   assert setup(checkout) == [
     ["uv", "pip", "install", "--quiet", "--python", ".venv/bin/python", "-r", "requirements.txt",
@@ -47,13 +47,13 @@ def test_an_nfs_export_is_mounted(checkout, tmp_path):
   assert any(call[-1] == "nfs-common" for call in calls)
 
 
-def test_a_bucket_is_mounted_by_gcsfuse_which_is_installed(checkout, tmp_path):
+def test_gcsfuse_is_installed_and_mounts_a_bucket(checkout, tmp_path):
   calls = setup(checkout, SHARED="gs://my-bucket")
   assert ["gcsfuse", "--implicit-dirs", "my-bucket", f"{tmp_path}/shared"] in calls
   assert ["sudo", "tee", "/etc/apt/sources.list.d/gcsfuse.list"] in calls
 
 
-def test_for_a_workdir_in_a_bucket_nothing_is_mounted_and_no_folder_made(checkout, tmp_path):
+def test_for_a_workdir_in_a_bucket_nothing_is_mounted_and_no_folder_is_created(checkout, tmp_path):
   calls = setup(checkout, WORKDIR="gs://my-bucket/run", COPY_DATA_FROM="gs://my-bucket/data")
   assert [call[0] for call in calls] == ["uv", "gcloud"]
   assert (tmp_path / "shared/data").is_dir()
@@ -68,12 +68,12 @@ def test_for_a_workdir_in_a_bucket_nothing_is_mounted_and_no_folder_made(checkou
     ("/nfs/data", ["rsync", "--archive", "/nfs/data/"]),
   ],
 )
-def test_data_are_copied_to_the_worker(checkout, tmp_path, source, copy):
+def test_data_is_copied_to_the_worker(checkout, tmp_path, source, copy):
   last = setup(checkout, COPY_DATA_FROM=source)[-1]
   assert (last[:-1], last[-1].rstrip("/")) == (copy, f"{tmp_path}/shared/data")
 
 
-def test_training_is_started_once_and_its_end_is_kept(checkout):
+def test_training_is_started_only_once_and_its_exit_status_is_kept(checkout):
   checkout.plan(training=["hang"])
   assert worker(checkout, "state") == "gone"
   assert worker(checkout, "start", ".venv/bin/python", "-m", "x") == "training started"
@@ -90,15 +90,15 @@ def test_training_is_started_once_and_its_end_is_kept(checkout):
 
 
 def test_training_that_does_not_stop_is_killed(checkout):
-  checkout.plan(training=["deaf"])
+  checkout.plan(training=["ignore"])
   worker(checkout, "start", ".venv/bin/python")
-  wait_for(log(checkout).read_text)  # it is not deaf from the start
+  wait_for(log(checkout).read_text)  # it ignores SIGTERM only from here on
   worker(checkout, "stop", "1")
   assert worker(checkout, "state") == "gone"
-  ended(checkout)
+  wait_until_ended(checkout)
 
 
-def test_an_environment_is_made_for_known_hardware_only(checkout):
+def test_an_environment_is_created_only_for_known_hardware(checkout):
   for hardware in ("cuda12", "cuda13", "cpu"):
     assert checkout.run("environment.sh", hardware).returncode == 0
   extras = [call[-1].partition("==")[0] for call in checkout.calls("uv")]
