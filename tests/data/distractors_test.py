@@ -1,4 +1,4 @@
-"""Distractors: images of val and test that no caption describes, from the annotation file to the metrics."""
+"""Distractors, which are images of val and test without captions, from the annotation file to the metrics."""
 
 import json
 
@@ -20,10 +20,10 @@ ROWS = [
   ("train/a.jpg", "anna", "train", "A woman in a red coat."),
   ("train/b.jpg", "björn", "train", "A man with a hat."),
   ("test/a.jpg", "carl", "test", "A man in blue jeans."),
-  ("test/b.jpg", "carl", "test", ""),  # right for carl's caption, and no query
+  ("test/b.jpg", "carl", "test", ""),  # a match for carl's caption, but not a query
   ("test/c.jpg", "dora", "test", "A woman with a white bag."),
-  ("test/d.jpg", "emil", "test", ""),  # an identity that no query has
-  ("test/e.jpg", "", "test", ""),  # none
+  ("test/d.jpg", "emil", "test", ""),  # an identity without queries
+  ("test/e.jpg", "", "test", ""),  # no identity
   ("test/f.jpg", "zoe", "Test", ""),
 ]
 TABLE = "image,id,split,caption\n" + "".join(",".join(row) + "\n" for row in ROWS)
@@ -51,9 +51,9 @@ def write(folder, text, *, name="annotations.csv", size=(30, 10)):
 
 
 def settings(name="annotations.csv"):
-  made = config.get_config().custom
-  made.annotations = name
-  return made
+  settings_ = config.get_config().custom
+  settings_.annotations = name
+  return settings_
 
 
 def prepare(tmp_path, text=TABLE, **options):
@@ -62,7 +62,7 @@ def prepare(tmp_path, text=TABLE, **options):
 
 
 @pytest.mark.parametrize("name", FORMS)
-def test_images_of_test_without_captions_are_read_with_and_without_an_identity(tmp_path, name):
+def test_test_images_without_captions_are_read_with_or_without_an_identity(tmp_path, name):
   write(tmp_path, FORMS[name], name=name)
   records = custom.read(settings(name), tmp_path)
   assert [(r.file_path, r.split, r.person_id, r.is_distractor) for r in records] == [
@@ -80,26 +80,26 @@ def test_images_of_test_without_captions_are_read_with_and_without_an_identity(t
 @pytest.mark.parametrize(
   ("rows", "kinds"),
   [
-    # Not in train, nor in a split without any caption, nor where splits are divided by lot.
+    # Not in train, not in a split without any caption, and not if identities are assigned to splits at random.
     (["train/a.jpg,1,train,A man.", "train/b.jpg,1,train,"], ["no caption"]),
     (["train/a.jpg,1,train,A man.", "train/b.jpg,,train,"], ["unusable entry"]),
     (["train/a.jpg,1,train,A man.", "test/a.jpg,2,test,", "test/b.jpg,,test,"], ["no caption", "no caption"]),
     (["train/a.jpg,1,,A man.", "train/b.jpg,2,,A man.", "test/a.jpg,3,,A man.", "test/b.jpg,3,,"], ["no caption"]),
     (["train/a.jpg,1,,A man.", "train/b.jpg,2,,A man.", "test/a.jpg,3,,A man.", "test/b.jpg,,,"], ["unusable entry"]),
-    # A caption that cannot be used is no missing one, and a query needs an identity.
+    # An unusable caption is not a missing one, and a query needs an identity.
     (["test/a.jpg,1,test,A man.", 'test/b.jpg,1,test,"[a, b]"'], ["caption is a list"]),
     (["test/a.jpg,1,test,A man.", "test/b.jpg,,test,A man."], ["unusable entry"]),
     (["test/a.jpg,1,test,A man.", "test/b.jpg,,test,", "test/b.jpg,2,test,A man."], ["conflicting entries"]),
   ],
 )
-def test_other_images_without_captions_stay_errors(tmp_path, rows, kinds):
+def test_other_images_without_captions_are_errors(tmp_path, rows, kinds):
   write(tmp_path, "image,id,split,caption\n" + "\n".join(rows) + "\n")
   problems = []
   custom.read(settings(), tmp_path, problems=problems)
   assert [problem.kind for problem in problems] == kinds
 
 
-def test_they_are_prepared_counted_and_left_out_of_the_identities(tmp_path):
+def test_distractors_are_prepared_and_counted_but_excluded_from_the_identities(tmp_path):
   target = prepare(tmp_path)
   split = splits.open_split(tmp_path / "data", "custom", SIZE, "test")
   assert split.person_id.tolist() == [2, 2, 3, 4, -1, 5]
@@ -117,7 +117,7 @@ def test_they_are_prepared_counted_and_left_out_of_the_identities(tmp_path):
   assert "no identity, distractor" in (target / splits.REPORT_PAGE).read_text()
 
 
-def test_a_data_set_with_other_distractors_is_another_one(tmp_path):
+def test_the_fingerprint_covers_distractors(tmp_path):
   one, two = tmp_path / "one", tmp_path / "two"
   prepare(one)
   prepare(two, TABLE.replace("test/e.jpg,,test,\n", ""))
@@ -125,7 +125,7 @@ def test_a_data_set_with_other_distractors_is_another_one(tmp_path):
   assert len(prints) == 2
 
 
-def test_without_the_images_of_its_captions_a_split_of_distractors_is_rejected_before_training(tmp_path):
+def test_a_split_with_only_distractors_is_rejected_before_training(tmp_path):
   write(tmp_path / "raw", TABLE)
   for name in ("a", "c"):
     (tmp_path / "raw/images/test" / f"{name}.jpg").unlink()
@@ -135,20 +135,20 @@ def test_without_the_images_of_its_captions_a_split_of_distractors_is_rejected_b
 
 
 class FixedEncoders(embedding.Encoders):
-  """Returns given embeddings."""
+  """Encoders that return the given embeddings."""
 
   def __init__(self, image, text):
-    self._found = np.asarray(image, np.float32), np.asarray(text, np.float32)
+    self._embeddings = np.asarray(image, np.float32), np.asarray(text, np.float32)
 
   def encode(self, *_, **__):
-    return self._found
+    return self._embeddings
 
 
-def test_they_are_ranked_but_are_no_queries(tmp_path):
+def test_distractors_are_ranked_but_are_not_queries(tmp_path):
   prepare(tmp_path)
   split = splits.open_split(tmp_path / "data", "custom", SIZE, "test")
-  # Carl's caption finds a distractor of nobody's first, then his own distractor, then his described image; Dora's finds
-  # her image after the four distractors.
+  # Carl's caption finds a distractor without identity first, then his own distractor, then his described image; Dora's
+  # caption finds another distractor first, then her image.
   image = [[0.7, 0.7], [0.9, 0.4], [0.1, 1], [0, 0.9], [1, 0], [0.3, 1]]
   text = [[1, 0], [0.3, 1]]
   image_embeddings, text_embeddings, scores = FixedEncoders(image, text).score(None, split, None)
@@ -168,8 +168,8 @@ def test_they_are_ranked_but_are_no_queries(tmp_path):
   assert "id none<" in page
 
 
-def test_chance_is_that_of_the_whole_gallery(tmp_path, capsys):
+def test_the_chance_level_covers_the_whole_gallery(tmp_path, capsys):
   prepare(tmp_path)
   embedding.warn_if_small(splits.open_split(tmp_path / "data", "custom", SIZE, "test"))
-  # Of six images two are right for one caption and one for the other.
+  # Of six images, two match one caption and one matches the other.
   assert "has 2 identities: R@1 is about 25 by chance alone" in "".join(capsys.readouterr())

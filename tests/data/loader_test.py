@@ -1,4 +1,4 @@
-"""Batches: a function of seed and step, every caption once per epoch, and any shard of them the same examples."""
+"""Batches are a function of seed and step, contain each caption once per epoch, and can be read in shards."""
 
 import functools
 import threading
@@ -13,21 +13,21 @@ LENGTHS = (6, 9, 77)
 
 
 def make_split(num_images=7, captions_per_image=2, longest=6):
-  """Returns a Split whose pixels are the image's row, and whose captions are as many words as their row asks for."""
+  """Returns a Split in which pixels equal the image's index, and caption i has 1 + i % longest words."""
   num_captions = num_images * captions_per_image
-  captions = [f"{'red ' * (row % longest)}{row}" for row in range(num_captions)]
-  rows = np.arange(num_images, dtype=np.uint8)
+  captions = [f"{'red ' * (index % longest)}{index}" for index in range(num_captions)]
+  indices = np.arange(num_images, dtype=np.uint8)
   return splits.Split(
     name="cuhk_pedes",
     split="train",
-    images=np.broadcast_to(rows[:, None, None, None], (num_images, 2, 3, 3)),
+    images=np.broadcast_to(indices[:, None, None, None], (num_images, 2, 3, 3)),
     person_id=np.arange(num_images, dtype=np.int32) + 100,
     labels=np.arange(num_images, dtype=np.int32),
     num_identities=num_images,
     tokens=tokenizer.tokenize(captions),
     caption_image=np.repeat(np.arange(num_images, dtype=np.int32), captions_per_image),
     captions=captions,
-    file_paths=[f"{row}.jpg" for row in rows],
+    file_paths=[f"{index}.jpg" for index in indices],
     fingerprint="",
   )
 
@@ -41,13 +41,13 @@ def sampler(kind):
 
 
 def captions_of(batch, split):
-  """Returns the rows of the captions in a batch, found by their tokens."""
+  """Returns the indices of the captions in a batch, found by their tokens."""
   length = batch["tokens"].shape[1]
   return [int(np.flatnonzero((split.tokens[:, :length] == tokens).all(axis=1))[0]) for tokens in batch["tokens"]]
 
 
 def epochs_of(batches, split, num_epochs):
-  """Returns the rows of the captions that each epoch takes, in order."""
+  """Returns the caption indices of each epoch, in order."""
   steps = batches.steps_per_epoch
   return [
     [caption for step in range(steps) for caption in captions_of(batches(epoch * steps + step), split)]
@@ -73,7 +73,7 @@ def test_a_batch_pairs_each_caption_with_its_image_and_label():
   assert batch["images"][:, 0, 0, 0].tolist() == images.tolist()
 
 
-def test_every_caption_comes_once_an_epoch_in_a_new_order():
+def test_every_caption_is_read_once_per_epoch_in_a_new_order():
   split = make_split(num_images=6)  # 12 captions, 3 batches
   with make_batches(split) as batches:
     assert batches.steps_per_epoch == 3
@@ -82,7 +82,7 @@ def test_every_caption_comes_once_an_epoch_in_a_new_order():
   assert epochs[0] != epochs[1] != epochs[2] != epochs[0]
 
 
-def test_an_epoch_leaves_out_what_does_not_fill_a_batch_and_the_next_may_have_it():
+def test_an_epoch_omits_captions_that_do_not_fill_a_batch_and_another_epoch_reads_them():
   split = make_split(num_images=7)  # 14 captions, 3 batches of 4
   with make_batches(split) as batches:
     assert batches.steps_per_epoch == 3
@@ -91,16 +91,16 @@ def test_an_epoch_leaves_out_what_does_not_fill_a_batch_and_the_next_may_have_it
   assert set().union(*epochs) == set(range(14))
 
 
-def test_a_batch_depends_on_seed_and_step_alone():
+def test_a_batch_depends_only_on_seed_and_step():
   split = make_split()
-  with make_batches(split) as forward, make_batches(split) as jumping, make_batches(split, seed=1) as other:
+  with make_batches(split) as forward, make_batches(split) as random_access, make_batches(split, seed=1) as other:
     steps = [forward(step) for step in range(8)]
     for step in (5, 0, 7, 7, 3, 4, 6):
-      assert_same(jumping(step), steps[step])
+      assert_same(random_access(step), steps[step])
     assert any((other(step)["person_id"] != steps[step]["person_id"]).any() for step in range(3))
 
 
-def test_grouped_images_come_once_for_all_their_captions():
+def test_an_image_is_read_once_for_all_its_captions_in_a_batch():
   split = make_split(num_images=6)
   with make_batches(split, sampler=sampler("images")) as batches:
     assert batches.steps_per_epoch == 3
@@ -115,27 +115,27 @@ def test_grouped_images_come_once_for_all_their_captions():
 
 
 @pytest.mark.parametrize("kind", sampling.KINDS)
-@pytest.mark.parametrize("rows", [[0, 1, 2, 3], [2, 3, 6, 7], [4, 5]])
-def test_a_shard_of_a_batch_is_those_examples_and_no_other_image_is_read(rows, kind):
+@pytest.mark.parametrize("examples", [[0, 1, 2, 3], [2, 3, 6, 7], [4, 5]])
+def test_a_shard_contains_its_examples_of_the_batch_and_reads_no_other_image(examples, kind):
   split, images = recorded_split(num_images=9)
   make = functools.partial(make_batches, split, batch_size=8, sampler=sampler(kind), read_ahead=0)
-  with make() as whole, make(shard=np.array(rows)) as part:
+  with make() as whole, make(shard=np.array(examples)) as part:
     for step in range(6):
       expected = whole(step)
       per_image = 8 // len(expected["images"])
-      images.rows.clear()
+      images.indices.clear()
       shard = part(step)
-      assert len(np.concatenate(images.rows)) == len(rows) // per_image
+      assert len(np.concatenate(images.indices)) == len(examples) // per_image
       assert_same(
         shard,
         {
-          "images": expected["images"][np.array(rows)[::per_image] // per_image],
-          **{key: expected[key][rows] for key in ("tokens", "person_id")},
+          "images": expected["images"][np.array(examples)[::per_image] // per_image],
+          **{key: expected[key][examples] for key in ("tokens", "person_id")},
         },
       )
 
 
-def test_captions_are_cut_to_the_least_length_that_holds_the_longest():
+def test_captions_are_padded_to_the_smallest_length_that_fits_the_longest():
   split = make_split(num_images=20, longest=9)
   with make_batches(split, batch_size=2) as batches:
     seen = set()
@@ -148,7 +148,7 @@ def test_captions_are_cut_to_the_least_length_that_holds_the_longest():
   assert seen == set(LENGTHS)
 
 
-def test_steps_end_with_the_last_epoch():
+def test_steps_after_the_last_epoch_are_an_error():
   with make_batches(make_split(), num_epochs=2) as batches:
     assert batches.num_steps == 6
     batches(5)
@@ -157,38 +157,38 @@ def test_steps_end_with_the_last_epoch():
         batches(step)
 
 
-def test_fewer_captions_than_a_batch_is_an_error():
+def test_a_batch_size_above_the_number_of_captions_is_an_error():
   with pytest.raises(ValueError, match="batch_size 15 is more than the 14 captions of cuhk_pedes train"):
     make_batches(make_split(), batch_size=15)
 
 
 @pytest.mark.parametrize("lengths", [(), (8, 4, 77), (4, 8), (77, 77), (0, 77)])
-def test_lengths_that_do_not_ascend_to_the_tokens_are_an_error(lengths):
+def test_caption_lengths_that_do_not_ascend_to_77_are_an_error(lengths):
   with pytest.raises(ValueError, match="caption_lengths must be ascending and end with 77"):
     loader.Batches(make_split(), 4, seed=0, caption_lengths=lengths)
 
 
-class Recorded:
-  """Images that note which reads were made, in which thread, and fail when told to."""
+class RecordedImages:
+  """Images that record the thread and indices of each read, and that fail on request."""
 
   def __init__(self, images):
     self.images = images
-    self.reads, self.rows = [], []
+    self.reads, self.indices = [], []
     self.fails = False
     self.read = threading.Condition()
 
   def __len__(self):
     return len(self.images)
 
-  def __getitem__(self, rows):
+  def __getitem__(self, indices):
     with self.read:
       self.reads.append(threading.current_thread())
-      self.rows.append(rows)
-      fails = self.fails  # as of this read, whatever who waits for it does next
+      self.indices.append(indices)
+      fails = self.fails  # the value at this read, as a waiting test may change it next
       self.read.notify_all()
     if fails:
       raise OSError("disk is gone")
-    return self.images[rows]
+    return self.images[indices]
 
   def wait_for(self, num_reads):
     with self.read:
@@ -197,11 +197,11 @@ class Recorded:
 
 def recorded_split(**sizes):
   split = make_split(**sizes)
-  images = Recorded(split.images)
+  images = RecordedImages(split.images)
   return splits.Split(**{**vars(split), "images": images}), images
 
 
-def test_the_next_steps_are_read_ahead_in_another_thread_and_no_further():
+def test_another_thread_reads_ahead_the_requested_number_of_steps():
   split, images = recorded_split()
   with make_batches(split, read_ahead=2) as batches:
     for step in range(3):
@@ -212,7 +212,7 @@ def test_the_next_steps_are_read_ahead_in_another_thread_and_no_further():
   assert threading.current_thread() not in images.reads
 
 
-def test_a_jump_drops_what_was_read_ahead():
+def test_a_jump_to_another_step_discards_what_was_read_ahead():
   with make_batches(make_split(), read_ahead=2) as batches:
     for step in (0, 7, 100):
       batches(step)
@@ -227,26 +227,26 @@ def test_reading_ahead_stops_at_the_last_step():
   assert len(images.reads) == 3
 
 
-def test_closing_ends_the_thread():
+def test_closing_ends_the_read_ahead_thread():
   split, images = recorded_split()
   with make_batches(split) as batches:
     batches(0)
   assert not any(thread.is_alive() for thread in images.reads)
 
 
-def test_what_goes_wrong_in_the_thread_is_raised_at_its_step():
+def test_an_error_in_the_read_ahead_thread_is_raised_at_its_step():
   split, images = recorded_split()
   with make_batches(split, read_ahead=1) as batches:
     batches(0)
     images.wait_for(2)
     images.fails = True
-    batches(1)  # read before
+    batches(1)  # read before the failure
     with pytest.raises(OSError, match="disk is gone"):
       batches(2)
 
 
 @pytest.mark.parametrize("num_images", [8, 9, 3])
-def test_evaluation_sees_each_image_once_and_fills_the_last_batch(num_images):
+def test_evaluation_reads_each_image_once_and_pads_the_last_batch(num_images):
   split = make_split(num_images)
   seen, result = [], np.full(num_images, -1)
   for batch in loader.image_batches(split, 4):
@@ -258,7 +258,7 @@ def test_evaluation_sees_each_image_once_and_fills_the_last_batch(num_images):
   assert result.tolist() == list(range(num_images))
 
 
-def test_evaluation_sees_each_caption_once_short_ones_first():
+def test_evaluation_reads_each_caption_once_in_order_of_length():
   split = make_split(num_images=11, longest=9)
   seen, widths = [], []
   for batch in loader.caption_batches(split, 4, LENGTHS):
@@ -272,7 +272,7 @@ def test_evaluation_sees_each_caption_once_short_ones_first():
   assert set(widths) == set(LENGTHS)
 
 
-def test_a_shard_of_an_evaluation_batch_is_those_examples():
+def test_a_shard_of_an_evaluation_batch_contains_its_examples():
   split = make_split(num_images=9)
   for make, field in (
     (lambda **kw: loader.image_batches(split, 4, **kw), "images"),
@@ -284,7 +284,7 @@ def test_a_shard_of_an_evaluation_batch_is_those_examples():
       np.testing.assert_array_equal(shard["is_valid"], whole["is_valid"])
 
 
-def test_leaving_evaluation_half_way_ends_its_thread():
+def test_closing_an_evaluation_iterator_early_ends_its_thread():
   split, images = recorded_split()
   batches = loader.image_batches(split, 2)
   next(batches)

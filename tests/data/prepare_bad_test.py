@@ -1,4 +1,4 @@
-"""Preparing: what cannot be used is refused, or left out and recorded."""
+"""Preparation: unusable entries and images are rejected, or skipped and recorded."""
 
 import json
 
@@ -19,7 +19,7 @@ def _drop_image(root, entries):
   (root / "imgs" / entries[0]["file_path"]).unlink()
 
 
-def _spoil_image(root, entries):
+def _damage_image(root, entries):
   (root / "imgs" / entries[-1]["file_path"]).write_bytes(b"no image")
 
 
@@ -31,22 +31,22 @@ def _rename_split(root, entries):
   entries[0]["split"] = "training"
 
 
-BAD = [
+FAULTS = [
   (_drop_data, FileNotFoundError, "holds neither CUHK-PEDES/ with reid_raw.json"),
   (_drop_image, ValueError, "1 missing image: .* is not there"),
-  (_spoil_image, ValueError, "does not decode as an image"),
+  (_damage_image, ValueError, "does not decode as an image"),
   (_drop_captions, ValueError, "has no caption"),
   (_rename_split, ValueError, "has the split 'training', not one of"),
 ]
 
 
-@pytest.mark.parametrize(("spoil", "kind", "message"), BAD)
-def test_bad_raw_data_is_one_line_and_nothing_is_written(tmp_path, spoil, kind, message):
+@pytest.mark.parametrize(("damage", "kind", "message"), FAULTS)
+def test_unusable_raw_data_raises_one_line_and_nothing_is_written(tmp_path, damage, kind, message):
   root = trees.make_tree(tmp_path / "raw", "cuhk_pedes")
   entries = trees.read_entries(root, "cuhk_pedes")
   trees.write_annotations(root, "cuhk_pedes", entries)
-  spoil(root, entries)
-  if spoil in (_drop_captions, _rename_split):
+  damage(root, entries)
+  if damage in (_drop_captions, _rename_split):
     (root / "reid_raw.json").write_text(json.dumps(entries))
   with pytest.raises(kind, match=message) as error:
     run_prepare("cuhk_pedes", tmp_path)
@@ -54,7 +54,7 @@ def test_bad_raw_data_is_one_line_and_nothing_is_written(tmp_path, spoil, kind, 
   assert files_below(tmp_path / "data") == []
 
 
-def test_the_command_answers_bad_data_with_one_line_and_status_2(tmp_path):
+def test_the_command_exits_with_status_2_and_one_line_for_unusable_data(tmp_path):
   root = trees.make_tree(tmp_path / "raw", "cuhk_pedes")
   entries = trees.read_entries(root, "cuhk_pedes")
   (root / "imgs" / entries[0]["file_path"]).write_bytes(b"")
@@ -67,21 +67,21 @@ def test_the_command_answers_bad_data_with_one_line_and_status_2(tmp_path):
   assert files_below(tmp_path / "data") == []
 
 
-def spoil(root, entries, num):
-  """Makes the images of the first entries unusable, a third each gone, empty and cut; returns their paths."""
+def damage_images(root, entries, num):
+  """Deletes, truncates or empties the images of the first `num` entries, in turn; returns their paths."""
   paths = [entry["file_path"] for entry in entries[:num]]
-  for place, path in enumerate(paths):
+  for index, path in enumerate(paths):
     file = root / "imgs" / path
-    if place % 3 == 0:
+    if index % 3 == 0:
       file.unlink()
     else:
-      file.write_bytes(file.read_bytes()[:-30] if place % 3 == 1 else b"")
+      file.write_bytes(file.read_bytes()[:-30] if index % 3 == 1 else b"")
   return paths
 
 
-def test_every_bad_image_is_counted_and_ten_are_named(tmp_path):
+def test_all_unusable_images_are_counted_and_ten_are_listed(tmp_path):
   root = trees.make_tree(tmp_path / "raw", "cuhk_pedes")
-  paths = spoil(root, trees.read_entries(root, "cuhk_pedes"), 12)
+  paths = damage_images(root, trees.read_entries(root, "cuhk_pedes"), 12)
   with pytest.raises(ValueError) as error:
     run_prepare("cuhk_pedes", tmp_path)
   message = str(error.value)
@@ -92,10 +92,10 @@ def test_every_bad_image_is_counted_and_ten_are_named(tmp_path):
   assert files_below(tmp_path / "data") == []
 
 
-def test_skip_bad_leaves_them_out_and_records_which_and_why(tmp_path):
+def test_skip_bad_skips_unusable_entries_and_records_the_reasons(tmp_path):
   root = trees.make_tree(tmp_path / "raw", "cuhk_pedes")
   entries = trees.read_entries(root, "cuhk_pedes")
-  paths = spoil(root, entries, 3)
+  paths = damage_images(root, entries, 3)
   entries[3]["captions"] = []
   trees.write_annotations(root, "cuhk_pedes", entries)
   done = run_command(tmp_path, f"--raw={tmp_path / 'raw'}", "--skip_bad")
@@ -118,7 +118,7 @@ def test_skip_bad_leaves_them_out_and_records_which_and_why(tmp_path):
     run_prepare("cuhk_pedes", tmp_path)
 
 
-def test_a_shard_or_a_split_whose_images_are_all_bad_is_left_out_whole(tmp_path, monkeypatch):
+def test_a_shard_or_split_without_usable_images_is_omitted(tmp_path, monkeypatch):
   monkeypatch.setattr(shards, "SHARD_BYTES", 2 * SIZE[0] * SIZE[1] * 3)
   root = trees.make_tree(tmp_path / "raw", "rstp_reid")
   entries = trees.read_entries(root, "rstp_reid")
@@ -135,9 +135,9 @@ def test_a_shard_or_a_split_whose_images_are_all_bad_is_left_out_whole(tmp_path,
     run_prepare("rstp_reid", tmp_path, data="other", skip_bad=True)
 
 
-def test_without_skip_bad_the_report_is_shown_and_its_page_written_and_nothing_else(tmp_path):
+def test_without_skip_bad_the_report_is_printed_and_only_its_page_is_written(tmp_path):
   root = trees.make_tree(tmp_path / "raw", "cuhk_pedes")
-  paths = spoil(root, trees.read_entries(root, "cuhk_pedes"), 2)
+  paths = damage_images(root, trees.read_entries(root, "cuhk_pedes"), 2)
   page = tmp_path / "page.html"
   done = run_command(tmp_path, f"--raw={tmp_path / 'raw'}", f"--page={page}")
   assert done.returncode == 2
@@ -146,7 +146,7 @@ def test_without_skip_bad_the_report_is_shown_and_its_page_written_and_nothing_e
   assert files_below(tmp_path / "data") == []
 
 
-def test_an_entry_that_became_bad_is_not_passed_over(tmp_path):
+def test_an_entry_that_became_unusable_after_preparation_is_an_error(tmp_path):
   root = trees.make_tree(tmp_path / "raw", "cuhk_pedes")
   run_prepare("cuhk_pedes", tmp_path)
   entries = trees.read_entries(root, "cuhk_pedes")
@@ -160,10 +160,10 @@ def test_an_entry_that_became_bad_is_not_passed_over(tmp_path):
   [("file/page.html", "file/page.html: .*; remove it"), ("folder", "folder: .*; give the path of a")],
 )
 @pytest.mark.parametrize("is_bad", [False, True])
-def test_a_page_that_cannot_be_written_is_one_line_that_names_it(tmp_path, page, message, is_bad):
+def test_an_unwritable_page_raises_one_line_that_names_it(tmp_path, page, message, is_bad):
   root = trees.make_tree(tmp_path / "raw", "cuhk_pedes")
   if is_bad:
-    _spoil_image(root, trees.read_entries(root, "cuhk_pedes"))
+    _damage_image(root, trees.read_entries(root, "cuhk_pedes"))
   (tmp_path / "file").touch()
   (tmp_path / "folder").mkdir()
   with pytest.raises(errors.DiskError, match=message) as error:

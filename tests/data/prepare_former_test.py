@@ -1,4 +1,4 @@
-"""Preparing: data sets of former versions stay valid, and the same raw data keeps its fingerprint."""
+"""Preparation: data prepared by earlier versions stays valid, and the same raw data keeps its fingerprint."""
 
 import json
 import pathlib
@@ -12,32 +12,32 @@ from tireid_jax.data.prepared import builders, splits
 
 GOLDEN = json.loads((pathlib.Path(__file__).parents[1] / "testdata" / "tokenizer.json").read_text())
 
-# Computed when captions were still tokenized by the package instant-clip-tokenizer. A change of tokens, of the files'
-# digests or of the annotations changes it, and checkpoints of data prepared before no longer fit.
+# Computed when the package instant-clip-tokenizer still tokenized the captions. It changes with the tokens, the digests
+# of files or the annotations; checkpoints that were trained on data prepared earlier would then be rejected.
 FINGERPRINT = "f080c43cb482348211c9f37af33c2c055b979bf6b9698f6e1b740a98339fe39e"
 
 
 def make_raw(folder):
-  """Writes CUHK-PEDES in small: an image per split, with the golden captions. Nothing depends on an image encoder."""
+  """Writes a small CUHK-PEDES: an image per split, with the golden captions. Its bytes depend on no image encoder."""
   captions = [caption["text"] for caption in GOLDEN["captions"] if caption["kind"] not in ("empty", "special")]
   entries = [
-    {"split": split, "captions": captions[place::3], "file_path": f"{split}.jpg", "id": place + 1}
-    for place, split in enumerate(("train", "val", "test"))
+    {"split": split, "captions": captions[index::3], "file_path": f"{split}.jpg", "id": index + 1}
+    for index, split in enumerate(("train", "val", "test"))
   ]
   trees.write_annotations(folder / "CUHK-PEDES", "cuhk_pedes", entries)
-  for place, entry in enumerate(entries):
+  for index, entry in enumerate(entries):
     file = folder / "CUHK-PEDES" / "imgs" / entry["file_path"]
     file.parent.mkdir(exist_ok=True)
-    file.write_bytes(b"P6 2 3 255\n" + bytes(range(place, place + 18)))  # a PPM, 2 x 3 pixels
+    file.write_bytes(b"P6 2 3 255\n" + bytes(range(index, index + 18)))  # a PPM, 2 x 3 pixels
 
 
-def test_the_fingerprint_is_that_of_former_versions(tmp_path):
+def test_the_fingerprint_equals_that_of_earlier_versions(tmp_path):
   make_raw(tmp_path / "raw")
   run_prepare("cuhk_pedes", tmp_path)
   assert splits.dataset_info(tmp_path / "data", "cuhk_pedes", SIZE)["fingerprint"] == FINGERPRINT
 
 
-def test_data_prepared_with_a_former_tokenizer_package_is_read_and_not_prepared_again(tmp_path, monkeypatch):
+def test_data_prepared_with_an_earlier_tokenizer_package_is_read_and_not_prepared_again(tmp_path, monkeypatch):
   make_raw(tmp_path / "raw")
   target = run_prepare("cuhk_pedes", tmp_path)
   info = json.loads((target / splits.INFO_FILE).read_text())

@@ -1,4 +1,4 @@
-"""Preparing: the whole data set or nothing, whatever ends it."""
+"""Preparation is atomic: however it ends, there is a complete data set or none."""
 
 import os
 import shutil
@@ -22,10 +22,10 @@ from tireid_jax.errors import DiskError
 from tireid_jax.storage import lock
 
 
-def _prepare_apart(tmp_path, log, *, data="data", die_after=None):
-  """Prepares in a process of its own, in shards of 4 images, which writes what it decodes to a file `log`.
+def _prepare_in_subprocess(tmp_path, log, *, data="data", die_after=None):
+  """Prepares in another process, in shards of 4 images. It logs the names of decoded files to `log`.
 
-  It kills itself after so many.
+  If `die_after` is given, the process kills itself after decoding that many images.
   """
   script = f"""
 import os, signal
@@ -34,49 +34,49 @@ from tireid_jax.data.prepared import images, shards
 shards.SHARD_BYTES = 4 * {SIZE[0] * SIZE[1] * 3}
 os.cpu_count = lambda: 2  # so that no more than 8 images are decoded ahead of the shards
 decode = images.decode
-def decode_and_tell(file, size, **options):
+def decode_and_log(file, size, **options):
   with open({str(tmp_path / log)!r}, "a+") as decoded:
     if decoded.write(f"{{file.name}}\\n") and {die_after} and decoded.seek(0) == 0 and len(list(decoded)) > {die_after}:
       os.kill(os.getpid(), signal.SIGKILL)
   return decode(file, size, **options)
-images.decode = decode_and_tell
+images.decode = decode_and_log
 prepare.prepare("cuhk_pedes", {str(tmp_path / "raw")!r}, {str(tmp_path / data)!r}, {SIZE})
 """
   done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=REPOSITORY)
   return done, (tmp_path / log).read_text().split()
 
 
-def test_a_killed_run_leaves_no_data_set_and_the_next_one_decodes_the_rest(tmp_path):
+def test_a_killed_run_leaves_no_data_set_and_the_next_run_decodes_only_the_rest(tmp_path):
   trees.make_tree(tmp_path / "raw", "cuhk_pedes")
-  done, _ = _prepare_apart(tmp_path, "first", die_after=17)
+  done, _ = _prepare_in_subprocess(tmp_path, "first", die_after=17)
   assert done.returncode == -signal.SIGKILL
   assert sorted(os.listdir(tmp_path / "data" / "cuhk_pedes")) == [".preparing-24x16", lock.FILE]
   with pytest.raises(FileNotFoundError):
     splits.open_split(tmp_path / "data", "cuhk_pedes", SIZE, "train")
   shards_done = len(list((tmp_path / "data" / "cuhk_pedes" / ".preparing-24x16" / "shards").glob("*.json")))
   assert shards_done > 0
-  done, decoded = _prepare_apart(tmp_path, "second")
+  done, decoded = _prepare_in_subprocess(tmp_path, "second")
   assert done.returncode == 0, done.stderr
-  assert f"{4 * shards_done}/30" in done.stderr  # the bar begins there
+  assert f"{4 * shards_done}/30" in done.stderr  # the progress bar starts there
   assert len(decoded) == len(set(decoded)) == 30 - 4 * shards_done
   assert os.listdir(tmp_path / "data" / "cuhk_pedes") == ["24x16"]
-  _prepare_apart(tmp_path, "untouched", data="again")
+  _prepare_in_subprocess(tmp_path, "untouched", data="again")
   assert contents(tmp_path / "data") == contents(tmp_path / "again")
 
 
-def test_of_a_killed_run_nothing_is_used_for_images_that_have_changed(tmp_path):
+def test_images_that_changed_after_a_killed_run_are_decoded_again(tmp_path):
   root = trees.make_tree(tmp_path / "raw", "cuhk_pedes")
-  _prepare_apart(tmp_path, "first", die_after=17)
+  _prepare_in_subprocess(tmp_path, "first", die_after=17)
   first = next(entry for entry in trees.read_entries(root, "cuhk_pedes") if entry["split"] == "train")
   Image.new("RGB", (16, 24), (1, 2, 3)).save(root / "imgs" / first["file_path"], quality=100)
-  _prepare_apart(tmp_path, "second")
+  _prepare_in_subprocess(tmp_path, "second")
   split = splits.open_split(tmp_path / "data", "cuhk_pedes", SIZE, "train")
   np.testing.assert_array_equal(split.images[:1], images.decode(root / "imgs" / first["file_path"], SIZE).pixels[None])
   assert split.file_paths[0] == first["file_path"]
   assert split.images[0].std() < 3
 
 
-def test_an_interrupted_run_keeps_what_it_decoded(tmp_path, monkeypatch):
+def test_an_interrupted_run_keeps_the_decoded_images(tmp_path, monkeypatch):
   trees.make_tree(tmp_path / "raw", "cuhk_pedes")
 
   def interrupt(*args, **kwargs):
@@ -91,7 +91,7 @@ def test_an_interrupted_run_keeps_what_it_decoded(tmp_path, monkeypatch):
   assert splits.dataset_info(tmp_path / "data", "cuhk_pedes", SIZE)["counts"]["train"]["images"] == 16
 
 
-def test_a_run_that_fails_at_its_last_step_leaves_nothing(tmp_path, monkeypatch):
+def test_a_run_that_fails_in_its_last_step_leaves_nothing_behind(tmp_path, monkeypatch):
   trees.make_tree(tmp_path / "raw", "cuhk_pedes")
 
   def fail(*args, **kwargs):
@@ -103,7 +103,7 @@ def test_a_run_that_fails_at_its_last_step_leaves_nothing(tmp_path, monkeypatch)
   assert files_below(tmp_path / "data") == []
 
 
-def test_two_runs_at_once_do_not_mix(tmp_path):
+def test_a_second_run_at_the_same_time_is_rejected(tmp_path):
   trees.make_tree(tmp_path / "raw", "cuhk_pedes")
   home = tmp_path / "data" / "cuhk_pedes"
   with lock.holding(home, "", ""):
@@ -115,7 +115,7 @@ def test_two_runs_at_once_do_not_mix(tmp_path):
   assert not (home / lock.FILE).exists()
 
 
-def test_a_folder_that_is_no_prepared_set_is_left_alone(tmp_path):
+def test_a_folder_that_is_not_a_prepared_data_set_is_not_touched(tmp_path):
   trees.make_tree(tmp_path / "raw", "cuhk_pedes")
   target = splits.prepared_path(tmp_path / "data", "cuhk_pedes", SIZE)
   target.mkdir(parents=True)
@@ -125,7 +125,7 @@ def test_a_folder_that_is_no_prepared_set_is_left_alone(tmp_path):
   assert (target / "thesis.txt").read_text() == "mine"
 
 
-def test_a_disk_that_is_too_full_is_an_error_before_anything_is_decoded(tmp_path, monkeypatch):
+def test_too_little_disk_space_is_an_error_before_anything_is_decoded(tmp_path, monkeypatch):
   trees.make_tree(tmp_path / "raw", "cuhk_pedes")
   records = schema.read_annotations(registry.layout_of("cuhk_pedes"), tmp_path / "raw")
   needed = shards.Plan(records, SIZE, tmp_path / "none").num_bytes
@@ -141,7 +141,7 @@ def test_a_disk_that_is_too_full_is_an_error_before_anything_is_decoded(tmp_path
 
 
 @pytest.mark.skipif(not small_disk.can_mount(), reason="this process may not mount")
-def test_a_disk_that_cannot_be_written_is_one_line(tmp_path):
+def test_a_read_only_disk_raises_one_line(tmp_path):
   trees.make_tree(tmp_path / "raw", "cuhk_pedes")
   with small_disk.SmallDisk(tmp_path / "data", mib=1) as disk:
     disk.set_read_only(True)
@@ -152,7 +152,7 @@ def test_a_disk_that_cannot_be_written_is_one_line(tmp_path):
 
 
 @pytest.mark.skipif(not small_disk.can_mount(), reason="this process may not mount")
-def test_a_disk_that_others_fill_meanwhile_is_one_line(tmp_path, monkeypatch):
+def test_a_disk_that_fills_up_during_preparation_raises_one_line(tmp_path, monkeypatch):
   trees.make_tree(tmp_path / "raw", "cuhk_pedes")
   with small_disk.SmallDisk(tmp_path / "data", mib=1) as disk:
     disk.fill(free_bytes=2**14)

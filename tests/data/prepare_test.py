@@ -1,4 +1,4 @@
-"""Preparing: what comes out, once, from each of the three layouts and from custom data."""
+"""Preparation of the three published layouts and of custom data: the result, and that it is prepared only once."""
 
 import subprocess
 import sys
@@ -16,7 +16,7 @@ from tireid_jax.data.raw import schema
 
 
 @pytest.mark.parametrize("name", trees.NAMES)
-def test_each_layout_comes_out_as_its_entries_say(tmp_path, name):
+def test_prepared_data_of_each_layout_matches_its_entries(tmp_path, name):
   root = trees.make_tree(tmp_path / "raw", name)
   assert run_prepare(name, tmp_path) == tmp_path / "data" / name / "24x16" / schema.VERSION
   layout = registry.layout_of(name)
@@ -25,7 +25,7 @@ def test_each_layout_comes_out_as_its_entries_say(tmp_path, name):
     split = splits.open_split(tmp_path / "data", name, SIZE, split_name)
     assert split.file_paths == [entry[layout.path_key] for entry in entries]
     assert split.person_id.tolist() == [entry["id"] for entry in entries]
-    pairs = [(row, caption) for row, entry in enumerate(entries) for caption in entry["captions"]]
+    pairs = [(index, caption) for index, entry in enumerate(entries) for caption in entry["captions"]]
     assert list(zip(split.caption_image.tolist(), split.captions, strict=True)) == pairs
     np.testing.assert_array_equal(split.tokens, tokenizer.tokenize([caption for _, caption in pairs]))
     for image, entry in zip(split.images[:], entries, strict=True):
@@ -35,11 +35,11 @@ def test_each_layout_comes_out_as_its_entries_say(tmp_path, name):
       np.testing.assert_array_equal(image, pil)
 
 
-def test_the_info_counts_splits_and_captions_that_are_cut(tmp_path):
+def test_the_info_counts_splits_and_truncated_captions(tmp_path):
   root = trees.make_tree(tmp_path / "raw", "rstp_reid")
   entries = trees.read_entries(root, "rstp_reid")
   first_test = next(entry for entry in entries if entry["split"] == "test")
-  first_test["captions"][0] = "red " * 76  # one token more than there is room for
+  first_test["captions"][0] = "red " * 76  # one token too many
   first_test["captions"][1] = "red " * 75
   trees.write_annotations(root, "rstp_reid", entries)
   run_prepare("rstp_reid", tmp_path)
@@ -49,7 +49,7 @@ def test_the_info_counts_splits_and_captions_that_are_cut(tmp_path):
   assert info["libraries"].keys() >= {"pillow", "ftfy"}
 
 
-def test_the_table_shows_published_counts_and_what_is_missing(tmp_path, capsys):
+def test_the_table_shows_published_counts_and_missing_splits(tmp_path, capsys):
   trees.make_tree(tmp_path / "raw", "cuhk_pedes", num_ids={"train": 2, "test": 1})
   prepare.prepare("cuhk_pedes", tmp_path / "raw", tmp_path / "data", SIZE)
   lines = capsys.readouterr().out.splitlines()
@@ -58,7 +58,7 @@ def test_the_table_shows_published_counts_and_what_is_missing(tmp_path, capsys):
   assert "val is missing" in lines
 
 
-def test_exif_data_is_followed_or_ignored_and_a_data_set_is_one_of_both(tmp_path):
+def test_exif_orientation_is_applied_or_ignored_and_this_is_part_of_the_fingerprint(tmp_path):
   root = trees.make_tree(tmp_path / "raw", "cuhk_pedes")
   entry = next(entry for entry in trees.read_entries(root, "cuhk_pedes") if entry["split"] == "test")
   file, exif = root / "imgs" / entry["file_path"], Image.Exif()
@@ -80,18 +80,18 @@ def test_exif_data_is_followed_or_ignored_and_a_data_set_is_one_of_both(tmp_path
     run_prepare("cuhk_pedes", tmp_path, data="upright", use_exif=False)
 
 
-def test_a_second_run_finds_it_done_and_decodes_nothing(tmp_path, monkeypatch, capsys):
+def test_a_second_run_finds_the_prepared_data_and_decodes_nothing(tmp_path, monkeypatch, capsys):
   root = trees.make_tree(tmp_path / "raw", "cuhk_pedes")
   target = run_prepare("cuhk_pedes", tmp_path)
   before = {path: path.stat().st_mtime_ns for path in target.iterdir()}
   monkeypatch.setattr(builders, "build", None)
-  # Given the folder itself instead of the one above, it is the same data.
+  # The data set's own folder is accepted as well as its parent.
   assert prepare.prepare("cuhk_pedes", root, tmp_path / "data", SIZE) == target
   assert "prepared already" in capsys.readouterr().out
   assert {path: path.stat().st_mtime_ns for path in target.iterdir()} == before
 
 
-def test_the_same_data_has_the_same_fingerprint_and_other_data_another(tmp_path):
+def test_the_fingerprint_depends_on_the_content_of_the_data(tmp_path):
   trees.make_tree(tmp_path / "raw", "cuhk_pedes")
   for copy in ("one", "two"):
     prepare.prepare("cuhk_pedes", tmp_path / "raw", tmp_path / copy, SIZE, show_progress=False)
@@ -103,7 +103,7 @@ def test_the_same_data_has_the_same_fingerprint_and_other_data_another(tmp_path)
   assert prints[0] == prints[1] != prints[2]
 
 
-def test_other_raw_data_does_not_replace_what_is_prepared(tmp_path):
+def test_different_raw_data_does_not_replace_prepared_data(tmp_path):
   trees.make_tree(tmp_path / "raw", "cuhk_pedes")
   trees.make_tree(tmp_path / "other", "cuhk_pedes", seed=1)
   run_prepare("cuhk_pedes", tmp_path)
@@ -113,13 +113,14 @@ def test_other_raw_data_does_not_replace_what_is_prepared(tmp_path):
   assert splits.dataset_info(tmp_path / "data", "cuhk_pedes", SIZE) == before
 
 
-def test_the_chosen_tokenizer_makes_the_tokens_and_counts_what_is_cut(tmp_path):
+def test_the_selected_tokenizer_produces_the_tokens_and_the_count_of_truncated_captions(tmp_path):
   root = trees.make_tree(tmp_path / "raw", "rstp_reid")
   entries = trees.read_entries(root, "rstp_reid")
   for entry in entries:
     entry["captions"] = ["red"]
   first_test = next(entry for entry in entries if entry["split"] == "test")
-  first_test["captions"] = ["green " * 19, "green " * 18]  # four tokens a word for lack of merges: 78 and 74
+  # There are no merges for this word, so it has four tokens: 78 and 74 in total.
+  first_test["captions"] = ["green " * 19, "green " * 18]
   trees.write_annotations(root, "rstp_reid", entries)
   ids = vocabularies.make_tokenizer(tmp_path / "words")
   words = str(tmp_path / "words")
@@ -133,9 +134,9 @@ def test_the_chosen_tokenizer_makes_the_tokens_and_counts_what_is_cut(tmp_path):
   assert tokens.tolist() == [517, *green * 18, 518, *[0] * 3]
 
 
-def test_two_tokenizers_give_two_fingerprints_and_do_not_replace_each_other(tmp_path):
+def test_two_tokenizers_give_different_fingerprints_and_do_not_replace_each_other(tmp_path):
   trees.make_tree(tmp_path / "raw", "cuhk_pedes")
-  # The same vocabulary but for the ids of two words that no caption has, and so the same tokens.
+  # The vocabularies differ only in the ids of two words that no caption contains, so the tokens are equal.
   for name, merges in (("one", ["x y</w>", "y x</w>"]), ("other", ["y x</w>", "x y</w>"])):
     vocabularies.make_tokenizer(tmp_path / name, merges)
   names = ["", *(str(tmp_path / name) for name in ("one", "other"))]
@@ -150,7 +151,7 @@ def test_two_tokenizers_give_two_fingerprints_and_do_not_replace_each_other(tmp_
     run_prepare("cuhk_pedes", tmp_path, data="b", tokenizer=names[2])
 
 
-def test_sizes_live_side_by_side(tmp_path):
+def test_several_image_sizes_can_be_prepared_in_one_folder(tmp_path):
   trees.make_tree(tmp_path / "raw", "cuhk_pedes")
   run_prepare("cuhk_pedes", tmp_path)
   run_prepare("cuhk_pedes", tmp_path, size=(384, 128))
@@ -158,7 +159,7 @@ def test_sizes_live_side_by_side(tmp_path):
     assert splits.open_split(tmp_path / "data", "cuhk_pedes", size, "val").images.shape[1:3] == size
 
 
-def test_a_tokenizer_that_is_not_there_is_an_error_before_anything_is_written(tmp_path):
+def test_a_missing_tokenizer_is_an_error_before_anything_is_written(tmp_path):
   trees.make_tree(tmp_path / "raw", "cuhk_pedes")
   (tmp_path / "words").mkdir()
   with pytest.raises(FileNotFoundError, match="words holds no tokenizer"):
@@ -167,7 +168,7 @@ def test_a_tokenizer_that_is_not_there_is_an_error_before_anything_is_written(tm
 
 
 @pytest.mark.parametrize(("arguments", "missing"), [([], "--config"), (["--config=configs/cuhk.py"], "--raw")])
-def test_the_command_says_which_flag_is_missing(arguments, missing):
+def test_the_command_reports_which_flag_is_missing(arguments, missing):
   command = [sys.executable, "-m", "tireid_jax.data.prepare", *arguments]
   done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPOSITORY)
   assert done.returncode == 2
@@ -186,7 +187,7 @@ def test_the_command_prepares_and_shows_its_progress(tmp_path):
   splits.open_split(tmp_path / "data", "cuhk_pedes", SIZE, "test", tokenizer=str(tmp_path / "words"))
 
 
-def test_the_info_has_the_sizes_of_the_raw_images(tmp_path):
+def test_the_info_contains_the_sizes_of_the_raw_images(tmp_path):
   root = trees.make_tree(tmp_path / "raw", "cuhk_pedes")
   files = [root / "imgs" / entry["file_path"] for entry in trees.read_entries(root, "cuhk_pedes")]
   sizes = [Image.open(file).size for file in files]
@@ -206,8 +207,8 @@ def test_cameras_and_times_are_kept(tmp_path, monkeypatch):
 
   def read_with_cameras(*args, **kwargs):
     records = read(*args, **kwargs)
-    for place, record in enumerate(records):
-      vars(record).update(camera=f"c{place % 3}", time=f"{place} Uhr")
+    for index, record in enumerate(records):
+      vars(record).update(camera=f"c{index % 3}", time=f"{index} Uhr")
     return records
 
   monkeypatch.setattr(schema, "read_annotations", read_with_cameras)
@@ -220,7 +221,7 @@ def test_cameras_and_times_are_kept(tmp_path, monkeypatch):
   assert all(time.endswith(" Uhr") for time in split.times)
 
 
-def test_the_report_lies_with_the_prepared_data(tmp_path, capsys):
+def test_the_report_is_stored_with_the_prepared_data(tmp_path, capsys):
   trees.make_tree(tmp_path / "raw", "cuhk_pedes")
   target = prepare.prepare("cuhk_pedes", tmp_path / "raw", tmp_path / "data", SIZE)
   shown = capsys.readouterr().out
@@ -228,11 +229,11 @@ def test_the_report_lies_with_the_prepared_data(tmp_path, capsys):
   assert "MiB on disk" in shown
   assert (target / "report.html").read_text().count("data:image/jpeg") >= 12
   prepare.prepare("cuhk_pedes", tmp_path / "raw", tmp_path / "data", SIZE, page=tmp_path / "new/again.html")
-  assert (target / "report.txt").read_text() in capsys.readouterr().out  # though nothing was decoded
+  assert (target / "report.txt").read_text() in capsys.readouterr().out  # even though nothing was decoded
   assert (tmp_path / "new/again.html").read_bytes() == (target / "report.html").read_bytes()
 
 
-def test_custom_data_is_prepared_by_its_config(tmp_path):
+def test_custom_data_is_prepared_as_its_config_says(tmp_path):
   raw = tmp_path / "raw"
   rng = np.random.default_rng(0)
   rows = ["picture,id,caption_1,caption_2,camera"]

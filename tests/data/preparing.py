@@ -1,4 +1,4 @@
-"""Prepares small raw trees, for tests of preparing."""
+"""Prepares small raw data sets, for tests of preparation."""
 
 import pathlib
 import subprocess
@@ -19,12 +19,12 @@ def files_below(folder):
 
 
 def contents(data_dir):
-  """Returns {path: bytes} of what is prepared below a folder."""
+  """Returns {relative path: content} of the files below a folder."""
   return {path: (data_dir / path).read_bytes() for path in files_below(data_dir) if (data_dir / path).is_file()}
 
 
 def run_command(tmp_path, *arguments):
-  """Runs the command for CUHK-PEDES and returns the CompletedProcess, output as text."""
+  """Runs the command for CUHK-PEDES and returns the CompletedProcess, with text output."""
   command = [sys.executable, "-m", "tireid_jax.data.prepare", "--config=configs/cuhk.py"]
   command += [f"--config.data_dir={tmp_path / 'data'}", "--config.data.image_size=(24,16)", *arguments]
   return subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPOSITORY)

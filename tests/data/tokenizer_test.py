@@ -1,4 +1,4 @@
-"""CLIP's own tokenizer against ids computed by the reference implementation, and others by folder and hub id."""
+"""CLIP's tokenizer compared with ids of the reference implementation, and tokenizers loaded by folder or Hub id."""
 
 import json
 import os
@@ -19,12 +19,12 @@ from tests.data import vocabularies
 from tireid_jax.data import tokenizer
 
 GOLDEN = json.loads((pathlib.Path(__file__).parents[1] / "testdata" / "tokenizer.json").read_text())
-# The reference gives 49405 to a token of its own, <|mask|>; in OpenAI's vocabulary that id is the word "jekyll".
-OF_THE_REFERENCE_ALONE = "<|mask|>"
+# The reference uses id 49405 for an additional token, <|mask|>; in OpenAI's vocabulary that id is the word "jekyll".
+REFERENCE_ONLY_TOKEN = "<|mask|>"
 
 
-def test_every_golden_caption_has_the_reference_s_ids():
-  captions = [c for c in GOLDEN["captions"] if OF_THE_REFERENCE_ALONE not in c["text"].lower()]
+def test_every_golden_caption_has_the_ids_of_the_reference():
+  captions = [c for c in GOLDEN["captions"] if REFERENCE_ONLY_TOKEN not in c["text"].lower()]
   assert len(GOLDEN["captions"]) - len(captions) == 1
   expected = np.zeros((len(captions), 77), np.int32)
   for row, caption in zip(expected, captions, strict=True):
@@ -34,26 +34,26 @@ def test_every_golden_caption_has_the_reference_s_ids():
   assert [c["text"] for c, same in zip(captions, (tokens == expected).all(axis=1), strict=True) if not same] == []
 
 
-def test_the_last_word_of_openai_s_vocabulary_is_known():
+def test_the_last_word_of_openai_s_vocabulary_is_included():
   assert tokenizer.tokenize(["Dr Jekyll"])[0, :4].tolist() == [49406, 1701, 49405, 49407]
 
 
-def test_num_tokens_counts_before_the_cut():
+def test_num_tokens_counts_tokens_before_truncation():
   captions = [c for c in GOLDEN["captions"] if c["kind"] != "special"]
   expected = [len(c["ids"]) + 2 for c in captions]
   assert max(expected) > 77
   assert tokenizer.load_tokenizer("").num_tokens([c["text"] for c in captions]).tolist() == expected
 
 
-def test_token_lengths_sees_the_end_past_an_id_of_0():
-  # "!" inside a word has the id 0, as padding has.
+def test_token_lengths_finds_the_end_token_after_a_word_with_id_0():
+  # "!" inside a word has id 0, like padding.
   tokens = tokenizer.tokenize(["!<|startoftext|>", "a", "word " * 100])
   assert tokens[0, 1] == 0
   assert tokenizer.token_lengths(tokens).tolist() == [10, 3, 77]
 
 
 @pytest.mark.parametrize("length", [2, 5, 16, 77])
-def test_a_long_caption_is_cut_and_ends_with_the_end_token(length):
+def test_a_long_caption_is_truncated_and_ends_with_the_end_token(length):
   whole = tokenizer.tokenize(["a b c d e f g h i j k l m n"], 77)[0]
   cut = tokenizer.tokenize(["a b c d e f g h i j k l m n"], length)[0]
   kept = min(length, 16) - 1
@@ -65,33 +65,33 @@ def test_a_long_caption_is_cut_and_ends_with_the_end_token(length):
 @pytest.mark.parametrize(
   ("text", "ids"),
   [
-    # Inside a run of punctuation the name of a special token is punctuation; after a letter or another name it is not.
+    # Within punctuation, the name of a special token is punctuation; after a letter or another such name it is a token.
     ("<|startoftext|><|endoftext|>", [49406, 49407]),
     ("a<|endoftext|>", [320, 49407]),
     ("(<|endoftext|>", [7, 27, 347, 40786, 4160, 91, 285]),
     ("it'ſ", [585, 6, 129, 379]),
     ("it 'ſ", [585, 6, 129, 379]),
-    # The reference's pattern matches no U+0345, so that it ends a word or a run of punctuation.
+    # The reference's pattern does not match U+0345, which therefore ends a word or a sequence of punctuation.
     ("a\u0345b", [320, 321]),
     ("(\u0345<|endoftext|>", [263, 49407]),
   ],
 )
-def test_special_tokens_the_long_s_and_the_iota_subscript_have_the_reference_s_ids(text, ids):
+def test_special_tokens_the_long_s_and_the_iota_subscript_have_the_ids_of_the_reference(text, ids):
   assert tokenizer.tokenize([text])[0, 1 : len(ids) + 1].tolist() == ids
 
 
-def test_one_string_instead_of_a_list_is_an_error():
+def test_a_string_instead_of_a_list_is_an_error():
   for function in (tokenizer.tokenize, tokenizer.load_tokenizer("").num_tokens):
     with pytest.raises(ValueError, match="must be a list of strings, got the string 'a man'"):
       function("a man")
 
 
-def test_a_length_without_room_for_both_ends_is_an_error():
+def test_a_length_too_short_for_start_and_end_token_is_an_error():
   with pytest.raises(ValueError, match="length must be at least 2"):
     tokenizer.tokenize(["a man"], 1)
 
 
-def test_no_captions_give_no_rows():
+def test_an_empty_list_gives_an_array_of_length_0():
   assert tokenizer.tokenize([]).shape == (0, 77)
 
 
@@ -101,14 +101,14 @@ def folder(tmp_path):
   return tmp_path / "words"
 
 
-def test_the_empty_name_is_clip_s_own():
+def test_the_empty_name_selects_clip_s_own_tokenizer():
   own = tokenizer.load_tokenizer("")
   captions = ["a man", "word " * 100, "<|endoftext|>"]
   assert (own.name, own.vocabulary_size, own.end_token, own.padding) == ("", 49_408, 49_407, 0)
   np.testing.assert_array_equal(own(captions, 20), tokenizer.tokenize(captions, 20))
 
 
-def test_a_folder_with_another_vocabulary_gives_its_ids_between_its_ends(tmp_path):
+def test_a_tokenizer_folder_gives_its_own_ids_and_special_tokens(tmp_path):
   ids = vocabularies.make_tokenizer(tmp_path / "words")
   other = tokenizer.load_tokenizer(str(tmp_path / "words"))
   assert (other.name, other.vocabulary_size, other.end_token) == (str(tmp_path / "words"), 519, 518)
@@ -123,22 +123,22 @@ def test_a_folder_with_another_vocabulary_gives_its_ids_between_its_ends(tmp_pat
   assert other([]).shape == (0, 77)
 
 
-def test_a_folder_s_captions_are_repaired_as_clip_s_are(folder):
+def test_captions_are_cleaned_in_the_same_way_for_a_tokenizer_folder(folder):
   other = tokenizer.load_tokenizer(str(folder))
   np.testing.assert_array_equal(other(["itâ€™s &amp;"]), other(["it's &"]))
 
 
-def test_clip_s_own_vocabulary_read_from_a_folder_gives_the_same_ids(tmp_path):
+def test_clip_s_vocabulary_read_from_a_folder_gives_the_same_ids(tmp_path):
   vocabularies.make_tokenizer(tmp_path / "clip", vocabularies.merges_of_clip())
   own, read = tokenizer.load_tokenizer(""), tokenizer.load_tokenizer(str(tmp_path / "clip"))
   assert (read.vocabulary_size, read.end_token) == (own.vocabulary_size, own.end_token)
-  # transformers' pattern is not blind to case, and so knows no 'ſ.
+  # transformers' pattern is case-sensitive, so it does not match 'ſ.
   captions = [c["text"] for c in GOLDEN["captions"] if "'ſ" not in c["text"]]
   assert len(captions) == len(GOLDEN["captions"]) - 1
   np.testing.assert_array_equal(read(captions), own(captions))
 
 
-def test_digests_differ_by_vocabulary_and_not_by_folder(tmp_path):
+def test_digests_depend_on_the_vocabulary_and_not_on_the_folder(tmp_path):
   for name, merges in (("one", ["a t</w>", "r e"]), ("other", ["r e", "a t</w>"])):
     vocabularies.make_tokenizer(tmp_path / name, merges)
   shutil.copytree(tmp_path / "one", tmp_path / "copy")
@@ -147,22 +147,22 @@ def test_digests_differ_by_vocabulary_and_not_by_folder(tmp_path):
   assert len({one, other, tokenizer.load_tokenizer("").digest}) == 3
 
 
-def test_a_hub_id_whose_files_are_on_this_machine_needs_no_network(folder, tmp_path, monkeypatch):
+def test_a_cached_hub_id_needs_no_network(folder, tmp_path, monkeypatch):
   repository = tmp_path / "hub" / "models--some--words"
   (repository / "refs").mkdir(parents=True)
   (repository / "refs" / "main").write_text("f" * 40)
   shutil.copytree(folder, repository / "snapshots" / ("f" * 40))
   monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-  asked = []
-  monkeypatch.setattr(socket, "getaddrinfo", lambda *address, **_: asked.append(address))
+  requests = []
+  monkeypatch.setattr(socket, "getaddrinfo", lambda *address, **_: requests.append(address))
   named, direct = tokenizer.load_tokenizer("some/words"), tokenizer.load_tokenizer(str(folder))
-  assert asked == []
+  assert requests == []
   assert named.name == "some/words"
   np.testing.assert_array_equal(named(["red coat"]), direct(["red coat"]))
 
 
-def test_a_hub_id_without_network_is_one_line_without_the_hubs_retries(tmp_path):
-  # A process of its own, since the hub's client reads its address once. Nothing listens at port 9.
+def test_a_hub_id_without_network_raises_one_line_without_retries(tmp_path):
+  # In another process, because the Hub's client reads its address only once. Nothing listens on port 9.
   script = """
 import time
 import huggingface_hub.hf_api
@@ -176,30 +176,30 @@ except FileNotFoundError as error:
   environment = os.environ | {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path)}
   done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
   seconds, *lines = done.stdout.split("\n")
-  assert float(seconds) < 15  # the hub's own functions take 23 and more
+  assert float(seconds) < 15  # the Hub's own functions take 23 s or more
   assert len(lines) == 1
   assert "no folder some/words, and the Hugging Face hub gives no tokenizer some/words (ConnectError: " in lines[0]
 
 
 @pytest.mark.parametrize(
-  ("reason", "told"), [("not found\n\nSign in.", "OSError: not found"), ("", "OSError: no reason")]
+  ("reason", "reported"), [("not found\n\nSign in.", "OSError: not found"), ("", "OSError: no reason")]
 )
-def test_of_the_hub_s_reason_one_line_is_told(tmp_path, monkeypatch, reason, told):
-  def refuse():
+def test_only_the_first_line_of_an_error_of_the_hub_is_reported(tmp_path, monkeypatch, reason, reported):
+  def fail():
     raise OSError(reason)
 
   monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-  monkeypatch.setattr(huggingface_hub, "HfApi", refuse)
-  with pytest.raises(FileNotFoundError, match=rf"^there is no folder some/words, .*\({told}.*\); check [^\n]*$"):
+  monkeypatch.setattr(huggingface_hub, "HfApi", fail)
+  with pytest.raises(FileNotFoundError, match=rf"^there is no folder some/words, .*\({reported}.*\); check [^\n]*$"):
     tokenizer.load_tokenizer("some/words")
 
 
-def test_a_slow_hub_is_waited_for_as_long_as_its_variable_says(tmp_path, monkeypatch):
-  asked = []
+def test_the_timeout_of_the_hub_comes_from_its_environment_variable(tmp_path, monkeypatch):
+  requests = []
 
   class SlowHub:
     def model_info(self, name, timeout):
-      asked.append((name, timeout))
+      requests.append((name, timeout))
       raise TimeoutError
 
   monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
@@ -207,15 +207,15 @@ def test_a_slow_hub_is_waited_for_as_long_as_its_variable_says(tmp_path, monkeyp
   monkeypatch.setattr(huggingface_hub, "HfApi", SlowHub)
   with pytest.raises(FileNotFoundError, match=r"\(TimeoutError: .*\); wait longer by HF_HUB_ETAG_TIMEOUT=SECONDS, or "):
     tokenizer.load_tokenizer("some/words")
-  assert asked == [("some/words", 7)]
+  assert requests == [("some/words", 7)]
 
 
-def test_a_gated_tokenizer_says_how_to_be_let_in(tmp_path, monkeypatch):
-  def refuse():
+def test_a_gated_tokenizer_is_an_error_that_explains_how_to_get_access(tmp_path, monkeypatch):
+  def fail():
     raise huggingface_hub.errors.GatedRepoError("403 Client Error", response=unittest.mock.MagicMock())
 
   monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-  monkeypatch.setattr(huggingface_hub, "HfApi", refuse)
+  monkeypatch.setattr(huggingface_hub, "HfApi", fail)
   with pytest.raises(
     ValueError, match=r"^the hub's some/words is gated: ask for access at \S+/some/words, then run hf"
   ):
@@ -236,7 +236,7 @@ def test_a_gated_tokenizer_says_how_to_be_let_in(tmp_path, monkeypatch):
     ),
   ],
 )
-def test_a_folder_that_is_no_tokenizer_is_an_error_of_one_line(tmp_path, files, kind, message):
+def test_a_folder_without_a_valid_tokenizer_raises_one_line(tmp_path, files, kind, message):
   (tmp_path / "words").mkdir()
   for name, text in files.items():
     (tmp_path / "words" / name).write_text(text)

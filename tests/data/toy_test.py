@@ -29,7 +29,7 @@ def plain(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def shots():
-  """(person, view, visible names, random generator for captions) of a few hundred pictures."""
+  """(person, view, visible attributes, random generator for captions) of 180 images."""
   people = attributes.sample_people(3, {"train": 60, "val": 0, "test": 0})["train"]
   made = []
   for number, person in enumerate(people):
@@ -80,7 +80,7 @@ def test_a_repeated_combination_is_resampled(monkeypatch):
   assert [people[split][0].attributes["gender"] for split in ("train", "val", "test")] == ["man", "woman", "boy"]
 
 
-def test_the_bytes_depend_on_the_seed_and_not_on_the_number_of_processes(pedes, plain, tmp_path):
+def test_the_files_depend_on_the_seed_and_not_on_the_number_of_processes(pedes, plain, tmp_path):
   again = toy.write_pedes(tmp_path, **TINY, num_workers=2)
   assert files(again) == files(pedes)
   assert files(toy.write_generic(tmp_path, **TINY_GENERIC, num_workers=2)) == files(plain)
@@ -88,7 +88,7 @@ def test_the_bytes_depend_on_the_seed_and_not_on_the_number_of_processes(pedes, 
   assert not set(files(other / "imgs").values()) & set(files(pedes / "imgs").values())
 
 
-def test_an_image_does_not_depend_on_how_many_others_are_made(pedes, tmp_path):
+def test_an_image_does_not_depend_on_the_number_of_other_images(pedes, tmp_path):
   larger = toy.write_pedes(
     tmp_path, seed=7, num_train_ids=4, num_val_ids=2, num_test_ids=3, images_per_id=3, num_workers=1
   )
@@ -111,7 +111,7 @@ def test_no_two_images_share_a_random_stream(tmp_path, monkeypatch):
   assert len(set(states)) == len(states) == 14
 
 
-def test_the_same_settings_again_leave_the_folder_untouched(pedes, plain):
+def test_writing_again_with_the_same_settings_leaves_the_folder_untouched(pedes, plain):
   def times(folder):
     return {path: path.stat().st_mtime_ns for path in (folder, *folder.rglob("*"))}
 
@@ -121,7 +121,7 @@ def test_the_same_settings_again_leave_the_folder_untouched(pedes, plain):
   assert (times(pedes), times(plain)) == before
 
 
-def test_other_settings_are_an_error_that_names_them(pedes, plain):
+def test_writing_again_with_other_settings_is_an_error_that_names_them(pedes, plain):
   before = files(pedes)
   with pytest.raises(ValueError, match=r"images_per_id 2 \(now 3\)"):
     toy.write_pedes(pedes.parent, **{**TINY, "images_per_id": 3})
@@ -138,7 +138,7 @@ def test_a_folder_that_was_not_written_by_the_generator_is_an_error(tmp_path):
   assert (tmp_path / "ToyPEDES" / "notes.txt").read_text() == "mine"
 
 
-def test_a_failure_half_way_leaves_nothing_behind(tmp_path, monkeypatch):
+def test_a_failed_write_leaves_nothing_behind(tmp_path, monkeypatch):
   monkeypatch.setattr(write, "describe", lambda *args, **kwargs: 1 / 0)
   with pytest.raises(ZeroDivisionError):
     toy.write_pedes(tmp_path, **TINY, num_workers=1)
@@ -154,9 +154,9 @@ def test_invalid_sizes_are_an_error(tmp_path, change):
 
 def test_captions_without_noise_mention_only_visible_attributes_correctly(shots):
   for person, view, visible, rng in shots:
-    text, told = captions.describe(rng, person, view, visible, noise=0.0)
-    assert told.keys() <= visible
-    assert told.items() <= person.attributes.items()
+    text, mentioned = captions.describe(rng, person, view, visible, noise=0.0)
+    assert mentioned.keys() <= visible
+    assert mentioned.items() <= person.attributes.items()
     assert captions.MIN_WORDS <= len(text.split()) <= captions.MAX_WORDS
 
 
@@ -167,22 +167,22 @@ def test_a_backpack_is_mentioned_from_behind_and_never_from_the_front(shots):
       continue
     for _ in range(4):
       text, _ = captions.describe(rng, person, view, visible, noise=0.0)
-      told = any(word in text for word in BACKPACK_WORDS)
+      is_mentioned = any(word in text for word in BACKPACK_WORDS)
       front += view == "front"
-      back += view == "back" and told
-      assert not (view == "front" and ("bag" in visible or told)), text
-  assert front > 20  # there were such pictures
+      back += view == "back" and is_mentioned
+      assert not (view == "front" and ("bag" in visible or is_mentioned)), text
+  assert front > 20  # enough images from the front were tested
   assert back > 20
 
 
-def test_a_logo_is_visible_from_the_front_alone(shots):
+def test_a_logo_is_visible_only_from_the_front(shots):
   views = {
     view for person, view, visible, _ in shots if person.attributes["pattern"] == "logo" and "pattern" in visible
   }
   assert views == {"front"}
 
 
-def test_an_occluding_passer_by_does_not_count_as_the_person(monkeypatch):
+def test_an_occluding_passer_by_is_not_counted_as_part_of_the_person(monkeypatch):
   person = attributes.sample_people(0, {"train": 1, "val": 0, "test": 0})["train"][0]
   monkeypatch.setattr(camera, "OBSTACLE_PROBABILITY", 1.0)
   monkeypatch.setattr(
@@ -199,12 +199,13 @@ def test_an_occluding_passer_by_does_not_count_as_the_person(monkeypatch):
 
 
 def test_noise_changes_about_its_fraction_of_mentioned_attributes(shots):
-  told_wrong, told = 0, 0
+  num_wrong, num_mentioned = 0, 0
   for person, view, visible, rng in shots:
     _, mentioned = captions.describe(rng, person, view, visible, noise=0.3)
-    told += len(mentioned)
-    told_wrong += sum(person.attributes[name] != value for name, value in mentioned.items())
-  assert 0.15 < told_wrong / told < 0.32  # gender is mistaken less often, some values have nothing near them
+    num_mentioned += len(mentioned)
+    num_wrong += sum(person.attributes[name] != value for name, value in mentioned.items())
+  # Below 0.3, because gender is mistaken less often and some values have no similar value.
+  assert 0.15 < num_wrong / num_mentioned < 0.32
 
 
 def test_captions_vary_in_length_and_wording(shots):
@@ -226,7 +227,7 @@ def test_generic_captions_are_short_and_name_a_colour():
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_no_single_attribute_finds_its_person_in_15_of_100_queries(seed):
+def test_no_single_attribute_finds_the_person_in_15_of_100_queries(seed):
   people = attributes.sample_people(seed, {"train": 600, "val": 100, "test": 100})["test"]
   seen = [person.attributes for person in people for _ in range(4)]
   ids = [number for number in range(100) for _ in range(4)]
@@ -236,7 +237,7 @@ def test_no_single_attribute_finds_its_person_in_15_of_100_queries(seed):
 
 
 def test_the_oracle_resolves_ties_by_expectation():
-  # Two persons in red (three images) and one in blue; the last query tells nothing, so all four images tie.
+  # Two persons in red (three images) and one in blue; the last query has no attributes, so all four images tie.
   gallery = [{"top_colour": "red"}, {"top_colour": "red"}, {"top_colour": "red"}, {"top_colour": "blue"}]
   queries = [{"top_colour": "red"}, {"top_colour": "blue"}, {}]
   ids = [1, 1, 2, 3]
@@ -244,14 +245,14 @@ def test_the_oracle_resolves_ties_by_expectation():
   assert value == pytest.approx(100 * (2 / 3 + 1 + 1 / 4) / 3)
 
 
-def test_the_oracle_counts_agreeing_attributes_and_never_two_missing_ones():
+def test_the_oracle_counts_equal_attributes_but_not_attributes_missing_on_both_sides():
   gallery = [{"top_colour": "red", "hat": "cap"}, {"top_colour": "red"}, {"hat": "cap"}]
   query = [{"top_colour": "red", "hat": "cap"}, {"top_colour": "red"}]
   rank1 = oracle.matching_rank1(query, gallery, [1, 2], [1, 2, 3], ["hat", "top_colour"])
   assert rank1 == pytest.approx(100 * (1 + 1 / 2) / 2)
 
 
-def test_ceilings_read_the_written_folder_by_split_and_kind_of_query(tmp_path):
+def test_ceilings_are_computed_from_the_written_folder_by_split_and_kind_of_query(tmp_path):
   def entry(number, person, split="test"):
     return {"split": split, "captions": ["a", "b"], "file_path": f"{number}.jpg", "processed_tokens": [], "id": person}
 
@@ -270,7 +271,7 @@ def test_ceilings_read_the_written_folder_by_split_and_kind_of_query(tmp_path):
   assert mentioned["top"] == pytest.approx(100 * (1 + 0 + 1 / 2 + 1) / 4)
 
 
-def test_ceilings_report_what_is_missing(tmp_path, pedes):
+def test_ceilings_report_missing_files_and_splits(tmp_path, pedes):
   with pytest.raises(FileNotFoundError, match=r"attributes\.json is missing"):
     toy.attribute_ceilings(tmp_path, "test")
   with pytest.raises(ValueError, match="no images in split 'dev'"):
@@ -289,8 +290,8 @@ def test_the_command_writes_both_data_sets(tmp_path, pedes):
   subprocess.run(command, check=True, capture_output=True)
   assert files(tmp_path / "raw" / "ToyPEDES") == files(pedes)
   assert len(read(tmp_path / "raw" / "ToyGeneric")) == 4
-  refused = subprocess.run([*command, "--config.toy.seed=8"], capture_output=True, text=True)
-  assert refused.returncode == 2
-  source, error = refused.stderr.splitlines()
+  rejected = subprocess.run([*command, "--config.toy.seed=8"], capture_output=True, text=True)
+  assert rejected.returncode == 2
+  source, error = rejected.stderr.splitlines()
   assert source == f"--config: read {config}"
   assert "seed 7 (now 8)" in error
