@@ -1,4 +1,4 @@
-"""The doctor's report: what it counts and finds, in the terminal and as a page with pictures."""
+"""The doctor's report on a data set: its counts and problems, as text and as a page with images."""
 
 import dataclasses
 import html.parser
@@ -32,7 +32,7 @@ def examine(records, found=(), *, layout=CUHK, **options):
 
 
 def found(records, kind, **options):
-  """Returns what the report says of one kind of problem."""
+  """Returns the problems of one kind, as text."""
   return [str(problem) for problem in examine(records, **options).problems if problem.kind == kind]
 
 
@@ -52,7 +52,7 @@ def test_counts_are_compared_with_the_published_ones_and_differences_reported():
   ]
 
 
-def test_a_data_set_as_published_needs_no_note():
+def test_a_data_set_with_the_published_counts_has_no_notes():
   layout = dataclasses.replace(CUHK, published={"train": schema.Counts(1, 1, 1)})
   assert examine([record("a.jpg")], layout=layout).notes == []
   assert examine([record("a.jpg")], layout=registry.layout_of("custom")).count_table() == [
@@ -60,7 +60,7 @@ def test_a_data_set_as_published_needs_no_note():
   ]
 
 
-def test_the_same_content_is_a_duplicate_and_says_whose():
+def test_images_with_the_same_content_are_duplicates_and_the_first_one_is_named():
   records = [
     record("a.jpg"), record("b.jpg"), record("c.jpg", person_id=2, split="test"), record("d.jpg"), record("a.jpg"),
     record("e.jpg"),
@@ -72,7 +72,7 @@ def test_the_same_content_is_a_duplicate_and_says_whose():
   ]
 
 
-def test_an_identity_in_two_splits_or_with_one_image_is_named_as_annotated():
+def test_identities_in_several_splits_or_with_one_image_are_reported_by_their_annotated_name():
   records = [record("a.jpg"), record("b.jpg", split="test"), record("c.jpg", person_id=2, person="anna")]
   assert found(records, "identity in several splits") == ["identity 1 is in train and test"]
   assert found(records, "identity with one image") == ["identity anna has c.jpg alone, in train"]
@@ -93,21 +93,21 @@ def test_an_identity_in_two_splits_or_with_one_image_is_named_as_annotated():
     ("A caf\ufffd behind him", [("wrongly decoded caption", 'has the caption "A caf\ufffd behind him", which lost')]),
   ],
 )
-def test_unusual_captions_are_remarked_on(caption, expected):
+def test_unusual_captions_are_reported_as_remarks(caption, expected):
   problems = [p for p in examine([record("a.jpg", captions=[GOOD, caption])]).problems if "caption" in p.kind]
   assert [problem.kind for problem in problems] == [kind for kind, _ in expected]
   assert all(p.detail.startswith(detail) for p, (_, detail) in zip(problems, expected, strict=True))
   assert not any(problem.is_error for problem in problems)
 
 
-def test_only_a_caption_of_more_than_twice_the_room_is_long():
+def test_a_caption_is_long_only_if_it_has_more_than_twice_the_maximum_number_of_tokens():
   records = [record("a.jpg", captions=[GOOD, "Long one here."]), record("b.jpg")]
   assert found(records, "long caption", caption_lengths=[154, 155, 9]) == [
     'a.jpg has a caption of 155 tokens: "Long one here."'
   ]
 
 
-def test_a_caption_of_ten_images_is_repeated_whatever_its_case_and_spaces():
+def test_a_caption_of_ten_images_is_repeated_regardless_of_case_and_spaces():
   nine = [record(f"{n}.jpg", captions=["A  man WALKS.", "a man walks."]) for n in range(9)]
   assert found(nine, "repeated caption") == []
   assert found([*nine, record("9.jpg", captions=["a man walks."])], "repeated caption") == [
@@ -115,7 +115,7 @@ def test_a_caption_of_ten_images_is_repeated_whatever_its_case_and_spaces():
   ]
 
 
-def test_lengths_are_counted_in_bins_and_the_cut_ones_shared_out():
+def test_caption_lengths_are_counted_in_bins_and_truncated_captions_are_counted():
   report = examine([record("a.jpg")], caption_lengths=[11, 20, 21, 77, 78, 101, 5000, 41])
   assert report.caption_lengths == {
     "11-20": 2, "21-30": 1, "31-40": 0, "41-50": 1, "51-60": 0, "61-70": 0, "71-77": 1, "78-100": 1, "over 100": 2,
@@ -123,7 +123,7 @@ def test_lengths_are_counted_in_bins_and_the_cut_ones_shared_out():
   assert report.captions_line == "8 captions, of which 3 (37.50%) are cut at 77 tokens"
 
 
-def test_image_sizes_are_those_of_images_that_are_known():
+def test_image_sizes_ignore_images_of_unknown_size():
   sizes = [[100, 50], [0, 0], [300, 40], [15, 90], [200, 60], [90, 80]]
   report = examine([record(f"{n}.jpg") for n in range(6)], image_sizes=sizes)
   assert report.image_sizes["height"] == {"least": 15, "5%": 15, "median": 100, "95%": 300, "most": 300}
@@ -132,14 +132,14 @@ def test_image_sizes_are_those_of_images_that_are_known():
   assert [str(p) for p in report.problems if p.kind == "tiny image"] == ["3.jpg has 15x90 pixels"]
 
 
-def test_nothing_at_all_is_a_report_too():
+def test_a_report_without_any_image_can_be_written():
   report = examine([], [Problem("missing image", "a.jpg", "is not there")])
   assert (report.num_errors, report.verdict) == (1, "1 error, 0 remarks")
   assert "a.jpg is not there" in report.text()
   json.dumps(report.to_json())
 
 
-def test_the_text_counts_problems_and_names_ten_of_each_kind():
+def test_the_text_counts_problems_and_lists_ten_of_each_kind():
   missing = [Problem("missing image", f"{n}.jpg", "is not there") for n in range(1012)]
   report = examine(
     [record("x.jpg"), record("y.jpg")], missing, caption_lengths=[9, 12], image_sizes=[[100, 50]] * 2,
@@ -168,7 +168,7 @@ def test_the_text_counts_problems_and_names_ten_of_each_kind():
   )
 
 
-def test_json_has_all_but_names_ten():
+def test_the_json_has_all_counts_and_lists_ten_problems_of_each_kind():
   missing = [Problem("missing image", f"{n}.jpg", "is not there") for n in range(12)]
   data = json.loads(json.dumps(examine([record("x.jpg")], missing, caption_lengths=[78]).to_json()))
   assert data["counts"] == {"train": {"ids": 1, "images": 1, "captions": 1}}
@@ -177,7 +177,7 @@ def test_json_has_all_but_names_ten():
   assert len(data["problems"]["missing image"]["first"]) == 10
 
 
-def test_the_shared_source_is_a_warning_only_beside_the_other(tmp_path):
+def test_a_shared_image_source_is_a_warning_only_if_the_other_data_set_is_prepared(tmp_path):
   def put(name):
     folder = splits.prepared_path(tmp_path, name, (24, 16))
     folder.mkdir(parents=True)
@@ -192,7 +192,7 @@ def test_the_shared_source_is_a_warning_only_beside_the_other(tmp_path):
   assert "MSMT17" not in examine([record("a.jpg")], layout=rstp).text()
 
 
-def test_a_full_disk_is_rejected_with_what_is_needed_and_what_there_is(tmp_path, monkeypatch):
+def test_a_full_disk_is_an_error_with_the_required_and_the_free_space(tmp_path, monkeypatch):
   needed = round(5.56 * 2**30)
   monkeypatch.setattr(shutil, "disk_usage", lambda folder: types.SimpleNamespace(free=2**30))
   with pytest.raises(
@@ -203,7 +203,7 @@ def test_a_full_disk_is_rejected_with_what_is_needed_and_what_there_is(tmp_path,
 
 
 class Page(html.parser.HTMLParser):
-  """Tags in order and the text of a page, with a check that tags nest."""
+  """The tags of a page in order, and its text; raises if tags are not nested correctly."""
 
   def __init__(self, text):
     super().__init__()
@@ -223,8 +223,8 @@ class Page(html.parser.HTMLParser):
     self.text += data
 
 
-def broken_tree(folder, name):
-  """Writes a raw data set with a fault of each sort, and returns its folder of images."""
+def faulty_data_set(folder, name):
+  """Writes a raw data set with several kinds of errors, and returns its folder of images."""
   root = trees.make_tree(folder, name)
   layout = registry.layout_of(name)
   entries = trees.read_entries(root, name)
@@ -241,8 +241,8 @@ def broken_tree(folder, name):
 
 
 @pytest.mark.parametrize("name", ["cuhk_pedes", "icfg_pedes", "rstp_reid"])
-def test_a_broken_tree_of_each_layout_is_shown_with_pictures(tmp_path, name):
-  images = broken_tree(tmp_path, name)
+def test_the_page_shows_errors_in_each_layout_with_images(tmp_path, name):
+  images = faulty_data_set(tmp_path, name)
   layout, problems = registry.layout_of(name), []
   records = schema.read_annotations(layout, tmp_path, problems=problems)
   bad = next(r for r in records if r.image_file.read_bytes() == b"no image")
@@ -260,7 +260,7 @@ def test_a_broken_tree_of_each_layout_is_shown_with_pictures(tmp_path, name):
   assert [file.name for file in (tmp_path / "out").iterdir()] == ["report.html"]
   page = Page((tmp_path / "out" / "report.html").read_text(encoding="utf-8"))
   shown = {kind: sum(picture.heading == kind for picture in pictures) for kind in counted}
-  # An unknown split has a picture; what is not below the folder, not there or no image has none.
+  # Only images that exist, decode and are below the folder can be shown.
   assert shown == {kind: int(kind in ("unknown split", "captions are a string")) for kind in counted}
   assert sum(tag == "img" for tag, _ in page.tags) == len(pictures)
   assert all(attrs["src"].startswith("data:image/jpeg;base64,") for tag, attrs in page.tags if tag == "img")
@@ -273,7 +273,7 @@ def test_a_broken_tree_of_each_layout_is_shown_with_pictures(tmp_path, name):
     assert num_samples == min(doctor_page.NUM_SAMPLES, counts.images)
 
 
-def test_a_sample_shows_its_captions_and_where_it_was_taken(tmp_path):
+def test_a_sample_shows_its_captions_identity_camera_and_time(tmp_path):
   Image.new("RGB", (40, 90), (200, 0, 0)).save(tmp_path / "a.png")
   sample = dataclasses.replace(
     record("a.png", captions=["One <b>.", "Two."], camera="3", time="noon", person="anna"),
@@ -287,13 +287,13 @@ def test_a_sample_shows_its_captions_and_where_it_was_taken(tmp_path):
   assert "One <b>." in Page((tmp_path / "r.html").read_text()).text
 
 
-def test_text_that_cannot_be_written_does_not_stop_the_page(tmp_path):
+def test_text_that_cannot_be_encoded_does_not_prevent_the_page(tmp_path):
   report = examine([record("a.jpg")], [Problem("unusable entry", "half \ud83d", "is \ud83d & bad")])
   doctor_page.write_html(tmp_path / "r.html", report)
   assert r"half \ud83d is \ud83d & bad" in Page((tmp_path / "r.html").read_text()).text
 
 
-# An image width that is a fraction, as no image has one, and an orientation; PIL cannot write the first back.
+# An invalid, fractional image width, which PIL cannot write back, and an orientation.
 EXIF = (
   b"Exif\0\0MM\0*\0\0\0\x08\0\x02"
   + struct.pack(">HHIf", 0x0100, 11, 1, 1.5)
@@ -303,7 +303,7 @@ EXIF = (
 
 
 def jpeg(segment=b"", **options):
-  """Returns a JPEG file of 40x90 pixels, with the segment as its EXIF data."""
+  """Returns the content of a JPEG file of 40x90 pixels with this EXIF segment."""
   file = io.BytesIO()
   Image.new("RGB", (40, 90), (200, 0, 0)).save(file, "JPEG", **options)
   content = file.getvalue()
@@ -311,19 +311,19 @@ def jpeg(segment=b"", **options):
 
 
 def pictures_of(tmp_path, content):
-  """Returns the Pictures of a data set of one image file."""
+  """Returns the Pictures of a data set with one image file."""
   (tmp_path / "a.jpg").write_bytes(content)
   sample = dataclasses.replace(record("a.jpg"), image_file=tmp_path / "a.jpg")
   return [p for p in doctor_page.take_pictures(examine([sample]), [sample], tmp_path) if p.heading == "train"]
 
 
-def test_damaged_exif_data_do_not_keep_an_image_from_the_page(tmp_path):
+def test_an_image_with_damaged_exif_data_is_shown(tmp_path):
   (picture,) = pictures_of(tmp_path, jpeg(EXIF))
   assert picture.image.shape == (90, 40, 3)
 
 
 @pytest.mark.parametrize("error", [struct.error, RuntimeError, MemoryError, TypeError])
-def test_whatever_pil_raises_of_an_image_costs_its_picture_alone(tmp_path, monkeypatch, error):
+def test_an_image_for_which_pil_raises_is_omitted_from_the_page(tmp_path, monkeypatch, error):
   def fail(*_, **__):
     raise error
 
@@ -332,6 +332,6 @@ def test_whatever_pil_raises_of_an_image_costs_its_picture_alone(tmp_path, monke
 
 
 @pytest.mark.parametrize(("progressive", "is_shown"), [(False, True), (True, False)])
-def test_a_large_image_is_shown_only_if_it_can_be_decoded_at_less(tmp_path, monkeypatch, progressive, is_shown):
+def test_a_large_image_is_shown_only_if_it_can_be_decoded_at_reduced_size(tmp_path, monkeypatch, progressive, is_shown):
   monkeypatch.setattr(images, "MAX_PIXELS", 1000)
   assert bool(pictures_of(tmp_path, jpeg(progressive=progressive))) == is_shown
