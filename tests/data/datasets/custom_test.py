@@ -1,4 +1,4 @@
-"""Custom data: every form of file gives the same records, ids and splits are stable, and what is wrong is named."""
+"""Custom data: every file format gives the same records, ids and splits are stable, and errors are reported."""
 
 import json
 
@@ -19,15 +19,15 @@ b 1.jpg,björn,A man with a hat.,,
 
 
 def settings(**changes):
-  """Returns config.custom with some fields changed; a column by `columns_id=...`."""
-  made = config.get_config().custom
-  made.val_share = made.test_share = 0.0
+  """Returns config.custom with some fields changed; `columns_NAME` changes a column name."""
+  settings_ = config.get_config().custom
+  settings_.val_share = settings_.test_share = 0.0
   for name, value in changes.items():
     if name.startswith("columns_"):
-      made.columns[name.removeprefix("columns_")] = value
+      settings_.columns[name.removeprefix("columns_")] = value
     else:
-      made[name] = value
-  return made
+      settings_[name] = value
+  return settings_
 
 
 def write(folder, text, *, name="annotations.csv", images=("a/1.jpg", "a/2.jpg", "b 1.jpg")):
@@ -42,7 +42,7 @@ def read(folder, *, problems=None, **changes):
   return custom.read(settings(**changes), folder, problems=problems)
 
 
-def test_a_table_is_read_in_order_with_camera_time_and_the_identity_as_annotated(tmp_path):
+def test_a_table_is_read_in_order_with_camera_time_and_annotated_identity(tmp_path):
   write(tmp_path, TABLE)
   images = tmp_path / "images"
   assert read(tmp_path) == [
@@ -58,7 +58,7 @@ ROWS = [
   {"image": "a/1.jpg", "id": "anna", "captions": ["A woman.", "A coat; red."], "split": "train", "camera": "1"},
   {"image": "b 1.jpg", "id": "björn", "captions": ["A man."], "split": "test", "camera": ""},
 ]
-FORMS = {
+FORMATS = {
   "a.json": json.dumps(ROWS, indent=2),
   "a.jsonl": "\n".join(json.dumps(row, ensure_ascii=False) for row in ROWS),
   "lines.json": "\r\n".join(json.dumps(row) for row in ROWS) + "\n\n",
@@ -78,10 +78,10 @@ FORMS = {
 }
 
 
-@pytest.mark.parametrize("name", FORMS)
-@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
-def test_every_form_of_file_says_the_same(tmp_path, name, mark):
-  write(tmp_path, mark + FORMS[name].encode(), name=name)
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("byte_order_mark", [b"", b"\xef\xbb\xbf"])
+def test_every_file_format_gives_the_same_records(tmp_path, name, byte_order_mark):
+  write(tmp_path, byte_order_mark + FORMATS[name].encode(), name=name)
   records = read(tmp_path, annotations=name)
   assert [(r.file_path, r.person, r.split, r.camera) for r in records] == [
     (row["image"], row["id"], row["split"], row["camera"]) for row in ROWS
@@ -89,7 +89,7 @@ def test_every_form_of_file_says_the_same(tmp_path, name, mark):
   assert [list(r.captions) for r in records] == [row["captions"] for row in ROWS]
 
 
-def test_a_list_written_as_text_is_its_captions_in_every_form_of_file(tmp_path):
+def test_a_list_written_as_text_is_parsed_in_every_file_format(tmp_path):
   for name, text in {
     "a.csv": "image,id,captions\na/1.jpg,1,\"['A man.', 'A coat; red.']\"\n",
     "a.jsonl": json.dumps({"image": "a/1.jpg", "id": 1, "captions": '["A man.", "A coat; red."]'}),
@@ -103,31 +103,31 @@ def test_a_caption_may_have_several_lines_and_quotation_marks(tmp_path):
   assert [record.captions for record in read(tmp_path)] == [('A man, tall,\nin red, with "hat".',), ('A 5" heel.',)]
 
 
-def test_an_identity_with_and_without_a_decimal_point_is_one(tmp_path):
+def test_identities_that_differ_only_in_a_decimal_point_are_equal(tmp_path):
   write(tmp_path, "image,id,captions\na/1.jpg,12,A man.\na/2.jpg,12.0,A man.\nb 1.jpg,13.0,A man.\n")
   assert [(record.person_id, record.person) for record in read(tmp_path)] == [(12, ""), (12, ""), (13, "")]
 
 
-def test_a_json_object_that_is_no_list_of_images_names_its_keys(tmp_path):
+def test_a_json_object_instead_of_a_list_is_an_error_that_names_its_keys(tmp_path):
   write(tmp_path, json.dumps({"images": [], "annotations": []}, indent=2), name="a.json")
   with pytest.raises(ValueError, match=r"is one JSON object \(keys images, annotations\), not a list of images"):
     read(tmp_path, annotations="a.json")
 
 
-def test_a_separator_divides_the_captions_of_one_text(tmp_path):
+def test_a_separator_splits_a_text_into_captions(tmp_path):
   write(tmp_path, "image,id,captions\na/1.jpg,1,A man. | In red. | \nb 1.jpg,2,A|B\n")
   assert [r.captions for r in read(tmp_path, separator=" | ")] == [("A man.", "In red."), ("A|B",)]
   assert read(tmp_path)[0].captions == ("A man. | In red. |",)
 
 
-def test_a_line_of_json_ends_at_a_line_feed_alone(tmp_path):
+def test_a_line_of_json_ends_only_at_a_line_feed(tmp_path):
   caption = "A man.\u2028In red.\x85"
   line = json.dumps({"image": "a/1.jpg", "id": 1, "captions": [caption]}, ensure_ascii=False)
   write(tmp_path, f"{line}\n", name="a.jsonl")
   assert read(tmp_path, annotations="a.jsonl")[0].captions == (caption,)
 
 
-def test_columns_have_the_names_that_the_config_gives(tmp_path):
+def test_the_config_names_the_columns(tmp_path):
   write(tmp_path, "file,person,text,where\na/1.jpg,1,A man.,door\n", name="list.csv")
   (record,) = read(
     tmp_path, annotations="list.csv", columns_image="file", columns_id="person", columns_captions="text",
@@ -145,7 +145,7 @@ def test_columns_have_the_names_that_the_config_gives(tmp_path):
     (["7", "2147483648", "8"], [1, 0, 2], ["7", "2147483648", "8"]),
   ],
 )
-def test_whole_numbers_stay_and_other_identities_are_numbered_by_name(tmp_path, ids, numbers, kept):
+def test_whole_numbers_are_kept_and_other_identities_are_numbered_in_order_of_name(tmp_path, ids, numbers, kept):
   images = ("a/1.jpg", "a/2.jpg", "b 1.jpg")
   write(tmp_path, "image,id,captions\n" + "".join(f"{i},{p},A man.\n" for i, p in zip(images, ids, strict=True)))
   records = read(tmp_path)
@@ -153,7 +153,7 @@ def test_whole_numbers_stay_and_other_identities_are_numbered_by_name(tmp_path, 
   assert [r.person for r in records] == kept
 
 
-def many(folder, order, split="", missing=()):
+def write_many(folder, order, split="", missing=()):
   images = [f"{n}.jpg" for n in range(40)]
   rows = [f"{images[n]},p{n // 2},A man.{',' + split if split else ''}\n" for n in order]
   write(folder, f"image,id,captions{',split' if split else ''}\n" + "".join(rows), images=set(images) - set(missing))
@@ -161,9 +161,9 @@ def many(folder, order, split="", missing=()):
     (folder / "images" / name).unlink(missing_ok=True)
 
 
-def test_without_splits_identities_are_divided_by_lot_whatever_the_order_of_rows(tmp_path):
+def test_without_splits_identities_are_assigned_at_random_independently_of_the_row_order(tmp_path):
   def splits(order, **changes):
-    many(tmp_path, order)
+    write_many(tmp_path, order)
     records = read(tmp_path, val_share=0.1, test_share=0.2, **changes)
     assert [r.file_path for r in records] == [f"{n}.jpg" for n in order]
     return {r.file_path: r.split for r in records}
@@ -176,16 +176,16 @@ def test_without_splits_identities_are_divided_by_lot_whatever_the_order_of_rows
   assert forward != splits(range(40), split_seed=1)
 
 
-def test_a_missing_image_changes_no_other_ones_split_or_number(tmp_path):
-  many(tmp_path, range(40))
+def test_a_missing_image_does_not_change_the_split_or_number_of_others(tmp_path):
+  write_many(tmp_path, range(40))
   whole = read(tmp_path, val_share=0.1, test_share=0.2)
-  many(tmp_path, range(40), missing=("0.jpg", "1.jpg"))
+  write_many(tmp_path, range(40), missing=("0.jpg", "1.jpg"))
   problems = []
   assert read(tmp_path, val_share=0.1, test_share=0.2, problems=problems) == whole[2:]
   assert [problem.kind for problem in problems] == ["missing image"] * 2
 
 
-def test_a_share_above_0_is_one_identity_at_least_and_some_must_be_left(tmp_path):
+def test_a_nonzero_fraction_is_at_least_one_identity_and_some_must_remain_for_training(tmp_path):
   write(tmp_path, TABLE)
   assert {r.split for r in read(tmp_path, val_share=0.01)} == {"train", "val"}
   for shares in ({"val_share": 0.01, "test_share": 0.01}, {"val_share": -0.1}, {"test_share": 1.0}):
@@ -193,8 +193,8 @@ def test_a_share_above_0_is_one_identity_at_least_and_some_must_be_left(tmp_path
       read(tmp_path, **shares)
 
 
-def test_splits_that_are_given_hold_and_a_gap_among_them_is_named(tmp_path):
-  many(tmp_path, range(4), split="Test")
+def test_annotated_splits_are_used_and_missing_ones_are_reported(tmp_path):
+  write_many(tmp_path, range(4), split="Test")
   assert {r.split for r in read(tmp_path, val_share=0.5)} == {"test"}
   write(tmp_path, "image,id,captions,split\n1.jpg,1,A man.,train\n2.jpg,2,A man.,\n3.jpg,3,A man.,valid\n")
   problems = []
@@ -223,7 +223,7 @@ def test_splits_that_are_given_hold_and_a_gap_among_them_is_named(tmp_path):
     ("a/1.jpg,1,val,A man.", "conflicting entries", "a/1.jpg"),
   ],
 )
-def test_a_bad_row_is_left_out_and_named_and_the_others_stay(tmp_path, row, kind, place):
+def test_an_invalid_row_is_skipped_and_reported_and_the_others_are_read(tmp_path, row, kind, place):
   write(tmp_path, f"image,id,split,captions\na/1.jpg,1,train,A man.\n{row}\nb 1.jpg,2,train,A hat.\n")
   problems = []
   records = read(tmp_path, problems=problems)
@@ -261,7 +261,7 @@ def test_a_bad_row_is_left_out_and_named_and_the_others_stay(tmp_path, row, kind
     ),
   ],
 )
-def test_a_bad_line_of_json_is_left_out_and_named(tmp_path, entry, problem):
+def test_an_invalid_line_of_json_is_skipped_and_reported(tmp_path, entry, problem):
   good = json.dumps({"image": "a/1.jpg", "id": 1, "captions": "A man."})
   write(tmp_path, f"{good}\n{entry}\n", name="annotations.jsonl")
   problems = []
@@ -270,8 +270,8 @@ def test_a_bad_line_of_json_is_left_out_and_named(tmp_path, entry, problem):
   assert problems == [problem]
 
 
-# The mark of the second row's caption is closed by that of the third.
-SWALLOWING = 'image\tid\tcaptions\na/1.jpg\t1\tA man.\na/2.jpg\t1\t"Red coat man.\nb 1.jpg\t2\tHeels of 5"\n'
+# The quotation mark in the second row is closed only by the one in the third.
+UNCLOSED_QUOTE = 'image\tid\tcaptions\na/1.jpg\t1\tA man.\na/2.jpg\t1\t"Red coat man.\nb 1.jpg\t2\tHeels of 5"\n'
 
 
 @pytest.mark.parametrize(
@@ -288,7 +288,7 @@ SWALLOWING = 'image\tid\tcaptions\na/1.jpg\t1\tA man.\na/2.jpg\t1\t"Red coat man
     ('image,id,captions\na/1.jpg,1,"A man.\n', "is no CSV file (line 2: "),
     (b"image,id,captions\na/1.jpg,1,\xff\n", "is no UTF-8 text (line 2: "),
     (
-      SWALLOWING,
+      UNCLOSED_QUOTE,
       "is no CSV file (line 3: a quotation mark opens a cell that takes in the rows after it, as 'b 1.jpg')",
     ),
     ('[{"image": "/data/a.jpg", "id": 1, "captions": ["A man."]}]', "has no usable entry: /data/a.jpg is absolute"),
@@ -307,7 +307,7 @@ SWALLOWING = 'image\tid\tcaptions\na/1.jpg\t1\tA man.\na/2.jpg\t1\t"Red coat man
     ("[1, 2]", "has no usable entry: entry 0 is a number, not an object; correct the file"),
   ],
 )
-def test_a_file_that_cannot_be_read_is_one_line(tmp_path, content, message):
+def test_an_unreadable_file_raises_one_line(tmp_path, content, message):
   write(tmp_path, content, name="annotations")
   with pytest.raises(ValueError) as error:
     read(tmp_path, annotations="annotations", problems=[])
@@ -315,7 +315,7 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path, content, message):
   assert "\n" not in str(error.value)
 
 
-def test_what_is_not_there_says_which_field_to_set(tmp_path):
+def test_a_missing_file_or_folder_is_an_error_that_names_the_field_to_set(tmp_path):
   with pytest.raises(FileNotFoundError, match=r"no annotation file .*annotations\.csv; set --config\.custom\.annotat"):
     read(tmp_path)
   write(tmp_path, TABLE)
@@ -328,7 +328,7 @@ FIELDS = st.text(max_size=6) | st.sampled_from(["a/1.jpg", "b 1.jpg", "anna", "t
 
 @hypothesis.settings(max_examples=100, deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
 @hypothesis.given(rows=st.lists(st.lists(FIELDS, max_size=5), max_size=4), opening=st.sampled_from(["", "[", "{"]))
-def test_whatever_a_file_holds_it_is_read_or_rejected_in_one_line(tmp_path, rows, opening):
+def test_any_content_is_read_or_rejected_in_one_line(tmp_path, rows, opening):
   text = opening + "image,id,captions,split\n" + "\n".join(",".join(row) for row in rows)
   write(tmp_path, text.encode("utf-8", "surrogatepass"), name="annotations")
   problems = []
@@ -342,7 +342,7 @@ def test_whatever_a_file_holds_it_is_read_or_rejected_in_one_line(tmp_path, rows
 
 
 @pytest.mark.parametrize("name", ["custom", "custom_shop", "custom_2024_b"])
-def test_custom_data_may_have_names_of_its_own(name):
+def test_custom_data_may_have_its_own_names(name):
   layout = registry.layout_of(name)
   assert (layout.name, layout.published) == (name, {})
   assert layout.config == f"configs/custom.py --config.data.name={name}"

@@ -1,4 +1,4 @@
-"""Raw data by name: the same reading for published layouts and for somebody's own."""
+"""Raw data by name: published layouts and custom data are read through the same interface."""
 
 import errno
 import os
@@ -21,7 +21,7 @@ def test_a_published_layout_is_found_and_read(tmp_path):
   assert data.read() == schema.read_annotations(data.layout, tmp_path)
 
 
-def test_custom_data_is_found_and_read_by_its_settings(tmp_path):
+def test_custom_data_is_found_and_read_with_its_settings(tmp_path):
   (tmp_path / "images").mkdir()
   for n in range(9):
     (tmp_path / "images" / f"{n}.jpg").touch()
@@ -39,24 +39,24 @@ def test_custom_data_is_found_and_read_by_its_settings(tmp_path):
   )
 
 
-def test_custom_data_without_its_settings_says_which_config_has_them(tmp_path):
+def test_custom_data_without_settings_is_an_error_that_names_the_config(tmp_path):
   with pytest.raises(ValueError, match=r"custom is custom data, .*; give --config=configs/custom\.py"):
     registry.find("custom", tmp_path)
 
 
 @pytest.mark.parametrize("name", ["cuhk_pedes", "custom"])
-def test_a_folder_that_may_not_be_searched_is_one_line(tmp_path, monkeypatch, name):
-  def refuse(path):  # as Python 3.11 does, while later versions return False
+def test_a_folder_without_permission_to_search_raises_one_line(tmp_path, monkeypatch, name):
+  def deny(path):  # as Python 3.11 does; later versions return False
     raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
 
-  monkeypatch.setattr(pathlib.Path, "is_file", refuse)
+  monkeypatch.setattr(pathlib.Path, "is_file", deny)
   with pytest.raises(DiskError, match="permission denied; change its permissions"):
     registry.find(name, tmp_path, config.get_config().custom)
   with pytest.raises(DiskError, match="permission denied; change its permissions"):
     splits.dataset_info(tmp_path, name, (24, 16))
 
 
-def test_data_sets_of_one_source_are_named_in_both_directions_and_no_other():
+def test_data_sets_with_a_common_source_are_found_in_both_directions_and_no_others():
   found = {name: registry.same_source(name) for name in (*registry.LAYOUTS, "custom")}
   assert {name: others for name, others in found.items() if others} == {
     "icfg_pedes": ["rstp_reid"],
