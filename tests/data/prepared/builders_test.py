@@ -1,4 +1,4 @@
-"""TFDS builders: pixels as PIL's, rows in the file's order, without TensorFlow at any size."""
+"""TFDS builders: pixels equal PIL's, records keep the order of entries, and no size of data needs TensorFlow."""
 
 import pathlib
 import subprocess
@@ -25,7 +25,7 @@ def pil_resize(file, size=SIZE):
 
 
 @pytest.mark.parametrize("name", trees.NAMES)
-def test_every_record_is_its_entry_with_pil_s_pixels(tmp_path, name):
+def test_every_record_matches_its_entry_and_has_pil_s_pixels(tmp_path, name):
   root = trees.make_tree(tmp_path, name)
   folder = prepare.prepare(name, tmp_path, tmp_path / "data", SIZE, show_progress=False)
   assert str(folder) == str(tmp_path / "data" / name / "24x16" / schema.VERSION)
@@ -41,7 +41,7 @@ def test_every_record_is_its_entry_with_pil_s_pixels(tmp_path, name):
       assert [caption.decode() for caption in record["captions"]] == entry["captions"]
 
 
-def test_rows_keep_their_order_across_shards(tmp_path, monkeypatch):
+def test_records_keep_their_order_across_shards(tmp_path, monkeypatch):
   monkeypatch.setattr(shards, "SHARD_BYTES", 5 * 24 * 16 * 3)
   root = trees.make_tree(tmp_path, "rstp_reid")
   folder = prepare.prepare("rstp_reid", tmp_path, tmp_path / "data", SIZE, show_progress=False)
@@ -51,7 +51,7 @@ def test_rows_keep_their_order_across_shards(tmp_path, monkeypatch):
   assert [record["file_path"].decode() for record in builder.as_data_source("train")] == expected
 
 
-def test_nothing_is_left_in_the_temporary_folder(tmp_path, monkeypatch):
+def test_no_file_is_left_in_the_temporary_folder(tmp_path, monkeypatch):
   (tmp_path / "temporary").mkdir()
   monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
   trees.make_tree(tmp_path, "cuhk_pedes")
@@ -59,8 +59,8 @@ def test_nothing_is_left_in_the_temporary_folder(tmp_path, monkeypatch):
   assert list((tmp_path / "temporary").iterdir()) == []
 
 
-def test_tensorflow_is_not_needed_however_large_the_data(tmp_path):
-  # TFDS's shuffling writer imports TensorFlow once it has more than MAX_MEM_BUFFER_SIZE in hand.
+def test_large_data_does_not_need_tensorflow(tmp_path):
+  # TFDS's shuffling writer imports TensorFlow once it buffers more than MAX_MEM_BUFFER_SIZE.
   trees.make_tree(tmp_path, "cuhk_pedes")
   script = f"""
 import sys
@@ -77,25 +77,25 @@ print(len(split.images), "tensorflow" in sys.modules)
   assert done.stdout == "16 False\n"
 
 
-def test_the_builders_are_known_to_tfds_by_name():
+def test_the_builders_are_registered_in_tfds():
   assert set(builders.BUILDERS) == set(registry.LAYOUTS)
   for name, cls in builders.BUILDERS.items():
     assert tfds.builder_cls(name) is cls
 
 
-def test_a_builder_without_shards_names_the_command(tmp_path):
+def test_building_without_shards_is_an_error_that_names_the_command(tmp_path):
   with pytest.raises(ValueError, match="cuhk_pedes is prepared by python -m tireid_jax.data.prepare --config"):
     tfds.builder("cuhk_pedes", data_dir=tmp_path).download_and_prepare(
       file_format="array_record", download_config=tfds.download.DownloadConfig(try_download_gcs=False)
     )
 
 
-def test_a_file_system_without_links_gets_copies(tmp_path, monkeypatch):
-  def refuse(*paths):
+def test_files_are_copied_on_a_file_system_without_hard_links(tmp_path, monkeypatch):
+  def deny(*paths):
     raise PermissionError
 
   root = trees.make_tree(tmp_path, "cuhk_pedes")
-  monkeypatch.setattr(builders.os, "link", refuse)
+  monkeypatch.setattr(builders.os, "link", deny)
   folder = prepare.prepare("cuhk_pedes", tmp_path, tmp_path / "data", SIZE, show_progress=False)
   record = next(iter(tfds.builder_from_directory(folder).as_data_source("train")))
   np.testing.assert_array_equal(record["image"], pil_resize(root / "imgs" / record["file_path"].decode()))

@@ -1,4 +1,4 @@
-"""Image files: pixels as PIL's whatever the form of the file, and every fault found and named."""
+"""Image files: pixels equal PIL's for every file format, and every fault is detected and reported."""
 
 import itertools
 import os
@@ -33,7 +33,7 @@ def jpeg(tmp_path):
 
 @settings(deadline=None, max_examples=60)
 @given(st.tuples(*[st.integers(1, 90)] * 4), st.booleans())
-def test_pixels_are_pil_s_for_any_size(sides, is_png):
+def test_pixels_equal_pil_s_for_any_size(sides, is_png):
   height, width, new_height, new_width = sides
   pixels = np.random.default_rng(sides).integers(0, 256, (height, width, 3), dtype=np.uint8)
   with tempfile.NamedTemporaryFile(suffix=".png" if is_png else ".jpg") as file:
@@ -58,7 +58,7 @@ def test_jpeg_files_that_are_not_rgb_are_converted_as_pil_does(jpeg, mode):
   np.testing.assert_array_equal(images.decode(jpeg, SIZE).pixels, pil_resize(jpeg))
 
 
-def test_a_palette_s_transparency_is_left_alone_as_in_the_reference(jpeg):
+def test_the_transparency_of_a_palette_is_ignored_as_in_the_reference(jpeg):
   file = jpeg.with_suffix(".png")
   palette = Image.open(jpeg).convert("P")
   palette.save(file, transparency=bytes(range(256)))
@@ -68,7 +68,7 @@ def test_a_palette_s_transparency_is_left_alone_as_in_the_reference(jpeg):
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tiff"])
-def test_greys_of_16_bits_keep_their_high_byte_instead_of_being_clipped(tmp_path, suffix):
+def test_16_bit_grey_keeps_the_high_byte_instead_of_being_clipped(tmp_path, suffix):
   grey = np.random.default_rng(0).integers(0, 2**16, (40, 20), dtype=np.uint16)
   Image.fromarray(grey).save(tmp_path / f"image{suffix}")
   Image.fromarray((grey >> 8).astype(np.uint8)).save(tmp_path / "high.png")
@@ -77,7 +77,7 @@ def test_greys_of_16_bits_keep_their_high_byte_instead_of_being_clipped(tmp_path
   assert (decoded != pil_resize(tmp_path / f"image{suffix}")).any()
 
 
-def test_colours_of_16_bits_keep_their_high_byte_too(tmp_path):
+def test_16_bit_color_keeps_the_high_byte(tmp_path):
   colours = np.random.default_rng(0).integers(0, 2**16, (5, 4, 3), dtype=np.uint16)
   rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in colours)
   (tmp_path / "image.png").write_bytes(_png(4, 5, rows, bits=16, colour=2))
@@ -103,17 +103,17 @@ def with_orientation(file, value):
 
 
 @pytest.mark.parametrize("value", range(1, 9))
-def test_a_photograph_is_turned_upright_as_its_exif_data_says(jpeg, value):
+def test_an_image_is_rotated_and_flipped_by_its_exif_orientation(jpeg, value):
   file = with_orientation(jpeg, value)
   upright = ImageOps.exif_transpose(Image.open(file))
   decoded, height, width = images.decode(file, SIZE), *SIZE
   np.testing.assert_array_equal(decoded.pixels, np.asarray(upright.resize((width, height), Image.Resampling.BILINEAR)))
   assert decoded.size == (upright.height, upright.width)
-  is_turned = value != 1
-  assert (decoded.digest != images.decode(file, SIZE, use_exif=False).digest) == is_turned
+  is_changed = value != 1
+  assert (decoded.digest != images.decode(file, SIZE, use_exif=False).digest) == is_changed
 
 
-def test_exif_data_can_be_ignored_as_in_the_reference(jpeg):
+def test_exif_orientation_can_be_ignored_as_in_the_reference(jpeg):
   ignored, plain = images.decode(with_orientation(jpeg, 6), SIZE, use_exif=False), images.decode(jpeg, SIZE)
   np.testing.assert_array_equal(ignored.pixels, plain.pixels)
   assert ignored.size == plain.size
@@ -122,13 +122,13 @@ def test_exif_data_can_be_ignored_as_in_the_reference(jpeg):
 
 
 @pytest.mark.parametrize("segment", [b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM\0*\0\0\0\x08\0\x09"])
-def test_damaged_exif_data_leaves_the_image_as_it_is(jpeg, segment):
+def test_damaged_exif_data_is_ignored(jpeg, segment):
   content, file = jpeg.read_bytes(), jpeg.with_name("damaged.jpg")
   file.write_bytes(content[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + content[2:])
   np.testing.assert_array_equal(images.decode(file, SIZE).pixels, images.decode(jpeg, SIZE).pixels)
 
 
-def test_an_image_of_one_pixel_fills_the_size_with_it(tmp_path):
+def test_an_image_of_one_pixel_is_resized_to_a_constant(tmp_path):
   Image.new("RGB", (1, 1), (10, 200, 30)).save(tmp_path / "dot.png")
   decoded = images.decode(tmp_path / "dot.png", SIZE)
   np.testing.assert_array_equal(decoded.pixels, np.broadcast_to(np.uint8([10, 200, 30]), (*SIZE, 3)))
@@ -136,7 +136,7 @@ def test_an_image_of_one_pixel_fills_the_size_with_it(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["with space.jpg", "größe 人.jpg", "café/n° 1.jpg", "link.jpg"])
-def test_paths_may_hold_spaces_and_any_letters_and_be_links(jpeg, name):
+def test_paths_may_contain_spaces_and_any_letters_and_be_symlinks(jpeg, name):
   file = jpeg.with_name(name) if "/" not in name else jpeg.parent / name
   file.parent.mkdir(exist_ok=True)
   if name == "link.jpg":
@@ -146,12 +146,12 @@ def test_paths_may_hold_spaces_and_any_letters_and_be_links(jpeg, name):
   np.testing.assert_array_equal(images.decode(file, SIZE).pixels, pil_resize(jpeg))
 
 
-def test_the_format_is_what_the_file_holds_and_not_its_name(jpeg):
+def test_the_format_is_detected_from_the_content_and_not_from_the_name(jpeg):
   Image.open(jpeg).save(jpeg.with_name("other.jpg"), "PNG")
   np.testing.assert_array_equal(images.decode(jpeg.with_name("other.jpg"), SIZE).pixels, pil_resize(jpeg))
 
 
-def test_digests_tell_files_apart_by_content_alone(jpeg):
+def test_digests_depend_only_on_the_content(jpeg):
   jpeg.with_name("copy.jpg").write_bytes(jpeg.read_bytes())
   jpeg.with_name("other.jpg").write_bytes(jpeg.read_bytes() + b"x")
   one, copy, other = (images.decode(jpeg.with_name(f"{n}.jpg"), SIZE).digest for n in ("image", "copy", "other"))
@@ -159,7 +159,7 @@ def test_digests_tell_files_apart_by_content_alone(jpeg):
 
 
 def _claim(content, *, height=0, width=0):
-  """Returns JPEG content whose header claims so many more rows and columns."""
+  """Returns JPEG content whose header claims `height` more rows and `width` more columns."""
   start = content.index(b"\xff\xc0") + 5
   old_height, old_width = struct.unpack(">HH", content[start : start + 4])
   return content[:start] + struct.pack(">HH", old_height + height, old_width + width) + content[start + 4 :]
@@ -181,7 +181,7 @@ FAULTS = [
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize(("damage", "kind", "detail"), FAULTS)
-def test_a_damaged_file_is_named_with_what_is_wrong(jpeg, damage, kind, detail):
+def test_a_damaged_file_is_reported_with_its_fault(jpeg, damage, kind, detail):
   jpeg.write_bytes(damage(jpeg.read_bytes()))
   with pytest.raises(images.BadImageError, match=rf"image\.jpg {detail}") as error:
     images.decode(jpeg, SIZE)
@@ -190,26 +190,26 @@ def test_a_damaged_file_is_named_with_what_is_wrong(jpeg, damage, kind, detail):
 
 
 @pytest.mark.parametrize("mode", ["I", "F"])
-def test_pixels_of_32_bits_are_an_error_for_want_of_their_range(jpeg, mode):
+def test_pixels_of_32_bits_are_an_error_because_their_range_is_unknown(jpeg, mode):
   Image.open(jpeg).convert("L").convert(mode).save(jpeg.with_suffix(".tiff"))
   with pytest.raises(images.BadImageError, match="its pixels have 32 bits"):
     images.decode(jpeg.with_suffix(".tiff"), SIZE)
 
 
 @pytest.mark.parametrize("name", ["none.jpg", "image.jpg/none.jpg"])
-def test_a_file_that_is_not_there_is_missing(jpeg, name):
+def test_a_file_that_does_not_exist_is_reported_as_missing(jpeg, name):
   with pytest.raises(images.BadImageError, match=r"none\.jpg is not there") as error:
     images.decode(jpeg.parent / name, SIZE)
   assert error.value.kind == "missing image"
 
 
-def test_a_folder_in_an_image_s_place_cannot_be_read(tmp_path):
+def test_a_folder_instead_of_an_image_is_an_error(tmp_path):
   with pytest.raises(images.BadImageError, match="cannot be read"):
     images.decode(tmp_path, SIZE)
 
 
 @pytest.mark.parametrize("progressive", [False, True])
-def test_no_cut_of_a_jpeg_file_passes_for_the_whole(jpeg, progressive):
+def test_a_truncated_jpeg_file_is_detected_unless_all_pixels_are_intact(jpeg, progressive):
   Image.open(jpeg).save(jpeg, progressive=progressive)
   content, whole = jpeg.read_bytes(), images.decode(jpeg, SIZE).pixels
   for end in [*range(0, len(content), 37), *range(len(content) - 8, len(content))]:
@@ -222,51 +222,51 @@ def test_no_cut_of_a_jpeg_file_passes_for_the_whole(jpeg, progressive):
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "RGB", "P", "RGBA"])
-def test_a_png_file_that_ends_in_black_is_no_lie(jpeg, mode):
+def test_a_png_file_that_ends_in_black_does_not_count_as_truncated(jpeg, mode):
   file = jpeg.with_suffix(".png")
   Image.new(mode, (13, 20)).save(file)
   np.testing.assert_array_equal(images.decode(file, SIZE).pixels, pil_resize(file))
 
 
 @pytest.mark.parametrize("grey", [128, 127])
-def test_a_photograph_that_ends_in_grey_is_no_lie(jpeg, grey):
+def test_a_jpeg_file_that_ends_in_grey_does_not_count_as_truncated(jpeg, grey):
   image = np.array(Image.open(jpeg))
   image[-20:] = grey
   Image.fromarray(image).save(jpeg, quality=95)
   np.testing.assert_array_equal(images.decode(jpeg, SIZE).pixels, pil_resize(jpeg))
 
 
-def test_decoding_is_bounded_ahead_and_keeps_the_order(tmp_path):
+def test_decoding_reads_ahead_a_limited_number_of_files_and_keeps_their_order(tmp_path):
   for name in "ab":
     trees.write_image(tmp_path / f"{name}.jpg", np.random.default_rng(ord(name)))
-  files, taken = [tmp_path / "a.jpg", tmp_path / "gone.jpg", tmp_path / "b.jpg"], []
-  endless = (taken.append(file) or file for file in itertools.cycle(files))
+  files, consumed = [tmp_path / "a.jpg", tmp_path / "gone.jpg", tmp_path / "b.jpg"], []
+  endless = (consumed.append(file) or file for file in itertools.cycle(files))
   results = list(itertools.islice(images.decode_all(endless, SIZE), 40))
-  for place, result in enumerate(results):
-    if place % 3 == 1:
+  for index, result in enumerate(results):
+    if index % 3 == 1:
       assert isinstance(result, images.BadImageError)
     else:
-      np.testing.assert_array_equal(result.pixels, pil_resize(files[place % 3]))
-  assert len(taken) <= 40 + images.IN_FLIGHT * os.cpu_count()
+      np.testing.assert_array_equal(result.pixels, pil_resize(files[index % 3]))
+  assert len(consumed) <= 40 + images.IN_FLIGHT * os.cpu_count()
 
 
-def test_a_png_file_of_more_pixels_than_allowed_is_rejected_by_its_header_alone(jpeg):
+def test_a_png_file_with_too_many_pixels_is_rejected_by_its_header(jpeg):
   jpeg.write_bytes(_png(8193, 4096, b"", bits=8, colour=2))
   with pytest.raises(images.BadImageError, match=r"image\.jpg .*claims 4096x8193 pixels, .*; 33,554,432 are allowed"):
     images.decode(jpeg, SIZE)
 
 
-def test_the_bytes_of_a_png_file_are_counted_without_being_held(tmp_path):
+def test_the_bytes_of_a_png_file_are_counted_without_storing_them(tmp_path):
   Image.new("L", (4096, 4096)).save(tmp_path / "black.png")
   content = (tmp_path / "black.png").read_bytes()
   tracemalloc.start()
   assert not truncation.png_ends_early(content)
-  assert tracemalloc.get_traced_memory()[1] < 2**23  # of 16 MiB
+  assert tracemalloc.get_traced_memory()[1] < 2**23  # the image has 16 MiB
   tracemalloc.stop()
 
 
 @pytest.mark.parametrize(("limit", "scale"), [(2**25, 1), (5000, 2), (1000, 4)])
-def test_a_large_jpeg_file_is_decoded_at_the_least_reduction_that_fits(jpeg, monkeypatch, limit, scale):
+def test_a_large_jpeg_file_is_decoded_at_the_smallest_sufficient_reduction(jpeg, monkeypatch, limit, scale):
   Image.open(jpeg).resize((80, 120)).save(jpeg, quality=95)
   monkeypatch.setattr(images, "MAX_PIXELS", limit)
   expected = Image.open(jpeg)
@@ -279,7 +279,7 @@ def test_a_large_jpeg_file_is_decoded_at_the_least_reduction_that_fits(jpeg, mon
   assert (decoded.digest == images.decode(jpeg, SIZE).digest) == (scale == 1)
 
 
-def test_a_large_jpeg_file_whose_passes_are_held_whole_is_rejected(jpeg, monkeypatch):
+def test_a_large_progressive_jpeg_file_is_rejected(jpeg, monkeypatch):
   Image.open(jpeg).save(jpeg, progressive=True)
   monkeypatch.setattr(images, "MAX_PIXELS", 100)
   with pytest.raises(images.BadImageError, match="; 100 are allowed"):
@@ -287,7 +287,7 @@ def test_a_large_jpeg_file_whose_passes_are_held_whole_is_rejected(jpeg, monkeyp
 
 
 def test_large_images_are_decoded_one_at_a_time(jpeg, monkeypatch):
-  class Turns:
+  class CountingLock:
     def __init__(self):
       self.lock, self.waiting, self.most = threading.Lock(), 0, 0
 
@@ -300,21 +300,21 @@ def test_large_images_are_decoded_one_at_a_time(jpeg, monkeypatch):
       self.waiting -= 1
       self.lock.release()
 
-  turns = Turns()
-  monkeypatch.setattr(images, "_LARGE", turns)
+  counting_lock = CountingLock()
+  monkeypatch.setattr(images, "_LARGE", counting_lock)
   monkeypatch.setattr(images, "_LARGE_PIXELS", 10)
   assert len(list(images.decode_all([jpeg] * 20, SIZE))) == 20
-  assert turns.most == 1
+  assert counting_lock.most == 1
 
 
-def test_a_format_that_runs_another_program_is_not_opened(tmp_path):
+def test_a_format_that_needs_another_program_is_not_opened(tmp_path):
   (tmp_path / "image.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
   assert Image.open(tmp_path / "image.jpg").format == "EPS"
   with pytest.raises(images.BadImageError, match="no format that is known"):
     images.decode(tmp_path / "image.jpg", SIZE)
 
 
-def test_a_text_in_a_png_file_that_inflates_to_megabytes_is_rejected(jpeg):
+def test_a_png_file_whose_text_decompresses_to_megabytes_is_rejected(jpeg):
   text = PngImagePlugin.PngInfo()
   text.add_text("comment", "a" * 60_000_000, zip=True)
   Image.open(jpeg).save(jpeg.with_suffix(".png"), pnginfo=text)
@@ -324,7 +324,7 @@ def test_a_text_in_a_png_file_that_inflates_to_megabytes_is_rejected(jpeg):
     images.decode(jpeg.with_suffix(".png"), SIZE)
 
 
-def test_of_many_frames_the_first_is_decoded(jpeg):
+def test_only_the_first_frame_of_a_file_is_decoded(jpeg):
   first = Image.open(jpeg).convert("RGB")
   frames = [Image.new("RGB", first.size, (number, 0, 0)) for number in range(50)]
   file = jpeg.with_suffix(".tiff")
@@ -333,7 +333,7 @@ def test_of_many_frames_the_first_is_decoded(jpeg):
 
 
 @pytest.mark.parametrize("suffix", [".webp", ".avif", ".heic"])
-def test_formats_of_cameras_and_the_web_are_read(tmp_path, suffix):
+def test_webp_avif_and_heic_are_decoded(tmp_path, suffix):
   pillow_heif.register_heif_opener()  # for writing
   file = tmp_path / f"image{suffix}"
   Image.new("RGB", (40, 60), (200, 30, 90)).save(file)
@@ -342,7 +342,7 @@ def test_formats_of_cameras_and_the_web_are_read(tmp_path, suffix):
   np.testing.assert_allclose(decoded.pixels.mean(axis=(0, 1)), (200, 30, 90), atol=4)
 
 
-def test_a_box_is_cropped_from_the_image_and_clipped_to_it(jpeg):
+def test_a_box_is_clipped_to_the_image_and_cropped_from_it(jpeg):
   whole = Image.open(jpeg)
   width, _height = whole.size
   expected = whole.crop((3, 5, width, 17)).resize((SIZE[1], SIZE[0]), Image.Resampling.BILINEAR)

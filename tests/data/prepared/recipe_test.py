@@ -1,4 +1,4 @@
-"""What is known of a prepared data set, where its file is damaged or of somebody else's making."""
+"""The description of a prepared data set, when its files are damaged, altered or written by another version."""
 
 import builtins
 import copy
@@ -43,7 +43,7 @@ def folder(tmp_path_factory):
     ("left_out", None, "left_out is 'None'"),
   ],
 )
-def test_a_field_that_is_missing_unknown_or_of_another_type_is_named(tmp_path, folder, field, value, fault):
+def test_a_field_that_is_missing_unknown_or_of_the_wrong_type_is_named(tmp_path, folder, field, value, fault):
   info = json.loads((splits.prepared_path(folder / "data", "rstp_reid", SIZE) / recipe.FILE).read_text())
   file, section = tmp_path / recipe.FILE, info
   *parts, last = field.split(".")
@@ -59,18 +59,18 @@ def test_a_field_that_is_missing_unknown_or_of_another_type_is_named(tmp_path, f
   assert str(error.value) == f"{file} is damaged ({fault}); remove {tmp_path} and prepare it again"
 
 
-def test_fields_of_former_versions_do_not_stand_in_the_way(tmp_path, folder):
+def test_fields_of_earlier_versions_are_accepted(tmp_path, folder):
   info = json.loads((splits.prepared_path(folder / "data", "rstp_reid", SIZE) / recipe.FILE).read_text())
   (tmp_path / recipe.FILE).write_text(json.dumps({**info, "raw_sizes": {}}))
   assert recipe.read(tmp_path / recipe.FILE) == {**info, "raw_sizes": {}}
 
 
-def _spoil_size(target):
+def _damage_size(target):
   info = json.loads((target / recipe.FILE).read_text())
   (target / recipe.FILE).write_text(json.dumps({**info, "image_size": [10**6, 10**6]}))
 
 
-def _name_other_folder(target):
+def _refer_to_another_folder(target):
   text = (target / "dataset_info.json").read_text()
   shutil.copytree(target, target.parent / "other")
   (target / "dataset_info.json").write_text(text.replace('"{DATASET}', '"../other/{DATASET}'))
@@ -80,17 +80,17 @@ def _name_other_folder(target):
   ("damage", "message"),
   [
     (lambda target: (target / recipe.FILE).write_text("{"), "dataset.json is damaged"),
-    (_spoil_size, "is of images of [1000000, 1000000] pixels; remove"),
+    (_damage_size, "is of images of [1000000, 1000000] pixels; remove"),
     (lambda target: (target / "dataset_info.json").write_text("{"), "is damaged"),
     (lambda target: (target / "features.json").write_bytes(b"\xff"), "is damaged"),
     (lambda target: (target / "index_test.npz").write_bytes(b"PK"), "is damaged"),
     (lambda target: (target / "index_test.npz").unlink(), "is damaged (FileNotFoundError"),
     (lambda target: next(target.glob("*test.array*")).unlink(), "does not exist; remove the data set"),
     (lambda target: next(target.glob("*test.array*")).write_bytes(bytes(2**16)), "remove it and prepare it again"),
-    (_name_other_folder, "names records of test in another folder"),
+    (_refer_to_another_folder, "names records of test in another folder"),
   ],
 )
-def test_a_damaged_data_set_is_one_line_that_says_what_to_do(tmp_path, folder, damage, message):
+def test_a_damaged_data_set_raises_one_line_that_says_what_to_do(tmp_path, folder, damage, message):
   shutil.copytree(folder / "data", tmp_path / "data")
   damage(splits.prepared_path(tmp_path / "data", "rstp_reid", SIZE))
   with pytest.raises(ValueError) as error:
@@ -99,7 +99,7 @@ def test_a_damaged_data_set_is_one_line_that_says_what_to_do(tmp_path, folder, d
   assert "\n" not in str(error.value)
 
 
-def test_files_of_a_data_set_may_be_links_to_elsewhere(tmp_path, folder):
+def test_files_of_a_data_set_may_be_symlinks(tmp_path, folder):
   shutil.copytree(folder / "data", tmp_path / "data")
   (tmp_path / "versions").mkdir()
   for number, file in enumerate(sorted(splits.prepared_path(tmp_path / "data", "rstp_reid", SIZE).iterdir())):
@@ -109,14 +109,14 @@ def test_files_of_a_data_set_may_be_links_to_elsewhere(tmp_path, folder):
 
 
 @pytest.mark.parametrize("name", [recipe.FILE, "index_test.npz"])
-def test_a_file_that_may_not_be_read_is_not_called_damaged(folder, monkeypatch, name):
+def test_a_file_without_read_permission_is_not_called_damaged(folder, monkeypatch, name):
   def open_file(file, *arguments, **options):
     if os.path.basename(os.fspath(file)) == name:
       raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(file))
     return original(file, *arguments, **options)
 
   original = io.open
-  for module in (builtins, io):  # pathlib's, and NumPy's
+  for module in (builtins, io):  # pathlib uses one and NumPy the other
     monkeypatch.setattr(module, "open", open_file)
   with pytest.raises(DiskError, match="permission denied.*; change its permissions") as error:
     splits.open_split(folder / "data", "rstp_reid", SIZE, "test")

@@ -1,4 +1,4 @@
-"""Records that are read directly from their files are those that array_record wrote."""
+"""Records read directly from their files equal those that array_record wrote."""
 
 import os
 
@@ -8,7 +8,7 @@ from array_record.python import array_record_module
 
 from tireid_jax.data.prepared import record_bytes
 
-# In the first block alone, over several, and one that ends just where a block does.
+# Records within the first block, across several blocks, and one that ends exactly at the end of a block.
 SIZES = [10, 70_000, 300, 200_000, record_bytes.BLOCK - record_bytes.HEADER, 5]
 
 
