@@ -1,4 +1,4 @@
-"""Bad annotation files and paths: each fault is named or read right, and nothing else is lost for it."""
+"""Invalid annotation files and paths: each fault is reported, and all valid entries are still read."""
 
 import json
 import os
@@ -20,9 +20,9 @@ def entry(path, **changes):
 
 
 def read(tmp_path, entries, *, without=()):
-  """Returns the records and problems of some entries, whose images are files but for those in `without`."""
-  for row in entries:
-    path = row.get("img_path") if isinstance(row, dict) else None
+  """Returns the records and problems of some entries; creates their images, except for those in `without`."""
+  for item in entries:
+    path = item.get("img_path") if isinstance(item, dict) else None
     if isinstance(path, str) and path not in without:
       file = tmp_path / "imgs" / path
       file.parent.mkdir(parents=True, exist_ok=True)
@@ -59,20 +59,20 @@ def paths(records):
     (entry("x.jpg", id=float("nan")), "unusable entry", "x.jpg"),
   ],
 )
-def test_a_bad_entry_is_left_out_and_named_and_the_others_stay(tmp_path, bad, kind, place):
+def test_an_invalid_entry_is_skipped_and_reported_and_the_others_are_read(tmp_path, bad, kind, place):
   records, problems = read(tmp_path, [entry("a.jpg"), bad, entry("b.jpg")])
   assert paths(records) == ["a.jpg", "b.jpg"]
   assert [(problem.kind, problem.place) for problem in problems] == [(kind, place)]
 
 
-def test_of_an_image_with_one_bad_caption_the_good_ones_stay(tmp_path):
+def test_the_valid_captions_of_an_image_with_an_invalid_one_are_read(tmp_path):
   records, problems = read(tmp_path, [entry("a.jpg", captions=["a man", "", "a red coat"])])
   assert records[0].captions == ("a man", "a red coat")
   assert [problem.kind for problem in problems] == ["empty caption"]
 
 
 @pytest.mark.parametrize("path", ["../secret.jpg", "a/../../secret.jpg", "{root}/imgs/a.jpg"])
-def test_a_path_that_leaves_the_folder_is_rejected_even_if_there_is_a_file(tmp_path, path):
+def test_a_path_that_leaves_the_folder_is_rejected_even_if_the_file_exists(tmp_path, path):
   path = path.format(root=tmp_path)
   (tmp_path / "imgs" / "a").mkdir(parents=True)
   records, problems = read(tmp_path, [entry(path), entry("b.jpg")])
@@ -83,20 +83,20 @@ def test_a_path_that_leaves_the_folder_is_rejected_even_if_there_is_a_file(tmp_p
 @pytest.mark.parametrize(
   "path", ["two words/ a b .jpg", "Straße/人 é.jpg", "..a/b...jpg", 'quote\'s "x".jpg', "-n #%.jpg"]
 )
-def test_odd_but_sound_paths_are_read_as_they_are(tmp_path, path):
+def test_unusual_but_valid_paths_are_read_unchanged(tmp_path, path):
   records, problems = read(tmp_path, [entry(path)])
   assert (paths(records), problems) == ([path], [])
   assert records[0].image_file == tmp_path / "imgs" / path
 
 
 @pytest.mark.parametrize("path", ["nul\0.jpg", "half \ud83d.jpg"])
-def test_a_path_that_is_no_file_name_is_unusable(tmp_path, path):
+def test_a_path_that_is_not_a_valid_file_name_is_unusable(tmp_path, path):
   records, problems = read(tmp_path, [entry(path)], without=(path,))
   assert records == []
   assert [str(problem) for problem in problems] == [f"entry 0 has an image path that is no text: {path!a}"]
 
 
-def test_links_are_followed_to_files_and_to_nothing_else(tmp_path):
+def test_symlinks_are_followed_only_to_files(tmp_path):
   (tmp_path / "imgs" / "folder").mkdir(parents=True)
   (tmp_path / "elsewhere.jpg").touch()
   names = {"inside": "a.jpg", "outside": tmp_path / "elsewhere.jpg", "broken": "gone.jpg", "folder_link": "folder"}
@@ -121,14 +121,14 @@ def test_links_are_followed_to_files_and_to_nothing_else(tmp_path):
     ("other.jpg", ""),
   ],
 )
-def test_a_missing_image_names_the_folder_and_the_file_that_may_be_meant(tmp_path, annotated, named):
+def test_the_error_for_a_missing_image_names_the_folder_and_a_similar_file(tmp_path, annotated, named):
   entries = [entry("a.jpg"), entry("Jos\u00e9.jpg"), entry(annotated)]
   records, problems = read(tmp_path, entries, without=(annotated,))
   assert len(records) == 2
   assert [str(problem) for problem in problems] == [f"{annotated} is not there below {tmp_path / 'imgs'}{named}"]
 
 
-def test_an_image_given_twice_is_a_remark_if_they_agree_and_otherwise_the_first_holds(tmp_path):
+def test_a_repeated_image_is_a_remark_and_a_contradicting_entry_is_an_error(tmp_path):
   entries = [entry("a.jpg"), entry("./a.jpg"), entry("a.jpg", id=2), entry("a.jpg", split="test")]
   records, problems = read(tmp_path, entries)
   assert paths(records) == ["a.jpg", "./a.jpg"]
@@ -139,28 +139,28 @@ def test_an_image_given_twice_is_a_remark_if_they_agree_and_otherwise_the_first_
   ]
 
 
-def test_names_that_collide_by_case_are_a_remark_while_they_are_two_files(tmp_path):
+def test_names_that_differ_only_in_case_are_a_remark_if_they_are_different_files(tmp_path):
   records, problems = read(tmp_path, [entry("A/x.jpg"), entry("a/X.jpg")])
   assert paths(records) == ["A/x.jpg", "a/X.jpg"]
   assert problems == [Problem("names that collide by case", "a/X.jpg", "differs by case alone from A/x.jpg")]
 
 
-def test_of_names_that_are_one_file_neither_is_used(tmp_path):
+def test_two_names_of_the_same_file_are_both_rejected(tmp_path):
   (tmp_path / "imgs").mkdir()
   (tmp_path / "imgs" / "a.jpg").touch()
-  os.link(tmp_path / "imgs" / "a.jpg", tmp_path / "imgs" / "A.jpg")  # as a file system without case has it
+  os.link(tmp_path / "imgs" / "a.jpg", tmp_path / "imgs" / "A.jpg")  # as on a case-insensitive file system
   records, problems = read(tmp_path, [entry("a.jpg"), entry("A.jpg", id=2), entry("b.jpg")])
   assert paths(records) == ["b.jpg"]
   assert problems == [Problem("one file under two names", "A.jpg", "is the same file as a.jpg")]
 
 
-def test_remarks_alone_do_not_keep_a_data_set_from_being_read(tmp_path):
+def test_a_data_set_with_only_remarks_is_read(tmp_path):
   _, problems = read(tmp_path, [entry("a.jpg"), entry("a.jpg"), entry("A.JPG")])
   assert len(problems) == 2
   assert paths(schema.read_annotations(LAYOUT, tmp_path)) == ["a.jpg", "a.jpg", "A.JPG"]
 
 
-def test_a_byte_order_mark_is_no_part_of_the_file(tmp_path):
+def test_a_byte_order_mark_is_ignored(tmp_path):
   _, _ = read(tmp_path, [entry("a.jpg")])
   file = tmp_path / LAYOUT.annotation_files[0]
   file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
@@ -181,7 +181,7 @@ def test_a_byte_order_mark_is_no_part_of_the_file(tmp_path):
   ],
 )
 @pytest.mark.parametrize("problems", [None, []])
-def test_a_file_that_is_no_list_of_images_is_one_line(tmp_path, content, message, problems):
+def test_a_file_that_is_not_a_list_of_images_raises_one_line(tmp_path, content, message, problems):
   (tmp_path / LAYOUT.annotation_files[0]).write_bytes(content)
   with pytest.raises(ValueError) as error:
     schema.read_annotations(LAYOUT, tmp_path, problems=problems)
@@ -194,7 +194,7 @@ JSON = st.recursive(
   lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
   max_leaves=12,
 )
-ALMOST = st.fixed_dictionaries(
+NEARLY_VALID = st.fixed_dictionaries(
   {},
   optional={
     "img_path": st.sampled_from(["a.jpg", "A.jpg", "./a.jpg", "..", ".", "a.jpg/b", "x" * 300]) | JSON,
@@ -205,7 +205,7 @@ ALMOST = st.fixed_dictionaries(
 )
 
 
-def refused(folder, errors):
+def assert_rejected(folder, errors):
   with pytest.raises(errors) as error:
     schema.read_annotations(LAYOUT, folder)
   assert "\n" not in str(error.value)
@@ -219,31 +219,31 @@ def folder(tmp_path_factory):
 
 
 @hypothesis.settings(max_examples=100, deadline=None)
-@hypothesis.given(content=JSON | st.lists(ALMOST | JSON, max_size=5))
-def test_whatever_json_holds_it_is_read_or_rejected_in_one_line(folder, content):
+@hypothesis.given(content=JSON | st.lists(NEARLY_VALID | JSON, max_size=5))
+def test_any_json_is_read_or_rejected_in_one_line(folder, content):
   (folder / LAYOUT.annotation_files[0]).write_text(json.dumps(content))
   if not isinstance(content, list) or not content:
-    refused(folder, ValueError)
+    assert_rejected(folder, ValueError)
     return
   problems = []
   records = schema.read_annotations(LAYOUT, folder, problems=problems)
   assert len(records) + len(problems) >= len(content)
   assert all(str(problem).isprintable() for problem in problems)
   if any(problem.is_error for problem in problems):
-    refused(folder, (ValueError, FileNotFoundError))
+    assert_rejected(folder, (ValueError, FileNotFoundError))
   else:
     assert schema.read_annotations(LAYOUT, folder) == records
 
 
 @hypothesis.settings(max_examples=100, deadline=None)
 @hypothesis.given(content=st.binary(max_size=60))
-def test_whatever_bytes_a_file_holds_they_are_read_or_rejected_in_one_line(folder, content):
+def test_any_bytes_are_rejected_in_one_line(folder, content):
   (folder / LAYOUT.annotation_files[0]).write_bytes(content)
-  refused(folder, ValueError)
+  assert_rejected(folder, ValueError)
 
 
 CAPTION = st.text(min_size=1).filter(lambda text: not cells.is_missing(text) and not cells.is_list(text))
-SOUND = st.fixed_dictionaries(
+VALID = st.fixed_dictionaries(
   {
     "img_path": st.sampled_from(["a.jpg", "A.jpg"]),
     "id": st.just(1),
@@ -255,8 +255,8 @@ SOUND = st.fixed_dictionaries(
 
 
 @hypothesis.settings(max_examples=100, deadline=None)
-@hypothesis.given(entries=st.lists(SOUND, min_size=1, max_size=5))
-def test_sound_entries_come_out_as_they_went_in(folder, entries):
+@hypothesis.given(entries=st.lists(VALID, min_size=1, max_size=5))
+def test_valid_entries_are_read_unchanged(folder, entries):
   trees.write_annotations(folder, LAYOUT, entries)
   records = schema.read_annotations(LAYOUT, folder)
   assert [(r.file_path, r.person_id, list(r.captions)) for r in records] == [

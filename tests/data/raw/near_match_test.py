@@ -1,4 +1,4 @@
-"""Images that lie under another spelling of their annotated path."""
+"""Finding images whose path is spelled differently in the annotation."""
 
 import unicodedata
 
@@ -15,7 +15,7 @@ def make(folder, *paths):
 
 
 @pytest.mark.parametrize(
-  ("annotated", "there"),
+  ("annotated", "existing"),
   [
     ("0000\\0.jpg", "0000/0.jpg"),
     ("0000/0.JPG", "0000/0.jpg"),
@@ -29,23 +29,23 @@ def make(folder, *paths):
     (unicodedata.normalize("NFD", "José/Ü.jpg"), unicodedata.normalize("NFC", "José/Ü.jpg")),
   ],
 )
-def test_the_file_that_is_meant_is_found(tmp_path, annotated, there):
-  make(tmp_path, there, "other/1.jpg")
-  assert near_match(tmp_path, annotated) == there
+def test_a_file_with_a_different_spelling_is_found(tmp_path, annotated, existing):
+  make(tmp_path, existing, "other/1.jpg")
+  assert near_match(tmp_path, annotated) == existing
 
 
 @pytest.mark.parametrize("annotated", ["0001/0.jpg", "", ".", "0000", "0000/0.png"])
-def test_without_a_likely_file_there_is_none(tmp_path, annotated):
+def test_without_a_similar_file_nothing_is_found(tmp_path, annotated):
   make(tmp_path, "0000/0.jpg")
   assert near_match(tmp_path, annotated) == ""
 
 
-def test_of_two_likely_files_neither_is_guessed(tmp_path):
+def test_if_two_files_are_similar_neither_is_chosen(tmp_path):
   make(tmp_path, "a.jpg", "a.jpeg")
   assert near_match(tmp_path, "A.jpg") == ""
 
 
-def test_no_match_leads_out_of_the_folder(tmp_path):
+def test_no_match_is_outside_the_folder(tmp_path):
   make(tmp_path / "images", "0.jpg")
   make(tmp_path, "secret.jpg")
   assert near_match(tmp_path / "images", "../secret.jpg") == ""

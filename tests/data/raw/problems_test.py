@@ -1,4 +1,4 @@
-"""Problems: counted by kind, the first ten named, and what they say fits one line."""
+"""Problems are counted by kind, the first ten of each kind are listed, and each is described in one line."""
 
 import pytest
 
@@ -10,7 +10,7 @@ def missing(path):
   return Problem("missing image", path, "is not there")
 
 
-def test_problems_are_counted_by_kind_and_the_first_ten_named():
+def test_problems_are_counted_by_kind_and_the_first_ten_are_listed():
   found = [missing(f"{n}.jpg") for n in range(12)]
   found.insert(3, Problem("short caption", "a man", "has fewer than 3 words"))
   summary = problems.summary(found)
@@ -20,12 +20,12 @@ def test_problems_are_counted_by_kind_and_the_first_ten_named():
   assert (summary["missing image"]["is_error"], summary["short caption"]["is_error"]) == (True, False)
 
 
-def test_nothing_wrong_is_an_empty_summary():
+def test_no_problems_give_an_empty_summary_and_no_error():
   assert problems.summary([]) == {}
   problems.raise_errors([], "a.json", "imgs")
 
 
-def test_a_kind_that_is_not_in_the_table_is_rejected():
+def test_an_unknown_kind_is_rejected():
   with pytest.raises(ValueError, match="no kind of problem 'mising image'; the kinds are unusable entry, "):
     Problem("mising image", "a.jpg", "is not there")
 
@@ -39,11 +39,11 @@ def test_a_kind_that_is_not_in_the_table_is_rejected():
     ("a" * 200, "a" * 97 + "... is not there"),
   ],
 )
-def test_a_problem_is_one_line_that_any_terminal_shows(place, expected):
+def test_a_problem_is_one_line_that_any_terminal_can_show(place, expected):
   assert str(missing(place)) == expected
 
 
-def test_an_error_names_three_and_counts_all_of_the_entries_before_the_images():
+def test_an_error_counts_all_and_lists_three_unusable_entries_rather_than_missing_images():
   found = [missing("a.jpg"), Problem("repeated image", "b.jpg", "is given again")]
   with pytest.raises(FileNotFoundError, match=r"^x\.json: 1 images that are not there: a\.jpg \(below imgs\)$"):
     problems.raise_errors(found, "x.json", "imgs")
@@ -54,5 +54,5 @@ def test_an_error_names_three_and_counts_all_of_the_entries_before_the_images():
   assert str(error.value) == f"x.json: 4 unusable entries: {named}; ..."
 
 
-def test_remarks_alone_raise_nothing():
+def test_remarks_alone_do_not_raise():
   problems.raise_errors([Problem("repeated image", "b.jpg", "is given again")], "x.json", "imgs")

@@ -1,4 +1,4 @@
-"""Annotation readers: the three layouts, their quirks, and what is wrong with a bad one."""
+"""Annotation readers: the three layouts, their peculiarities, and the errors for invalid files."""
 
 import dataclasses
 import json
@@ -25,20 +25,20 @@ def test_every_entry_is_read_in_order_with_its_image(tmp_path, name):
   assert all(r.image_file == root / "imgs" / r.file_path and r.image_file.is_file() for r in records)
 
 
-def test_the_folder_itself_reads_as_its_parent_does(tmp_path):
+def test_the_folder_of_the_data_set_is_accepted_as_well_as_its_parent(tmp_path):
   root = trees.make_tree(tmp_path, "cuhk_pedes")
   layout = registry.layout_of("cuhk_pedes")
   assert schema.read_annotations(layout, root) == schema.read_annotations(layout, tmp_path)
 
 
-def test_cuhk_counts_from_1_with_a_lone_image_and_a_third_caption(tmp_path):
+def test_cuhk_ids_start_at_1_and_identities_with_one_image_and_images_with_three_captions_are_read(tmp_path):
   trees.make_tree(tmp_path, "cuhk_pedes", num_ids={"train": 2})
   records = schema.read_annotations(registry.layout_of("cuhk_pedes"), tmp_path)
   assert sorted(r.person_id for r in records) == [1, 2, 2, 2]
   assert schema.count(records) == {"train": schema.Counts(ids=2, images=4, captions=9)}
 
 
-def test_icfg_is_read_under_either_name_of_its_file(tmp_path):
+def test_icfg_is_read_from_either_name_of_its_file(tmp_path):
   root = trees.make_tree(tmp_path, "icfg_pedes")
   layout = registry.layout_of("icfg_pedes")
   published = schema.read_annotations(layout, tmp_path)
@@ -46,14 +46,14 @@ def test_icfg_is_read_under_either_name_of_its_file(tmp_path):
   assert schema.read_annotations(layout, tmp_path) == published
 
 
-def test_the_split_of_icfg_is_the_field_and_not_the_folder(tmp_path):
+def test_the_split_of_icfg_comes_from_the_field_and_not_from_the_folder(tmp_path):
   trees.make_tree(tmp_path, "icfg_pedes")
   records = schema.read_annotations(registry.layout_of("icfg_pedes"), tmp_path)
   assert any(r.split == "train" and r.file_path.startswith("test/") for r in records)
   assert schema.count(records)["train"].ids == trees.NUM_IDS["train"]
 
 
-def test_splits_are_compared_without_regard_to_case(tmp_path):
+def test_the_case_of_splits_is_ignored(tmp_path):
   root = trees.make_tree(tmp_path, "rstp_reid")
   entries = trees.read_entries(root, "rstp_reid")
   trees.write_annotations(root, "rstp_reid", [entry | {"split": entry["split"].upper()} for entry in entries])
@@ -79,7 +79,7 @@ def test_splits_are_compared_without_regard_to_case(tmp_path):
   ],
 )
 @pytest.mark.parametrize("name", REAL)
-def test_a_bad_entry_is_an_error_that_names_its_image(tmp_path, name, change, message):
+def test_an_invalid_entry_is_an_error_that_names_its_image(tmp_path, name, change, message):
   root = trees.make_tree(tmp_path, name)
   entries = trees.read_entries(root, name)
   entries[2] |= change
@@ -90,11 +90,11 @@ def test_a_bad_entry_is_an_error_that_names_its_image(tmp_path, name, change, me
   assert "\n" not in str(error.value)
 
 
-def test_entries_without_a_path_are_named_by_their_place(tmp_path):
+def test_entries_without_a_path_are_identified_by_their_index(tmp_path):
   root = trees.make_tree(tmp_path, "rstp_reid")
   entries = trees.read_entries(root, "rstp_reid")
   entries[1] = "no object"
-  entries[2]["file_path"] = entries[2].pop("img_path")  # the key of the other layouts
+  entries[2]["file_path"] = entries[2].pop("img_path")  # the key in the other layouts
   trees.write_annotations(root, "rstp_reid", entries)
   with pytest.raises(
     ValueError, match="entry 1 is a string, not an object; entry 2 has no image path under 'img_path'"
@@ -102,7 +102,7 @@ def test_entries_without_a_path_are_named_by_their_place(tmp_path):
     schema.read_annotations(registry.layout_of("rstp_reid"), tmp_path)
 
 
-def test_of_many_bad_entries_three_are_named_and_all_counted(tmp_path):
+def test_all_invalid_entries_are_counted_and_three_are_listed(tmp_path):
   root = trees.make_tree(tmp_path, "cuhk_pedes")
   entries = [entry | {"captions": []} for entry in trees.read_entries(root, "cuhk_pedes")]
   trees.write_annotations(root, "cuhk_pedes", entries)
@@ -111,7 +111,7 @@ def test_of_many_bad_entries_three_are_named_and_all_counted(tmp_path):
   assert str(error.value).count("has no caption") == 3
 
 
-def test_missing_images_are_named(tmp_path):
+def test_missing_images_are_counted_and_three_are_listed(tmp_path):
   root = trees.make_tree(tmp_path, "cuhk_pedes")
   gone = [root / "imgs" / entry["file_path"] for entry in trees.read_entries(root, "cuhk_pedes")[:4]]
   for file in gone:
@@ -122,31 +122,31 @@ def test_missing_images_are_named(tmp_path):
 
 
 @pytest.mark.parametrize("raw", ["nothing", "."])
-def test_a_missing_data_set_says_what_was_looked_for(tmp_path, raw):
+def test_a_missing_data_set_is_an_error_that_names_the_expected_folder(tmp_path, raw):
   with pytest.raises(FileNotFoundError, match=r"ICFG-PEDES/$"):
     schema.read_annotations(registry.layout_of("icfg_pedes"), tmp_path / raw)
 
 
 @pytest.mark.parametrize("content", ["[", json.dumps({"train": []}), "[]", "3"])
-def test_a_file_that_is_no_list_is_an_error(tmp_path, content):
+def test_a_file_that_is_not_a_list_is_an_error(tmp_path, content):
   root = trees.make_tree(tmp_path, "cuhk_pedes")
   (root / "reid_raw.json").write_text(content)
   with pytest.raises(ValueError, match=r"reid_raw.json (is no JSON file|must hold a JSON list)"):
     schema.read_annotations(registry.layout_of("cuhk_pedes"), tmp_path)
 
 
-def test_an_unknown_data_set_is_answered_with_the_known_ones():
+def test_an_unknown_data_set_is_an_error_that_lists_the_known_ones():
   with pytest.raises(ValueError, match=r"unknown data set 'cuhk'; .* cuhk_pedes, icfg_pedes, rstp_reid"):
     registry.layout_of("cuhk")
 
 
 @pytest.mark.parametrize("size", [(0, 128), (384, -1), (384,), (384.5, 128)])
-def test_a_size_that_is_no_size_is_an_error(size):
+def test_an_invalid_image_size_is_an_error(size):
   with pytest.raises(ValueError, match="image_size is"):
     schema.size_name(size)
 
 
-def test_what_a_data_sets_own_reader_stumbles_over_is_one_line_on_its_file(tmp_path):
+def test_an_exception_in_the_reader_of_a_data_set_becomes_one_line_that_names_the_file(tmp_path):
   trees.make_tree(tmp_path, "cuhk_pedes")
   layout = dataclasses.replace(
     registry.layout_of("cuhk_pedes"), read_entries=lambda file: json.loads(file.read_text())["images"]
