@@ -1,4 +1,4 @@
-"""CLIP's byte-pair encoding against a direct implementation of its definition, itself tested on golden captions."""
+"""CLIP's byte-pair encoding compared with a direct implementation, which is itself tested on golden captions."""
 
 import functools
 import hashlib
@@ -23,7 +23,7 @@ PATTERN = regex.compile(
   r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+", regex.IGNORECASE
 )
 _PRINTABLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-# The character that stands for each byte in the merges.
+# The character that represents each byte in the merges.
 CHARACTERS = dict(
   zip([*_PRINTABLE, *(byte for byte in range(256) if byte not in _PRINTABLE)], vocabularies.BYTES, strict=True)
 )
@@ -32,7 +32,7 @@ SPECIAL = {"<|startoftext|>": [49406], "<|endoftext|>": [49407]}
 
 @functools.cache
 def ranks():
-  """Returns {(left, right): rank}; the token that a merge makes has the id 512 + its rank."""
+  """Returns {(left, right): rank}; the token that a merge produces has the id 512 + rank."""
   return {tuple(merge.split(" ")): rank for rank, merge in enumerate(vocabularies.merges_of_clip())}
 
 
@@ -43,7 +43,7 @@ def ids_by_token():
 
 
 def merged(symbols):
-  """Returns the symbols of a word once the pair of lowest rank, the leftmost first, was merged until none is left."""
+  """Merges the leftmost pair of lowest rank until no pair is left, and returns the remaining symbols of a word."""
   while True:
     known = [(ranks()[pair], left) for left, pair in enumerate(itertools.pairwise(symbols)) if pair in ranks()]
     if not known:
@@ -53,7 +53,7 @@ def merged(symbols):
 
 
 def expected_ids(caption):
-  """Returns the ids that the reference gives to a caption: cleaned whole, split by its pattern, merged pair by pair."""
+  """Returns the reference ids of a caption: cleaned as a whole, split by the pattern, and merged pair by pair."""
   text = html.unescape(html.unescape(ftfy.fix_text(caption))).strip()
   text = regex.sub(r"\s+", " ", text).strip().lower()
   ids = []
@@ -68,7 +68,7 @@ def ids_of(caption):
   return tokenizer.tokenize([caption], int(num_tokens))[0, 1:-1].tolist()
 
 
-# Parts of words that the pattern, lower case or the byte order could get wrong.
+# Parts of words that are critical for the pattern, lower-casing or the order of bytes.
 PARTS = [
   "<|startoftext|>", "<|endoftext|>", "<|EndOfText|>", "<|ſtartoftext|>", "<|", "|>", "'s", "'S", "'ſ", "'t", "'re",
   "'ll", "'", "’s", "ſ", "\u0345", "\u212a", "ı", "İ", "ß", "é", "e\u0301", "²", "Ⅷ", "½", "٣", "七", "上", "ひ", "한",
@@ -88,18 +88,18 @@ def test_any_caption_has_the_ids_of_the_reference(caption):
 
 @pytest.mark.parametrize("caption", GOLDEN["captions"], ids=lambda caption: caption["kind"])
 def test_the_reference_gives_the_golden_ids(caption):
-  if "<|mask|>" not in caption["text"].lower():  # a token of the reference alone
+  if "<|mask|>" not in caption["text"].lower():  # a token that only the reference has
     assert expected_ids(caption["text"]) == caption["ids"]
 
 
-def test_the_merges_are_those_of_openai():
+def test_the_merges_equal_those_of_openai():
   content = (pathlib.Path(byte_pairs.__file__).parent / "clip" / "merges.txt").read_bytes()
-  # Of the first 48,895 lines of bpe_simple_vocab_16e6.txt.
+  # The digest of the first 48,895 lines of bpe_simple_vocab_16e6.txt.
   assert hashlib.sha256(content).hexdigest() == "685491abbdad36159d094ecdc23bebc0dd53f8d1df35c4d74ef6036db2ba7572"
 
 
 def test_merging_the_characters_of_an_end_of_word_token_yields_it():
-  # What allows looking up a whole word's token instead of merging it.
+  # This allows the encoder to look up the token of a whole word instead of merging its characters.
   model = byte_pairs.encoder()._model
   words = [(token, index) for token, index in ids_by_token().items() if token.endswith("</w>")]
   assert len(words) > 20_000
@@ -120,7 +120,7 @@ def encode(encoder, text):
   return np.frombuffer(ids, np.int32).tolist()
 
 
-def test_the_cache_holds_at_most_two_generations_and_eviction_changes_no_id(encoder):
+def test_the_cache_holds_at_most_two_generations_and_eviction_does_not_change_ids(encoder):
   for number in range(100):
     word = f"{chr(ord('a') + number % 26)}{chr(ord('a') + number // 26)}x"
     text = f"{word}, red {word}"
@@ -140,7 +140,7 @@ def test_a_frequent_word_is_not_evicted(encoder):
   assert len(encoded) == 60
 
 
-def test_a_long_word_is_encoded_and_not_cached(encoder):
+def test_a_long_word_is_encoded_but_not_cached(encoder):
   for word in ("x" * 33, "red-" * 9):
     assert encode(encoder, word) == expected_ids(word)
     assert word not in encoder

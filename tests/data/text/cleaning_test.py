@@ -1,4 +1,4 @@
-"""Cleaning of captions, with each of its short cuts against ftfy on the whole caption."""
+"""Cleaning of captions, whose shortcuts are compared with ftfy applied to the whole caption."""
 
 import html
 import re
@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from tireid_jax.data.text import cleaning
 
-# What ftfy repairs, takes for broken, or must not, and what it reads around it: most of these at both ends of a gap.
-ODD = [
+# Text that ftfy repairs, or could take for broken, and context that influences it; combined with the gaps below.
+UNUSUAL = [
   "â€™", "â€œ", "Ã©", "Ã ", "Ã quilo", "Â ", " Â x", "à", "ãƒ„", "Ãƒâ€šÃ‚Â", "Ð¿Ñ€", "вЂ", "√±", "œ", "Œ.", "Ã?",
   "&", "& ", "&amp;", "&amp;amp;lt;", "&#x2019;", "&#60;", "&ltx", "&EACUTE;", "<", "<b>", "＆", "amp;", "；", "\ufffd",
   "\x92", "\x1b[31m", "\x1b[", "31m", "\r\n", "\r", "\n", "\t", "\f", "\x0b", "\x00", "\x7f", "\u2028", "\x85",
@@ -19,11 +19,11 @@ ODD = [
   "\ufeff", "e\u0301", "\u0301", "ﬁ", "ĳ", "ŉ", "ſ", "Ｌ", "\u3000", "上", "😀", "\ud83d", "\udca9", "İ",
 ]  # fmt: skip
 GAPS = ["", " ", "   ", "a", "A", "s ", "?", ".", ";", "it's ", "x" * 40, "a woman in a red coat ", " " * 9 + "y " * 9]
-PIECES = st.lists(st.sampled_from(ODD) | st.sampled_from(GAPS), max_size=9).map("".join)
+PIECES = st.lists(st.sampled_from(UNUSUAL) | st.sampled_from(GAPS), max_size=9).map("".join)
 
 
 def repaired_whole(text):
-  """Returns what ftfy and unescaping twice make of the whole text, without short cuts."""
+  """Returns the whole text, repaired by ftfy and unescaped twice, without shortcuts."""
   return html.unescape(html.unescape(ftfy.fix_text(text)))
 
 
@@ -33,18 +33,18 @@ def cleaned_whole(text):
 
 @settings(deadline=None)
 @given(PIECES | st.text(st.characters(min_codepoint=0, max_codepoint=0x2FF)) | st.text())
-# What ftfy reads to the left of an odd letter, an entity longer than the margin, and a sign far before one that keeps
-# ftfy from unescaping it more than twice.
+# Context to the left of an unusual letter; an entity longer than the margin; a "<" far before an entity, which prevents
+# ftfy from unescaping that entity.
 @example("a woman and a Ã ")
 @example("a woman, &" + "amp;" * 9 + "quot; x")
 @example("<b> a woman in a red coat, &amp;amp;amp; x")
-def test_short_cuts_change_nothing(text):
+def test_shortcuts_do_not_change_the_result(text):
   assert cleaning.clean(text) == cleaned_whole(text)
 
 
 @settings(deadline=None)
 @given(PIECES | st.text(st.characters(min_codepoint=0, max_codepoint=0x17F)))
-def test_what_counts_as_plain_is_left_as_it_is_by_repairing_and_unescaping(text):
+def test_repairing_and_unescaping_do_not_change_plain_text(text):
   if cleaning.is_plain(text):
     assert repaired_whole(text) == text
 
@@ -55,7 +55,7 @@ def test_printable_ascii_without_ampersands_is_plain(text):
 
 
 @pytest.mark.parametrize("between", [*"aZ0 .,?!'\"-(;<", "a ", " a", ". ", "\n"])
-def test_every_two_calm_characters_stand_unchanged_but_for_straightened_quotes(between):
+def test_ftfy_only_straightens_quotes_between_any_two_of_the_characters_that_need_no_other_repair(between):
   characters = sorted(cleaning._QUOTES_ONLY)
   text = "".join(one + between + other + between for one in characters for other in characters)
   straight = str.maketrans(dict.fromkeys("‘’‚‛", "'") | dict.fromkeys("“”„‟", '"'))
