@@ -1,4 +1,4 @@
-"""Augmentation: exact where nothing is drawn, right in distribution where something is."""
+"""Augmentation: exact values where nothing is random, and correct distributions where something is."""
 
 import functools
 import math
@@ -13,8 +13,8 @@ from scipy import stats
 from configs import common
 from tireid_jax.data.transforms import augment
 
-USUAL = common.base_config().stage2.augment.to_dict()
-OFF = USUAL | {"flip": 0.0, "pad": 0, "erase_probability": 0.0}
+DEFAULTS = common.base_config().stage2.augment.to_dict()
+OFF = DEFAULTS | {"flip": 0.0, "pad": 0, "erase_probability": 0.0}
 HEIGHT, WIDTH = 48, 24
 MANY = 3000
 
@@ -29,53 +29,53 @@ def random_images(num, size=(HEIGHT, WIDTH)):
 
 
 def pixels(normalised):
-  """Returns the u8 image that normalises to this one."""
+  """Returns the image, in values from 0 to 255, that normalises to this one."""
   return np.rint((np.asarray(normalised) * augment.STD + augment.MEAN) * 255).astype(int)
 
 
-def test_normalise_gives_the_published_mean_and_deviation():
+def test_normalise_uses_the_published_mean_and_standard_deviation():
   values = np.array([[[0, 128, 255]]], np.uint8)
   expected = [(0 / 255 - 0.48145466) / 0.26862954, (128 / 255 - 0.4578275) / 0.26130258, (1 - 0.40821073) / 0.27577711]
   np.testing.assert_allclose(augment.normalise(jnp.asarray(values))[0, 0], expected, rtol=1e-6)
 
 
-def test_with_everything_off_it_is_normalise_to_the_bit():
+def test_with_everything_off_the_result_is_bit_equal_to_normalise():
   images = random_images(4)
   out = augmented(jax.random.key(0), images, **OFF)
   assert out.dtype == jnp.float32
   np.testing.assert_array_equal(out, jax.jit(augment.normalise)(images))
 
 
-def test_what_is_off_is_no_part_of_the_compiled_step():
+def test_disabled_augmentations_are_not_compiled():
   images = random_images(4)
   cost = augmented.lower(jax.random.key(0), images, **OFF).compile().cost_analysis()
-  wanted = jax.jit(lambda key, images: augment.normalise(images)).lower(jax.random.key(0), images)
-  assert cost["flops"] == wanted.compile().cost_analysis()["flops"]
-  assert cost["bytes accessed"] == wanted.compile().cost_analysis()["bytes accessed"]
+  expected = jax.jit(lambda key, images: augment.normalise(images)).lower(jax.random.key(0), images)
+  assert cost["flops"] == expected.compile().cost_analysis()["flops"]
+  assert cost["bytes accessed"] == expected.compile().cost_analysis()["bytes accessed"]
 
 
-def places(size=(HEIGHT, WIDTH)):
-  """Returns u8[h, w, 3] with each pixel's row and column, counted from 1, and no black."""
+def position_image(size=(HEIGHT, WIDTH)):
+  """Returns u8[h, w, 3]: the row and column of each pixel, counted from 1, and 255, so that no pixel is black."""
   rows, columns = np.mgrid[1 : size[0] + 1, 1 : size[1] + 1]
   return np.stack([rows, columns, np.full_like(rows, 255)], axis=-1).astype(np.uint8)
 
 
-def test_the_usual_draws_are_those_of_earlier_versions():
-  # So that a result can be had again with a later version.
-  images = jnp.tile(places(), (8, 1, 1, 1))
-  whole = pixels(augmented(jax.random.key(0), images, **USUAL | {"erase_probability": 0.0}))
+def test_random_values_equal_those_of_earlier_versions():
+  # So that results can be reproduced with a later version.
+  images = jnp.tile(position_image(), (8, 1, 1, 1))
+  whole = pixels(augmented(jax.random.key(0), images, **DEFAULTS | {"erase_probability": 0.0}))
   is_flipped = whole[:, 24, 13, 1] < whole[:, 24, 12, 1]
   columns = np.where(is_flipped, WIDTH + 1 - whole[:, 24, 12, 1], whole[:, 24, 12, 1])
   assert is_flipped.tolist() == [True, False, True, False, False, False, True, True]
   assert (whole[:, 24, 12, 0] - 25 + 10).tolist() == [8, 19, 18, 3, 1, 11, 14, 19]
   assert (columns - 13 + 10).tolist() == [18, 7, 5, 18, 9, 6, 16, 14]
-  erased = (np.asarray(augmented(jax.random.key(0), images, **USUAL)) == np.float32(augment.MEAN)).all(axis=-1)
+  erased = (np.asarray(augmented(jax.random.key(0), images, **DEFAULTS)) == np.float32(augment.MEAN)).all(axis=-1)
   rectangles = [(*np.argwhere(mask).min(axis=0), *np.ptp(np.argwhere(mask), axis=0) + 1) for mask in erased[[0, 3, 4]]]
   assert np.array(rectangles).tolist() == [[18, 10, 10, 10], [6, 12, 34, 11], [17, 8, 31, 12]]
   assert not erased[[1, 2, 5, 6, 7]].any()
 
 
-def test_a_row_depends_on_the_key_and_its_place_alone():
+def test_an_example_depends_only_on_the_key_and_its_index():
   images = random_images(8)
   settings = OFF | {"flip": 0.5, "pad": 3, "erase_probability": 0.5}
   whole = augmented(jax.random.key(1), images, **settings)
@@ -94,9 +94,9 @@ def test_flips_mirror_the_width_at_the_requested_rate():
   assert abs(is_flipped.mean() - 0.3) < 4 * math.sqrt(0.3 * 0.7 / MANY)
 
 
-def test_shifts_reach_every_offset_equally_and_bring_in_black():
+def test_shifts_are_uniform_over_all_offsets_and_fill_with_black():
   pad = 2
-  image = places()
+  image = position_image()
   out = pixels(augmented(jax.random.key(0), jnp.tile(image, (MANY, 1, 1, 1)), **OFF | {"pad": pad}))
   counts = np.zeros((2 * pad + 1, 2 * pad + 1))
   padded = np.pad(image, ((pad, pad), (pad, pad), (0, 0)))
@@ -108,12 +108,12 @@ def test_shifts_reach_every_offset_equally_and_bring_in_black():
 
 
 def spread(values, highest):
-  """Returns f[N], uniform from 0 to 1 if the whole numbers are uniform from 0 to `highest`."""
+  """Returns f[N], uniform from 0 to 1 if the integers `values` are uniform from 0 to `highest`."""
   return (values + np.random.default_rng(0).uniform(size=len(values))) / (highest + 1)
 
 
 def reference_rectangle(rng, area_range, aspect_range):
-  """Returns (height, width) as torchvision's RandomErasing draws them, or None where it gives up."""
+  """Samples (height, width) like torchvision's RandomErasing, or returns None if no attempt fits."""
   for _ in range(10):
     area = HEIGHT * WIDTH * rng.uniform(*area_range)
     aspect = math.exp(rng.uniform(math.log(aspect_range[0]), math.log(aspect_range[1])))
@@ -123,21 +123,21 @@ def reference_rectangle(rng, area_range, aspect_range):
   return None
 
 
-# The last pair fits seldom, so that many images keep everything after ten attempts.
+# The last pair rarely fits, so many images remain unchanged after ten attempts.
 @pytest.mark.parametrize(("area", "aspect"), [((0.02, 0.4), (0.3, 3.3)), ((0.5, 1.0), (0.1, 10.0)), ((0.9, 1), (1, 9))])
-def test_erased_rectangles_are_torchvision_s_in_rate_height_width_and_place(area, aspect):
+def test_erased_rectangles_match_torchvision_s_in_rate_size_and_position(area, aspect):
   settings = OFF | {"erase_probability": 0.6, "erase_area": area, "erase_aspect": aspect}
   images = jnp.zeros((MANY, HEIGHT, WIDTH, 3), jnp.uint8)
   out = np.asarray(augmented(jax.random.key(3), images, **settings))
   is_mean = (out == np.float32(augment.MEAN)).all(axis=-1)
   np.testing.assert_array_equal(out[~is_mean], np.broadcast_to(out[~is_mean][0], out[~is_mean].shape))
   heights, widths = is_mean.any(axis=2).sum(axis=1), is_mean.any(axis=1).sum(axis=1)
-  np.testing.assert_array_equal(is_mean.sum(axis=(1, 2)), heights * widths)  # one whole rectangle
+  np.testing.assert_array_equal(is_mean.sum(axis=(1, 2)), heights * widths)  # a single rectangle
   erased = np.flatnonzero(heights)
   rng = random.Random(0)
-  wanted = [reference_rectangle(rng, area, aspect) for _ in range(2 * MANY)]
-  fitting = np.array([rectangle for rectangle in wanted if rectangle])
-  rate = 0.6 * len(fitting) / len(wanted)
+  expected = [reference_rectangle(rng, area, aspect) for _ in range(2 * MANY)]
+  fitting = np.array([rectangle for rectangle in expected if rectangle])
+  rate = 0.6 * len(fitting) / len(expected)
   assert abs(len(erased) / MANY - rate) < 5 * math.sqrt(rate * (1 - rate) / MANY)
   assert stats.ks_2samp(heights[erased], fitting[:, 0]).pvalue > 1e-3
   assert stats.ks_2samp(widths[erased], fitting[:, 1]).pvalue > 1e-3
@@ -148,16 +148,16 @@ def test_erased_rectangles_are_torchvision_s_in_rate_height_width_and_place(area
   assert stats.kstest(spread(lefts, WIDTH - widths[erased]), "uniform").pvalue > 1e-3
 
 
-def test_angles_are_uniform_to_both_sides():
-  images = jnp.tile(places((41, 41)), (MANY // 3, 1, 1, 1))
+def test_rotation_angles_are_uniform_in_both_directions():
+  images = jnp.tile(position_image((41, 41)), (MANY // 3, 1, 1, 1))
   out = pixels(augmented(jax.random.key(0), images, **OFF | {"rotation": 90.0}))
-  down, right = out[:, 39, 20, 0] - 21, out[:, 39, 20, 1] - 21  # where the pixel 19 below the middle came from
+  down, right = out[:, 39, 20, 0] - 21, out[:, 39, 20, 1] - 21  # source of the pixel 19 below the center
   angles = np.degrees(np.arctan2(-right, down))
   assert stats.kstest(angles, stats.uniform(-90, 180).cdf).pvalue > 1e-3
 
 
 def reference_crop(rng, area_range, aspect_range):
-  """Returns (height, width) as torchvision's RandomResizedCrop draws them of a square, stretched to this image."""
+  """Samples (height, width) like torchvision's RandomResizedCrop of a square, scaled to the shape of this image."""
   for _ in range(10):
     area = rng.uniform(*area_range)
     aspect = math.exp(rng.uniform(math.log(aspect_range[0]), math.log(aspect_range[1])))
@@ -168,35 +168,35 @@ def reference_crop(rng, area_range, aspect_range):
 
 
 @pytest.mark.parametrize("area", [(0.2, 1.0), (0.9, 1.0)])
-def test_crops_are_torchvision_s_in_height_width_and_place(area):
-  image = places() * np.array([5, 10, 1], np.uint8)
+def test_crops_match_torchvision_s_in_size_and_position(area):
+  image = position_image() * np.array([5, 10, 1], np.uint8)
   out = augmented(jax.random.key(0), jnp.tile(image, (MANY, 1, 1, 1)), **OFF | {"crop_area": area})
   values = (np.asarray(out) * augment.STD + augment.MEAN) * 255 / [5, 10, 1] - 1  # rows, columns from 0
-  # Away from the borders, values are linear.
+  # Values are linear except near the borders.
   low, high = values[:, HEIGHT // 4, WIDTH // 4, :2], values[:, 3 * HEIGHT // 4, 3 * WIDTH // 4, :2]
   sizes = np.rint((high - low) * 2).astype(int)
-  middles = values[:, HEIGHT // 2, WIDTH // 2, :2]
-  starts = np.rint(middles + 0.5 - (np.array([HEIGHT, WIDTH]) / 2 + 0.5) * sizes / [HEIGHT, WIDTH]).astype(int)
+  centers = values[:, HEIGHT // 2, WIDTH // 2, :2]
+  starts = np.rint(centers + 0.5 - (np.array([HEIGHT, WIDTH]) / 2 + 0.5) * sizes / [HEIGHT, WIDTH]).astype(int)
   rng = random.Random(0)
-  expected = np.array([reference_crop(rng, area, USUAL["crop_aspect"]) for _ in range(2 * MANY)])
+  expected = np.array([reference_crop(rng, area, DEFAULTS["crop_aspect"]) for _ in range(2 * MANY)])
   for axis, size in enumerate((HEIGHT, WIDTH)):
     assert stats.ks_2samp(sizes[:, axis], expected[:, axis]).pvalue > 1e-3
     assert stats.kstest(spread(starts[:, axis], size - sizes[:, axis]), "uniform").pvalue > 1e-3
 
 
 @pytest.mark.parametrize("setting", ["grey_probability", "blur_probability", "jitter_probability"])
-def test_colour_changes_at_the_requested_rate_and_no_other_draw(setting):
+def test_color_changes_at_the_requested_rate_without_affecting_other_random_values(setting):
   images = random_images(MANY, (4, 3))
   settings = OFF | {"flip": 0.5, "brightness": 0.5, "jitter_probability": 0.0}
   plain = augmented(jax.random.key(0), images, **settings)
   out = augmented(jax.random.key(0), images, **settings | {setting: 0.3})
   is_changed = (np.abs(out - plain) > 1e-5).any(axis=(1, 2, 3))
-  # Blur of a small sigma changes an image by nothing.
+  # Blur with a small sigma does not change an image.
   rate = 0.3 * ((2.0 - 0.2) / (2.0 - 0.1) if setting == "blur_probability" else 1)
   assert abs(is_changed.mean() - rate) < 5 * math.sqrt(rate * (1 - rate) / MANY)
 
 
-def test_blur_s_sigma_is_uniform():
+def test_the_sigma_of_blur_is_uniform():
   image = np.zeros((1, 27, 1, 3), np.uint8)
   image[0, 13] = 255
   settings = OFF | {"blur_probability": 1.0, "blur_sigma": (1.0, 2.0)}
@@ -204,8 +204,8 @@ def test_blur_s_sigma_is_uniform():
   highest = (out * augment.STD + augment.MEAN)[:, 13, 0, 0]
   sigmas = np.linspace(1, 2, 200)
   weights = np.exp(-0.5 * (np.arange(-6, 7)[:, None] / sigmas) ** 2).sum(axis=0)
-  drawn = np.interp(-highest, -1 / weights, sigmas)
-  assert stats.kstest(drawn, stats.uniform(1, 1).cdf).pvalue > 1e-3
+  sampled = np.interp(-highest, -1 / weights, sigmas)
+  assert stats.kstest(sampled, stats.uniform(1, 1).cdf).pvalue > 1e-3
 
 
 def test_erasing_comes_after_normalising():

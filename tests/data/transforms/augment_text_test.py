@@ -1,4 +1,4 @@
-"""Deletion, masking and swapping of tokens: within the caption, at the rates asked for, never in place."""
+"""Deletion, masking and swapping of tokens: within the caption, at the requested rates, and not in place."""
 
 import functools
 import math
@@ -25,50 +25,50 @@ def augmented(key, tokens, **settings):
 
 
 def captions(*num_words):
-  """Returns i32[N, LENGTH] captions of so many words each, which are 1, 2, 3, ..."""
-  rows = [[START, *range(1, num + 1), END] + [0] * (LENGTH - 2 - num) for num in num_words]
-  return jnp.array(rows, jnp.int32)
+  """Returns i32[N, LENGTH]: captions with these numbers of words, whose ids are 1, 2, 3, ..."""
+  tokens = [[START, *range(1, num + 1), END] + [0] * (LENGTH - 2 - num) for num in num_words]
+  return jnp.array(tokens, jnp.int32)
 
 
 def words_of(tokens):
-  """Returns the list of words of each row, once both ends and the padding are found where they must be."""
+  """Returns the list of words of each caption, after checking its start token, end token and padding."""
   words = []
-  for row in np.asarray(tokens).tolist():
-    end = row.index(END)
-    assert row[0] == START
-    assert not any(row[end + 1 :])
-    words.append(row[1:end])
+  for caption in np.asarray(tokens).tolist():
+    end = caption.index(END)
+    assert caption[0] == START
+    assert not any(caption[end + 1 :])
+    words.append(caption[1:end])
   return words
 
 
-def test_with_everything_off_it_is_the_tokens_and_costs_nothing():
+def test_with_everything_off_tokens_are_unchanged_at_no_cost():
   tokens = captions(5, 9)
   np.testing.assert_array_equal(augmented(jax.random.key(0), tokens, **OFF), tokens)
   assert augmented.lower(jax.random.key(0), tokens, **OFF).compile().cost_analysis().get("flops", 0) == 0
 
 
-def test_deletion_keeps_the_others_in_order_at_the_requested_rate():
+def test_deletion_removes_words_at_the_requested_rate_and_keeps_the_order():
   words = words_of(augmented(jax.random.key(0), captions(*[10] * MANY), **OFF | {"delete_probability": 0.2}))
-  assert all(row == sorted(set(row)) for row in words)
-  rates = [np.mean([word not in row for row in words]) for word in range(1, 11)]
+  assert all(caption == sorted(set(caption)) for caption in words)
+  rates = [np.mean([word not in caption for caption in words]) for word in range(1, 11)]
   assert np.abs(np.array(rates) - 0.2).max() < 5 * math.sqrt(0.2 * 0.8 / MANY)
 
 
-def test_one_word_stays_where_all_would_go_any_of_them():
+def test_if_all_words_would_be_deleted_a_random_one_is_kept():
   words = words_of(augmented(jax.random.key(0), captions(*[3] * MANY), **OFF | {"delete_probability": 1.0}))
-  assert {len(row) for row in words} == {1}
-  counts = np.bincount([row[0] for row in words])[1:]
+  assert {len(caption) for caption in words} == {1}
+  counts = np.bincount([caption[0] for caption in words])[1:]
   assert stats.chisquare(counts).pvalue > 1e-3
 
 
-def test_masking_hits_every_word_at_the_requested_rate():
+def test_every_word_is_masked_at_the_requested_rate():
   words = np.array(words_of(augmented(jax.random.key(0), captions(*[10] * MANY), **OFF | {"mask_probability": 0.2})))
   assert ((words == MASK) | (words == np.arange(1, 11))).all()
   assert np.abs((words == MASK).mean(axis=0) - 0.2).max() < 5 * math.sqrt(0.2 * 0.8 / MANY)
 
 
 @pytest.mark.parametrize(("fraction", "num_swaps"), [(0.01, 1), (0.2, 2)])
-def test_swapping_exchanges_as_many_pairs_as_the_fraction_says_but_at_least_one(fraction, num_swaps):
+def test_swapping_exchanges_the_requested_fraction_of_pairs_but_at_least_one(fraction, num_swaps):
   words = np.array(words_of(augmented(jax.random.key(0), captions(*[10] * MANY), **OFF | {"swap_fraction": fraction})))
   np.testing.assert_array_equal(np.sort(words, axis=1), np.tile(np.arange(1, 11), (MANY, 1)))
   num_moved = (words != np.arange(1, 11)).sum(axis=1)
@@ -81,7 +81,7 @@ def test_swapping_exchanges_as_many_pairs_as_the_fraction_says_but_at_least_one(
     assert stats.chisquare(counts[np.triu_indices(10, 1)]).pvalue > 1e-3
 
 
-def test_captions_of_no_word_one_word_and_full_length_keep_their_ends():
+def test_captions_without_words_with_one_word_and_of_full_length_keep_start_and_end_tokens():
   settings = OFF | {"delete_probability": 0.5, "mask_probability": 0.5, "swap_fraction": 0.5}
   empty, one, full = words_of(augmented(jax.random.key(0), captions(0, 1, LENGTH - 2), **settings))
   assert empty == []
@@ -89,14 +89,14 @@ def test_captions_of_no_word_one_word_and_full_length_keep_their_ends():
   assert 1 <= len(full) <= LENGTH - 2
 
 
-def test_the_id_of_padding_within_a_caption_is_a_word():
+def test_the_padding_id_within_a_caption_is_a_word():
   tokens = captions(4).at[0, 2].set(0)
   out = augmented(jax.random.key(0), tokens, **OFF | {"mask_probability": 1.0})
   assert out[0].tolist() == [START, *[MASK] * 4, END] + [0] * (LENGTH - 6)
 
 
-def test_a_row_depends_on_the_key_and_its_place_alone_and_the_tokens_given_stay():
-  tokens = np.array(captions(*[10] * 8))  # on the host, as a Split's
+def test_a_caption_depends_only_on_the_key_and_its_index_and_the_input_is_not_modified():
+  tokens = np.array(captions(*[10] * 8))  # on the host, like those of a Split
   before = tokens.copy()
   settings = OFF | {"delete_probability": 0.3, "mask_probability": 0.3, "swap_fraction": 0.3}
   whole = augmented(jax.random.key(1), tokens, **settings)
@@ -106,7 +106,7 @@ def test_a_row_depends_on_the_key_and_its_place_alone_and_the_tokens_given_stay(
   assert (whole != augmented(jax.random.key(2), tokens, **settings)).any()
 
 
-def test_the_mask_is_the_last_word_of_clip_s_vocabulary():
+def test_the_default_mask_token_is_the_last_word_of_clip_s_vocabulary():
   assert tokenizer.tokenize(["jekyll"], 3).tolist() == [[START, MASK, END]]
 
 
@@ -119,7 +119,7 @@ def test_a_setting_out_of_range_is_rejected_by_name(setting, value):
 
 
 @pytest.mark.parametrize("mask_token", [0, END, 49_408])
-def test_a_mask_that_is_no_word_is_rejected_where_it_is_used(mask_token):
+def test_a_mask_token_that_is_not_a_word_is_rejected_if_it_is_used(mask_token):
   settings, clip = OFF | {"mask_token": mask_token}, {"vocabulary_size": 49_408, "end_token": END}
   augment_text.check(clip, **settings)
   with pytest.raises(ValueError, match=f"augment_text.mask_token is {mask_token}; it must be the id of a word"):
