@@ -27,8 +27,8 @@ def test_every_golden_caption_has_the_ids_of_the_reference():
   captions = [c for c in GOLDEN["captions"] if REFERENCE_ONLY_TOKEN not in c["text"].lower()]
   assert len(GOLDEN["captions"]) - len(captions) == 1
   expected = np.zeros((len(captions), 77), np.int32)
-  for row, caption in zip(expected, captions, strict=True):
-    row[: len(caption["padded"])] = caption["padded"]
+  for ids, caption in zip(expected, captions, strict=True):
+    ids[: len(caption["padded"])] = caption["padded"]
   tokens = tokenizer.tokenize([c["text"] for c in captions])
   assert tokens.dtype == np.int32
   assert [c["text"] for c, same in zip(captions, (tokens == expected).all(axis=1), strict=True) if not same] == []

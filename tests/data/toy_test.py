@@ -31,12 +31,12 @@ def plain(tmp_path_factory):
 def shots():
   """(person, view, visible attributes, random generator for captions) of 180 images."""
   people = attributes.sample_people(3, {"train": 60, "val": 0, "test": 0})["train"]
-  made = []
+  examples = []
   for number, person in enumerate(people):
     for shot, name in enumerate(("cam_a", "cam_d", "cam_f")):
       _, view, visible = camera.photograph(np.random.default_rng([number, shot]), person, camera.CAMERAS[name])
-      made.append((person, view, visible, np.random.default_rng([1, number, shot])))
-  return made
+      examples.append((person, view, visible, np.random.default_rng([1, number, shot])))
+  return examples
 
 
 def read(folder, name="reid_raw.json"):

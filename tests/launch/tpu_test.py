@@ -85,15 +85,15 @@ def test_after_a_crash_training_restarts_on_the_same_slices_until_its_tries_are_
 
 def test_training_is_not_restarted_after_two_equal_failures_before_the_first_step(tmp_path):
   checkout = Checkout(tmp_path, MAX_TRIES=5)
-  refused = [f"jax.errors.JaxRuntimeError: 10.0.0.2:{port} refused, see /tmp/t{port}/log" for port in (40118, 40230)]
-  checkout.plan(training=[[failing(text, status=134), "hang"] for text in refused])
+  messages = [f"jax.errors.JaxRuntimeError: 10.0.0.2:{port} refused, see /tmp/t{port}/log" for port in (40118, 40230)]
+  checkout.plan(training=[[failing(text, status=134), "hang"] for text in messages])
   done = checkout.run("tpu.sh", "run")
   assert (done.returncode, starts(checkout)) == (134, 2)
   assert done.stderr.endswith(
     "error: starts 1 and 2 failed before the first step with the same error: "
     "134: jax.errors.JaxRuntimeError: N.N.N.N:N refused, see /tmp/N\n"
   )
-  assert refused[1] in done.stderr
+  assert messages[1] in done.stderr
   wait_until_ended(checkout)
 
 

@@ -19,29 +19,29 @@ def records(tmp_path, monkeypatch):
   """7 images of train and 3 of test; a shard holds 3 images."""
   monkeypatch.setattr(shards, "SHARD_BYTES", 3 * NUM_BYTES + NUM_BYTES // 2)
   rng = np.random.default_rng(0)
-  made = []
+  records = []
   for number in range(10):
     file = tmp_path / "imgs" / f"{number}.jpg"
     write_image(file, rng)
     split = "train" if number < 7 else "test"
-    made.append(
+    records.append(
       schema.ImageRecord(split, number, file.name, (f"caption {number}", "é"), file, camera="c1", time="noon")
     )
-  return made
+  return records
 
 
 def plan(records, tmp_path, size=SIZE, **options):
   return shards.Plan(records, size, tmp_path / "shards", **options)
 
 
-def write(made):
-  return made.write(name="mine", show_progress=False)
+def write(plan):
+  return plan.write(name="mine", show_progress=False)
 
 
 def test_a_plan_counts_missing_images_and_writes_nothing(records, tmp_path):
-  made = plan(records, tmp_path)
-  assert (made.num_images, made.num_missing) == (10, 10)
-  assert made.num_bytes > 10 * NUM_BYTES
+  first = plan(records, tmp_path)
+  assert (first.num_images, first.num_missing) == (10, 10)
+  assert first.num_bytes > 10 * NUM_BYTES
   assert not (tmp_path / "shards").exists()
 
 
