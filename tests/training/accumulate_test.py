@@ -1,4 +1,4 @@
-"""A batch in chunks has the loss and gradients of the whole batch, and needs less memory."""
+"""Gradient caching: a batch encoded in chunks has the loss and gradients of the whole batch, in less memory."""
 
 import functools
 
@@ -20,10 +20,10 @@ BATCH_SIZE, NUM_CHUNKS = 32, 4
 AUGMENT = {"augment": {"erase_probability": 0.5}, "augment_text": {"delete_probability": 0.2, "swap_fraction": 0.1}}
 GROUPED = {"kind": "images", "captions_per_image": 2}
 
-# Number of the stage, what differs from it.
+# Name: (number of the stage, changed fields).
 CASES = {
   "both encoders and the temperature": (0, {}),
-  "prompts, with two captions an image": (1, {"losses": {"itc": 1.0, "sdm": 1.0}, "sampler": GROUPED}),
+  "prompts, with two captions per image": (1, {"losses": {"itc": 1.0, "sdm": 1.0}, "sampler": GROUPED}),
   "everything, with the identity loss": (
     2, {"trains": ("prompts", "params"), "losses": {"sdm": 1.0, "itc": 0.0, "identity": 1.0}},
   ),
@@ -31,8 +31,8 @@ CASES = {
 
 
 @functools.cache
-def computed(case, num_chunks, num_shards=1):
-  """Returns (loss, terms, {path: gradient}, bytes of temporaries) of a batch in so many chunks."""
+def compute(case, num_chunks, num_shards=1):
+  """Returns (loss, terms, {path: gradient}, bytes of temporaries) of a batch encoded in chunks."""
   number, changes = CASES[case]
   stage = make_stage(number, **AUGMENT, **changes)
   setup = Setup(
@@ -51,31 +51,31 @@ def computed(case, num_chunks, num_shards=1):
 
 @pytest.mark.parametrize("case", CASES)
 def test_chunks_give_the_loss_and_gradients_of_the_whole_batch(case):
-  loss, terms, gradients, _ = computed(case, 1)
-  chunked_loss, chunked_terms, chunked, _ = computed(case, NUM_CHUNKS)
+  loss, terms, gradients, _ = compute(case, 1)
+  chunked_loss, chunked_terms, chunked, _ = compute(case, NUM_CHUNKS)
   np.testing.assert_allclose(chunked_loss, loss, rtol=1e-6)
   np.testing.assert_allclose(list(chunked_terms.values()), list(terms.values()), rtol=1e-5)
   assert chunked.keys() == gradients.keys()
   for path, gradient in gradients.items():
-    # A key's bias shifts all logits of a row alike: its gradient is 0, and what is computed is the rounding of others.
+    # A key's bias shifts all attention logits of a query equally: its gradient is 0 except for rounding errors.
     scale = np.abs(gradients[path.replace("attn/key/bias", "attn/query/bias")]).max()
-    # Rounding, which a temperature of 0.02 makes 50 times as large.
+    # A temperature of 0.02 scales rounding errors up by 50.
     assert np.abs(chunked[path] - gradient).max() <= 5e-5 * scale, path
 
 
-def test_chunks_hold_fewer_activations_at_a_time():
+def test_chunks_need_less_than_half_of_the_temporary_memory():
   case = "everything, with the identity loss"
-  assert computed(case, NUM_CHUNKS)[-1] < 0.5 * computed(case, 1)[-1]
+  assert compute(case, NUM_CHUNKS)[-1] < 0.5 * compute(case, 1)[-1]
 
 
-def test_a_chunk_has_its_shard_of_each_device_and_examples_keep_their_order():
-  seen = []
+def test_each_chunk_takes_equally_many_examples_of_each_device_and_keeps_their_order():
+  chunks = []
 
   def encode(inputs):
-    jax.debug.callback(lambda rows: seen.append(rows.tolist()), inputs)
+    jax.debug.callback(lambda chunk: chunks.append(chunk.tolist()), inputs)
     return 10 * inputs
 
   encoded = accumulate.in_chunks(num_chunks=2, num_shards=3)(encode, jnp.arange(12))
-  assert encoded.tolist() == [10 * row for row in range(12)]
-  # The devices have rows 0 to 3, 4 to 7, 8 to 11.
-  assert seen == [[0, 1, 4, 5, 8, 9], [2, 3, 6, 7, 10, 11]]
+  assert encoded.tolist() == [10 * example for example in range(12)]
+  # The devices hold examples 0 to 3, 4 to 7 and 8 to 11.
+  assert chunks == [[0, 1, 4, 5, 8, 9], [2, 3, 6, 7, 10, 11]]

@@ -14,21 +14,21 @@ MESHES = [(8, 1, 1), (1, 8, 1), (2, 2, 2)]
 
 
 def tree():
-  """Returns arrays that a mesh splits along each axis, and others."""
-  draw = np.random.default_rng(0)
+  """Returns arrays that a mesh shards along each of their axes, and arrays that it replicates."""
+  rng = np.random.default_rng(0)
   shapes = {"block/fc/kernel": (16, 24), "blocks/attn/out/kernel": (3, 16, 8), "ln/scale": (5,), "logit_scale": ()}
-  return {name: draw.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+  return {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
 
 
 def checksum_on(mesh, arrays):
   return checksum.of_tree(mesh, sharding.put_tree(arrays, sharding.tree_shardings(mesh, arrays)))
 
 
-def here(arrays):
+def checksum_on_one_device(arrays):
   return checksum_on(sharding.make_mesh(1, 1, 1), arrays)
 
 
-def test_it_is_the_same_on_one_device_and_on_any_mesh_of_eight():
+def test_the_checksum_is_the_same_on_one_device_and_on_any_mesh_of_eight():
   program = f"""
 from tests.training import checksum_test as t
 from tireid_jax.parallel import sharding
@@ -44,7 +44,8 @@ for sizes in {MESHES}:
     [sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
   )
   assert done.returncode == 0, done.stderr
-  assert done.stdout.split() == [here(tree()), "0", here(tree()), "2", here(tree()), "2"]
+  expected = checksum_on_one_device(tree())
+  assert done.stdout.split() == [expected, "0", expected, "2", expected, "2"]
 
 
 def flip(array, *indices, bit):
@@ -53,29 +54,29 @@ def flip(array, *indices, bit):
 
 @pytest.mark.parametrize("name", tree())
 @pytest.mark.parametrize("bit", [0, 16, 31])
-def test_any_bit_changes_it(name, bit):
+def test_flipping_any_bit_changes_the_checksum(name, bit):
   arrays = tree()
   flip(arrays[name], 0, bit=bit)
-  assert here(arrays) != here(tree())
+  assert checksum_on_one_device(arrays) != checksum_on_one_device(tree())
 
 
-def test_pairs_of_changes_do_not_cancel():
-  found = {here(tree())}
+def test_two_flipped_bits_do_not_cancel():
+  checksums = {checksum_on_one_device(tree())}
   for bit in (0, 31):
     for other in (1, 24, 25, 48):  # of the same row, of the same column, of neither
       arrays = tree()
       flip(arrays["block/fc/kernel"], 0, other, bit=bit)
-      found.add(here(arrays))
-  assert len(found) == 9
+      checksums.add(checksum_on_one_device(arrays))
+  assert len(checksums) == 9
 
 
-def test_rows_columns_and_names_that_change_places_change_it():
+def test_reordering_rows_or_columns_reshaping_or_renaming_changes_the_checksum():
   kernel = tree()["block/fc/kernel"]
   variants = [{"a": kernel}, {"b": kernel}, {"a": kernel[::-1]}, {"a": kernel[:, ::-1]}, {"a": kernel.reshape(24, 16)}]
-  assert len({here(arrays) for arrays in variants}) == 5
+  assert len({checksum_on_one_device(arrays) for arrays in variants}) == 5
 
 
-def test_only_frozen_leaves_count_and_each_in_its_group():
+def test_the_checksum_of_a_group_covers_its_frozen_leaves_only():
   mesh = sharding.make_mesh(1, 1, 1)
   variables = {"params": {"image_encoder": {"a": np.ones(3, np.float32), "b": np.ones(2, np.float32)}}, "prompts": {}}
   variables["params"]["logit_scale"] = np.float32(1)

@@ -1,4 +1,4 @@
-"""The state before a step that was not finite is found again from the last checkpoint."""
+"""The state before a non-finite step is recomputed from the last checkpoint."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,8 +12,8 @@ def is_finite(variables):
   return bool(jnp.isfinite(variables["w"]))
 
 
-def find_again(*, saved, last, bad_from, start=None, all_finite=is_finite, is_stopped=lambda: False):
-  """Returns (state, steps that were taken) of a run whose weight counts steps, and is NaN after step `bad_from`."""
+def recompute(*, saved, last, bad_from, start=None, all_finite=is_finite, is_stopped=lambda: False):
+  """Returns (state, repeated steps) of a run whose weight equals its step, and is NaN from step `bad_from` on."""
   taken = []
 
   def train_step(state, batch):
@@ -28,41 +28,41 @@ def find_again(*, saved, last, bad_from, start=None, all_finite=is_finite, is_st
   return state, taken
 
 
-def test_where_a_loss_tells_the_step_those_before_it_are_repeated():
-  state, taken = find_again(saved=4, last=8, bad_from=8)
+def test_steps_before_a_non_finite_loss_are_repeated():
+  state, taken = recompute(saved=4, last=8, bad_from=8)
   assert (int(state.step), float(state.variables["w"])) == (7, 7.0)
   assert taken == [4, 5, 6]
 
 
 @pytest.mark.parametrize("last", [7, 12])
-def test_where_weights_were_not_finite_before_the_first_such_step_is_found(last):
-  state, _ = find_again(saved=4, last=last, bad_from=6)
+def test_weights_that_became_non_finite_earlier_are_traced_to_the_step_that_caused_it(last):
+  state, _ = recompute(saved=4, last=last, bad_from=6)
   assert (int(state.step), float(state.variables["w"])) == (5, 5.0)
 
 
-def test_the_first_step_after_a_checkpoint_needs_none():
-  state, taken = find_again(saved=4, last=5, bad_from=5)
+def test_a_non_finite_first_step_after_a_checkpoint_needs_no_repeated_steps():
+  state, taken = recompute(saved=4, last=5, bad_from=5)
   assert (int(state.step), taken) == (4, [])
 
 
 @pytest.mark.parametrize("last", [5, 8])
-def test_a_checkpoint_that_is_not_finite_itself_is_what_the_step_started_from(last):
-  state, _ = find_again(saved=4, last=last, bad_from=0, start=jnp.nan)
+def test_a_checkpoint_that_is_itself_non_finite_is_returned(last):
+  state, _ = recompute(saved=4, last=last, bad_from=0, start=jnp.nan)
   assert int(state.step) == 4
 
 
-def test_weights_that_are_finite_when_the_steps_are_repeated_do_not_go_on_for_ever():
-  answers = iter([False])  # at first, as on a GPU that computes other bits each time
-  state, taken = find_again(saved=4, last=8, bad_from=100, all_finite=lambda _: next(answers, True))
+def test_the_search_ends_even_if_the_repeated_steps_are_finite():
+  answers = iter([False])  # then True, as on a GPU whose results vary from run to run
+  state, taken = recompute(saved=4, last=8, bad_from=100, all_finite=lambda _: next(answers, True))
   assert (int(state.step), len(taken)) == (7, 6)
 
 
-def test_a_signal_ends_it():
-  assert find_again(saved=0, last=8, bad_from=8, is_stopped=lambda: True)[0] is None
+def test_a_signal_ends_the_search():
+  assert recompute(saved=0, last=8, bad_from=8, is_stopped=lambda: True)[0] is None
 
 
-def test_a_message_names_the_step_the_values_and_some_of_the_examples():
-  examples = [{"caption": 3 * row, "image": f"{row}.jpg"} for row in range(20)]
+def test_the_message_names_the_step_its_values_and_some_of_its_examples():
+  examples = [{"caption": 3 * index, "image": f"{index}.jpg"} for index in range(20)]
   message = divergence.describe(7, {"loss/total": np.inf, "loss/sdm": 1.5}, examples, "cuhk_pedes train")
   assert message == (
     "loss/total is inf at step 7 (loss/total inf, loss/sdm 1.5), whose batch is captions 0, 3, 6, 9, 12, 15, 18, 21, "

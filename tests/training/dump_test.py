@@ -1,4 +1,4 @@
-"""The dump of a step that was not finite is read as it was written."""
+"""The dump of a non-finite step is read back unchanged."""
 
 import chex
 import jax
@@ -18,7 +18,7 @@ def folder(request, tmp_path):
   return tmp_path if request.param == "disk" else locations.to_path(f"{request.getfixturevalue('bucket').url}/run")
 
 
-def test_a_dump_is_read_as_it_was_written_and_the_newest_stays(folder):
+def test_a_dump_is_read_back_unchanged_and_only_the_newest_is_kept(folder):
   mesh = sharding.make_mesh(1, 1, 1)
 
   def state(step):
@@ -28,7 +28,7 @@ def test_a_dump_is_read_as_it_was_written_and_the_newest_stays(folder):
     lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding.replicated(mesh)), state(0)
   )
   batch = sharding.put_batch(mesh, {"images": np.full((2, 4, 4, 3), 7, np.uint8), "person_id": np.int32([3, 4])})
-  for step in (5, 9, 9):  # the last, of a run that was started again and came to the same
+  for step in (5, 9, 9):  # the second 9 is of a resumed run that diverged at the same step
     dumped = dump.write(folder / "stage1", state(step), batch, {"loss": "nan"})
   assert dump.read_metadata(dumped) == {"loss": "nan"}
   found, found_batch = dump.read(dumped, mesh, shapes)
@@ -40,12 +40,12 @@ def test_a_dump_is_read_as_it_was_written_and_the_newest_stays(folder):
   ("name", "error"),
   [("nowhere/diverged/3", "there is no folder .*nowhere/diverged/3; give a dump"), (".", "is no dump of a step")],
 )
-def test_what_is_no_dump_is_rejected(tmp_path, name, error):
+def test_a_missing_folder_or_one_without_a_dump_raises(tmp_path, name, error):
   with pytest.raises(ValueError, match=error):
     dump.read_metadata(str(tmp_path / name))
 
 
-def test_a_damaged_dump_is_named_in_one_line(tmp_path):
+def test_a_damaged_dump_is_reported_in_one_line(tmp_path):
   state = TrainState(jnp.int32(5), {"params": {"w": jnp.zeros(3)}}, {"m": jnp.zeros(2)})
   mesh = sharding.make_mesh(1, 1, 1)
   dumped = dump.write(tmp_path, state, sharding.put_batch(mesh, {"person_id": np.int32([3, 4])}), {})

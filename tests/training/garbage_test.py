@@ -15,11 +15,11 @@ class Cycle:
 
 
 def test_objects_that_exist_after_the_first_step_are_exempt_from_garbage_collection():
-  survivor, before, lost = Cycle(), gc.get_freeze_count(), weakref.ref(Cycle())
+  survivor, before, unreachable = Cycle(), gc.get_freeze_count(), weakref.ref(Cycle())
   with garbage.FreezeGarbage() as freeze:
     assert gc.get_freeze_count() == before
     freeze(1, None, None)
-    assert lost() is None  # garbage is collected first
+    assert unreachable() is None  # garbage is collected before the rest is frozen
     frozen = gc.get_freeze_count()
     assert frozen > before
     later = [Cycle() for _ in range(100)]
@@ -33,7 +33,7 @@ def test_objects_that_exist_after_the_first_step_are_exempt_from_garbage_collect
   assert watched() is None
 
 
-def test_training_freezes_garbage_and_unfreezes_it_at_the_end(tmp_path, monkeypatch):
+def test_training_freezes_existing_objects_and_unfreezes_them_at_the_end(tmp_path, monkeypatch):
   make_tree(tmp_path / "raw", "rstp_reid", num_ids={"train": 4, "val": 2, "test": 2})
   config = rstp.get_config()
   config.data_dir, config.data.image_size, config.model.variant = str(tmp_path / "data"), (48, 16), "tiny"

@@ -53,19 +53,19 @@ def saved_steps(monkeypatch, *, every_minutes, seconds_per_step):
   return checkpoints.saved
 
 
-def test_a_save_is_due_at_an_interval_of_steps_or_of_minutes(monkeypatch):
+def test_checkpoints_are_saved_every_few_steps_or_every_few_minutes(monkeypatch):
   assert saved_steps(monkeypatch, every_minutes=0, seconds_per_step=60) == [5, 10, 12]
   assert saved_steps(monkeypatch, every_minutes=3, seconds_per_step=60) == [3, 5, 8, 10, 12]
   assert saved_steps(monkeypatch, every_minutes=3, seconds_per_step=6) == [5, 10, 12]
 
 
-def test_several_processes_save_once_per_interval_although_they_agree_on_it_steps_later(monkeypatch):
+def test_several_processes_save_once_per_interval_although_they_agree_to_do_so_some_steps_later(monkeypatch):
   monkeypatch.setattr(stopping.jax, "process_count", lambda: 2)
   monkeypatch.setattr(stopping.distributed, "in_any_process", bool)
   assert saved_steps(monkeypatch, every_minutes=1, seconds_per_step=60) == [3, 5, 8, 10, 12]
 
 
-def test_the_log_is_flushed_and_stored_before_a_checkpoint_is_saved():
+def test_the_metric_log_is_flushed_and_stored_before_a_checkpoint_is_saved():
   calls = []
 
   class Recorder:
@@ -81,7 +81,7 @@ def test_the_log_is_flushed_and_stored_before_a_checkpoint_is_saved():
   assert calls == ["check", "check", "flush", "wait", "save"]
 
 
-def test_a_run_that_is_asked_to_stop_saves_and_exits_with_the_status_of_the_signal(capsys):
+def test_a_signal_makes_the_run_save_and_exit_with_the_status_of_that_signal(capsys):
   class Stopping(Stop):
     def after_step(self):
       return True
@@ -118,7 +118,7 @@ def open_log(record, **keywords):
   return hooks.Log(shared, learning_rates={"prompts": lambda step: 0.5 * step}, **keywords)
 
 
-def test_a_line_has_the_means_since_the_last_one_the_learning_rate_of_its_step_and_the_speed(monkeypatch):
+def test_a_log_record_has_mean_losses_since_the_last_record_the_learning_rate_and_the_speed(monkeypatch):
   now, record = [100.0], Record()
   monkeypatch.setattr(hooks.time, "monotonic", lambda: now[0])
   log = open_log(record)
@@ -142,7 +142,7 @@ def test_a_line_has_the_means_since_the_last_one_the_learning_rate_of_its_step_a
   ]
 
 
-def test_the_first_step_is_shown_once_it_is_done():
+def test_the_progress_bar_shows_the_first_step_once_it_has_finished():
   record = Record()
 
   class Value:
@@ -154,7 +154,7 @@ def test_the_first_step_is_shown_once_it_is_done():
   assert [name for name, *_ in record.calls] == ["update", "done", "refresh"]
 
 
-def test_of_values_that_are_not_finite_losses_are_named_first_and_the_total_before_its_terms():
+def test_non_finite_losses_are_named_before_gradient_norms_and_the_total_before_its_terms():
   log = open_log(Record())
   log(1, None, {"gradient_norm/prompts": 1.0, "loss/itc": 2.0, "loss/total": 2.0})
   with pytest.raises(hooks.NotFiniteError, match="loss/total is nan at step 2") as caught:
@@ -163,7 +163,7 @@ def test_of_values_that_are_not_finite_losses_are_named_first_and_the_total_befo
   assert list(caught.value.metrics) == ["loss/total", "loss/itc", "gradient_norm/prompts"]
 
 
-def test_weights_that_are_not_finite_are_noticed_by_the_step_of_the_line():
+def test_non_finite_weights_are_detected_at_the_next_log_record():
   record = Record()
   log = open_log(record, all_finite=lambda variables: np.isfinite(variables))
   log(1, types.SimpleNamespace(variables=1.0), {"loss/total": 1.0})

@@ -1,4 +1,4 @@
-"""Runs of both stages: what is reported, logged, kept and compared, where the best checkpoint is not the last."""
+"""Runs of both stages whose best checkpoint is not the last: results, logs, kept checkpoints, resuming."""
 
 import json
 
@@ -19,7 +19,7 @@ from tireid_jax.training import loading, loop
 from tireid_jax.training.state import TrainState
 from tireid_jax.workdir import checkpoint
 
-# Seeds that are tried until the best checkpoint of stage 2 is not its last.
+# Tried in order until the best checkpoint of stage 2 is not its last.
 SEEDS = range(2, 10)
 
 
@@ -43,7 +43,7 @@ def project(tmp_path_factory):
 
 
 def configured(project, data=0, **changes):
-  """As `small_runs.configured`; stage 1 learns nothing, so that its scores are equal, and stage 2 jumps about."""
+  """As `small_runs.configured`, but stage 1 does not learn, so its scores are equal, and those of stage 2 fluctuate."""
   defaults = {
     "stage1__epochs": 2, "stage1__learning_rate": 0.0, "stage1__losses": {"identity": 1.0},
     "stage1__trains": ("prompts", "params/id_head"), "stage2__epochs": 5, "stage2__learning_rate": 0.03,
@@ -53,7 +53,7 @@ def configured(project, data=0, **changes):
 
 
 def lines(stage_folder, name):
-  """Returns {step: value} of what the log has by a name."""
+  """Returns {step: value} of a metric in the log."""
   records = map(json.loads, (stage_folder / "metrics.jsonl").read_text().splitlines())
   return {record["step"]: record[name] for record in records if name in record}
 
@@ -64,7 +64,7 @@ def variables_of(stage_folder, step):
 
 @pytest.fixture(scope="module")
 def trained(project, tmp_path_factory):
-  """The workdir of a run of both stages and its config."""
+  """Returns (workdir, config) of a run of both stages."""
   for seed in SEEDS:
     folder = tmp_path_factory.mktemp("run")
     config = configured(project, seed=seed)
@@ -85,14 +85,14 @@ def test_each_epoch_is_validated(trained):
   assert list(lines(folder / "stage2", "val/i2t/mAP")) == [3, 6, 9, 12, 15]
 
 
-def test_of_equal_scores_the_later_checkpoint_is_reported(trained):
+def test_the_later_of_two_checkpoints_with_equal_scores_is_reported(trained):
   folder, _ = trained
   scores = lines(folder / "stage1", "val/t2i/R@1")
   assert scores[3] == scores[6]
   assert result(folder, 1)["step"] == 6
 
 
-def test_the_best_checkpoint_is_reported_and_not_the_last(trained):
+def test_the_best_checkpoint_is_reported_instead_of_the_last(trained):
   folder, config = trained
   scores, reported = lines(folder / "stage2", "val/t2i/R@1"), result(folder, 2)
   best = max(scores, key=lambda step: (scores[step], step))
@@ -101,13 +101,13 @@ def test_the_best_checkpoint_is_reported_and_not_the_last(trained):
   assert (reported["steps"], reported["selected_on"], reported["seed"]) == (15, "val", config.seed)
 
 
-def test_what_is_reported_is_what_the_checkpoint_finds_on_the_test_split(trained):
+def test_the_reported_metrics_are_those_of_the_best_checkpoint_on_the_test_split(trained):
   folder, config = trained
   reported = result(folder, 2)
   model, _, _, mesh, step = loading.load_stage(folder, "2")
   assert step == reported["step"]
   split = splits.open_split(config.data_dir, "rstp_reid", SIZE, "test", tokenizer=config.data.tokenizer)
-  # In the same batches, since rounding decides among images that this model can hardly tell apart.
+  # In the same batches, since rounding decides the ranking of images whose similarities are nearly equal here.
   encoders = embedding.Encoders(model, mesh, config.evaluation.batch_size)
   image, text = encoders.encode(variables_of(folder / "stage2", step), split, (77,))
   ids, caption_ids = split.person_id, split.person_id[split.caption_image]
@@ -139,7 +139,7 @@ def test_stage_1_starts_from_the_pretrained_weights_and_stage_2_from_stage_1(tra
   )
 
 
-def test_a_line_of_the_log_has_the_means_since_the_line_before(trained, project, tmp_path):
+def test_a_log_record_has_the_means_since_the_previous_record(trained, project, tmp_path):
   folder, config = trained
   each_step = configured(project, seed=config.seed, log_every_steps=1)
   loop.run(each_step, (1,), tmp_path)
@@ -151,22 +151,20 @@ def test_a_line_of_the_log_has_the_means_since_the_line_before(trained, project,
     assert means == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_log_has_the_learning_rate_of_each_groups_last_step_and_no_others(trained):
+def test_a_log_record_has_the_learning_rate_of_its_step_for_each_trained_group_and_no_other(trained):
   folder, _ = trained
   stage_folder = folder / "stage2"
   records = [json.loads(line) for line in (stage_folder / "metrics.jsonl").read_text().splitlines()]
   groups = {name for record in records for name in record if name.startswith("learning_rate/")}
   assert groups == {f"learning_rate/{group}" for group in ("weights", "biases", "id_head_weights", "id_head_biases")}
-  # IRRA's recipe: biases at twice the rate, the head at five times; a cosine over 5 epochs, by epoch.
+  # IRRA's recipe: twice the rate for biases, five times for the head; cosine decay over 5 epochs, set once per epoch.
   for group, factor in (("weights", 1), ("biases", 2), ("id_head_weights", 5), ("id_head_biases", 5)):
     rates = lines(stage_folder, f"learning_rate/{group}")
     expected = {step: factor * 0.03 * (1 + np.cos(np.pi * ((step - 1) // 3) / 5)) / 2 for step in rates}
     assert rates == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_loss_that_is_not_finite_ends_the_run_at_its_step_and_reaches_no_checkpoint_and_no_line(
-  trained, project, tmp_path
-):
+def test_a_non_finite_loss_ends_the_run_at_its_step_and_is_neither_saved_nor_logged(trained, project, tmp_path):
   folder, config = trained
   variables = variables_of(folder / "stage1", 6)
   kernel = variables["params"]["image_encoder"]["projection"]["kernel"]
@@ -183,22 +181,22 @@ def test_a_loss_that_is_not_finite_ends_the_run_at_its_step_and_reaches_no_check
   assert checkpoint.best_step(stage_folder) is None
 
 
-def head_after_a_run_from(source, project, folder, data):
+def id_head_of_a_run_from(source, project, folder, data):
   config = configured(project, data, stage1__init_from=str(source / "stage2"))
   loop.run(config, (1,), folder)
   return variables_of(folder / "stage1", 6)["params"]["id_head"]
 
 
-def test_an_identity_head_is_kept_on_the_same_data_and_is_reinitialized_on_other_data_of_as_many_identities(
+def test_an_identity_head_is_reused_on_the_same_data_and_reinitialised_on_other_data_with_as_many_identities(
   trained, project, tmp_path, capsys
 ):
   folder, _ = trained
   learned = variables_of(folder / "stage2", result(folder, 2)["step"])["params"]["id_head"]
   assert np.any(learned["bias"])
-  kept = head_after_a_run_from(folder, project, tmp_path / "same", data=0)
+  kept = id_head_of_a_run_from(folder, project, tmp_path / "same", data=0)
   chex.assert_trees_all_equal(kept, learned)
   assert "re-initialised" not in "".join(capsys.readouterr())
-  new = head_after_a_run_from(folder, project, tmp_path / "other", data=1)
+  new = id_head_of_a_run_from(folder, project, tmp_path / "other", data=1)
   assert new["kernel"].shape == learned["kernel"].shape
   assert 0.0005 < np.std(new["kernel"]) < 0.002  # IRRA's 0.001
   assert not np.any(new["bias"])
@@ -215,7 +213,7 @@ def test_an_identity_head_is_kept_on_the_same_data_and_is_reinitialized_on_other
     ("stage1__init_from", "random"),
   ],
 )  # fmt: skip
-def test_a_workdir_is_not_resumed_with_another_value_of_what_is_computed(trained, project, field, value):
+def test_resuming_a_workdir_with_another_value_of_a_field_that_affects_results_raises(trained, project, field, value):
   folder, config = trained
   before = (folder / "stage1/config.json").read_bytes()
   changed = configured(project, **{"seed": config.seed, field: value})
@@ -224,7 +222,7 @@ def test_a_workdir_is_not_resumed_with_another_value_of_what_is_computed(trained
   assert (folder / "stage1/config.json").read_bytes() == before
 
 
-def test_a_finished_stage_is_given_back_whatever_changes_nothing_of_it(trained, project):
+def test_a_finished_stage_is_returned_when_only_fields_that_do_not_affect_results_change(trained, project):
   folder, config = trained
   finished, modified = result(folder, 1), (folder / "stage1/result.json").stat().st_mtime_ns
   changes = {
@@ -235,7 +233,7 @@ def test_a_finished_stage_is_given_back_whatever_changes_nothing_of_it(trained, 
   assert (folder / "stage1/result.json").stat().st_mtime_ns == modified
 
 
-def test_stage_2_may_change_while_stage_1_stays_but_not_once_it_is_there(trained, project, tmp_path):
+def test_fields_of_stage_2_may_change_until_stage_2_has_started(trained, project, tmp_path):
   folder, config = trained
   changed = configured(project, seed=config.seed, stage2__learning_rate=1.0)
   assert 1 in loop.run(changed, (1,), folder)
@@ -243,7 +241,7 @@ def test_stage_2_may_change_while_stage_1_stays_but_not_once_it_is_there(trained
     loop.run(changed, (2,), folder)
 
 
-def test_a_stage_without_steps_left_frees_its_state_before_the_evaluation(project, tmp_path, monkeypatch):
+def test_a_resumed_stage_without_remaining_steps_frees_its_state_before_the_evaluation(project, tmp_path, monkeypatch):
   config = configured(project, stage1__epochs=1)
   started = []
 

@@ -1,4 +1,4 @@
-"""The model of a config: its variant, and execution settings that follow the platform unless they are set."""
+"""The model of a config: its variant, and execution settings that depend on the platform unless they are set."""
 
 import dataclasses
 import functools
@@ -31,7 +31,9 @@ def execution(*, precision="auto", attention="auto", blocks="auto", remat="auto"
     ("gpu", jnp.bfloat16, "cudnn", False),
   ],
 )
-def test_auto_follows_the_platform_that_shall_run_the_model(monkeypatch, platform, dtype, attention, scan_blocks):
+def test_auto_settings_depend_on_the_platform_that_will_run_the_model(
+  monkeypatch, platform, dtype, attention, scan_blocks
+):
   monkeypatch.setattr(
     model_module, "choose_attention", functools.partial(model_module.choose_attention, probe=lambda *_: "")
   )
@@ -39,14 +41,14 @@ def test_auto_follows_the_platform_that_shall_run_the_model(monkeypatch, platfor
   assert (found.dtype, found.attention, found.scan_blocks) == (dtype, attention, scan_blocks)
 
 
-def test_that_cudnn_does_not_run_is_logged_once(capsys):
+def test_a_fallback_from_cudnn_is_logged_once(capsys):
   model_module._log_once.cache_clear()
   assert [execution(platform="gpu").attention for _ in range(2)] == ["xla", "xla"]
   (line,) = capsys.readouterr().err.splitlines()
   assert line.startswith("model.attention=auto is xla")
 
 
-def test_without_a_platform_it_is_that_of_this_process():
+def test_the_platform_defaults_to_that_of_this_process():
   assert execution() == execution(platform="cpu")
 
 
@@ -56,13 +58,13 @@ def test_explicit_settings_take_precedence():
   assert not execution(platform="cpu", blocks="unrolled").scan_blocks
 
 
-def test_rematerialisation_depends_on_how_blocks_run_unless_it_is_set():
+def test_rematerialisation_depends_on_scanned_or_unrolled_blocks_unless_it_is_set():
   assert execution(platform="cpu").remat == "dots"
   assert execution(platform="tpu").remat == execution(platform="cpu", blocks="unrolled").remat == "none"
   assert execution(platform="tpu", remat="full").remat == "full"
 
 
-def test_a_config_of_another_version_is_rejected():
+def test_a_config_with_the_fields_of_another_version_raises():
   config = cuhk.get_config()
   del config.model.blocks
   with pytest.raises(ValueError, match=r"model has other fields than this version knows \(blocks\); train it again"):
@@ -78,7 +80,7 @@ def configured(**model):
 
 @pytest.fixture
 def opened(monkeypatch):
-  """The list of (path, image size, keywords) with which weights are opened; the weights are those of "tiny"."""
+  """Returns the recorded calls of `open_weights`: (path, image size, keywords). The weights are those of "tiny"."""
   calls = []
 
   def open_weights(path, image_size, **keywords):
@@ -91,14 +93,14 @@ def opened(monkeypatch):
 
 @pytest.fixture
 def stored(monkeypatch):
-  """A source whose metadata is that of a checkpoint of "tiny", made for square images."""
+  """Returns the source of a checkpoint of "tiny" for square images."""
   variant = dataclasses.replace(VARIANTS["tiny"], native_image_size=(32, 32))
   metadata = {"variant": variants.to_json(variant)}
   monkeypatch.setattr(model_module.best_checkpoint, "read_metadata", {"FOLDER": metadata}.__getitem__)
   return "checkpoint", "FOLDER"
 
 
-def test_a_named_variant_takes_heads_and_activation_from_the_config_where_it_sets_them():
+def test_heads_and_activation_of_the_config_override_those_of_a_named_variant():
   tiny = VARIANTS["tiny"]
   assert find_variant(configured(variant="tiny"), None) == tiny
   found = find_variant(configured(variant="tiny", num_heads=(2, 0), activation="gelu"), None)
@@ -112,12 +114,12 @@ def test_a_named_variant_takes_heads_and_activation_from_the_config_where_it_set
     ("from_weights", "model.variant=from_weights needs weights to start from; name a variant: tiny,"),
   ],
 )
-def test_a_variant_that_nothing_defines_is_rejected(name, message):
+def test_an_unknown_variant_or_from_weights_without_weights_raises(name, message):
   with pytest.raises(UserError, match=message):
     find_variant(configured(variant=name), None)
 
 
-def test_the_variant_of_weights_is_found_by_what_the_config_says_of_them(opened, stored):
+def test_the_variant_of_weights_is_found_with_the_heads_activation_stride_and_prefix_of_the_config(opened, stored):
   config = configured(variant="from_weights", num_heads=(2, 1), activation="gelu")
   assert find_variant(config, ("pretrained", "FILE")) == VARIANTS["tiny"]
   known = {"num_heads": (2, 1), "activation": "gelu", "stride": 12, "prefix": "ema."}
@@ -132,7 +134,7 @@ def test_weights_are_checked_against_the_variant_of_the_config(opened):
   assert opened == [("FILE", (48, 24), {"variant": VARIANTS["tiny"], "stride": 12, "prefix": "ema."})]
 
 
-def test_a_checkpoint_must_be_of_the_same_model_but_for_its_native_image_size(stored):
+def test_a_checkpoint_must_be_of_the_same_model_except_for_its_native_image_size(stored):
   tiny = VARIANTS["tiny"]
   check_weights(configured(), stored, tiny)
   assert tiny.native_image_size != (32, 32)
@@ -142,7 +144,7 @@ def test_a_checkpoint_must_be_of_the_same_model_but_for_its_native_image_size(st
     check_weights(configured(), stored, other)
 
 
-def test_a_model_has_the_size_the_stride_and_the_prompts_of_its_config():
+def test_a_model_has_the_image_size_stride_and_prompts_of_its_config():
   config = configured()
   config.prompts.update(depth=1, image_length=2, text_length=3)
   model = build_model(config, VARIANTS["tiny"], use_prompts=True, precision="auto")

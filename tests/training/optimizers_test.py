@@ -17,26 +17,26 @@ def rate(group, step, **changes):
 
 
 @pytest.mark.parametrize(
-  ("step", "share"), [(0, 0.1), (10, 0.55), (20, 1.0), (40, 0.5), (60, 0.0)],
+  ("step", "fraction"), [(0, 0.1), (10, 0.55), (20, 1.0), (40, 0.5), (60, 0.0)],
 )  # fmt: skip
-def test_warm_up_is_linear_and_the_rest_a_cosine(step, share):
-  assert rate("weights", step) == pytest.approx(1e-3 * share, abs=1e-9)
+def test_warm_up_is_linear_and_decay_a_cosine(step, fraction):
+  assert rate("weights", step) == pytest.approx(1e-3 * fraction, abs=1e-9)
 
 
-def test_by_epoch_the_rate_is_constant_within_one():
+def test_a_schedule_by_epoch_is_constant_within_each_epoch():
   assert rate("weights", 10, schedule_by="epoch") == rate("weights", 19, schedule_by="epoch")
   assert rate("weights", 9, schedule_by="epoch") == pytest.approx(1e-4)
   assert rate("weights", 9) > 4e-4
 
 
-def test_biases_the_head_and_prompts_have_their_own_factors_and_the_temperature_none():
+def test_biases_the_head_and_prompts_have_learning_rate_factors_and_the_temperature_has_none():
   assert rate("prompts", 20, prompt_lr_factor=3.0) == pytest.approx(3e-3)
   assert rate("logit_scale", 20) == rate("weights", 20) == pytest.approx(1e-3)
   assert rate("biases", 20) == pytest.approx(2e-3)
   assert rate("id_head_weights", 20) == rate("id_head_biases", 20) == pytest.approx(5e-3)
 
 
-def test_the_end_keeps_the_final_fraction():
+def test_the_schedule_ends_at_the_final_fraction_of_the_learning_rate():
   assert rate("weights", 60, final_lr=0.01) == rate("weights", 90, final_lr=0.01) == pytest.approx(1e-5)
   assert rate("weights", 40, final_lr=0.5) == pytest.approx(7.5e-4)
 
@@ -49,18 +49,18 @@ def first_update(value, gradient, group, **changes):
   return float(updates["leaf"])
 
 
-def test_adam_follows_torch_with_coupled_decay():
+def test_adam_equals_torch_with_coupled_weight_decay():
   """After one step of torch.optim.Adam(lr=.1, eps=1e-3, weight_decay=.5): g = .2 + .5 * 2, -lr * g / (|g| + eps)."""
   assert first_update(2.0, 0.2, "weights", weight_decay=0.5) == pytest.approx(-0.1 * 1.2 / 1.201, rel=1e-5)
 
 
-def test_adamw_follows_torch_with_decoupled_decay():
+def test_adamw_equals_torch_with_decoupled_weight_decay():
   """After one step of torch.optim.AdamW(lr=.1, eps=1e-3, weight_decay=.5): -lr * (g / (|g| + eps) + .5 * 2)."""
   update = first_update(2.0, 0.2, "weights", weight_decay=0.5, optimizer="adamw")
   assert update == pytest.approx(-0.1 * (0.2 / 0.201 + 1.0), rel=1e-5)
 
 
-def test_an_unknown_optimizer_is_an_error_with_the_known_ones():
+def test_an_unknown_optimizer_raises_an_error_that_lists_the_known_ones():
   with pytest.raises(ValueError, match="stage2.optimizer is 'lion'; it must be one of adam, adamw"):
     make_stage(2, optimizer="lion")
 
@@ -71,18 +71,18 @@ def test_an_unknown_optimizer_is_an_error_with_the_known_ones():
     ("prompts", 1.2), ("id_head_weights", 1.2), ("biases", 0.2), ("id_head_biases", 0.2), ("logit_scale", 0.2),
   ],
 )  # fmt: skip
-def test_weights_and_prompts_decay_and_biases_and_the_temperature_do_not(group, decayed):
+def test_weight_decay_applies_to_weights_and_prompts_but_not_to_biases_and_the_temperature(group, decayed):
   update = first_update(2.0, 0.2, group, weight_decay=0.5, bias_lr_factor=1.0, new_lr_factor=1.0)
   assert update == pytest.approx(-0.1 * decayed / (decayed + 0.001), rel=1e-5)
 
 
-def test_clipping_is_by_the_norm_of_what_learns():
+def test_gradients_are_clipped_by_the_norm_of_the_trained_leaves():
   stage = make_stage(2, clip_norm=1.0, learning_rate=0.1, warmup_epochs=0.0, adam_eps=1.0, epochs=1000)
   labels = {"trained": "weights", "other": "frozen"}
   optimizer = optimizers.make_optimizer(stage, labels, steps_per_epoch=1000)
   leaves = {"trained": jnp.array([3.0, 4.0]), "other": None}
   updates, _ = optimizer.update(leaves, optimizer.init(leaves), leaves)
-  clipped = np.array([0.6, 0.8])  # norm 5, clipped to 1; without decay
+  clipped = np.array([0.6, 0.8])  # norm 5, clipped to 1; weight decay is added afterwards
   decayed = clipped + stage.weight_decay * np.array([3.0, 4.0])
   np.testing.assert_allclose(updates["trained"], -0.1 * decayed / (decayed + 1.0), rtol=1e-5)
   assert updates["other"] is None

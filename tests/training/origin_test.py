@@ -1,4 +1,4 @@
-"""Where a run's weights came from is recorded once, compared when another name is given, and carried along."""
+"""The origin of a run's weights is recorded once, passed on to later stages, and compared with a new name."""
 
 import hashlib
 import json
@@ -46,7 +46,7 @@ def unfinished(project, tmp_path):
   return tmp_path
 
 
-def test_a_result_says_what_the_stage_started_from(project):
+def test_a_result_records_the_initial_weights_of_its_stage(project):
   digest = hashlib.sha256((project / "clip" / "model.safetensors").read_bytes()).hexdigest()
   assert layout.read_result(project / "run", 1)["origin"] == {
     "kind": "pretrained", "name": str(project / "clip"), "file": "model.safetensors", "prefix": "", "revision": "",
@@ -54,9 +54,9 @@ def test_a_result_says_what_the_stage_started_from(project):
   }  # fmt: skip
 
 
-def test_a_run_goes_on_without_reading_its_weights_again(unfinished, project):
+def test_a_run_is_resumed_without_reading_its_initial_weights_again(unfinished, project):
   config = configured(unfinished, "nowhere")
-  config.pretrained = str(project / "clip")  # as recorded, and moved away
+  config.pretrained = str(project / "clip")  # the recorded name, which does not exist below
   (project / "clip").rename(project / "away")
   try:
     preflight.check(config, (1, 2), unfinished / "run")
@@ -67,39 +67,39 @@ def test_a_run_goes_on_without_reading_its_weights_again(unfinished, project):
     (project / "away").rename(project / "clip")
 
 
-def recorded_names(run):
+def read_recorded_names(run):
   files = [run / "config.json", run / "stage1" / "config.json"]
   return {json.loads(file.read_text())["pretrained"] for file in files} | {
     layout.read_result(run, 1)["origin"]["name"], origin.recorded(run)["config"]["pretrained"],
   }  # fmt: skip
 
 
-def test_a_moved_folder_is_taken_and_the_recorded_name_stays(unfinished, project, capsys):
+def test_the_same_weights_in_a_moved_folder_are_accepted_and_the_recorded_name_is_kept(unfinished, project, capsys):
   loop.run(configured(unfinished), (1,), unfinished / "run")
   assert f"{unfinished}/clip holds the same weights as {project}/clip" in capsys.readouterr().err
-  assert recorded_names(unfinished / "run") == {str(project / "clip")}
+  assert read_recorded_names(unfinished / "run") == {str(project / "clip")}
   assert layout.read_result(unfinished / "run", 1)["origin"] == layout.read_result(project / "run", 1)["origin"]
 
 
 @pytest.mark.parametrize("numbers", [(1,), (2,)])
-def test_other_weights_are_rejected(unfinished, numbers):
+def test_other_weights_raise(unfinished, numbers):
   with pytest.raises(ValueError, match=r"was started from .*clip \(digest \w{12}\), but .*other \(digest \w{12}\)"):
     loop.run(configured(unfinished, "other"), numbers, unfinished / "run")
 
 
-def test_weights_that_cannot_be_read_are_rejected(unfinished, project):
+def test_unreadable_weights_raise(unfinished, project):
   with pytest.raises(ValueError, match=f"was started from {project}/clip, and cannot be compared .*nowhere"):
     loop.run(configured(unfinished, "nowhere"), (1,), unfinished / "run")
 
 
-def test_another_prefix_is_rejected(unfinished):
+def test_another_prefix_raises(unfinished):
   config = configured(unfinished)
   config.pretrained_prefix = "ema."
   with pytest.raises(ValueError, match="pretrained_prefix: '' in the workdir, 'ema.' requested"):
     loop.run(config, (1,), unfinished / "run")
 
 
-def test_a_name_that_came_to_stand_for_other_weights_is_rejected_where_it_is_read(unfinished, project):
+def test_a_name_that_now_refers_to_other_weights_raises_when_it_is_read(unfinished, project):
   config = configured(project)
   config.stage2.init_from = "pretrained"
   write_hf_clip(project / "clip", VARIANTS["tiny"], image_size=48, seed=1)
@@ -118,14 +118,14 @@ def test_a_run_of_a_version_without_digests_goes_on(unfinished, capsys):
   file.write_text(json.dumps(metadata))
   shutil.rmtree(unfinished / "run" / "stage1" / "digests")
   result = loop.run(configured(unfinished, "other"), (1,), unfinished / "run")[1]
-  said = capsys.readouterr().err
-  assert f"--config.pretrained={unfinished}/other is neither read nor recorded" in said
-  assert "recorded neither the digest of its initial weights nor checksums of the frozen variables" in said
+  messages = capsys.readouterr().err
+  assert f"--config.pretrained={unfinished}/other is neither read nor recorded" in messages
+  assert "recorded neither the digest of its initial weights nor checksums of the frozen variables" in messages
   assert result["origin"] is None
   assert result["frozen"]["start"] == result["frozen"]["end"] != {}
 
 
-def test_a_stage_that_changed_what_it_does_not_train_fails(project, tmp_path, monkeypatch):
+def test_a_stage_that_changed_frozen_variables_fails(project, tmp_path, monkeypatch):
   make = program.make_train_step
 
   def faulty(*arguments):
@@ -145,7 +145,7 @@ def test_a_stage_that_changed_what_it_does_not_train_fails(project, tmp_path, mo
   assert not (tmp_path / "run" / "stage1" / "result.json").exists()
 
 
-def test_a_digest_of_shards_is_that_of_what_sha256sum_prints(tmp_path):
+def test_the_digest_of_several_files_is_that_of_the_output_of_sha256sum(tmp_path):
   names = ["model-2.safetensors", "model-1.safetensors"]
   for name in names:
     (tmp_path / name).write_bytes(name.encode())

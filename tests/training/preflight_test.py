@@ -1,4 +1,4 @@
-"""A mistake in any stage of a run is found before the first one begins, and nothing is written."""
+"""A mistake in any stage of a run is reported before the first stage starts, and nothing is written."""
 
 import pytest
 
@@ -39,14 +39,14 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("changes", "message"), MISTAKES, ids=[next(iter(changes)) for changes, _ in MISTAKES])
-def test_a_mistake_in_any_stage_is_found_before_the_first_begins(project, tmp_path, changes, message):
+def test_a_mistake_in_any_stage_is_reported_before_the_first_stage_starts(project, tmp_path, changes, message):
   with pytest.raises(ValueError) as error:
     loop.run(small_runs.configured(project, **changes), (1, 2), tmp_path / "run")
   assert message in str(error.value)
   assert not (tmp_path / "run").exists()
 
 
-def test_an_unknown_loss_is_found_by_its_name(project, tmp_path):
+def test_an_unknown_loss_raises_an_error_with_its_name(project, tmp_path):
   config = small_runs.configured(project)
   with config.unlocked():
     config.stage2.losses.triplet = 1.0
@@ -64,7 +64,7 @@ def test_a_stage_may_start_from_an_earlier_stage_of_the_same_run(project, tmp_pa
   first, second = preflight.check(config, (1, 2), tmp_path / "run")
   assert first.source == ("pretrained", config.pretrained)
   assert second.source == ("checkpoint", tmp_path / "run/stage1")
-  assert first.variant.image.num_blocks == 1  # as the weights have it
+  assert first.variant.image.num_blocks == 1  # as in the weights
   assert second.variant == first.variant
 
 
@@ -74,7 +74,7 @@ def test_a_profile_must_start_before_the_stage_ends(project, tmp_path):
     loop.run(config, (1,), tmp_path / "run", Window(7, 2))
 
 
-def test_a_stage_that_was_trained_on_other_data_is_not_gone_on_from(project, tmp_path):
+def test_starting_from_a_stage_that_was_trained_on_other_data_raises(project, tmp_path):
   config = small_runs.configured(project)
   layout.write_config(tmp_path, config, 1)
   files.write_json(tmp_path / "stage1/result.json", {"fingerprint": "of other data"})

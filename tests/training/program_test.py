@@ -1,4 +1,4 @@
-"""What a Program computes, against NumPy, and what a run's config asks of the compiler."""
+"""Compares the steps of a Program with NumPy, and tests which compiler options a config sets."""
 
 import chex
 import jax
@@ -24,30 +24,30 @@ def is_deterministic(request):
   return request.param
 
 
-def compiler_saw(jitted, *arguments):
-  """Whether the option is among those of the compiled program."""
+def has_option(jitted, *arguments):
+  """Returns whether the program was compiled with the option."""
   return OPTION in jitted.lower(*arguments).compile().runtime_executable().serialize()
 
 
-def test_deterministic_reaches_the_compiler_of_steps_and_of_encoders(is_deterministic):
+def test_deterministic_is_passed_to_the_compiler_of_steps_and_encoders(is_deterministic):
   config = agreement.configured("stage1")
   config.deterministic = is_deterministic
   mesh = sharding.make_mesh(1, 1, 1)
   stage = stages.from_config(config, 1)
   program = Program(config, stage, agreement.VARIANT, mesh, num_identities=1, steps_per_epoch=1)
   batch = sharding.put_batch(mesh, agreement.draw_batch(0, stage.captions_per_image))
-  assert compiler_saw(program.step(), program.shapes, batch) == is_deterministic
+  assert has_option(program.step(), program.shapes, batch) == is_deterministic
   encoders = embedding.Encoders(program.model, mesh, 8, compiler_options=program.compiler_options)
   tokens = jnp.ones((8, 5), jnp.int32)
-  assert compiler_saw(encoders._text, program.shapes.variables, tokens) == is_deterministic
+  assert has_option(encoders._text, program.shapes.variables, tokens) == is_deterministic
 
 
-def test_a_tpus_compiler_gets_no_options_of_gpus():
+def test_gpu_options_are_not_passed_to_the_compiler_for_tpus():
   assert compilation_cache.compiler_options(deterministic=True, platform="tpu") is None
   assert compilation_cache.compiler_options(deterministic=True, platform="gpu") == {OPTION.decode(): True}
 
 
-# ---- Steps. What is random in an augmentation is made certain: every image is flipped, all words but one are deleted.
+# Random augmentations are made deterministic below: every image is flipped, all words but one are deleted.
 
 VARIANT = Variant(
   Tower(16, 1, 2), Tower(12, 1, 2), patch_size=8, embedding_size=8, native_image_size=(16, 8), vocabulary_size=64,
@@ -55,10 +55,16 @@ VARIANT = Variant(
 )  # fmt: skip
 NUM_IDENTITIES = 3
 RATE = 1e-3
-# Adam's first step moves everything by its learning rate where eps is this small.
-CERTAIN = {"learning_rate": RATE, "warmup_epochs": 0.0, "adam_eps": 1e-20, "precision": "float32", "batch_size": 4}
-OFF = {"flip": 0.0, "pad": 0, "erase_probability": 0.0}
-# Image i belongs to the captions 2i and 2i + 1. Behind the end token stands what no encoder may read.
+# With such a small eps, Adam's first step changes every value by exactly the learning rate.
+DETERMINISTIC = {
+  "learning_rate": RATE,
+  "warmup_epochs": 0.0,
+  "adam_eps": 1e-20,
+  "precision": "float32",
+  "batch_size": 4,
+}
+NO_AUGMENTATION = {"flip": 0.0, "pad": 0, "erase_probability": 0.0}
+# Image i has captions 2i and 2i + 1. Tokens after the first end token must not affect the embedding.
 BATCH = {
   "images": np.random.default_rng(0).integers(0, 256, (2, 16, 8, 3), np.uint8),
   "tokens": np.array([[62, 5, 63, 0, 0], [62, 7, 7, 63, 0], [62, 9, 9, 9, 63], [62, 11, 63, 63, 0]], np.int32),
@@ -67,13 +73,13 @@ BATCH = {
 MEAN, STD = np.array([0.48145466, 0.4578275, 0.40821073]), np.array([0.26862954, 0.26130258, 0.27577711])
 
 
-def built(number, kind, *, augment=OFF, seed=4, **changes):
+def build(number, kind, *, augment=NO_AUGMENTATION, seed=4, **changes):
   """Returns the Program of a stage of configs/toy.py with changes, and random variables for it."""
   config = toy.get_config()
   config.data.image_size, config.temperature, config.seed = (16, 8), 0.3, seed
   config.prompts.update(image_length=2, text_length=1, depth=1)
   fields = config[f"stage{number}"]
-  fields.update({**CERTAIN, **changes})
+  fields.update({**DETERMINISTIC, **changes})
   fields.augment.update(augment)
   fields.sampler.kind = kind
   program = Program(
@@ -107,15 +113,15 @@ def log_softmax(x):
 
 
 def cosine(image, text):
-  image, text = (side / np.linalg.norm(side, axis=1, keepdims=True) for side in (image, text))
+  image, text = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (image, text))
   return image @ text.T
 
 
 def sdm(image, text, ids, temperature):
   same = (ids[:, None] == ids).astype(float)
   target = np.log(same / same.sum(axis=1, keepdims=True) + 1e-8)
-  of_sides = (log_softmax(x) for x in (cosine(image, text) / temperature, cosine(text, image) / temperature))
-  return sum((np.exp(log_p) * (log_p - target)).sum(axis=1).mean() for log_p in of_sides)
+  log_probabilities = (log_softmax(x) for x in (cosine(image, text) / temperature, cosine(text, image) / temperature))
+  return sum((np.exp(log_p) * (log_p - target)).sum(axis=1).mean() for log_p in log_probabilities)
 
 
 def itc(image, text, ids, temperature):
@@ -126,14 +132,14 @@ def itc(image, text, ids, temperature):
 
 def identity(image, text, ids, head):
   losses = [
-    -log_softmax(side @ np.float64(head["kernel"]) + np.float64(head["bias"]))[np.arange(len(ids)), ids].mean()
-    for side in (image, text)
+    -log_softmax(x @ np.float64(head["kernel"]) + np.float64(head["bias"]))[np.arange(len(ids)), ids].mean()
+    for x in (image, text)
   ]
   return sum(losses) / 2
 
 
-def moved(before, after):
-  """Returns {path: (smallest, largest) distance that its elements moved}."""
+def distances_moved(before, after):
+  """Returns {path: (smallest, largest) absolute change of its elements}."""
   distances = jax.tree.map(lambda a, b: np.abs(np.asarray(a) - np.asarray(b)), before, after)
   return {
     stages.path_string(path): (leaf.min(), leaf.max()) for path, leaf in jax.tree_util.tree_leaves_with_path(distances)
@@ -142,15 +148,15 @@ def moved(before, after):
 
 @pytest.fixture(scope="module")
 def stage_2():
-  """Variables before and after a step that trains everything, and its metrics."""
-  program, variables = built(
+  """Returns (variables before, variables after, metrics) of a step that trains everything."""
+  program, variables = build(
     2, "images", losses={"sdm": 0.5, "itc": 0.0, "identity": 3.0}, trains=("params", "prompts"), bias_lr_factor=2.0,
     new_lr_factor=5.0, prompt_lr_factor=7.0, weight_decay=0.0,
   )  # fmt: skip
   return variables, *one_step(program, variables, BATCH)
 
 
-def test_the_losses_of_a_step_are_numpys_at_the_configs_temperature_and_weights(stage_2):
+def test_the_losses_of_a_step_equal_numpys_with_the_temperature_and_weights_of_the_config(stage_2):
   variables, _, metrics = stage_2
   image, text = embed(variables, BATCH["images"], BATCH["tokens"], prompts=True)
   image, ids = image.repeat(2, axis=0), BATCH["person_id"]
@@ -162,9 +168,9 @@ def test_the_losses_of_a_step_are_numpys_at_the_configs_temperature_and_weights(
   assert {name: metrics[name] for name in metrics if name.startswith("loss/")} == pytest.approx(expected, rel=1e-4)
 
 
-def test_each_group_of_parameters_moves_at_its_own_rate_and_the_temperature_stays(stage_2):
+def test_each_parameter_group_has_its_own_learning_rate_and_the_temperature_is_frozen(stage_2):
   before, after, _ = stage_2
-  for path, (_, largest) in moved(before, after).items():
+  for path, (_, largest) in distances_moved(before, after).items():
     factor = 1.0
     if path.startswith("prompts/"):
       factor = 7.0
@@ -177,10 +183,10 @@ def test_each_group_of_parameters_moves_at_its_own_rate_and_the_temperature_stay
     assert largest == pytest.approx(factor * RATE, rel=1e-3, abs=1e-9), path
 
 
-def test_stage_1_flips_images_deletes_words_and_decays_prompts_as_its_config_says():
-  # Decay so strong that the gradient of a leaf is its own value: each element moves towards 0, by the rate.
-  program, variables = built(
-    1, "captions", losses={"sdm": 0.0, "itc": 1.0}, weight_decay=1e9, augment={**OFF, "flip": 1.0},
+def test_stage_1_flips_images_deletes_words_and_decays_prompts_as_configured():
+  # Weight decay dominates the gradient, so that each element moves towards 0 by the learning rate.
+  program, variables = build(
+    1, "captions", losses={"sdm": 0.0, "itc": 1.0}, weight_decay=1e9, augment={**NO_AUGMENTATION, "flip": 1.0},
     augment_text={"delete_probability": 1.0},
   )  # fmt: skip
   batch = {
@@ -199,19 +205,21 @@ def test_stage_1_flips_images_deletes_words_and_decays_prompts_as_its_config_say
   chex.assert_trees_all_close(after["prompts"], expected, atol=1e-6)
 
 
-def test_stage_0_has_no_prompts_and_learns_the_temperature_that_its_loss_uses():
-  program, variables = built(0, "captions", losses={"itc": 1.0})
+def test_stage_0_has_no_prompts_and_trains_the_temperature_of_its_loss():
+  program, variables = build(0, "captions", losses={"itc": 1.0})
   assert variables["prompts"] == {}
   variables["params"]["logit_scale"] = jnp.float32(1.7)
   batch = BATCH | {"images": BATCH["images"].repeat(2, axis=0)}
   after, metrics = one_step(program, variables, batch)
   image, text = embed(variables, batch["images"], batch["tokens"], prompts=False)
   assert metrics["loss/itc"] == pytest.approx(itc(image, text, batch["person_id"], np.exp(-1.7)), rel=1e-4)
-  assert moved(variables, after)["params/logit_scale"][1] == pytest.approx(RATE, rel=1e-3)
+  assert distances_moved(variables, after)["params/logit_scale"][1] == pytest.approx(RATE, rel=1e-3)
 
 
-def test_augmentation_changes_from_step_to_step_and_with_the_seed_and_the_stage():
-  program, variables = built(1, "captions", augment={**OFF, "flip": 0.5, "erase_probability": 1.0}, learning_rate=0.0)
+def test_augmentation_differs_between_steps_seeds_and_stages():
+  program, variables = build(
+    1, "captions", augment={**NO_AUGMENTATION, "flip": 0.5, "erase_probability": 1.0}, learning_rate=0.0
+  )
   step, mesh = program.step(), sharding.make_mesh(1, 1, 1)
   batch = sharding.put_batch(mesh, BATCH | {"images": BATCH["images"].repeat(2, axis=0)})
   state, losses = program.first_state(variables), []
@@ -221,5 +229,5 @@ def test_augmentation_changes_from_step_to_step_and_with_the_seed_and_the_stage(
   _, again = step(program.first_state(variables), batch)
   assert float(again["loss/total"]) == losses[0]
   assert len(set(losses)) == 3
-  keys = [program.key, built(1, "captions", seed=5)[0].key, built(2, "captions")[0].key]
+  keys = [program.key, build(1, "captions", seed=5)[0].key, build(2, "captions")[0].key]
   assert len({tuple(jax.random.key_data(key).tolist()) for key in keys}) == 3

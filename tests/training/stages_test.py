@@ -17,13 +17,13 @@ VARIABLES = {
 }
 
 
-def labelled(**changes):
+def labels_by_path(**changes):
   labels = make_stage(2, **changes).labels(VARIABLES)
   return {stages.path_string(path): label for path, label in jax.tree_util.tree_leaves_with_path(labels)}
 
 
-def test_a_collection_is_trained_whole_but_for_the_temperature():
-  labels = labelled(trains=("params",))
+def test_naming_a_collection_trains_all_of_it_except_the_temperature():
+  labels = labels_by_path(trains=("params",))
   assert labels == {
     "params/image_encoder/ln_post/scale": "weights",
     "params/image_encoder/ln_post/bias": "biases",
@@ -36,19 +36,19 @@ def test_a_collection_is_trained_whole_but_for_the_temperature():
   }
 
 
-def test_a_longer_path_names_a_part():
-  labels = labelled(trains=("params/image_encoder", "params/id_head"))
+def test_naming_a_subtree_trains_only_that_subtree():
+  labels = labels_by_path(trains=("params/image_encoder", "params/id_head"))
   assert {path for path, label in labels.items() if label != "frozen"} == {
     "params/image_encoder/ln_post/scale", "params/image_encoder/ln_post/bias", "params/id_head/kernel",
     "params/id_head/bias",
   }  # fmt: skip
 
 
-def test_the_temperature_learns_where_the_stage_says_so():
-  assert labelled(learns_temperature=True)["params/logit_scale"] == "logit_scale"
+def test_learns_temperature_trains_the_logit_scale():
+  assert labels_by_path(learns_temperature=True)["params/logit_scale"] == "logit_scale"
 
 
-def test_partition_and_combine_are_inverse():
+def test_combine_is_the_inverse_of_partition():
   labels = make_stage(2).labels(VARIABLES)
   trained, frozen = stages.partition(VARIABLES, labels)
   assert trained["prompts"]["image_encoder"]["tokens"] is None
@@ -56,16 +56,16 @@ def test_partition_and_combine_are_inverse():
   assert jax.tree.all(jax.tree.map(lambda a, b: a is b, stages.combine(trained, frozen), VARIABLES))
 
 
-def test_parameters_are_counted_by_the_labels():
+def test_trained_and_total_parameters_are_counted():
   assert stages.count_parameters(VARIABLES, make_stage(1).labels(VARIABLES)) == (4, 4 + 10 + 1 + 12)
 
 
 @pytest.mark.parametrize(("microbatch_size", "num_chunks"), [(0, 1), (64, 1), (16, 4)])
-def test_the_microbatch_says_in_how_many_chunks_a_batch_is_encoded(microbatch_size, num_chunks):
+def test_the_microbatch_size_sets_the_number_of_chunks(microbatch_size, num_chunks):
   assert make_stage(2, batch_size=64, microbatch_size=microbatch_size).num_chunks == num_chunks
 
 
-def test_a_path_that_the_model_lacks_is_rejected():
+def test_a_path_that_the_model_lacks_raises():
   with pytest.raises(ValueError, match="stage2.trains names 'params/image_encodr', but the model has only"):
     make_stage(2, trains=("params/image_encodr", "params/id_head")).labels(VARIABLES)
 
@@ -101,7 +101,7 @@ def test_a_path_that_the_model_lacks_is_rejected():
     ({"adam_betas": (0.9, 0.99, 0.999)}, "it must be two numbers"),
   ],
 )
-def test_impossible_stages_are_rejected(changes, message):
+def test_invalid_stages_raise(changes, message):
   with pytest.raises(ValueError) as error:
     make_stage(2, **changes)
   assert message in str(error.value)
@@ -114,17 +114,17 @@ def test_impossible_stages_are_rejected(changes, message):
     {"clip_norm": 0.0, "warmup_epochs": 0.0, "microbatch_size": 1, "batch_size": 2},
     *({"precision": precision} for precision in ("auto", "float32", "bfloat16")),
     *({"schedule_by": unit} for unit in ("step", "epoch")),
-    # One caption of each identity or image is no negative of its own kind; other kinds' fields are not read.
+    # With one caption per identity or image there are no false negatives; fields of other sampler kinds are not read.
     {"losses": {"itc_plain": 1.0}, "sampler": {"kind": "captions", "captions_per_identity": 4}},
     {"losses": {"itc_plain": 1.0}, "sampler": {"kind": "identities", "captions_per_identity": 1}},
     {"losses": {"itc_plain": 1.0}, "sampler": {"kind": "images", "captions_per_image": 1, "captions_per_identity": 4}},
   ],
 )
-def test_possible_stages_are_not(changes):
+def test_valid_stages_do_not_raise(changes):
   make_stage(2, **changes)
 
 
-def test_losses_of_weight_0_are_not_computed_and_those_of_weight_1_are():
+def test_only_losses_with_a_nonzero_weight_are_active():
   losses = {"sdm": 1.0, "itc": 0.0, "itc_plain": 0.0, "cmpm": -0.5, "identity": 0.0}
   stage = make_stage(2, losses=losses)
   assert stage.active_losses == {"sdm": 1.0, "cmpm": -0.5}
@@ -133,12 +133,12 @@ def test_losses_of_weight_0_are_not_computed_and_those_of_weight_1_are():
 
 
 @pytest.mark.parametrize(("kind", "count"), [("images", 3), ("identities", 1), ("captions", 1)])
-def test_captions_stand_together_by_image_where_the_sampler_takes_images(kind, count):
+def test_captions_are_grouped_by_image_only_if_the_sampler_draws_images(kind, count):
   stage = make_stage(2, batch_size=12, sampler={"kind": kind, "captions_per_image": 3})
   assert stage.captions_per_image == count
 
 
-def test_a_path_is_no_prefix_of_a_name():
+def test_a_path_does_not_match_a_prefix_of_a_name():
   with pytest.raises(ValueError) as error:
     make_stage(2, losses={"identity": 0.0, "itc": 1.0}, trains=("params/image",)).labels(VARIABLES)
   assert str(error.value) == (
@@ -147,19 +147,19 @@ def test_a_path_is_no_prefix_of_a_name():
   )
 
 
-def test_a_stage_that_trains_only_a_temperature_that_does_not_learn_is_rejected():
+def test_a_stage_that_names_only_a_frozen_temperature_raises():
   with pytest.raises(ValueError, match="leaves nothing to train"):
     make_stage(2, losses={"identity": 0.0, "itc": 1.0}, trains=("params/logit_scale",)).labels(VARIABLES)
 
 
-def test_prompts_are_a_group_without_biases():
+def test_all_leaves_of_prompts_are_in_one_group():
   variables = {**VARIABLES, "prompts": {"image_encoder": {"tokens": jnp.ones(2), "bias": jnp.ones(2)}}}
   labels = make_stage(1).labels(variables)
   assert labels["prompts"] == {"image_encoder": {"tokens": "prompts", "bias": "prompts"}}
   assert set(jax.tree.leaves(labels["params"])) == {"frozen"}
 
 
-def test_a_config_of_another_version_is_rejected_by_the_fields_that_differ():
+def test_a_config_of_another_version_raises_an_error_that_names_the_differing_fields():
   config = toy.get_config()
   with config.unlocked():
     del config.stage2["sampler"]

@@ -1,4 +1,4 @@
-"""Signals stop a run after the step at hand."""
+"""Signals stop a run after the current step."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ from tireid_jax.training import stopping
     ([signal.SIGINT, signal.SIGTERM], 130),
   ],
 )
-def test_a_signal_is_noted_and_decides_the_exit_status(sent, status):
+def test_a_signal_requests_a_stop_and_determines_the_exit_status(sent, status):
   before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
   with stopping.StopRequest() as stop:
     assert not stop.after_step()
@@ -32,7 +32,7 @@ def test_a_signal_is_noted_and_decides_the_exit_status(sent, status):
   assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
 
 
-def test_a_second_ctrl_c_ends_at_once():
+def test_a_second_ctrl_c_exits_immediately():
   script = """
 import os, signal
 from tireid_jax.training import stopping
@@ -48,7 +48,7 @@ with stopping.StopRequest():
   assert done.stderr.endswith("interrupted\n")
 
 
-def test_ctrl_c_stays_ignored_where_a_shell_ignores_it():
+def test_ctrl_c_stays_ignored_if_the_shell_ignores_it():
   before = signal.signal(signal.SIGINT, signal.SIG_IGN)
   try:
     with stopping.StopRequest() as stop:
@@ -58,7 +58,7 @@ def test_ctrl_c_stays_ignored_where_a_shell_ignores_it():
     signal.signal(signal.SIGINT, before)
 
 
-def test_another_thread_trains_without_handlers():
+def test_training_in_another_thread_works_without_signal_handlers():
   stopped = []
 
   def train_in_thread():
