@@ -1,4 +1,4 @@
-"""The CLIP port's structure: prompts, depth, scan against unrolled. (Parity with published weights is its own test.)"""
+"""CLIP's structure: prompts, depth, scanned and unrolled blocks. `parity_test.py` compares it with transformers."""
 
 import dataclasses
 import functools
@@ -28,7 +28,7 @@ def run(model, variables, *inputs, method="__call__", key=None, **indices):
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def draw(model):
+def init(model):
   return init_variables(model, jax.random.key(0))
 
 
@@ -49,7 +49,7 @@ def inputs():
   ],
 )
 def test_embeddings_have_the_initial_standard_deviations_of_openais_model(encoder, name, expected):
-  weights = draw(small())["params"][encoder]
+  weights = init(small())["params"][encoder]
   for part in name.split("/"):
     weights = weights[part]
   assert 0.6 * expected < np.std(weights) < 1.4 * expected
@@ -62,12 +62,12 @@ def test_embeddings_have_the_initial_standard_deviations_of_openais_model(encode
     ("encode_text", jnp.zeros((2, 78), jnp.int32), r"at most 77 tokens, got \(2, 78\)"),
   ],
 )
-def test_inputs_of_another_size_raise(method, inputs, message):
+def test_inputs_of_the_wrong_size_raise(method, inputs, message):
   model = small()
   with pytest.raises(ValueError, match=message):
-    jax.eval_shape(lambda: model.apply(draw(model), inputs, method=method))
-  fits = jnp.zeros((2, 77), jnp.int32) if method == "encode_text" else jnp.zeros((2, *SIZE, 3))
-  assert jax.eval_shape(lambda: model.apply(draw(model), fits, method=method)).shape == (2, 8)
+    jax.eval_shape(lambda: model.apply(init(model), inputs, method=method))
+  valid = jnp.zeros((2, 77), jnp.int32) if method == "encode_text" else jnp.zeros((2, *SIZE, 3))
+  assert jax.eval_shape(lambda: model.apply(init(model), valid, method=method)).shape == (2, 8)
 
 
 def test_a_model_of_short_captions_can_be_initialised():
@@ -76,16 +76,16 @@ def test_a_model_of_short_captions_can_be_initialised():
   assert shapes["params"]["text_encoder"]["position_embedding"].shape == (4, 12)
 
 
-def test_prompts_are_a_collection_of_their_own_with_tokens_per_encoder():
-  variables = draw(small(PromptSpec(image_length=4, text_length=2, depth=2)))
+def test_prompts_are_a_separate_collection_with_tokens_for_each_encoder():
+  variables = init(small(PromptSpec(image_length=4, text_length=2, depth=2)))
   assert set(variables["params"]) == {"image_encoder", "text_encoder", "logit_scale"}
   shapes = jax.tree.map(jnp.shape, variables["prompts"])
   assert shapes == {"image_encoder": {"tokens": (2, 4, 16)}, "text_encoder": {"tokens": (2, 2, 12)}}
 
 
-def test_length_0_is_bit_equal_to_plain_clip(inputs):
+def test_prompts_of_length_0_are_bit_equal_to_plain_clip(inputs):
   plain = small()
-  variables = draw(plain)
+  variables = init(plain)
   without = small(PromptSpec(image_length=0, text_length=0, depth=2))
   chex.assert_trees_all_equal(run(plain, variables, *inputs), run(without, variables, *inputs))
 
@@ -93,7 +93,7 @@ def test_length_0_is_bit_equal_to_plain_clip(inputs):
 @pytest.mark.parametrize("only", ["image", "text"])
 def test_prompts_of_one_encoder_leave_the_other_bit_equal(inputs, only):
   plain, prompted = small(), small(PromptSpec(**{f"{only}_length": 3}, depth=2))
-  variables = draw(prompted)
+  variables = init(prompted)
   image, text = run(prompted, variables, *inputs)
   plain_image, plain_text = run(plain, {"params": variables["params"]}, *inputs)
   assert np.array_equal(image, plain_image) == (only == "text")
@@ -102,7 +102,7 @@ def test_prompts_of_one_encoder_leave_the_other_bit_equal(inputs, only):
 
 @pytest.mark.parametrize("prompts", [PromptSpec(), PromptSpec(3, 2, depth=1), PromptSpec(3, 2, depth=2)])
 def test_unrolled_blocks_equal_scanned_blocks(inputs, prompts):
-  variables = draw(small(prompts))
+  variables = init(small(prompts))
   scanned = run(small(prompts), variables, *inputs)
   unrolled = run(small(prompts, scan_blocks=False), variables, *inputs)
   chex.assert_trees_all_close(scanned, unrolled, atol=2e-6)
@@ -111,7 +111,7 @@ def test_unrolled_blocks_equal_scanned_blocks(inputs, prompts):
 @pytest.mark.parametrize("remat", ["dots", "full"])
 def test_rematerialisation_changes_no_gradient(inputs, remat):
   prompts = PromptSpec(2, 2, depth=2)
-  variables = draw(small(prompts))
+  variables = init(small(prompts))
 
   def loss(model):
     return jax.jit(jax.grad(lambda v: sum(jnp.sum(e**2) for e in model.apply(v, *inputs))))(variables)
@@ -132,9 +132,9 @@ def test_rematerialisation_under_scan_takes_less_memory(inputs, remat):
   assert temporaries(remat) < 0.7 * temporaries("none")
 
 
-def test_every_prompt_of_every_prompted_block_matters(inputs):
+def test_every_prompt_token_of_every_prompted_block_has_a_gradient(inputs):
   model = small(PromptSpec(3, 2, depth=2))
-  variables = draw(model)
+  variables = init(model)
   gradients = jax.jit(
     jax.grad(lambda prompts: sum(jnp.sum(e**2) for e in model.apply({**variables, "prompts": prompts}, *inputs)))
   )(variables["prompts"])
@@ -142,10 +142,10 @@ def test_every_prompt_of_every_prompted_block_matters(inputs):
     assert (np.abs(leaf).max(axis=-1) > 0).all()
 
 
-def test_deep_prompts_replace_and_shallow_prompts_flow_on(inputs):
-  """With depth 1 the second block sees what block 1 made of its prompts; with depth 2 it sees fresh ones."""
+def test_deep_prompts_replace_the_outputs_of_the_previous_prompts(inputs):
+  """With depth 1, block 2 gets block 1's outputs at the prompt positions; with depth 2, it gets prompts of its own."""
   shallow, deep = small(PromptSpec(3, 2, depth=1)), small(PromptSpec(3, 2, depth=2))
-  variables = draw(deep)
+  variables = init(deep)
   first = jax.tree.map(lambda tokens: tokens[:1], variables["prompts"])
   image, _ = run(shallow, {"params": variables["params"], "prompts": first}, *inputs)
   deep_image, _ = run(deep, variables, *inputs)
@@ -154,7 +154,7 @@ def test_deep_prompts_replace_and_shallow_prompts_flow_on(inputs):
 
 def test_text_features_do_not_depend_on_padding(inputs):
   model = small(PromptSpec(2, 2, depth=2))
-  variables = draw(model)
+  variables = init(model)
   _, tokens = inputs
   short = run(model, variables, tokens, method="encode_text")
   padded = run(model, variables, jnp.pad(tokens, ((0, 0), (0, 71))), method="encode_text")
@@ -163,7 +163,7 @@ def test_text_features_do_not_depend_on_padding(inputs):
 
 def test_text_is_pooled_at_the_first_end_token(inputs):
   model = small()
-  variables = draw(model)
+  variables = init(model)
   ended = jnp.array([[49406, 5, 49407, 0, 0]])
   noise = jnp.array([[49406, 5, 49407, 8, 49407]])
   encode = lambda tokens: run(model, variables, tokens, method="encode_text")  # noqa: E731
@@ -171,38 +171,38 @@ def test_text_is_pooled_at_the_first_end_token(inputs):
   assert np.abs(encode(ended) - encode(jnp.array([[49406, 6, 49407, 0, 0]]))).max() > 1e-3
 
 
-def test_prompt_dropout_acts_in_training_only(inputs):
+def test_prompt_dropout_applies_only_in_training(inputs):
   model = small(PromptSpec(3, 2, depth=2, dropout=0.5))
-  variables = draw(model)
-  still = run(model, variables, *inputs)
-  chex.assert_trees_all_equal(still, run(small(PromptSpec(3, 2, depth=2)), variables, *inputs))
+  variables = init(model)
+  deterministic = run(model, variables, *inputs)
+  chex.assert_trees_all_equal(deterministic, run(small(PromptSpec(3, 2, depth=2)), variables, *inputs))
   indices = {"image_indices": jnp.arange(3), "text_indices": jnp.arange(3)}
   dropped = run(model, variables, *inputs, key=jax.random.key(3), **indices)
-  assert np.abs(dropped[0] - still[0]).max() > 1e-5
+  assert np.abs(dropped[0] - deterministic[0]).max() > 1e-5
 
 
 def test_bfloat16_compute_keeps_float32_weights_and_outputs(inputs):
   model = small(PromptSpec(2, 2, depth=2), dtype=jnp.bfloat16)
-  variables = draw(model)
+  variables = init(model)
   assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
   exact = run(small(PromptSpec(2, 2, depth=2)), variables, *inputs)
-  for rough, fine in zip(run(model, variables, *inputs), exact, strict=True):
-    assert rough.dtype == jnp.float32
-    assert 0 < np.abs(rough - fine).max() < 0.05 * np.abs(fine).max()
+  for found, expected in zip(run(model, variables, *inputs), exact, strict=True):
+    assert found.dtype == jnp.float32
+    assert 0 < np.abs(found - expected).max() < 0.05 * np.abs(expected).max()
 
 
-def test_a_row_drops_out_by_its_place_in_the_whole_batch(inputs):
-  """Rows 2 and 0 of a batch, encoded on their own, in another order."""
+def test_prompt_dropout_of_an_example_depends_on_its_index_in_the_whole_batch(inputs):
+  """Encodes examples 2 and 0 of a batch separately."""
   model = small(PromptSpec(3, 2, depth=2, dropout=0.5))
-  variables, key = draw(model), jax.random.key(3)
+  variables, key = init(model), jax.random.key(3)
   images, tokens = inputs
   indices = {"image_indices": jnp.arange(3), "text_indices": jnp.arange(3)}
   whole = run(model, variables, images, tokens, key=key, **indices)
-  chosen = jnp.array([2, 0])
-  indices = {"image_indices": chosen, "text_indices": chosen}
-  part = run(model, variables, images[chosen], tokens[chosen], key=key, **indices)
-  for all_rows, some in zip(whole, part, strict=True):
-    np.testing.assert_allclose(all_rows[chosen], some, atol=2e-6)
+  subset = jnp.array([2, 0])
+  indices = {"image_indices": subset, "text_indices": subset}
+  part = run(model, variables, images[subset], tokens[subset], key=key, **indices)
+  for all_embeddings, some in zip(whole, part, strict=True):
+    np.testing.assert_allclose(all_embeddings[subset], some, atol=2e-6)
 
 
 @pytest.mark.parametrize(
@@ -214,13 +214,13 @@ def test_a_row_drops_out_by_its_place_in_the_whole_batch(inputs):
     (PromptSpec(4, 4, dropout=1.0), "prompts.dropout is 1.0"),
   ],
 )
-def test_impossible_prompts_are_rejected(prompts, message):
+def test_invalid_prompts_raise(prompts, message):
   with pytest.raises(ValueError) as error:
-    draw(small(prompts))
+    init(small(prompts))
   assert message in str(error.value)
 
 
-def test_an_unknown_activation_is_rejected():
-  odd = Variant(SMALL.image, SMALL.text, 4, 8, activation="relu")
+def test_an_unknown_activation_raises():
+  unsupported = Variant(SMALL.image, SMALL.text, 4, 8, activation="relu")
   with pytest.raises(ValueError, match="activation is 'relu'; it must be one of quick_gelu, gelu"):
-    draw(CLIP(odd, SIZE))
+    init(CLIP(unsupported, SIZE))

@@ -6,8 +6,8 @@ from tireid_jax.models import cudnn
 
 
 @pytest.fixture
-def on_a_gpu(monkeypatch):
-  """Lets this process pass for one that computes on a GPU; what is probed then is compiled for the CPU."""
+def as_on_gpu(monkeypatch):
+  """Makes this process report a GPU as its backend; probes are still compiled for the CPU."""
   monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
   cudnn.probe.cache_clear()
   yield monkeypatch
@@ -24,39 +24,39 @@ def stand_in(function):
   return attention
 
 
-def test_a_gpu_without_cudnn_as_amds_fails_the_probe(on_a_gpu):
+def test_a_gpu_without_cudnn_fails_the_probe(as_on_gpu):
   assert "cuDNN" in cudnn.probe(64, 5, False, "bfloat16")
 
 
-def test_without_a_gpu_nothing_is_tried():
+def test_without_a_gpu_nothing_is_compiled():
   assert cudnn.probe(64, 7, False, "bfloat16") == "this process computes on cpu"
 
 
-def test_what_runs_with_its_gradient_passes(on_a_gpu):
-  on_a_gpu.setattr(jax.nn, "dot_product_attention", stand_in(lambda query: query))
+def test_attention_that_runs_forward_and_backward_passes_the_probe(as_on_gpu):
+  as_on_gpu.setattr(jax.nn, "dot_product_attention", stand_in(lambda query: query))
   assert cudnn.probe(64, 5, True, "bfloat16") == ""
 
 
-def test_a_gradient_that_fails_is_noticed(on_a_gpu):
+def test_a_failing_backward_pass_fails_the_probe(as_on_gpu):
   @jax.custom_vjp
-  def forward_alone(query):
+  def forward_only(query):
     return query
 
   def fail(*_):
     raise NotImplementedError("no backward\nkernel")
 
-  forward_alone.defvjp(lambda query: (query, None), fail)
-  on_a_gpu.setattr(jax.nn, "dot_product_attention", stand_in(forward_alone))
+  forward_only.defvjp(lambda query: (query, None), fail)
+  as_on_gpu.setattr(jax.nn, "dot_product_attention", stand_in(forward_only))
   assert cudnn.probe(64, 5, True, "bfloat16") == "NotImplementedError: no backward"
 
 
-def test_values_that_are_not_finite_are_noticed(on_a_gpu):
-  on_a_gpu.setattr(jax.nn, "dot_product_attention", stand_in(lambda query: query / jnp.zeros_like(query)))
+def test_non_finite_values_fail_the_probe(as_on_gpu):
+  as_on_gpu.setattr(jax.nn, "dot_product_attention", stand_in(lambda query: query / jnp.zeros_like(query)))
   assert "not finite" in cudnn.probe(64, 5, True, "bfloat16")
 
 
-def test_it_is_compiled_once(on_a_gpu):
+def test_the_result_of_a_probe_is_cached(as_on_gpu):
   calls = []
-  on_a_gpu.setattr(jax.nn, "dot_product_attention", stand_in(lambda query: calls.append(1) or query))
+  as_on_gpu.setattr(jax.nn, "dot_product_attention", stand_in(lambda query: calls.append(1) or query))
   assert [cudnn.probe(64, 5, True, "bfloat16") for _ in range(2)] == ["", ""]
   assert len(calls) == 1

@@ -1,4 +1,4 @@
-"""Every published form of the weights that `trees` makes, made without torch, and what our params are of them."""
+"""Writes the weights of `trees` in every published file format, without torch, and converts them to our params."""
 
 import jax
 import numpy as np
@@ -26,7 +26,7 @@ _OPENAI_TOP = {
 
 
 def to_openai(tensors, text=""):
-  """Returns the tensors by OpenAI's names and in its layout; `text` is put before those of the text tower."""
+  """Returns the tensors with OpenAI's names and layout; `text` is the prefix of those of the text tower."""
   named = {}
   for name, values in tensors.items():
     owner, _, kind = name.rpartition(".")
@@ -49,38 +49,38 @@ def to_openai(tensors, text=""):
 
 
 def to_flax(tensors):
-  """Returns the nested dictionary that Hugging Face's Flax models were saved as."""
+  """Returns the nested dictionary as which Hugging Face saved Flax models."""
   tree = {}
   for name, values in tensors.items():
-    *places, kind = name.split(".")
+    *parents, kind = name.split(".")
     if kind == "weight":
       kind = (
-        "embedding" if places[-1].startswith(("token_", "position_")) else "scale" if values.ndim == 1 else "kernel"
+        "embedding" if parents[-1].startswith(("token_", "position_")) else "scale" if values.ndim == 1 else "kernel"
       )
     if kind == "kernel":
       values = values.transpose(2, 3, 1, 0) if values.ndim == 4 else values.T
     inner = tree
-    for place in places:
-      inner = inner.setdefault(place, {})
+    for parent in parents:
+      inner = inner.setdefault(parent, {})
     inner[kind] = np.ascontiguousarray(values)
   return tree
 
 
 def write_torch(path, content):
-  """Writes what torch.save makes of nested dictionaries with arrays for tensors."""
+  """Writes nested dictionaries of arrays as torch.save writes those of tensors."""
   storages = {}
   write_archive(path, _stored(content, storages), storages)
 
 
 def write_torchscript(path, tensors):
-  """Writes a TorchScript archive of tensors by OpenAI's names, with the sizes and masks that OpenAI's files have."""
+  """Writes a TorchScript archive of tensors with OpenAI's names, and the sizes and masks of OpenAI's files."""
   sizes = {"input_resolution": 16, "context_length": 9, "vocab_size": 50}
   tree = {name: np.array(size) for name, size in sizes.items()}
   for name, values in {**tensors, "transformer.resblocks.0.attn_mask": np.zeros((9, 9), np.float16)}.items():
-    *places, last = name.split(".")
+    *parents, last = name.split(".")
     inner = tree
-    for place in places:
-      inner = inner.setdefault(place, {})
+    for parent in parents:
+      inner = inner.setdefault(parent, {})
     inner[last] = values
   storages = {}
 
@@ -92,7 +92,7 @@ def write_torchscript(path, tensors):
 
 
 def _stored(content, storages):
-  """Returns the content with a stored tensor for each array, whose values are put into `storages`."""
+  """Returns the content with each array replaced by a stored tensor; adds the values to `storages`."""
   if isinstance(content, dict):
     return {key: _stored(part, storages) for key, part in content.items()}
   if not isinstance(content, np.ndarray):
@@ -104,7 +104,7 @@ def _stored(content, storages):
 
 
 def own_params(tensors, variant):
-  """Returns the params, f32 arrays, that our CLIP has of tensors by Hugging Face's names."""
+  """Returns our CLIP's params, f32 arrays, for tensors with Hugging Face's names."""
   float32 = {name: values.astype(np.float32) for name, values in tensors.items()}
 
   def norm(name):
@@ -156,10 +156,10 @@ def own_params(tensors, variant):
   }
 
 
-# What `load` has to be told of a bare state dict of SMALL.
+# Arguments that `load` needs for a bare state dict of SMALL.
 BARE = {"num_heads": (2, 1), "activation": "quick_gelu"}
 
-# Each writes the tensors of a SMALL into a folder, the weights as `name`, and returns what `load` is told besides.
+# Each writes the tensors of SMALL to a folder, the weights as `name`, and returns further arguments of `load` or None.
 
 
 def write_safetensors(folder, tensors, name="model.safetensors"):
@@ -180,7 +180,7 @@ def write_shards(folder, tensors, name="model.safetensors.index.json"):
 
 def write_bin(folder, tensors, name="pytorch_model.bin"):
   write_json(folder / "config.json", hf_config(SMALL))
-  # Older ones have a buffer of positions besides.
+  # Older files also have a buffer of positions.
   write_torch(folder / name, {**tensors, "text_model.embeddings.position_ids": np.arange(9)[None]})
 
 

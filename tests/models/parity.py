@@ -1,5 +1,5 @@
-"""What the tests of parity share: random weights and inputs, our outputs, their distances to a reference, mistakes that
-must show."""
+"""For the parity tests: random weights and inputs, our outputs, their distances from a reference, and mistakes that the
+tests must detect."""
 
 import dataclasses
 import functools
@@ -15,18 +15,18 @@ from tireid_jax.models import pretrained
 from tireid_jax.models.transformer import Block
 from tireid_jax.models.variants import Tower, Variant
 
-# Of an output's scale, the largest of its absolute values in the reference.
+# Relative to an output's scale, which is its largest absolute value in the reference.
 BOUND = 2e-5
-# A mistake counts as seen from here on; between the two an output is neither equal nor clearly broken.
+# From here on, an output counts as broken; between the two bounds, it is neither equal nor clearly broken.
 BROKEN = 10 * BOUND
-# Of compute in bfloat16, which rounds to 1/256. Measured over seeds in ViT-B/16: up to 0.019.
+# For computation in bfloat16, which rounds to 1/256. Largest distance measured in ViT-B/16 over several seeds: 0.019.
 BFLOAT16_BOUND = 0.03
 
-# Hidden states after each block but the last, those of the last at the place that the encoder reads, and embeddings.
+# Hidden states after each block but the last, those of the last block at the pooled position, and embeddings.
 OUTPUTS = ("image_blocks", "image_last", "image", "text_blocks", "text_last", "text")
 IMAGES = frozenset({"image_blocks", "image_last", "image"})
 
-# Models whose outputs by transformers are stored in tests/testdata/parity, for each of STORED_SEEDS.
+# Models whose outputs in transformers are stored in tests/testdata/parity for each of STORED_SEEDS.
 STORED = {
   "quick_gelu": Variant(
     Tower(48, 3, 3), Tower(32, 2, 4), patch_size=8, embedding_size=24, native_image_size=(32, 32), vocabulary_size=60,
@@ -41,15 +41,15 @@ STORED_SEEDS = (0, 1)
 
 
 def random_tensors(variant, seed):
-  """Returns {Hugging Face's name: f32 array} of a CLIP in which every weight and bias counts well beyond the bound.
+  """Returns {Hugging Face's name: f32 array} of a CLIP in which every weight and bias affects outputs beyond the bound.
 
-  Initial values as they are usual would not do: biases of 0, LayerNorms of 1, attention that is all but uniform.
+  Usual initial values would hide mistakes: biases are 0, LayerNorm scales 1, and attention is almost uniform.
   """
-  draw = np.random.default_rng(seed)
+  rng = np.random.default_rng(seed)
 
   def tensor(name, shape):
-    values = np.asarray(draw.standard_normal(shape, dtype=np.float32), np.float32)
-    values *= _spread(name, shape)
+    values = np.asarray(rng.standard_normal(shape, dtype=np.float32), np.float32)
+    values *= _std(name, shape)
     values += _mean(name)
     return values
 
@@ -60,10 +60,10 @@ def _mean(name):
   return {"logit_scale": 4.0}.get(name, 1.0 if "norm" in name and name.endswith("weight") else 0.0)
 
 
-def _spread(name, shape):
-  """Standard deviation: matrices keep the size of what they multiply, queries and keys make attention uneven.
+def _std(name, shape):
+  """Returns the standard deviation with which matrices preserve the scale of their inputs and attention is non-uniform.
 
-  What enters the first LayerNorm is small, as in OpenAI's models, so that there its eps counts.
+  Inputs of the first LayerNorm are small, as in OpenAI's models, so that its eps affects the outputs.
   """
   if ".embeddings." in name:
     return 0.02 * (np.prod(shape[1:]) ** -0.5 if "patch" in name else 1.0)
@@ -75,27 +75,27 @@ def _spread(name, shape):
 def random_inputs(variant, seed, *, batch_size=3, length=12, image_size=None):
   """Returns (images f32[B, h, w, 3], tokens i32[B, L]) with captions of every length from 1 token to L - 2.
 
-  The start token is the vocabulary's last but one; padding is zeros.
+  The start token is the second to last of the vocabulary; the padding token is 0.
   """
-  draw = np.random.default_rng(seed)
-  images = draw.standard_normal((batch_size, *(image_size or variant.native_image_size), 3), dtype=np.float32)
+  rng = np.random.default_rng(seed)
+  images = rng.standard_normal((batch_size, *(image_size or variant.native_image_size), 3), dtype=np.float32)
   start, end = variant.vocabulary_size - 2, variant.end_token
   words = np.setdiff1d(np.arange(1, variant.vocabulary_size), [start, end])
   tokens = np.zeros((batch_size, length), np.int32)
-  for row, place in zip(tokens, np.linspace(2, length - 1, batch_size).astype(int), strict=True):
-    row[1:place] = draw.choice(words, place - 1)
-    row[[0, place]] = start, end
+  for caption, end_position in zip(tokens, np.linspace(2, length - 1, batch_size).astype(int), strict=True):
+    caption[1:end_position] = rng.choice(words, end_position - 1)
+    caption[[0, end_position]] = start, end
   return images, tokens
 
 
 def fingerprint(variant, seed):
-  """Returns f64[3]: sums that tell whether NumPy still draws the weights and inputs it once drew."""
-  drawn = (random_tensors(variant, seed).values(), *([inputs] for inputs in random_inputs(variant, seed)))
-  return np.array([sum(np.abs(values).sum(dtype=np.float64) for values in part) for part in drawn])
+  """Returns f64[3]: sums that show whether NumPy still generates the same random weights and inputs."""
+  samples = (random_tensors(variant, seed).values(), *([inputs] for inputs in random_inputs(variant, seed)))
+  return np.array([sum(np.abs(values).sum(dtype=np.float64) for values in part) for part in samples])
 
 
 def load_random(folder, variant, seed):
-  """Returns what `pretrained.load` does of `random_tensors`, written to `folder` without torch."""
+  """Writes `random_tensors` to `folder` without torch and returns what `pretrained.load` returns for it."""
   write_json(folder / "config.json", hf_config(variant))
   save_file(random_tensors(variant, seed), folder / "model.safetensors")
   return pretrained.load(folder, variant.native_image_size)
@@ -120,9 +120,9 @@ def outputs(model, variables, images, tokens, interceptor=_call):
 def _all_outputs(model, variables, images, tokens, interceptor):
   found = {}
   with nn.intercept_methods(interceptor):
-    for name, given in (("image", images), ("text", tokens)):
+    for name, inputs in (("image", images), ("text", tokens)):
       found[name], state = model.apply(
-        variables, given, method=f"encode_{name}", mutable=["intermediates"],
+        variables, inputs, method=f"encode_{name}", mutable=["intermediates"],
         capture_intermediates=lambda module, method: isinstance(module, Block) and method == "__call__",
       )  # fmt: skip
       captured = state["intermediates"][f"{name}_encoder"]["transformer"]
@@ -133,7 +133,7 @@ def _all_outputs(model, variables, images, tokens, interceptor):
 
 
 _outputs = jax.jit(_all_outputs, static_argnums=(0, 4))
-# Compiles in half the time, to slower code.
+# Compiles in half the time, but runs more slowly.
 _outputs_unoptimised = jax.jit(
   _all_outputs, static_argnums=(0, 4), compiler_options={"xla_backend_optimization_level": 0}
 )
@@ -146,9 +146,9 @@ def encode_text(model, variables, tokens):
 
 
 def distances(found, reference):
-  """Returns {name: largest absolute difference over the reference's largest absolute value} of the reference's names.
+  """Returns {name: largest absolute difference / the reference's largest absolute value} for outputs of the reference.
 
-  Each block's hidden states are compared on their own scale, and the worst block is returned.
+  Hidden states are compared per block, each on its own scale; the largest distance of all blocks is returned.
   """
   return {
     name: _distance(np.asarray(found[name], np.float64), values, name.endswith("_blocks"))
@@ -164,25 +164,25 @@ def _distance(found, reference, is_per_block):
 
 
 def broken(found, reference):
-  """Returns the set of the reference's names whose outputs are clearly broken.
+  """Returns the names of the outputs that are clearly broken.
 
   Raises:
-    AssertionError: if another is beyond the bound, or is not a number.
+    AssertionError: if the distance of another output exceeds the bound or is NaN.
   """
-  apart = distances(found, reference)
-  wrong = {name for name, distance in apart.items() if distance >= BROKEN}
-  assert all(distance <= BOUND for name, distance in apart.items() if name not in wrong), apart
+  distance_of = distances(found, reference)
+  wrong = {name for name, distance in distance_of.items() if distance >= BROKEN}
+  assert all(distance <= BOUND for name, distance in distance_of.items() if name not in wrong), distance_of
   return wrong
 
 
 @dataclasses.dataclass(frozen=True)
 class Mistake:
-  """A way to get CLIP wrong that parity must catch.
+  """A mistake in CLIP that the parity tests must detect.
 
   Attributes:
-    breaks: the outputs that must come out wrong; the others must stay right.
-    model: the right model -> the one with the mistake.
-    params: right params -> the mistaken ones.
+    breaks: the outputs that the mistake must break; the others must stay within the bound.
+    model: maps the correct model to one with the mistake.
+    params: maps the correct params to ones with the mistake.
     interceptor: of Flax's `intercept_methods`.
   """
 
@@ -192,7 +192,7 @@ class Mistake:
   interceptor: callable = _call
 
   def make(self, model, variables, images, tokens):
-    """Returns the `outputs` with the mistake made."""
+    """Returns the `outputs` of a model with the mistake."""
     variables = {**variables, "params": self.params(variables["params"])}
     return _outputs_unoptimised(self.model(model), variables, images, tokens, self.interceptor)
 
@@ -227,8 +227,8 @@ def _leave_ln_pre_out(next_fun, args, kwargs, context):
 def _pool_at_the_last_position(next_fun, args, kwargs, context):
   if context.module.path != ("text_encoder", "transformer"):
     return next_fun(*args, **kwargs)
-  x, place, *rest = args
-  return next_fun(x, jnp.full_like(place, x.shape[1] - 1), *rest, **kwargs)
+  x, position, *rest = args
+  return next_fun(x, jnp.full_like(position, x.shape[1] - 1), *rest, **kwargs)
 
 
 MISTAKES = {

@@ -1,4 +1,4 @@
-"""CLIP against outputs of transformers' torch CLIPModel that are stored. `make parity` runs torch itself."""
+"""Compares CLIP with stored outputs of transformers' CLIPModel. `make parity` runs torch itself."""
 
 import functools
 import pathlib
@@ -19,7 +19,7 @@ every_model = pytest.mark.parametrize("name", parity.STORED)
 
 @functools.cache
 def stored(name, seed):
-  """Returns (model, variables, images, tokens, {name: what transformers returned for them})."""
+  """Returns (model, variables, images, tokens, {name: output of transformers})."""
   variant = parity.STORED[name]
   with tempfile.TemporaryDirectory() as folder:
     model, variables = parity.load_random(pathlib.Path(folder), variant, seed)
@@ -29,25 +29,25 @@ def stored(name, seed):
 
 @every_model
 @every_seed
-def test_weights_and_inputs_are_drawn_as_they_were(name, seed):
-  drawn = parity.fingerprint(parity.STORED[name], seed)
-  told = "NumPy draws other numbers than it did; make these anew: python -m tests.testdata.parity.make"
-  np.testing.assert_allclose(drawn, STORED[f"{name}_{seed}_drawn"], rtol=1e-6, err_msg=told)
+def test_random_weights_and_inputs_are_the_stored_ones(name, seed):
+  found = parity.fingerprint(parity.STORED[name], seed)
+  hint = "NumPy's random numbers have changed; recreate the stored outputs: python -m tests.testdata.parity.make"
+  np.testing.assert_allclose(found, STORED[f"{name}_{seed}_drawn"], rtol=1e-6, err_msg=hint)
 
 
 @every_model
 @every_seed
-def test_every_block_and_both_embeddings_are_those_of_transformers(name, seed):
+def test_hidden_states_and_embeddings_equal_those_of_transformers(name, seed):
   *inputs, reference = stored(name, seed)
   assert parity.broken(parity.outputs(*inputs), reference) == set()
 
 
-# The others need no second model here; `make parity` makes every one in several.
+# One mistake is also tested in the second model; `make parity` tests all mistakes in several models.
 @pytest.mark.parametrize(
   ("name", "mistake"), [("gelu", "the other activation"), *(("quick_gelu", mistake) for mistake in parity.MISTAKES)]
 )
 @every_seed
-def test_a_mistake_breaks_what_it_touches_and_nothing_else(name, mistake, seed):
+def test_a_mistake_breaks_exactly_the_outputs_that_it_affects(name, mistake, seed):
   *inputs, reference = stored(name, seed)
   mistake = parity.MISTAKES[mistake]
   assert parity.broken(mistake.make(*inputs), reference) == mistake.breaks
@@ -63,7 +63,7 @@ def test_text_padded_to_77_has_the_embedding_of_shorter_text(seed):
 
 @every_seed
 @pytest.mark.parametrize("platform", ["cpu", "tpu"])
-def test_bfloat16_stays_within_its_bound_of_float32(seed, platform):
+def test_bfloat16_outputs_are_within_their_bound(seed, platform):
   model, *inputs, reference = stored("quick_gelu", seed)
   execution = Execution(jnp.bfloat16, dot_general=choose_dot_general(dtype=jnp.bfloat16, platform=platform))
   distances = parity.distances(parity.outputs(model.clone(execution=execution), *inputs), reference)

@@ -39,7 +39,7 @@ def refusal(path, image_size=SQUARE, **options):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16, ml_dtypes.bfloat16], ids=lambda dtype: np.dtype(dtype).name)
 @every_form
-def test_each_format_gives_the_values_that_were_written(tmp_path, write, dtype):
+def test_each_format_is_read_back_with_the_written_values(tmp_path, write, dtype):
   tensors = clip_tensors(SMALL, dtype=dtype)
   variant, params = load(tmp_path, **(write(tmp_path, tensors) or {}))
   assert variant == SMALL
@@ -116,7 +116,7 @@ def test_a_tensor_of_another_model_is_reported_by_its_name_in_the_file(tmp_path)
   assert refusal(tmp_path).endswith("do not fit this model: logit_bias is not part of this model")
 
 
-def test_of_many_problems_the_first_are_listed_and_the_others_counted(tmp_path):
+def test_the_first_of_many_problems_are_listed_and_the_others_counted(tmp_path):
   write_hf_clip(
     tmp_path, SMALL, extra={f"text_model.unknown.{letter}": np.zeros(1, np.float32) for letter in "abcdefghijklmnop"}
   )
@@ -138,12 +138,12 @@ def test_the_error_for_a_bare_state_dict_lists_the_fields_to_set(tmp_path, write
 
 def test_a_bare_state_dict_gets_the_configured_variant_which_is_logged(tmp_path, capsys):
   forms.write_bare(tmp_path, clip_tensors(SMALL))
-  wanted = dataclasses.replace(SMALL, activation="gelu", layer_norm_eps=1e-6)
-  variant, _ = load(tmp_path, variant=wanted)
-  assert variant == wanted
+  configured = dataclasses.replace(SMALL, activation="gelu", layer_norm_eps=1e-6)
+  variant, _ = load(tmp_path, variant=configured)
+  assert variant == configured
   log = capsys.readouterr().err
   assert "has no config file; as configured, assuming 2 image heads, 1 text heads and gelu" in log
-  variant, _ = load(tmp_path, variant=wanted, num_heads=(4, 2), activation="quick_gelu")
+  variant, _ = load(tmp_path, variant=configured, num_heads=(4, 2), activation="quick_gelu")
   assert (variant.image.num_heads, variant.text.num_heads, variant.activation) == (4, 2, "quick_gelu")
 
 

@@ -1,4 +1,4 @@
-"""The prompted encoders against NumPy (numpy_clip.py), and which prompts fit and drop out."""
+"""Compares the prompted encoders with NumPy (numpy_clip.py); tests prompt dropout and the limits of prompt depth."""
 
 import flax.linen as nn
 import jax
@@ -12,25 +12,25 @@ from tireid_jax.models.execution import Execution
 from tireid_jax.models.prompts import PromptSpec, declare_prompts
 from tireid_jax.models.variants import Tower, Variant
 
-# No two sizes alike; an eps that shows.
+# All sizes differ, and eps is large enough to affect the outputs.
 VARIANT = Variant(
   Tower(12, 3, 3), Tower(8, 2, 2, mlp_width=20), patch_size=3, embedding_size=5, layer_norm_eps=1e-2,
   vocabulary_size=30, text_length=11, end_token=29,
 )  # fmt: skip
-# The right and lower edges hold no whole patch.
+# Not a multiple of the patch size: pixels at the right and lower edges are ignored.
 SIZE = (10, 8)
 IMAGES = np.random.default_rng(1).normal(size=(2, *SIZE, 3)).astype(np.float32)
 TOKENS = np.array([[28, 5, 6, 29, 29, 0], [28, 7, 1, 2, 3, 29]])
 
 
 def random_variables(spec, variant=VARIANT):
-  """Returns variables of which none is 0 or 1, as biases and scales are at first."""
+  """Returns random variables; none is 0 or 1, unlike initial biases and scales."""
   shapes = jax.eval_shape(lambda: init_variables(CLIP(variant, SIZE, spec), jax.random.key(0)))
   rng = np.random.default_rng(3)
   return jax.tree.map(lambda leaf: rng.normal(0.1, 0.4, leaf.shape).astype(np.float32), shapes)
 
 
-def by_numpy(variables, spec, variant=VARIANT):
+def encode_with_numpy(variables, spec, variant=VARIANT):
   image, text = (
     np.stack([encode(variables, one, variant=variant, prompts=length > 0) for one in inputs])
     for encode, inputs, length in (
@@ -41,25 +41,25 @@ def by_numpy(variables, spec, variant=VARIANT):
   return image, text
 
 
-def agrees_with_numpy(spec, variant=VARIANT, **execution):
+def assert_equals_numpy(spec, variant=VARIANT, **execution):
   variables = random_variables(spec, variant)
   ours = jax.jit(CLIP(variant, SIZE, spec, Execution(**execution)).apply)(variables, IMAGES, TOKENS)
-  for found, expected in zip(ours, by_numpy(variables, spec, variant), strict=True):
+  for found, expected in zip(ours, encode_with_numpy(variables, spec, variant), strict=True):
     np.testing.assert_allclose(found, expected, atol=2e-5 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("spec", [PromptSpec(), PromptSpec(3, 2, depth=1), PromptSpec(3, 2, depth=2),
                                   PromptSpec(2, 0, depth=3)])  # fmt: skip
-def test_embeddings_are_those_of_numpy(spec):
-  agrees_with_numpy(spec)
+def test_embeddings_equal_those_of_numpy(spec):
+  assert_equals_numpy(spec)
 
 
-def test_with_unrolled_blocks_and_exact_gelu_too():
-  agrees_with_numpy(PromptSpec(3, 2, depth=1), Variant(**{**vars(VARIANT), "activation": "gelu"}), scan_blocks=False)
+def test_embeddings_with_unrolled_blocks_and_exact_gelu_equal_those_of_numpy():
+  assert_equals_numpy(PromptSpec(3, 2, depth=1), Variant(**{**vars(VARIANT), "activation": "gelu"}), scan_blocks=False)
 
 
-def test_gradients_of_the_prompts_are_the_differences_of_numpys_embeddings():
-  spec = PromptSpec(3, 2, depth=2)  # the image encoder has a block beyond the prompts' depth
+def test_gradients_of_the_prompts_equal_finite_differences_in_numpy():
+  spec = PromptSpec(3, 2, depth=2)  # the image encoder has one block more than the depth of the prompts
   variables = random_variables(spec)
   model, weights = CLIP(VARIANT, SIZE, spec), np.random.default_rng(5).normal(size=(2, 2, 5)).astype(np.float32)
 
@@ -77,18 +77,18 @@ def test_gradients_of_the_prompts_are_the_differences_of_numpys_embeddings():
   rng = np.random.default_rng(0)
   for _ in range(3):
     direction = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape), variables["prompts"])
-    moved = [
+    shifted = [
       jax.tree.map(lambda leaf, d, sign=sign: np.float64(leaf) + sign * 1e-5 * d, variables["prompts"], direction)
       for sign in (1, -1)
     ]
-    up, down = (total(by_numpy({**variables, "prompts": prompts}, spec)) for prompts in moved)
+    up, down = (total(encode_with_numpy({**variables, "prompts": prompts}, spec)) for prompts in shifted)
     expected = (up - down) / 2e-5
     found = sum(np.vdot(g, d) for g, d in zip(jax.tree.leaves(gradients), jax.tree.leaves(direction), strict=True))
     np.testing.assert_allclose(found, expected, rtol=2e-3)
 
 
 class Holder(nn.Module):
-  """Declares prompts and nothing else."""
+  """A module with prompts only."""
 
   spec: PromptSpec
 
@@ -97,35 +97,35 @@ class Holder(nn.Module):
     return declare_prompts(self, self.spec, 3, 40, 4, indices)
 
 
-def dropped(spec, indices):
+def apply_dropout(spec, indices):
   holder = Holder(spec)
   variables = holder.init({"prompts": jax.random.key(0)})
   return variables, holder.apply(variables, indices, rngs={"dropout": jax.random.key(1)})
 
 
-def test_dropout_zeroes_its_fraction_of_the_elements_and_scales_the_others():
-  variables, tokens = dropped(PromptSpec(3, 3, depth=2, dropout=0.25), jnp.arange(4))
+def test_dropout_zeroes_a_fraction_of_the_elements_and_scales_the_others_up():
+  variables, tokens = apply_dropout(PromptSpec(3, 3, depth=2, dropout=0.25), jnp.arange(4))
   is_kept = np.asarray(tokens != 0)  # [depth, B, P, D]
   assert 0.7 < is_kept.mean() < 0.8
   whole = np.broadcast_to(np.asarray(variables["prompts"]["tokens"])[:, None], tokens.shape)
   np.testing.assert_allclose(tokens, np.where(is_kept, whole / 0.75, 0), rtol=1e-6)
-  masks = is_kept.reshape(8, -1)  # of each block and example
+  masks = is_kept.reshape(8, -1)  # one for each block and example
   assert len(np.unique(masks, axis=0)) == 8
 
 
-def test_without_indices_or_without_dropout_every_example_has_the_prompts_unchanged():
+def test_without_indices_or_dropout_every_example_gets_unchanged_prompts():
   for spec, indices in ((PromptSpec(3, 3, depth=2, dropout=0.25), None), (PromptSpec(3, 3, depth=2), jnp.arange(4))):
-    variables, tokens = dropped(spec, indices)
+    variables, tokens = apply_dropout(spec, indices)
     np.testing.assert_array_equal(tokens, np.repeat(variables["prompts"]["tokens"][:, None], 4, axis=1))
 
 
-def test_prompts_start_from_a_normal_distribution_with_the_configured_standard_deviation():
+def test_prompts_are_initialised_with_the_configured_standard_deviation():
   tokens = Holder(PromptSpec(3, 3, depth=2, init_std=0.5)).init({"prompts": jax.random.key(0)})["prompts"]["tokens"]
   assert 0.4 < tokens.std() < 0.6
   assert abs(tokens.mean()) < 0.15
 
 
-def test_by_default_a_spec_has_no_prompts_and_the_published_standard_deviation():
+def test_the_default_spec_has_no_prompts_and_the_published_standard_deviation():
   spec = PromptSpec()
   assert (spec.image_length, spec.text_length, spec.depth, spec.init_std, spec.dropout) == (0, 0, 1, 0.02, 0.0)
 

@@ -1,4 +1,4 @@
-"""Small CLIPs with random weights by Hugging Face's names, and their config files, made without torch."""
+"""Small CLIPs with random weights under Hugging Face's names, and their config files, written without torch."""
 
 import json
 
@@ -7,7 +7,7 @@ from safetensors.numpy import save_file
 
 from tireid_jax.models.variants import Tower, Variant
 
-# Heads of 64, as OpenAI's, and no other size twice.
+# Heads have 64 channels, as in OpenAI's models; all other sizes differ.
 SMALL = Variant(
   Tower(128, 3, 2), Tower(64, 2, 1), patch_size=4, embedding_size=8, native_image_size=(16, 16), vocabulary_size=50,
   text_length=9, end_token=49,
@@ -16,11 +16,11 @@ SMALL = Variant(
 
 def clip_tensors(variant, *, seed=0, dtype=np.float32):
   """Returns {Hugging Face's name: array} of a CLIP with random weights, float32 rounded to `dtype`."""
-  draw = np.random.default_rng(seed)
+  rng = np.random.default_rng(seed)
   tensors = {"logit_scale": np.array(4.6052, np.float32)}
 
   def normal(name, *shape, std=0.05, mean=0.0):
-    tensors[name] = (mean + std * draw.standard_normal(shape)).astype(np.float32)
+    tensors[name] = (mean + std * rng.standard_normal(shape)).astype(np.float32)
 
   def norm(name, width):
     normal(f"{name}.weight", width, mean=1.0)
@@ -101,7 +101,7 @@ def hf_config(variant):
   text = {
     "vocab_size": variant.vocabulary_size,
     "max_position_embeddings": variant.text_length,
-    # transformers warns of ids beyond the vocabulary.
+    # transformers warns about ids outside the vocabulary.
     "bos_token_id": variant.vocabulary_size - 2,
     "eos_token_id": variant.end_token,
   }

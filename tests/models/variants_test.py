@@ -1,4 +1,4 @@
-"""Sizes of a model that a file tells, where the file is damaged."""
+"""Model sizes are read from a checkpoint's metadata; damaged metadata raise an error."""
 
 import json
 
@@ -9,7 +9,7 @@ from tireid_jax.models import variants
 TINY = json.loads(json.dumps(variants.to_json(variants.VARIANTS["tiny"])))
 
 
-def test_sizes_come_back_from_json():
+def test_a_variant_is_read_back_from_json():
   assert variants.from_json(TINY) == variants.VARIANTS["tiny"]
 
 
@@ -35,13 +35,13 @@ def test_sizes_come_back_from_json():
     ({"layer_norm_eps": "small"}, "layer_norm_eps is small; it must be from 0 to 1"),
   ],
 )
-def test_a_size_that_no_model_has_is_named(changes, message):
+def test_an_invalid_field_raises_an_error_that_names_it(changes, message):
   with pytest.raises(ValueError) as error:
     variants.from_json({**TINY, **changes})
   assert str(error.value).startswith(message)
 
 
 @pytest.mark.parametrize("field", ["patch_size", "image"])
-def test_a_size_that_is_missing_is_an_error(field):
+def test_a_missing_field_raises(field):
   with pytest.raises(ValueError, match="a checkpoint's metadata describe no model"):
     variants.from_json({name: value for name, value in TINY.items() if name != field})

@@ -12,7 +12,7 @@ from tireid_jax.models.variants import patch_grid
   ((16, 16), 0, (4, 4)), ((18, 11), 0, (4, 2)), ((16, 8), 2, (7, 3)), ((17, 11), 3, (5, 3)), ((9, 6), 1, (6, 3)),
   ((16, 16), 4, (4, 4)),
 ])  # fmt: skip
-def test_patches_are_those_of_a_strided_convolution(tmp_path, image_size, stride, grid):
+def test_patch_embeddings_equal_a_strided_convolution(tmp_path, image_size, stride, grid):
   kernel = write_hf_clip(tmp_path, SMALL)["vision_model.embeddings.patch_embedding.weight"]
   model, variables = pretrained.load(tmp_path, image_size, stride=stride)
   assert patch_grid(image_size, 4, stride) == grid

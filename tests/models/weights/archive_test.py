@@ -29,15 +29,15 @@ LEGACY = pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2)
 
 
 def read_one(tmp_path, stored, storage=SIX, **layout):
-  """Returns the Tensor of an archive that holds nothing else."""
+  """Returns the only Tensor of a new archive."""
   return archive.read(write_archive(tmp_path / "one.pt", stored, {"0": storage}, **layout))[0]
 
 
-def refused(tmp_path, value, storages=None):
+def error_of(tmp_path, value, storages=None):
   return refusal(write_archive(tmp_path / "bad.pt", value, {"0": SIX} if storages is None else storages))
 
 
-def test_what_is_no_tensor_comes_as_it_was_saved(tmp_path):
+def test_values_other_than_tensors_are_read_back_unchanged(tmp_path):
   stored = {"epoch": 3, "rate": 0.5, "names": ["a", None, True], "pair": ("x", -(2**40)), "size": {"L": {"h": 2}}}
   content, is_torchscript = archive.read(write_archive(tmp_path / "a.pt", stored))
   assert content == stored
@@ -136,13 +136,13 @@ def test_torchscript_modules_are_dicts_of_their_attributes(tmp_path):
   [("checkpoint", False), ("traced", True), ("scripted", True)],
 )
 def test_archives_made_by_torch_hold_the_values_that_torch_saved(name, is_torchscript):
-  content, says_torchscript = archive.read(ARCHIVES / f"{name}.pt")
-  assert says_torchscript == is_torchscript
-  arrived, expected = named(content, Tensor), np.load(ARCHIVES / f"{name}.npz")
-  assert set(arrived) == set(expected)
-  for key in arrived:
-    values = arrived[key].read()
-    assert arrived[key].shape == values.shape == expected[key].shape
+  content, found_torchscript = archive.read(ARCHIVES / f"{name}.pt")
+  assert found_torchscript == is_torchscript
+  found, expected = named(content, Tensor), np.load(ARCHIVES / f"{name}.npz")
+  assert set(found) == set(expected)
+  for key in found:
+    values = found[key].read()
+    assert found[key].shape == values.shape == expected[key].shape
     assert values.dtype == (ml_dtypes.bfloat16 if key.endswith("bfloat16") else expected[key].dtype), key
     np.testing.assert_array_equal(values.astype(expected[key].dtype), expected[key], err_msg=key)
 
@@ -172,7 +172,7 @@ def test_an_object_that_is_not_allowed_raises_and_is_not_called(tmp_path, module
   data = pickled(Call(Name(module, name), (f"touch {touched}",)))
   if protocol == 4:
     data = data.replace(b"\x80\x02", b"\x80\x04").replace(f"c{module}\n{name}\n".encode(), by_stack)
-  assert f"it refers to '{module}.{name}', which is not allowed" in refused(tmp_path, data)
+  assert f"it refers to '{module}.{name}', which is not allowed" in error_of(tmp_path, data)
   assert not touched.exists()
 
 
@@ -188,7 +188,7 @@ class _Touch:
 
 def test_a_call_pickled_by_python_raises(tmp_path):
   data = pickle.dumps({"model": {}, "callback": _Touch(tmp_path / "touched")})
-  assert "it refers to 'posix.system'" in refused(tmp_path, data)
+  assert "it refers to 'posix.system'" in error_of(tmp_path, data)
   assert not (tmp_path / "touched").exists()
 
 
@@ -209,7 +209,7 @@ def test_a_call_pickled_by_python_raises(tmp_path):
   ],
 )  # fmt: skip
 def test_a_file_cannot_set_attributes_of_shared_objects(tmp_path, target, state):
-  message = refused(tmp_path, Built(target, state))
+  message = error_of(tmp_path, Built(target, state))
   assert "it sets attributes of a" in message or "__setstate__" in message or "attribute" in message
   np.testing.assert_array_equal(read_one(tmp_path, six((2,), (3,), 2)).read(), [2, 5])
 
@@ -234,7 +234,7 @@ def test_attributes_of_ignored_objects_are_dropped(tmp_path):
   ],
 )  # fmt: skip
 def test_a_tensor_beyond_its_storage_raises_before_anything_is_read(tmp_path, size, stride, offset):
-  message = refused(tmp_path, {"weight": six(size, stride, offset)})
+  message = error_of(tmp_path, {"weight": six(size, stride, offset)})
   assert "storage 'archive/data/0' of 6 elements has no room for" in message or "iterable" in message
 
 
@@ -254,25 +254,25 @@ def test_a_tensor_beyond_its_storage_raises_before_anything_is_read(tmp_path, si
   ],
 )
 def test_a_storage_that_differs_from_its_description_raises(tmp_path, storage, expected):
-  assert expected in refused(tmp_path, tensor(storage, (1,), (1,)))
+  assert expected in error_of(tmp_path, tensor(storage, (1,), (1,)))
 
 
 def test_a_negated_view_raises(tmp_path):
-  assert "is a view with {'neg': True}" in refused(
+  assert "is a view with {'neg': True}" in error_of(
     tmp_path, tensor(Storage("0", 6), (6,), (1,), metadata=({"neg": True},))
   )
 
 
 def test_a_value_that_contains_itself_raises(tmp_path):
-  assert "are nested more than 100 deep" in refused(tmp_path, b"\x80\x02}q\x00U\x01ah\x00s.")
+  assert "are nested more than 100 deep" in error_of(tmp_path, b"\x80\x02}q\x00U\x01ah\x00s.")
 
 
 def test_tuples_nested_deeply_enough_to_overflow_the_stack_raise(tmp_path):
-  assert "it has 100001 tuples; at most 100000 are allowed" in refused(
+  assert "it has 100001 tuples; at most 100000 are allowed" in error_of(
     tmp_path, b"\x80\x02})" + b"\x85" * 100_001 + b"Ns."
   )
 
 
 def test_a_pickle_that_would_allocate_gigabytes_raises(tmp_path):
-  assert "its pickle has the memo index 4294967295" in refused(tmp_path, b"\x80\x02Nr\xff\xff\xff\xff.")
-  assert "remain" in refused(tmp_path, b"\x80\x04\x8e" + struct.pack("<Q", 2**50) + b"x.")
+  assert "its pickle has the memo index 4294967295" in error_of(tmp_path, b"\x80\x02Nr\xff\xff\xff\xff.")
+  assert "remain" in error_of(tmp_path, b"\x80\x04\x8e" + struct.pack("<Q", 2**50) + b"x.")

@@ -102,7 +102,7 @@ def write_archive(path, value, storages=None, *, top="archive", files=None):
 
 
 def named(value, kind, prefix=""):
-  """Returns {name: leaf} of the leaves of a class, named as by state_dict(), list items by their index."""
+  """Returns {name: leaf} for leaves of class `kind`, named as in a state_dict(), with indices for list items."""
   if isinstance(value, kind):
     return {prefix.removesuffix("."): value}
   items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, (list, tuple)) else ()

@@ -19,7 +19,7 @@ def test_a_truncated_archive_raises_one_line(tmp_path, fraction):
   assert not archive.is_archive(tmp_path / "cut.pt")
 
 
-def read_or_refused(path):
+def assert_read_or_one_line(path):
   """Checks that the tensors of a file have their declared shapes, or that the error is one line with its path."""
   message = str(path)
   try:
@@ -40,7 +40,7 @@ def test_a_damaged_archive_is_read_or_raises_one_line(tmp_path, name):
       damaged[position] = rng.integers(256)
     path = tmp_path / "damaged.pt"
     path.write_bytes(damaged)
-    read_or_refused(path)
+    assert_read_or_one_line(path)
 
 
 def test_a_damaged_pickle_is_read_or_raises_one_line(tmp_path):
@@ -56,7 +56,7 @@ def test_a_damaged_pickle_is_read_or_raises_one_line(tmp_path):
     damaged = bytearray(data)
     damaged[rng.integers(len(data))] = rng.integers(256)
     path = write_archive(tmp_path / "damaged.pt", bytes(damaged), storages)
-    read_or_refused(path)
+    assert_read_or_one_line(path)
 
 
 def test_compressed_entries_raise(tmp_path):
@@ -87,7 +87,7 @@ def test_two_archives_in_one_file_raise(tmp_path):
   assert "a zip file with 2 folders that contain a data.pkl" in refusal(path)
 
 
-def test_quotes_of_a_damaged_archive_are_short(tmp_path):
+def test_quoted_content_of_a_damaged_archive_is_shortened(tmp_path):
   size = (2, *[75] * 800)
   write_archive(tmp_path / "sizes.pt", six(size, size), {"0": SIX})
   assert len(refusal(tmp_path / "sizes.pt")) < 600

@@ -1,4 +1,4 @@
-"""Weights by hub id, with a hub that the tests play, and without a network."""
+"""Weights by hub id, from a fake hub and without a network."""
 
 import importlib
 import os
@@ -24,18 +24,18 @@ httpx = importlib.import_module(HTTPError.__module__.partition(".")[0])
 
 
 class Siblings:
-  """What the hub says of a model: the names of its files."""
+  """The hub's description of a model: the names of its files."""
 
   def __init__(self, names):
     self.siblings = [type("File", (), {"rfilename": name}) for name in names]
 
 
 @pytest.fixture
-def play_hub(monkeypatch, tmp_path):
-  """Returns play(names): the hub then has a model of those files; the list of what was requests to be fetched."""
+def fake_hub(monkeypatch, tmp_path):
+  """Returns make(names), which fakes a hub with a model of these files and returns the list of download requests."""
   requests = []
 
-  def play(names):
+  def make(names):
     monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda self, name, timeout: Siblings(names))
 
     def snapshot_download(name, allow_patterns):
@@ -49,7 +49,7 @@ def play_hub(monkeypatch, tmp_path):
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
     return requests
 
-  return play
+  return make
 
 
 @pytest.mark.parametrize(
@@ -75,8 +75,8 @@ def test_a_hub_id_is_distinguished_from_a_path(name, is_one):
     (["flax_model.msgpack", "README.md"], ["flax_model.msgpack"]),
   ],
 )
-def test_one_format_of_the_weights_is_fetched_with_the_configs(play_hub, names, fetched, capsys):
-  requests = play_hub(names)
+def test_one_format_of_the_weights_is_fetched_with_the_configs(fake_hub, names, fetched, capsys):
+  requests = fake_hub(names)
   model, _ = pretrained.load("some/clip", SMALL.native_image_size)
   assert model.variant == SMALL
   assert requests == [("some/clip", ["config.json", "open_clip_config.json", *fetched])]
@@ -89,12 +89,12 @@ def test_a_path_that_looks_like_a_hub_id_raises_one_line(name):
     pretrained.load(name)
 
 
-@pytest.mark.parametrize(("words", "shown"), [("no more bytes\nof it", "no more bytes"), ("", "no reason given")])
-def test_a_failed_download_raises_one_line(play_hub, monkeypatch, words, shown):
+@pytest.mark.parametrize(("reason", "shown"), [("no more bytes\nof it", "no more bytes"), ("", "no reason given")])
+def test_a_failed_download_raises_one_line(fake_hub, monkeypatch, reason, shown):
   def fail(name, allow_patterns):
-    raise httpx.ReadTimeout(words)
+    raise httpx.ReadTimeout(reason)
 
-  play_hub(["model.safetensors"])
+  fake_hub(["model.safetensors"])
   monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
   with pytest.raises(
     FileNotFoundError, match=rf"^some/clip cannot be downloaded from the hub \(ReadTimeout: {shown}\);"
@@ -103,14 +103,14 @@ def test_a_failed_download_raises_one_line(play_hub, monkeypatch, words, shown):
 
 
 @pytest.mark.parametrize("step", ["the list of files", "the download"])
-def test_an_error_without_a_message_is_reported_by_its_type(play_hub, monkeypatch, step):
+def test_an_error_without_a_message_is_reported_by_its_type(fake_hub, monkeypatch, step):
   def fail(*_, **__):
     raise httpx.ConnectTimeout("")
 
   def fail_without_copy(*_, local_files_only=False, **__):
     raise OSError if local_files_only else httpx.ConnectTimeout("")
 
-  play_hub(["model.safetensors"])
+  fake_hub(["model.safetensors"])
   if step == "the list of files":
     monkeypatch.setattr(huggingface_hub.HfApi, "model_info", fail)
   monkeypatch.setattr(huggingface_hub, "snapshot_download", fail_without_copy)
@@ -118,8 +118,8 @@ def test_an_error_without_a_message_is_reported_by_its_type(play_hub, monkeypatc
     hub.fetch("some/clip")
 
 
-def test_a_model_without_weights_raises_and_its_files_are_listed(play_hub):
-  assert play_hub(["README.md", "model.onnx"]) == []
+def test_a_model_without_weights_raises_and_its_files_are_listed(fake_hub):
+  assert fake_hub(["README.md", "model.onnx"]) == []
   with pytest.raises(
     FileNotFoundError, match=r"some/clip on the hub has no weights in a supported format, only README.md, model.onnx"
   ):
@@ -191,13 +191,13 @@ except FileNotFoundError as error:
   assert message[0].startswith("there is no folder openai/clip-vit-base-patch16, and the hub cannot be reached")
 
 
-def test_of_a_timm_repository_the_clip_is_fetched_rather_than_the_image_encoder(play_hub):
-  requests = play_hub(["config.json", "model.safetensors", "open_clip_config.json", "open_clip_model.safetensors"])
+def test_the_clip_of_a_timm_repository_is_fetched_rather_than_its_image_encoder(fake_hub):
+  requests = fake_hub(["config.json", "model.safetensors", "open_clip_config.json", "open_clip_model.safetensors"])
   hub.fetch("timm/vit_base_patch16_clip_224.openai")
   assert requests[-1][1][2:] == ["open_clip_model.safetensors"]
 
 
-def test_of_a_timm_folder_the_clip_is_read_rather_than_the_image_encoder(tmp_path):
+def test_the_clip_of_a_timm_folder_is_read_rather_than_its_image_encoder(tmp_path):
   write_hf_clip(tmp_path, SMALL)
   (tmp_path / "model.safetensors").rename(tmp_path / "open_clip_model.safetensors")
   (tmp_path / "config.json").write_text('{"architecture": "vit_base_patch16_clip_224"}')
@@ -206,13 +206,13 @@ def test_of_a_timm_folder_the_clip_is_read_rather_than_the_image_encoder(tmp_pat
 
 
 @pytest.mark.parametrize("step", ["the list of files", "the download"])
-def test_the_error_for_a_gated_model_says_how_to_get_access(play_hub, monkeypatch, step):
+def test_the_error_for_a_gated_model_says_how_to_get_access(fake_hub, monkeypatch, step):
   response = httpx.Response(403, request=httpx.Request("GET", "https://huggingface.co/some/clip"))
 
   def refuse(*_, **__):
     raise GatedRepoError("403 Client Error", response=response)
 
-  play_hub(["model.safetensors"])
+  fake_hub(["model.safetensors"])
   if step == "the download":
     monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
   else:
@@ -226,17 +226,17 @@ def test_the_error_for_a_gated_model_says_how_to_get_access(play_hub, monkeypatc
 def test_the_timeout_of_a_slow_hub_is_set_by_its_variable(monkeypatch, tmp_path):
   import socket
 
-  with socket.socket() as silent:
-    silent.bind(("127.0.0.1", 0))
-    silent.listen()
-    endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+  with socket.socket() as unresponsive:
+    unresponsive.bind(("127.0.0.1", 0))
+    unresponsive.listen()
+    endpoint = f"http://127.0.0.1:{unresponsive.getsockname()[1]}"
     monkeypatch.setattr(constants, "HF_HUB_ETAG_TIMEOUT", 1)
     monkeypatch.setattr(huggingface_hub, "HfApi", lambda: original(endpoint=endpoint))
     monkeypatch.setattr(huggingface_hub, "snapshot_download", no_copy)
-    began = time.monotonic()
+    start = time.monotonic()
     with pytest.raises(FileNotFoundError, match="cannot be reached .*wait longer by HF_HUB_ETAG_TIMEOUT=SECONDS, or "):
       hub.fetch("some/clip")
-    assert 1 <= time.monotonic() - began < 9  # and not the 10 s of the hub's client
+    assert 1 <= time.monotonic() - start < 9  # and not the 10 s of the hub's client
 
 
 original = huggingface_hub.HfApi

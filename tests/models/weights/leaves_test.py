@@ -22,15 +22,15 @@ def shapes_of(variant):
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_the_leaves_of_each_size_are_its_tensors_each_once(name):
+def test_the_leaves_of_each_variant_refer_to_each_of_its_tensors_exactly_once(name):
   stored = [(key, leaf.stored_shape) for leaf in leaves_of(shapes_of(VARIANTS[name])) for key in leaf.names]
   assert len(stored) == len(set(stored))
-  # clip_tensors draws a gigabyte for the others.
+  # For the others, clip_tensors would generate a gigabyte.
   if name == "tiny":
     assert dict(stored) == {key: values.shape for key, values in clip_tensors(VARIANTS[name]).items()}
 
 
-def test_our_leaves_are_stored_as_the_tensors_they_were_read_from():
+def test_leaves_are_stored_as_the_tensors_from_which_they_were_read():
   stored = {}
   for leaf, array in zip(leaves_of(PARAMS), jax.tree.leaves(PARAMS), strict=True):
     stored |= leaf.to_stored(array)
@@ -39,7 +39,7 @@ def test_our_leaves_are_stored_as_the_tensors_they_were_read_from():
     np.testing.assert_array_equal(values, TENSORS[name], err_msg=name)
 
 
-def test_a_leaf_is_read_in_float32_whatever_is_stored():
+def test_leaves_stored_in_float16_are_read_as_float32():
   tensors = {name: Tensor(v.shape, lambda v=v: v.astype(np.float16)) for name, v in TENSORS.items()}
   for leaf, array in zip(leaves_of(PARAMS), jax.tree.leaves(PARAMS), strict=True):
     read = read_leaf(leaf, tensors)
@@ -47,7 +47,7 @@ def test_a_leaf_is_read_in_float32_whatever_is_stored():
     np.testing.assert_array_equal(read, array.astype(np.float16))
 
 
-def test_a_convolution_becomes_a_matrix_of_rows_columns_channels():
+def test_the_patch_convolution_becomes_a_matrix_with_inputs_in_row_column_channel_order():
   kernel = np.arange(2 * 3 * 2 * 2).reshape(2, 3, 2, 2)  # [outputs, channels, rows, columns]
   leaf = Leaf(("patches",), (12, 2), False, "patches")
   matrix = leaf.from_stored(kernel)

@@ -71,16 +71,16 @@ def test_an_unknown_name_inside_clip_is_included(family, unknown):
 def test_one_of_several_models_must_be_chosen(family):
   model = FAMILIES[family]
   average = {name: 2 * values for name, values in model.items()}
-  below = {
+  with_prefixes = {
     **{f"model.{name}": v for name, v in model.items()},
     **{f"model_ema.{name}": v for name, v in average.items()},
   }
   with pytest.raises(
     ValueError, match=r"^it has 2 CLIPs, with the prefixes model\. and model_ema\.; choose one by --config"
   ):
-    renamed(below)
+    renamed(with_prefixes)
   for prefix in ("model_ema", "model_ema."):
-    found = renamed(below, prefix)
+    found = renamed(with_prefixes, prefix)
     assert (found.family, found.prefix, len(found.ignored)) == (family, "model_ema.", len(model))
     assert_same(found.tensors, {name: 2 * values for name, values in TENSORS.items()})
   at_the_top = {**model, **{f"teacher.{name}": v for name, v in average.items()}}
@@ -92,7 +92,7 @@ def test_one_of_several_models_must_be_chosen(family):
   with pytest.raises(
     ValueError, match=r"^no CLIP has the prefix 'student'; set --config.pretrained_prefix to one of model\."
   ):
-    renamed(below, "student")
+    renamed(with_prefixes, "student")
 
 
 def test_buffers_are_dropped():
@@ -104,7 +104,7 @@ def test_buffers_are_dropped():
 
 
 @pytest.mark.parametrize(
-  "strange",
+  "unsupported",
   [
     ["visual.conv1.weight", "visual.layer1.0.bn1.weight", "visual.attnpool.positional_embedding", "logit_scale"],
     ["visual.trunk.blocks.0.attn.qkv.weight", "text.transformer.resblocks.0.ln_1.weight"],
@@ -114,10 +114,10 @@ def test_buffers_are_dropped():
     ["x"],
     [],
   ],
-  ids=["ResNet", "timm", "SigLIP", "a tower", "another name", "anything", "nothing"],
+  ids=["ResNet", "timm", "SigLIP", "one encoder", "another name", "one tensor", "no tensor"],
 )
-def test_weights_other_than_a_clip_with_a_vision_transformer_raise_one_line(strange):
+def test_weights_other_than_a_clip_with_a_vision_transformer_raise_one_line(unsupported):
   with pytest.raises(ValueError) as error:
-    renamed(dict.fromkeys(strange, np.zeros(3)))
-  hint = f"its tensors are {', '.join(sorted(strange)[:3])}, ..." if strange else "it has no tensors"
+    renamed(dict.fromkeys(unsupported, np.zeros(3)))
+  hint = f"its tensors are {', '.join(sorted(unsupported)[:3])}, ..." if unsupported else "it has no tensors"
   assert str(error.value) == f"these are not the weights of a CLIP with a vision transformer; {hint}"

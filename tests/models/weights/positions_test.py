@@ -20,14 +20,14 @@ TABLE = "vision_model.embeddings.position_embedding.weight"
   ("before", "after", "grid", "new"),
   [("before_14x14", "after_24x8", (14, 14), (24, 8)), ("before_7x7", "after_12x4", (7, 7), (12, 4))],
 )
-def test_bilinear_is_the_references(before, after, grid, new):
+def test_bilinear_equals_the_reference_implementation(before, after, grid, new):
   golden = np.load(TESTDATA / "posembed.npz")
   np.testing.assert_allclose(resize_positions(golden[before], grid, new), golden[after], atol=2e-6)
 
 
 @pytest.mark.parametrize("name", sorted({key.rpartition("_")[0] for key in BICUBIC.files}))
-def test_bicubic_is_torchs_with_antialiasing(name):
-  grid, new = ([int(side) for side in sides.split("x")] for sides in name.split("_"))
+def test_bicubic_equals_torch_with_antialiasing(name):
+  grid, new = ([int(size) for size in sizes.split("x")] for sizes in name.split("_"))
   resized = resize_positions(BICUBIC[f"{name}_before"], grid, new, "bicubic")
   np.testing.assert_allclose(resized, BICUBIC[f"{name}_after"], atol=2e-6)
 
@@ -54,7 +54,7 @@ def load_table(path, image_size, **options):
   return variables["params"]["image_encoder"]["position_embedding"]
 
 
-def of_grid(rows, columns, **kwargs):
+def tensors_for_grid(rows, columns, **kwargs):
   """Returns the tensors of SMALL with position embeddings for that grid."""
   return clip_tensors(dataclasses.replace(SMALL, native_image_size=(4 * rows, 4 * columns)), **kwargs)
 
@@ -64,7 +64,7 @@ def of_grid(rows, columns, **kwargs):
   ("image_size", "stride", "grid"),
   [((24, 8), 0, (6, 2)), ((27, 11), 0, (6, 2)), ((16, 16), 2, (7, 7)), ((17, 11), 3, (5, 3)), ((8, 8), 0, (2, 2))],
 )
-def test_the_table_follows_image_size_and_stride_and_the_log_says_so(
+def test_the_table_is_resized_to_the_image_size_and_stride_and_the_resize_is_logged(
   tmp_path, image_size, stride, grid, method, capsys
 ):
   table = write_hf_clip(tmp_path, SMALL)[TABLE]
@@ -95,21 +95,21 @@ def test_a_table_in_half_precision_is_resized_in_float32(tmp_path, dtype):
   ],
 )  # fmt: skip
 def test_a_table_that_already_has_the_requested_grid_is_unchanged(tmp_path, write, options, capsys):
-  tensors = of_grid(6, 2)
+  tensors = tensors_for_grid(6, 2)
   write(tmp_path, tensors)
   np.testing.assert_array_equal(load_table(tmp_path, (24, 8), **options), tensors[TABLE])
   assert "resized" not in capsys.readouterr().err
 
 
 def test_a_table_of_overlapping_patches_is_unchanged(tmp_path):
-  tensors = of_grid(11, 3)  # of images of 24x8 and a stride of 2
+  tensors = tensors_for_grid(11, 3)  # for images of 24x8 pixels and a stride of 2
   forms.write_trainer(tmp_path, tensors)
   np.testing.assert_array_equal(load_table(tmp_path, (24, 8), stride=2, **forms.BARE), tensors[TABLE])
 
 
 def test_a_config_may_have_an_image_size_that_is_not_square(tmp_path):
   tall = dataclasses.replace(SMALL, native_image_size=(24, 8))
-  tensors = of_grid(6, 2)
+  tensors = tensors_for_grid(6, 2)
   write_json(tmp_path / "open_clip_config.json", open_clip_config(tall))
   save_file(forms.to_openai(tensors), tmp_path / "a")
   np.testing.assert_array_equal(load_table(tmp_path, (8, 16)), resize_positions(tensors[TABLE], (6, 2), (2, 4)))
@@ -139,7 +139,7 @@ def test_a_stride_beyond_the_patch_size_raises(tmp_path, stride):
 
 
 def test_a_bare_table_that_fits_two_grids_raises(tmp_path):
-  tensors = of_grid(8, 2)
+  tensors = tensors_for_grid(8, 2)
   forms.write_trainer(tmp_path, tensors)
   with pytest.raises(
     ValueError, match="its position embeddings fit a grid of 4x4 or 8x2 patches; set --config.model.variant"

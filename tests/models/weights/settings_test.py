@@ -45,7 +45,7 @@ PUBLISHED = {
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_published_hugging_face_configs_have_the_sizes_in_the_table(name):
+def test_published_hugging_face_configs_give_the_known_variants(name):
   assert settings.from_hugging_face(PUBLISHED[name]) == VARIANTS[name]
 
 
@@ -134,7 +134,7 @@ def test_the_wrong_end_token_of_old_configs_is_replaced_by_the_last_id(tmp_path)
 
 @pytest.mark.parametrize(("family", "activation"), [("Hugging Face", "quick_gelu"), ("Flax", "quick_gelu"),
                                                     ("OpenAI", "gelu")])  # fmt: skip
-def test_of_two_configs_the_one_of_the_weights_family_is_read(tmp_path, family, activation):
+def test_the_config_of_the_same_family_as_the_weights_is_preferred(tmp_path, family, activation):
   write(tmp_path, "config.json", hf_config(SMALL))
   path = write(tmp_path, "open_clip_config.json", open_clip_config(dataclasses.replace(SMALL, activation="gelu")))
   assert settings.read_config(path, family).activation == activation
@@ -197,7 +197,7 @@ def test_an_open_clip_config_of_another_model_raises_one_line(tmp_path, data, me
   assert message in refusal(tmp_path, "open_clip_config.json", {"model_cfg": data})
 
 
-def changed(section, **fields):
+def config_with(section, **fields):
   data = hf_config(SMALL)
   data[section].update(fields)
   return data
@@ -207,11 +207,11 @@ def changed(section, **fields):
   ("data", "message"),
   [
     ({**hf_config(SMALL), "model_type": "siglip"}, ": it describes a model of type 'siglip', not a CLIP"),
-    (changed("text_config", hidden_act="gelu"), ": hidden_act is quick_gelu for images and gelu for text"),
-    (changed("vision_config", layer_norm_eps=1e-6), ": layer_norm_eps is 1e-06 for images and 1e-05 for text"),
-    (changed("vision_config", hidden_size="wide"), "hidden_size"),
-    (changed("vision_config", num_attention_heads=7), "7"),
-    (changed("vision_config", num_attention_heads=0), ": "),
+    (config_with("text_config", hidden_act="gelu"), ": hidden_act is quick_gelu for images and gelu for text"),
+    (config_with("vision_config", layer_norm_eps=1e-6), ": layer_norm_eps is 1e-06 for images and 1e-05 for text"),
+    (config_with("vision_config", hidden_size="wide"), "hidden_size"),
+    (config_with("vision_config", num_attention_heads=7), "7"),
+    (config_with("vision_config", num_attention_heads=0), ": "),
     ({**hf_config(SMALL), "text_config": 3}, ": "),
     ("{", " is damaged (Expecting property name"),
     ("\x00", " is damaged (Expecting value"),
@@ -227,7 +227,7 @@ def shapes(**changes):
   return {name: tensor for name, tensor in {**tensors, **changes}.items() if tensor is not None}
 
 
-def test_shapes_give_all_sizes_but_heads_and_activation():
+def test_shapes_give_all_sizes_except_heads_and_activation():
   given = {"num_heads": (2, 1), "activation": "quick_gelu", "image_size": (24, 8)}
   assert settings.from_shapes(shapes(), **given) == SMALL
 
@@ -247,7 +247,7 @@ def test_shapes_of_an_incomplete_clip_raise(name, shape):
     settings.from_shapes(shapes(**change), num_heads=(2, 1), activation="gelu", image_size=(16, 16))
 
 
-def test_quotes_of_a_config_are_short(tmp_path):
+def test_quoted_content_of_a_config_is_shortened(tmp_path):
   data = open_clip(embed_dim=8)
   data["vision_cfg"]["si" * 5000] = 1
   assert len(refusal(tmp_path, "open_clip_config.json", {"model_cfg": data})) < 1000

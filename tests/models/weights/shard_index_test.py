@@ -25,7 +25,7 @@ from tireid_jax.models.weights import files
     (["a"], "is damaged"),
   ],
 )
-def test_an_index_that_lists_anything_else_raises(tmp_path, name, message):
+def test_an_index_that_lists_anything_but_weight_files_in_its_folder_raises(tmp_path, name, message):
   folder = tmp_path / "model"
   folder.mkdir()
   forms.write_safetensors(tmp_path, {}, name="secret.safetensors")
@@ -42,7 +42,7 @@ def test_an_index_that_lists_anything_else_raises(tmp_path, name, message):
 
 
 @pytest.mark.parametrize("content", ['{"weight_map": 3}', '{"weight_map": ' + "[" * 100_000])
-def test_an_index_that_is_damaged_is_one_line(tmp_path, content):
+def test_a_damaged_index_raises_one_line(tmp_path, content):
   (tmp_path / "model.safetensors.index.json").write_text(content)
   with pytest.raises(ValueError, match=r"index\.json is damaged .*; download it again"):
     files.open_weights(tmp_path / "model.safetensors.index.json")
