@@ -1,4 +1,4 @@
-"""Where the devices of several slices, or of several GPU nodes, lie on a mesh."""
+"""How the devices of several TPU slices or GPU nodes are arranged in a mesh."""
 
 import jax
 import numpy as np
@@ -11,10 +11,10 @@ from tireid_jax.parallel import distributed, sharding
 from tireid_jax.parallel.mesh import AXES, group_by_slice, make_mesh
 
 CLUSTERS = {
-  "2 nodes of 8 GPUs, a process each": gpus([8, 8]),
-  "2 nodes of 8 GPUs, a process per GPU": gpus([8, 8], per_process=1),
-  "4 nodes of 8 GPUs, a process each": gpus([8] * 4),
-  "4 nodes of 8 GPUs, a process per GPU": gpus([8] * 4, per_process=1),
+  "2 nodes of 8 GPUs, one process per node": gpus([8, 8]),
+  "2 nodes of 8 GPUs, one process per GPU": gpus([8, 8], per_process=1),
+  "4 nodes of 8 GPUs, one process per node": gpus([8] * 4),
+  "4 nodes of 8 GPUs, one process per GPU": gpus([8] * 4, per_process=1),
   "2 slices of v5e-16": v5e_16(2),
   "4 slices of v5e-16": v5e_16(4),
 }
@@ -29,41 +29,41 @@ def ids(mesh):
   return np.vectorize(lambda device: device.id)(mesh.devices)
 
 
-def rows_of_processes(mesh, batch_size):
-  """Returns {process: rows of the batch it holds}."""
+def batch_indices_by_process(mesh, batch_size):
+  """Returns {process: indices of its examples in the batch}."""
   processes = sorted({device.process_index for device in mesh.devices.flat})
   return {process: sharding.process_batch_indices(mesh, batch_size, process=process) for process in processes}
 
 
 @every_cluster
 @pytest.mark.parametrize("sizes", [(-1, 1, 1), (-1, 8, 1), (-1, 2, 2)], ids=str)
-def test_the_rows_of_a_slice_are_contiguous(devices, sizes):
+def test_each_slice_holds_a_contiguous_part_of_the_batch(devices, sizes):
   mesh = make_mesh(*sizes, devices=devices)
   slices, batch_size = len(group_by_slice(devices)), 4 * len(devices)
-  held = sharding.batch_sharding(mesh).devices_indices_map((batch_size,))
+  indices = sharding.batch_sharding(mesh).devices_indices_map((batch_size,))
   for number, members in enumerate(group_by_slice(devices)):
-    rows = np.unique(np.concatenate([np.arange(batch_size)[held[device]] for device in members]))
-    each = batch_size // slices
-    np.testing.assert_array_equal(rows, np.arange(number * each, (number + 1) * each))
+    examples = np.unique(np.concatenate([np.arange(batch_size)[indices[device]] for device in members]))
+    per_slice = batch_size // slices
+    np.testing.assert_array_equal(examples, np.arange(number * per_slice, (number + 1) * per_slice))
 
 
 @every_cluster
 @pytest.mark.parametrize("sizes", [(-1, 1, 1), (-1, 8, 1)], ids=str)
-def test_each_row_is_held_by_one_process(devices, sizes):
-  held = rows_of_processes(make_mesh(*sizes, devices=devices), 2 * len(devices))
-  np.testing.assert_array_equal(np.sort(np.concatenate([*held.values()])), np.arange(2 * len(devices)))
-  assert len({len(rows) for rows in held.values()}) == 1
+def test_each_example_is_loaded_by_one_process(devices, sizes):
+  indices = batch_indices_by_process(make_mesh(*sizes, devices=devices), 2 * len(devices))
+  np.testing.assert_array_equal(np.sort(np.concatenate([*indices.values()])), np.arange(2 * len(devices)))
+  assert len({len(examples) for examples in indices.values()}) == 1
 
 
 @every_cluster
 @pytest.mark.parametrize("sizes", [(-1, 8, 1), (-1, 1, 8), (-1, 2, 4)], ids=str)
 def test_fsdp_and_model_stay_inside_a_slice(devices, sizes):
-  for group in make_mesh(*sizes, devices=devices).devices:  # a group exchanges along fsdp and model
+  for group in make_mesh(*sizes, devices=devices).devices:  # collectives over fsdp and model stay within a group
     assert len({device.slice_index for device in group.flat}) == 1
 
 
 @every_cluster
-def test_fsdp_crosses_slices_where_configured(devices):
+def test_fsdp_crosses_slices_if_configured(devices):
   mesh = make_mesh(1, -1, 1, dcn_axis="fsdp", devices=devices)
   assert dict(mesh.shape) == {"data": 1, "fsdp": len(devices), "model": 1}
   slices = [device.slice_index for device in mesh.devices.flat]
@@ -74,15 +74,15 @@ def test_fsdp_crosses_slices_where_configured(devices):
 
 
 @pytest.mark.parametrize("sizes", [(16, 1, 1), (2, 8, 1), (4, 4, 1), (4, 2, 2)], ids=str)
-def test_a_slice_has_the_order_that_jax_picks_for_it_alone(sizes):
+def test_devices_of_a_slice_have_the_order_that_jax_chooses_for_a_single_slice(sizes):
   data, *rest = sizes
-  alone = jax.make_mesh(sizes, AXES, axis_types=(AxisType.Auto,) * 3, devices=v5e_16(1))
+  single = jax.make_mesh(sizes, AXES, axis_types=(AxisType.Auto,) * 3, devices=v5e_16(1))
   both = make_mesh(2 * data, *rest, devices=v5e_16(2))
-  np.testing.assert_array_equal(ids(both), np.concatenate([ids(alone), ids(alone) + 16]))
+  np.testing.assert_array_equal(ids(both), np.concatenate([ids(single), ids(single) + 16]))
 
 
 @pytest.mark.parametrize("dcn_axis", ["data", "fsdp"])
-def test_the_mesh_is_that_of_mesh_utils(dcn_axis):
+def test_the_mesh_equals_that_of_mesh_utils(dcn_axis):
   devices = gpus([8, 8, 8, 8], per_process=1)
   outer = {"data": (4, 1, 1), "fsdp": (1, 4, 1)}[dcn_axis]
   sizes = np.multiply((2, 2, 2), outer)
@@ -90,14 +90,14 @@ def test_the_mesh_is_that_of_mesh_utils(dcn_axis):
   assert (make_mesh(*sizes, dcn_axis=dcn_axis, devices=devices).devices == expected).all()
 
 
-def test_a_process_holds_the_rows_of_its_four_chips_in_each_slice():
-  held = rows_of_processes(make_mesh(-1, 1, 1, devices=v5e_16(2)), 32)
-  assert held[0].tolist() == [0, 1, 6, 15]
-  assert held[4].tolist() == [16, 17, 22, 31]
+def test_a_process_loads_the_examples_of_its_four_chips():
+  indices = batch_indices_by_process(make_mesh(-1, 1, 1, devices=v5e_16(2)), 32)
+  assert indices[0].tolist() == [0, 1, 6, 15]
+  assert indices[4].tolist() == [16, 17, 22, 31]
 
 
 @pytest.mark.parametrize("devices", [cpus(8), gpus([8]), v5e_16(1)], ids=["cpu", "gpu", "tpu"])
-def test_a_single_slice_has_the_mesh_of_jax(devices):
+def test_the_mesh_of_a_single_slice_equals_that_of_jax(devices):
   sizes = (len(devices) // 4, 2, 2)
   expected = jax.make_mesh(sizes, AXES, axis_types=(AxisType.Auto,) * 3, devices=devices)
   assert make_mesh(-1, 2, 2, devices=devices) == expected
@@ -127,14 +127,14 @@ def test_cpu_devices_split_into_slices_have_a_hybrid_mesh():
     ({"data": 3}, gpus([8, 8]), "mesh is data=3, fsdp=1, model=1, which does not divide the 16 devices"),
   ],
 )
-def test_a_mesh_that_cannot_be_is_one_line(options, devices, message):
+def test_an_impossible_mesh_raises_one_line(options, devices, message):
   with pytest.raises(ValueError) as error:
     make_mesh(**{"data": -1, "fsdp": 1, "model": 1, **options}, devices=devices)
   assert message in str(error.value)
   assert "\n" not in str(error.value)
 
 
-def test_processes_with_different_numbers_of_devices_are_named():
+def test_processes_with_different_numbers_of_devices_raise_an_error_that_names_them():
   distributed.check_device_counts(gpus([8, 8]))
   with pytest.raises(ValueError, match="different numbers of devices: 8 in process 0, 4 in process 1; start each with"):
     distributed.check_device_counts(gpus([8, 4]))

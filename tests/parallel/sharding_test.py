@@ -1,4 +1,4 @@
-"""The table of sharding: what is large is split, what belongs to a weight is split as it is."""
+"""Sharding rules: large weights are sharded, and so are their moments and the batch."""
 
 import re
 
@@ -16,8 +16,8 @@ from tireid_jax.training import initialization, optimizers, stages
 from tireid_jax.training.model import build_model
 from tireid_jax.training.state import TrainState
 
-NUM_IDENTITIES = 11_003  # CUHK-PEDES', which 2 does not divide
-# Position tables of ViT-B/16 are the largest that stay whole, 150,000 numbers, but for the patch embedding.
+NUM_IDENTITIES = 11_003  # of CUHK-PEDES; not divisible by 2
+# The largest replicated weights of ViT-B/16 are position embeddings (150,000 values), except the patch embedding.
 LARGE = 200_000
 
 
@@ -27,7 +27,7 @@ def abstract_mesh(data=1, fsdp=1, model=1):
 
 @pytest.fixture(scope="module")
 def state():
-  """Shapes of the TrainState of ViT-B/16 with prompts, all of it trained."""
+  """Returns the shapes of the TrainState of ViT-B/16 with prompts when everything is trained."""
   config = cuhk.get_config()
   config.stage2.trains = ("prompts", "params")
   stage = stages.from_config(config, 2)
@@ -43,15 +43,15 @@ def leaves(tree):
   return {stages.path_string(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
-def share(leaf, where):
-  """Returns into how many different parts a leaf is split."""
-  return leaf.size // int(np.prod(where.shard_shape(leaf.shape)))
+def num_shards(leaf, leaf_sharding):
+  """Returns the number of different shards of a leaf."""
+  return leaf.size // int(np.prod(leaf_sharding.shard_shape(leaf.shape)))
 
 
-def test_every_large_weight_is_split_over_fsdp_and_those_of_blocks_over_model_too(state):
+def test_large_weights_are_sharded_over_fsdp_and_those_of_blocks_also_over_model(state):
   shapes = leaves(state.variables)
-  where = leaves(sharding.tree_shardings(abstract_mesh(fsdp=8, model=2), state.variables))
-  large = {path: share(leaf, where[path]) for path, leaf in shapes.items() if leaf.size > LARGE}
+  shardings = leaves(sharding.tree_shardings(abstract_mesh(fsdp=8, model=2), state.variables))
+  large = {path: num_shards(leaf, shardings[path]) for path, leaf in shapes.items() if leaf.size > LARGE}
   assert large == {
     **{path: 16 for path in large if "block" in path},
     **{f"params/{encoder}_encoder/projection/kernel": 8 for encoder in ("image", "text")},
@@ -60,37 +60,37 @@ def test_every_large_weight_is_split_over_fsdp_and_those_of_blocks_over_model_to
     "params/id_head/kernel": 8,
   }
   assert sum("block" in path for path in large) == 2 * 2 * 6  # query, key, value, out, fc, proj
-  assert {share(shapes[path], where[path]) for path in shapes if path.startswith("prompts/")} == {8}
+  assert {num_shards(shapes[path], shardings[path]) for path in shapes if path.startswith("prompts/")} == {8}
 
 
-def test_moments_are_split_as_their_weights(state):
-  where = sharding.tree_shardings(abstract_mesh(fsdp=8, model=2), state)
-  weights = leaves(where.variables)
-  found = {path: spec for path, spec in leaves(where.optimizer).items() if "/mu/" in path or "/nu/" in path}
+def test_moments_are_sharded_like_their_weights(state):
+  shardings = sharding.tree_shardings(abstract_mesh(fsdp=8, model=2), state)
+  weights = leaves(shardings.variables)
+  found = {path: spec for path, spec in leaves(shardings.optimizer).items() if "/mu/" in path or "/nu/" in path}
   assert len(found) == 2 * (len(weights) - 1)  # logit_scale is frozen
   for path, spec in found.items():
     assert spec == weights[path.replace("/nu/", "/mu/").partition("/mu/")[2]], path
 
 
-def test_a_device_along_fsdp_holds_an_eighth_of_the_state(state):
-  where = leaves(sharding.tree_shardings(abstract_mesh(fsdp=8), state))
-  whole = sum(leaf.size for leaf in leaves(state).values())
-  held = sum(leaf.size // share(leaf, where[path]) for path, leaf in leaves(state).items())
-  assert held < 1.05 * whole / 8
+def test_each_of_eight_devices_along_fsdp_holds_an_eighth_of_the_state(state):
+  shardings = leaves(sharding.tree_shardings(abstract_mesh(fsdp=8), state))
+  total = sum(leaf.size for leaf in leaves(state).values())
+  per_device = sum(leaf.size // num_shards(leaf, shardings[path]) for path, leaf in leaves(state).items())
+  assert per_device < 1.05 * total / 8
 
 
-def test_every_rule_is_for_some_weight(state):
+def test_every_rule_matches_a_weight(state):
   paths = leaves(state.variables)
   assert [pattern for pattern, _ in sharding.RULES if not any(re.search(f"{pattern}$", path) for path in paths)] == []
 
 
-def test_an_axis_that_does_not_divide_its_dimension_is_left_out():
+def test_an_axis_that_does_not_divide_its_dimension_is_not_used():
   tree = {"id_head": {"kernel": jax.ShapeDtypeStruct((512, NUM_IDENTITIES), jnp.float32)}}
-  where = sharding.tree_shardings(abstract_mesh(fsdp=8, model=2), tree)
-  assert where["id_head"]["kernel"].spec == PartitionSpec("fsdp", None)
+  shardings = sharding.tree_shardings(abstract_mesh(fsdp=8, model=2), tree)
+  assert shardings["id_head"]["kernel"].spec == PartitionSpec("fsdp", None)
 
 
-def test_what_is_left_out_is_logged_once_for_a_weight_and_its_moments(caplog):
+def test_an_unused_axis_is_logged_once_for_a_weight_and_its_moments(caplog):
   sharding._log_dropped.cache_clear()
   head = {"id_head": {"kernel": jax.ShapeDtypeStruct((512, 100), jnp.float32)}}
   with caplog.at_level("WARNING", "absl"):
@@ -101,14 +101,14 @@ def test_what_is_left_out_is_logged_once_for_a_weight_and_its_moments(caplog):
   ]
 
 
-def test_the_batch_is_split_over_data_and_fsdp():
+def test_the_batch_is_sharded_over_data_and_fsdp():
   mesh = abstract_mesh(data=2, fsdp=4, model=2)
   assert sharding.batch_sharding(mesh).shard_shape((16, 5)) == (2, 5)
   assert sharding.batch_devices(mesh) == 8
 
 
 @pytest.mark.parametrize("batch_size", [4, 24])
-def test_a_batch_that_is_not_whole_images_on_each_device_is_rejected(batch_size):
+def test_a_batch_that_does_not_give_each_device_whole_images_raises(batch_size):
   mesh = abstract_mesh(data=2, fsdp=4, model=2)
   sharding.check_batch("stage1.batch_size", 32, mesh, captions_per_image=2)
   with pytest.raises(ValueError) as error:
@@ -118,7 +118,7 @@ def test_a_batch_that_is_not_whole_images_on_each_device_is_rejected(batch_size)
 
 
 def constraints(function, *arrays):
-  """Returns the specs of the shardings that a function asks for inside of a program, in order."""
+  """Returns the specs of the sharding constraints in a function, in order."""
   found = []
 
   def is_jaxpr(value):
@@ -136,16 +136,16 @@ def constraints(function, *arrays):
   return found
 
 
-def test_a_weight_of_a_block_and_its_gradient_are_made_whole_along_fsdp():
+def test_a_weight_of_a_block_is_gathered_along_fsdp_and_its_gradient_is_sharded_again():
   gather = sharding.gather_weights(abstract_mesh(fsdp=8, model=2))
   kernel = jnp.ones((16, 32))
   loss = jax.grad(lambda kernel: gather("fc/kernel", kernel, jnp.bfloat16).astype(jnp.float32).sum())
-  whole, parted = PartitionSpec(None, "model"), PartitionSpec("fsdp", "model")
-  assert constraints(loss, kernel) == [whole, whole, parted]
+  gathered, sharded = PartitionSpec(None, "model"), PartitionSpec("fsdp", "model")
+  assert constraints(loss, kernel) == [gathered, gathered, sharded]
   assert jax.eval_shape(loss, kernel).dtype == jnp.float32
 
 
-def test_what_is_not_split_along_fsdp_is_not_gathered():
+def test_weights_that_are_not_sharded_along_fsdp_are_not_gathered():
   assert sharding.gather_weights(abstract_mesh(data=8)) is None
   gather = sharding.gather_weights(abstract_mesh(fsdp=8))
   assert constraints(lambda bias: gather("fc/bias", bias, jnp.bfloat16), jnp.ones(32)) == []
