@@ -1,4 +1,4 @@
-"""What is said of a split's results."""
+"""Embeddings and scores of a split, and the warning for small splits."""
 
 import types
 
@@ -12,7 +12,7 @@ from tireid_jax.parallel import sharding
 
 
 @pytest.mark.parametrize(
-  ("count", "said"),
+  ("count", "expected"),
   [
     (1, "the test split of mine has 1 identity: R@1 is about 100 by chance alone, and its standard error is up to 50"),
     (
@@ -23,22 +23,22 @@ from tireid_jax.parallel import sharding
     (50, ""),
   ],
 )
-def test_results_of_few_identities_come_with_a_warning(capsys, count, said):
+def test_a_split_with_few_identities_gives_a_warning(capsys, count, expected):
   person_id = np.arange(count).repeat(3)
   split = types.SimpleNamespace(name="mine", split="test", person_id=person_id, caption_image=np.arange(len(person_id)))
   embedding.warn_if_small(split)
   printed = "".join(capsys.readouterr())
-  assert said in printed if said else printed == ""
+  assert expected in printed if expected else printed == ""
 
 
-class Sums:
-  """Stands for a model: an image's embedding is that of its mean colour, a caption's of its second token."""
+class AngleModel:
+  """Embeds inputs as vectors at an angle given by the mean colour of an image or the second token of a caption."""
 
   variant = types.SimpleNamespace(embedding_size=4)
 
   def apply(self, variables, inputs, *, method):
     if method == "encode_image":
-      colours = inputs.mean(axis=(1, 2)) * jnp.array(STD) + jnp.array(MEAN)  # as they were before `normalise`
+      colours = inputs.mean(axis=(1, 2)) * jnp.array(STD) + jnp.array(MEAN)  # undoes `normalise`
       angles = 2 * colours[:, 0]
     else:
       angles = 2 * inputs[:, 1] / 255
@@ -46,7 +46,7 @@ class Sums:
 
 
 def make_split():
-  """5 images of 3 persons, grey from dark to light, with 7 captions that each name a grey; not in their order."""
+  """Returns 5 images of 3 persons, from dark to light grey, with 7 shuffled captions that each encode a grey value."""
   greys = np.array([10, 60, 110, 160, 210])
   caption_image = np.array([4, 0, 0, 1, 2, 3, 3])
   tokens = np.zeros((7, 6), np.int32)
@@ -61,25 +61,25 @@ def make_split():
 
 
 @pytest.mark.parametrize("batch_size", [2, 16])
-def test_embeddings_come_in_the_order_of_the_split_whatever_the_batches(batch_size):
+def test_embeddings_are_in_the_order_of_the_split_for_any_batch_size(batch_size):
   split = make_split()
-  encoders = embedding.Encoders(Sums(), sharding.make_mesh(1, 1, 1), batch_size)
+  encoders = embedding.Encoders(AngleModel(), sharding.make_mesh(1, 1, 1), batch_size)
   image, text = encoders.encode({"scale": jnp.float32(3.0)}, split, (4, 6))
   angles = 2 * np.array([10, 60, 110, 160, 210]) / 255
   np.testing.assert_allclose(image[:, :2], 3 * np.stack([np.cos(angles), np.sin(angles)], axis=1), atol=1e-5)
   np.testing.assert_allclose(text, image[split.caption_image], atol=1e-5)
 
 
-def test_scores_are_of_captions_among_images_and_of_images_among_captions():
+def test_scores_rank_images_for_captions_and_captions_for_images():
   split = make_split()
   split.tokens[0, 1] = 160  # a caption of image 4, person 5, that looks like image 3, person 9
-  encoders = embedding.Encoders(Sums(), sharding.make_mesh(1, 1, 1), 4)
+  encoders = embedding.Encoders(AngleModel(), sharding.make_mesh(1, 1, 1), 4)
   _, _, scores = encoders.score({"scale": jnp.float32(1.0)}, split, (6,))
   np.testing.assert_array_equal(scores["t2i"].query_ids, [5, 7, 7, 5, 7, 9, 9])
   np.testing.assert_array_equal(scores["i2t"].query_ids, split.person_id)
-  # Greys by distance from 160: images 3, then 2 and 4 (110 and 210, the lower index first).
+  # By distance from grey 160: image 3, then images 2 and 4 (110 and 210; ties are ranked by index).
   np.testing.assert_array_equal(scores["t2i"].first_rank, [3, 1, 1, 1, 1, 1, 1])
-  # Of image 4, at 210: captions 0, 5 and 6 at 160, then 4 at 110, then 3 at 60, of whose person it is too.
+  # For image 4, at 210: captions 0, 5 and 6 at 160, then 4 at 110, then 3 at 60. Caption 0 belongs to its person.
   np.testing.assert_array_equal(scores["i2t"].first_rank, [1, 1, 1, 2, 1])
   summary = embedding.summarize(scores)
   assert list(summary) == ["t2i", "i2t"]

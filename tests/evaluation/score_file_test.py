@@ -1,4 +1,4 @@
-"""A file of scores is read as it was written; what is damaged, or another file, is named in one line."""
+"""A score file is read back unchanged; a damaged file or another kind of file is reported in one line."""
 
 import dataclasses
 import errno
@@ -15,7 +15,7 @@ from tireid_jax import errors, metrics
 from tireid_jax.evaluation import score_file
 
 
-def test_a_result_is_read_as_it_was_written(tmp_path):
+def test_scores_are_read_back_unchanged(tmp_path):
   written = result(ranks(0.5, 0))
   read = score_file.read(write_result(tmp_path / "dump.npz", written))
   assert (read.dataset, read.split, read.fingerprint) == ("toy_pedes", "test", "f00")
@@ -32,15 +32,15 @@ def test_a_result_is_read_as_it_was_written(tmp_path):
     lambda path: path.write_bytes(b"PK\3\4 torn"),
   ],
 )
-def test_a_file_of_something_else_is_rejected(tmp_path, write):
+def test_another_kind_of_file_raises(tmp_path, write):
   path = tmp_path / "other.npz"
   write(path)
   with pytest.raises(ValueError, match="other.npz holds no ranks of a split"):
     score_file.read(path)
 
 
-def spoil_array(path, **arrays):
-  """Writes a file of ranks with other arrays."""
+def write_with_arrays(path, **arrays):
+  """Writes a score file in which some arrays are replaced."""
   write_result(path, result(ranks(0.5, 0)))
   with np.load(path) as found:
     np.savez_compressed(path, **{**found, **arrays})
@@ -49,18 +49,20 @@ def spoil_array(path, **arrays):
 @pytest.mark.parametrize(
   "damage",
   [
-    # As a damaged file has been seen to end in zipfile, zlib and NumPy.
+    # These cause errors in zipfile, zlib and NumPy, as real damaged files did.
     lambda path, content: path.write_bytes(re.sub(rb"(?s)(PK\x01\x02..).", lambda found: found[1] + b"\x8d", content)),
     lambda path, content: path.write_bytes(content[:60] + bytes(20) + content[80:]),
     lambda path, content: path.write_bytes(content.replace(b"\x08\0", b"\x63\0")),
-    lambda path, _: spoil_array(path, t2i_query_ids=np.int64(3)),
-    lambda path, _: spoil_array(path, t2i_query_ids=np.zeros((2, 2))),
-    lambda path, _: spoil_array(path, t2i_first_rank=np.arange(3)),
-    lambda path, _: spoil_array(path, i2t_average_precision=np.array(["a"] * 8)),
-    lambda path, _: spoil_array(path, **{f"t2i_{field.name}": [] for field in dataclasses.fields(metrics.QueryScores)}),
+    lambda path, _: write_with_arrays(path, t2i_query_ids=np.int64(3)),
+    lambda path, _: write_with_arrays(path, t2i_query_ids=np.zeros((2, 2))),
+    lambda path, _: write_with_arrays(path, t2i_first_rank=np.arange(3)),
+    lambda path, _: write_with_arrays(path, i2t_average_precision=np.array(["a"] * 8)),
+    lambda path, _: write_with_arrays(
+      path, **{f"t2i_{field.name}": [] for field in dataclasses.fields(metrics.QueryScores)}
+    ),
   ],
 )
-def test_a_damaged_file_of_ranks_is_one_line(tmp_path, damage):
+def test_a_damaged_score_file_raises_one_line(tmp_path, damage):
   path = tmp_path / "ranks.npz"
   write_result(path, result(ranks(0.5, 0)))
   content = path.read_bytes()
@@ -70,7 +72,7 @@ def test_a_damaged_file_of_ranks_is_one_line(tmp_path, damage):
     score_file.read(path)
 
 
-def test_an_array_that_claims_to_be_larger_than_memory_is_one_line(tmp_path):
+def test_an_array_declared_larger_than_memory_raises_one_line(tmp_path):
   path = tmp_path / "ranks.npz"
   write_result(path, result(ranks(0.5, 0)))
   with zipfile.ZipFile(path) as whole:
@@ -85,12 +87,12 @@ def test_an_array_that_claims_to_be_larger_than_memory_is_one_line(tmp_path):
     score_file.read(path)
 
 
-def test_a_file_of_ranks_that_may_not_be_read_is_not_called_damaged(tmp_path, monkeypatch):
-  def refuse(path, *_, **__):
+def test_an_unreadable_score_file_is_not_reported_as_damaged(tmp_path, monkeypatch):
+  def deny(path, *_, **__):
     raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
 
   path = tmp_path / "ranks.npz"
   write_result(path, result(ranks(0.5, 0)))
-  monkeypatch.setattr(type(path), "open", refuse)
+  monkeypatch.setattr(type(path), "open", deny)
   with pytest.raises(errors.DiskError, match=r"ranks\.npz: permission denied; change its permissions"):
     score_file.read(path)

@@ -1,4 +1,4 @@
-"""The paired bootstrap against what is known of it."""
+"""Compares the paired bootstrap with its known statistical properties."""
 
 import numpy as np
 import pytest
@@ -24,17 +24,17 @@ def test_every_metric_of_both_directions_has_a_row():
   ]
 
 
-def test_interval_is_that_of_the_normal_distribution():
+def test_the_interval_is_close_to_that_of_the_normal_distribution():
   before, after = ranks(0.4, 0), ranks(0.6, 1)
   differences = 100.0 * (after <= 1) - 100.0 * (before <= 1)
-  half = 1.96 * differences.std() / NUM_QUERIES**0.5
+  half_width = 1.96 * differences.std() / NUM_QUERIES**0.5
   row = rows_by_metric(result(before), result(after), by_identity=False)["R@1"]
   assert [row["low"], row["high"]] == pytest.approx(
-    [differences.mean() - half, differences.mean() + half], abs=0.08 * half
+    [differences.mean() - half_width, differences.mean() + half_width], abs=0.08 * half_width
   )
 
 
-def test_pairing_is_used_a_small_gain_on_the_same_queries_is_certain():
+def test_a_small_gain_on_the_same_queries_is_significant_because_they_are_paired():
   before = ranks(0.5, 0)
   after = before.copy()
   after[np.flatnonzero(before > 1)[:10]] = 1
@@ -43,30 +43,31 @@ def test_pairing_is_used_a_small_gain_on_the_same_queries_is_certain():
   assert float(row["p"]) < 0.01
 
 
-def test_the_same_result_twice_differs_by_nothing_with_p_1():
+def test_a_result_compared_with_itself_has_no_difference_and_p_1():
   row = rows_by_metric(result(ranks(0.5, 0)), result(ranks(0.5, 0)))["mAP"]
   assert (row["W2-W1"], row["low"], row["high"], row["p"]) == (0, 0, 0, "1.0000")
 
 
-def test_exchanging_the_results_changes_signs_alone():
-  forth = rows_by_metric(result(ranks(0.5, 0)), result(ranks(0.55, 1)))["mAP"]
-  back = rows_by_metric(result(ranks(0.55, 1)), result(ranks(0.5, 0)))["mAP"]
-  assert (back["W2-W1"], back["low"], back["high"]) == pytest.approx((-forth["W2-W1"], -forth["high"], -forth["low"]))
-  assert back["p"] == forth["p"]
+def test_swapping_the_results_only_changes_signs():
+  original = rows_by_metric(result(ranks(0.5, 0)), result(ranks(0.55, 1)))["mAP"]
+  swapped = rows_by_metric(result(ranks(0.55, 1)), result(ranks(0.5, 0)))["mAP"]
+  expected = (-original["W2-W1"], -original["high"], -original["low"])
+  assert (swapped["W2-W1"], swapped["low"], swapped["high"]) == pytest.approx(expected)
+  assert swapped["p"] == original["p"]
 
 
-def test_p_of_no_difference_is_below_5_percent_about_once_in_20():
+def test_without_a_difference_p_is_below_5_percent_about_once_in_20_trials():
   rng = np.random.default_rng(0)
   values = rng.normal(size=(400, 200))  # [trials, N]
   p = []
-  for row in values:
-    resampled = significance.bootstrap_means(row[:, None], np.arange(200), 400, rng)
+  for sample in values:
+    resampled = significance.bootstrap_means(sample[:, None], np.arange(200), 400, rng)
     p.append(significance.p_value(resampled[:, 0]))
   assert 0.02 < np.mean(np.array(p) <= 0.05) < 0.09
 
 
-def test_by_identity_is_wider_where_a_person_s_queries_rise_and_fall_together():
-  # Every four queries are of one person, so there are 50 independent draws, not 200: twice the width.
+def test_resampling_by_identity_widens_the_interval_if_queries_of_a_person_are_correlated():
+  # Every four queries are of one person, so there are 50 independent samples instead of 200: twice the width.
   before, after = np.full(NUM_QUERIES, 20), np.repeat(ranks(0.5, 0)[:50], 4)
   widths = []
   for by_identity in (False, True):
@@ -75,19 +76,19 @@ def test_by_identity_is_wider_where_a_person_s_queries_rise_and_fall_together():
   assert widths[1] / widths[0] == pytest.approx(2, rel=0.1)
 
 
-def test_groups_of_unlike_size_weigh_by_their_queries():
+def test_groups_are_weighted_by_their_number_of_queries():
   values, groups = np.array([[0.0], [0.0], [0.0], [8.0]]), np.array([0, 0, 0, 1])
   means = significance.bootstrap_means(values, groups, 200, np.random.default_rng(0))
   assert set(means[:, 0].tolist()) == {0.0, 2.0, 8.0}
 
 
-def test_the_seed_decides_the_draws():
+def test_the_seed_determines_the_resamples():
   two = result(ranks(0.5, 0)), result(ranks(0.6, 1))
   assert rows_by_metric(*two, seed=3) == rows_by_metric(*two, seed=3)
   assert rows_by_metric(*two, seed=3) != rows_by_metric(*two, seed=4)
 
 
-def test_chunks_of_resamples_hold_few_at_a_time_and_change_nothing(monkeypatch):
+def test_computing_resamples_in_chunks_does_not_change_the_means(monkeypatch):
   values, groups = np.random.default_rng(0).normal(size=(60, 2)), np.arange(60)
   whole = significance.bootstrap_means(values, groups, 25, np.random.default_rng(5))
   monkeypatch.setattr(significance, "CHUNK_BYTES", 8 * 60 * 7)
@@ -106,7 +107,7 @@ def test_chunks_of_resamples_hold_few_at_a_time_and_change_nothing(monkeypatch):
     ),
   ],
 )
-def test_results_of_other_queries_are_rejected(changes, message):
+def test_results_for_different_queries_raise(changes, message):
   with pytest.raises(ValueError) as error:
     significance.compare(result(ranks(0.5, 0)), result(ranks(0.5, 0), **changes))
   assert message in str(error.value)
