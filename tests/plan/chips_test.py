@@ -1,4 +1,4 @@
-"""The table of chips, and which topologies there are."""
+"""The table of chips and their topologies."""
 
 import math
 
@@ -17,13 +17,13 @@ from tireid_jax.plan import chips
     ("cpu", "must give the number of CPU devices"),
   ],
 )
-def test_what_is_no_topology_is_rejected(topology, message):
+def test_an_invalid_topology_raises(topology, message):
   with pytest.raises(ValueError) as error:
     chips.find(topology)
   assert message in str(error.value)
 
 
-def test_without_its_compiler_a_tpu_is_rejected_with_the_way_to_get_it(monkeypatch):
+def test_a_tpu_without_the_tpu_compiler_raises_an_error_that_says_how_to_install_it(monkeypatch):
   monkeypatch.setattr(chips.importlib.util, "find_spec", lambda name: None)
   with pytest.raises(ValueError, match=r"not installed; run `make .venv-tpu/run`.*requirements-tpu.txt"):
     chips.find("v5e:4x4")
@@ -31,15 +31,15 @@ def test_without_its_compiler_a_tpu_is_rejected_with_the_way_to_get_it(monkeypat
 
 
 @pytest.mark.parametrize("name", chips.CHIPS)
-def test_the_clock_is_what_makes_the_peak_of_the_matrix_units(name):
-  # Multiply-adds a cycle of a device: its cores times four units of this many rows and columns.
+def test_the_clock_and_the_matrix_units_give_the_peak(name):
+  # Multiply-adds per cycle of a device: its cores, times four units, times the unit's rows and columns.
   side, cores = {"v4": (128, 2), "v5e": (128, 1), "v5p": (128, 2), "v6e": (256, 1), "tpu7x": (256, 1)}[name]
   chip = chips.CHIPS[name]
   assert math.isclose(2 * cores * 4 * side**2 * chip.clock_hz, chip.peak_flops, rel_tol=0.002)
 
 
 @pytest.mark.parametrize("name", chips.CHIPS)
-def test_the_slices_of_a_chip_grow_to_256(name):
-  sizes = [math.prod(int(side) for side in shape.split("x")) for shape in chips.CHIPS[name].slices]
+def test_the_slices_of_a_chip_are_in_ascending_order_up_to_256_chips(name):
+  sizes = [math.prod(int(size) for size in shape.split("x")) for shape in chips.CHIPS[name].slices]
   assert sizes == sorted(set(sizes))
   assert sizes[-1] == 256

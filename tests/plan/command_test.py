@@ -1,4 +1,4 @@
-"""The command, for CPU devices of this machine: the real step, with neither data nor weights."""
+"""The command on this machine's CPU devices: compiles the real step without data or weights."""
 
 import json
 
@@ -18,16 +18,16 @@ TINY = (
 )
 
 
-# Operations of an example in the blocks before the last, attention aside. Image: 3 of width 128 over 3 patches, class
-# token and 4 prompts; text: 2 of width 64 over 77 + 4 tokens. A block has 12 D^2 weights, each used by every token, 2
-# operations each.
+# FLOPs per example in the blocks before the last, without attention. Image: 3 blocks of width 128 over 3 patches, the
+# class token and 4 prompts; text: 2 blocks of width 64 over 77 + 4 tokens. A block has 12 D^2 weights, and each takes
+# 2 FLOPs per token.
 STACKED = 2 * (3 * 12 * 128**2 * 8 + 2 * 12 * 64**2 * 81)
-# The last block uses 2 D^2 for every token, for keys and values, and the rest for one.
+# The last block applies 2 D^2 weights, of keys and values, to every token and the others to one token.
 LAST = 2 * (128**2 * (2 * 8 + 10) + 64**2 * (2 * 81 + 10))
 
 
 def plan(path, *flags):
-  """Returns (the plan as data, what was printed)."""
+  """Returns (plan as JSON data, standard output)."""
   done = run("plan", *TINY, *flags, f"--json={path}")
   assert done.returncode == 0, done.stderr[-3000:]
   return json.loads(path.read_text()), done.stdout
@@ -42,39 +42,39 @@ def by_mesh(tmp_path_factory):
   }
 
 
-def test_a_cpu_has_memory_products_and_exchanges_but_no_estimate_of_time(by_mesh):
+def test_a_plan_for_cpus_has_memory_flops_and_collectives_but_no_time_estimate(by_mesh):
   found, text = by_mesh["data"]
   assert (found["devices"], found["mesh"]) == (4, {"data": 4, "fsdp": 1, "model": 1})
   assert (found["precision"], found["caption_length"], found["images"]) == ("float32", 77, 16)
   assert found["steps_per_epoch"] == 68_126 // 16
   assert found["estimate"] is None
   assert "no estimate of time: the compiler has no model of a CPU" in text
-  # Weights, both moments of those that are trained, and a share of the batch: 4 bytes each.
+  # Weights, both moments of the trained ones, and a shard of the batch: 4 bytes per value.
   assert 3 * 4 * 4_000_000 < found["memory"]["arguments"] < 3 * 4 * 6_000_000
-  assert all(exchange["group_size"] == 4 for exchange in found["collectives"])
+  assert all(collective["group_size"] == 4 for collective in found["collectives"])
 
 
-def test_products_are_those_of_the_encoders(by_mesh):
+def test_flops_are_those_of_the_encoders(by_mesh):
   found, _ = by_mesh["data"]
   blocks = 3 * (STACKED + LAST)
   per_example = found["matrix_flops"] / found["batch_size"]
-  # Attention, projections and the identity head are the rest; the backward pass is two of the three.
+  # The rest is attention, projections and the identity head. The factor of 3 is 1 forward plus 2 for the backward pass.
   assert blocks < per_example < 1.3 * blocks
 
 
-def test_splitting_the_weights_leaves_each_device_its_part_of_them(by_mesh):
+def test_fsdp_reduces_the_weights_per_device(by_mesh):
   data, fsdp = (by_mesh[name][0]["memory"]["arguments"] for name in ("data", "fsdp"))
   assert fsdp < 0.3 * data
 
 
 @pytest.mark.parametrize("flags", [["--config.model.remat=full"], ["--config.stage2.microbatch_size=8"]], ids=" ".join)
-def test_recomputation_is_named_and_not_counted_as_progress(tmp_path, by_mesh, flags):
+def test_recomputation_is_reported_but_not_counted_as_model_flops(tmp_path, by_mesh, flags):
   found, text = plan(tmp_path / "plan.json", "--topology=cpu:1", *flags)
   assert found["matrix_flops"] == by_mesh["data"][0]["matrix_flops"]
-  # The blocks' forward pass once more; under rematerialisation without the last block, and without the last 4 D^2 of
-  # the others, which no gradient needs.
-  again = (found["matrix_flops_with_recomputation"] - found["matrix_flops"]) / found["batch_size"]
-  assert STACKED * 8 / 12 < again < 1.3 * (STACKED + LAST)
+  # The blocks' forward pass once more; with rematerialisation without the last block and without the last 4 D^2 weights
+  # of the others, whose outputs no gradient needs.
+  recomputed = (found["matrix_flops_with_recomputation"] - found["matrix_flops"]) / found["batch_size"]
+  assert STACKED * 8 / 12 < recomputed < 1.3 * (STACKED + LAST)
   assert "more for recomputation to save memory" in text
   assert found["collectives"] == []
 
@@ -100,7 +100,7 @@ def test_recomputation_is_named_and_not_counted_as_progress(tmp_path, by_mesh, f
     (["--topology=cpu:1", "--config.stage2.batch_size=100000"], "an epoch has only 68126"),
   ],
 )
-def test_a_mistake_is_one_line(flags, message):
+def test_a_wrong_flag_is_reported_in_one_line(flags, message):
   done = run("plan", *TINY, *flags)
   assert done.returncode == 2, done.stderr[-2000:]
   assert "Traceback" not in done.stderr

@@ -1,4 +1,4 @@
-"""What a program costs: cycles, bytes sent, products."""
+"""Costs of a program: cycles, bytes sent by collectives, FLOPs of matrix products."""
 
 import pytest
 
@@ -6,9 +6,9 @@ from tests.plan.hlo_test import read
 from tireid_jax.plan import costs, hlo
 
 
-def test_cycles_are_summed_by_place_and_the_insides_of_fusions_cost_nothing_more():
+def test_cycles_are_summed_by_source_and_fusions_are_not_counted_twice():
   found = costs.operations(read("nested_loops_v5e.txt"))
-  # In the inner loop's 15 rounds: its slice, its product with tanh (one fusion) and a copy; outside: the other product.
+  # In the 15 iterations of the inner loop: a slice, a product fused with tanh, and a copy; outside: the other product.
   assert [(o.source, o.runs, o.cycles) for o in found] == [
     ("dynamic_index_in_dim/dynamic_slice", 15, 15 * 2027),
     ("dot_general", 16, 15 * 384 + 2845),
@@ -18,11 +18,11 @@ def test_cycles_are_summed_by_place_and_the_insides_of_fusions_cost_nothing_more
   ]
 
 
-def test_what_the_compiler_writes_inside_of_a_fusion_is_in_the_fusion_s_own_cycles():
+def test_cycles_of_instructions_inside_a_fusion_are_part_of_the_fusions_cycles():
   assert [(o.source, o.cycles) for o in costs.operations(read("exchanges.txt"))] == [("async-collective-start", 100)]
 
 
-def test_a_gather_in_a_loop_sends_in_every_round():
+def test_an_all_gather_in_a_loop_sends_in_every_iteration():
   found = costs.collectives(read("nested_loops_v5e.txt"))
   weights = 256 * 256 * 2
   assert [(c.kind, c.num_bytes, c.group_size, c.runs) for c in found] == [
@@ -33,17 +33,17 @@ def test_a_gather_in_a_loop_sends_in_every_round():
   assert found[0].sent_bytes == 15 * weights * 3 / 4
 
 
-def test_every_kind_of_exchange_counts_once_with_its_bytes_and_its_group():
+def test_each_kind_of_collective_is_counted_once_with_its_bytes_and_group_size():
   found = {(c.kind, c.num_bytes, c.group_size, c.runs): c for c in costs.collectives(read("exchanges.txt"))}
-  matrix, row = 64 * 64 * 4, 32 * 2
+  matrix, vector = 64 * 64 * 4, 32 * 2
   assert set(found) == {
-    # Started by one kernel, carried on beside the work of another, and of a third that is in a loop.
+    # Asynchronous: started by one kernel, and overlapped with another and with a third in a loop.
     ("all-gather", matrix, 4, 1),
-    # An all-reduce of which each device keeps a part; and one that is called by its name.
+    # One written as an all-reduce of which each device keeps a shard, and one written as reduce-scatter.
     ("reduce-scatter", matrix, 4, 1),
-    # In a loop from 1 below 10 by steps of 2.
-    ("all-reduce", row, 2, 5),
-    ("collective-permute", row, 8, 1),
+    # In a loop from 1 to below 10 in steps of 2.
+    ("all-reduce", vector, 2, 5),
+    ("collective-permute", vector, 8, 1),
     ("all-to-all", matrix, 8, 1),
   }
   assert len(costs.collectives(read("exchanges.txt"))) == 6
@@ -51,8 +51,8 @@ def test_every_kind_of_exchange_counts_once_with_its_bytes_and_its_group():
   assert sent == {
     "all-gather": matrix * 3 / 4,
     "reduce-scatter": matrix * 3 / 4,
-    "all-reduce": 5 * 2 * row / 2,
-    "collective-permute": row,
+    "all-reduce": 5 * 2 * vector / 2,
+    "collective-permute": vector,
     "all-to-all": matrix * 7 / 8,
   }
 
@@ -68,30 +68,30 @@ def test_every_kind_of_exchange_counts_once_with_its_bytes_and_its_group():
     ("{}", 8),
   ],
 )
-def test_groups_of_devices_are_read_in_every_spelling(groups, size):
-  assert [c.group_size for c in costs.collectives(exchange(groups))] == [size]
+def test_replica_groups_are_parsed_in_every_notation(groups, size):
+  assert [c.group_size for c in costs.collectives(all_reduce(groups))] == [size]
 
 
-def test_a_spelling_of_groups_that_is_not_known_is_rejected():
+def test_an_unknown_notation_of_replica_groups_raises():
   with pytest.raises(ValueError, match="replica groups of unknown form"):
-    costs.collectives(exchange("other"))
+    costs.collectives(all_reduce("other"))
 
 
-def exchange(groups):
+def all_reduce(groups):
   return hlo.Module(
     "HloModule one, num_partitions=8\n\nENTRY %main (p: f32[8]) -> f32[8] {\n  %p = f32[8]{0} parameter(0)\n"
     f"  ROOT %r = f32[8]{{0}} all-reduce(%p), channel_id=1, replica_groups={groups}, to_apply=%add\n}}\n"
   )
 
 
-def test_exchanges_between_slices_are_counted_apart_from_those_within():
+def test_collectives_between_slices_are_counted_separately_from_those_within_a_slice():
   found = costs.collectives(read("two_slices_v5e.txt"))
-  # Three weights, each divided over eight devices, four of each of two slices. Each device sends its part to the other
-  # slice, in the forward and the backward pass, and they gather the halves, in bfloat16, within the slice.
+  # Three weights, each sharded over eight devices, four in each of two slices. In the forward and the backward pass,
+  # each device sends its shard to the other slice, and the halves are gathered in bfloat16 within the slice.
   weight, slices = 256 * 256 * 4, 2
   gathers = [c for c in found if c.network == "dcn" and c.kind == "all-gather"]
   assert sum(c.sent_bytes for c in gathers) == 2 * 3 * weight / 8
-  # The gradient is summed within the slice, of which each device then has a quarter, and that over the slices.
+  # The gradient is summed within the slice, after which each device has a quarter of it, and then over the slices.
   sums = [c for c in found if c.network == "dcn" and c.kind == "all-reduce"]
   assert sum(c.sent_bytes for c in sums) == 3 * weight / 4 * 2 * (slices - 1) / slices
   assert all(c.group_size == slices for c in gathers + sums)
@@ -110,18 +110,18 @@ def test_exchanges_between_slices_are_counted_apart_from_those_within():
     ("ALL_TO_ALL", "{{100000,100001,200000,200001,300000,300001}}", 3),
   ],
 )
-def test_slices_that_exchange_are_counted_in_every_spelling(kind, target, slices):
+def test_collectives_between_slices_are_parsed_in_every_notation(kind, target, slices):
   (found,) = costs.collectives(send(kind, target))
   assert (found.kind, found.group_size, found.num_bytes) == (kind.lower().replace("_", "-"), slices, 32)
   assert found.source == "gradient"
 
 
-def test_an_exchange_between_slices_that_is_not_known_is_rejected():
+def test_an_unknown_collective_between_slices_raises():
   with pytest.raises(ValueError, match="collective between slices of unknown form: all-gather"):
     costs.collectives(send("ALL_GATHER", "{{100000,200000}}"))
 
 
-def test_a_send_to_the_host_is_no_exchange():
+def test_a_send_to_the_host_is_not_counted_as_a_collective():
   assert costs.collectives(send("ALL_REDUCE", '"{1,2}x{0:3}"', handler="host")) == []
 
 
@@ -139,10 +139,10 @@ def send(kind, target, handler="xla_megascale_runtime"):
   )
 
 
-def test_those_that_send_most_come_first():
+def test_collectives_are_sorted_by_the_bytes_they_send():
   sent = [c.sent_bytes for c in costs.collectives(read("exchanges.txt"))]
   assert sent == sorted(sent, reverse=True)
 
 
-def test_products_of_all_devices_are_counted_in_every_round():
+def test_matrix_products_in_a_loop_are_counted_in_every_iteration():
   assert costs.matrix_flops(read("nested_loops_traced.txt")) == 15 * (2 * 512 * 256 * 256) + 2 * 512 * 256 * 512

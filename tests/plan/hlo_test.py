@@ -1,4 +1,4 @@
-"""HLO texts: what an instruction is, and how often it runs."""
+"""Parsing HLO: the parts of an instruction, and how often it runs."""
 
 import pathlib
 
@@ -14,7 +14,7 @@ def read(name):
 
 
 def loop(*, begin="constant(0)", step="constant(1)", limit="constant(7)", compare="LT", config=""):
-  """Returns a program of one loop, whose counter and condition are as given."""
+  """Returns a program of one loop with the changes counter and condition."""
   return hlo.Module(f"""HloModule loop
 
 body {{
@@ -43,7 +43,7 @@ ENTRY main {{
 """)
 
 
-def test_an_instruction_is_taken_apart():
+def test_an_instruction_is_parsed():
   entry = read("nested_loops_v5e.txt").computations["main.6_spmd"]
   fusion = entry["fusion.6"]
   assert (fusion.opcode, fusion.operands) == ("fusion", ("get-tuple-element.33", "all-gather.15"))
@@ -74,21 +74,21 @@ def test_bytes_of_a_shape(shape, size):
 
 
 @pytest.mark.parametrize("name", ["nested_loops_v5e.txt", "nested_loops_traced.txt"])
-def test_a_loop_in_a_loop_runs_as_often_as_both_say(name):
+def test_a_nested_loop_runs_for_the_product_of_both_trip_counts(name):
   module = read(name)
   assert sorted(set(module.runs(into_fusions=False).values())) == [1, 3, 15]
   assert module.unknown_loops() == []
 
 
-def test_the_inside_of_a_fusion_runs_with_it_where_that_is_requested():
+def test_computations_inside_a_fusion_are_counted_only_if_requested():
   module = read("nested_loops_v5e.txt")
-  inside = "fused_computation.2.clone.1"
-  assert module.runs(into_fusions=False)[inside] == 0
-  assert module.runs(into_fusions=True)[inside] == 15
+  fused = "fused_computation.2.clone.1"
+  assert module.runs(into_fusions=False)[fused] == 0
+  assert module.runs(into_fusions=True)[fused] == 15
 
 
 @pytest.mark.parametrize(
-  ("given", "trips"),
+  ("changes", "trips"),
   [
     ({}, 7),
     ({"begin": "constant(1)"}, 6),
@@ -99,14 +99,14 @@ def test_the_inside_of_a_fusion_runs_with_it_where_that_is_requested():
     ({"compare": "NE"}, None),
   ],
 )
-def test_how_often_a_loop_runs(given, trips):
-  module = loop(**given)
+def test_trip_counts_of_loops(changes, trips):
+  module = loop(**changes)
   assert module.trips("main", module.computations["main"]["while"]) == trips
   assert module.runs(into_fusions=False)["body"] == (1 if trips is None else trips)
   assert module.unknown_loops() == (["while"] if trips is None else [])
 
 
-def test_each_branch_of_a_choice_and_each_call_counts():
+def test_each_branch_of_a_conditional_and_each_call_is_counted():
   module = hlo.Module("""HloModule choice
 
 helper {

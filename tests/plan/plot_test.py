@@ -1,4 +1,4 @@
-"""The plot of how a step scales."""
+"""The plot of throughput over the number of chips."""
 
 import sys
 
@@ -8,11 +8,11 @@ from PIL import Image
 from tireid_jax.errors import UserError
 from tireid_jax.plan import plot
 
-# A hundred times the chips: so many times the rate with overlap, and a tenth of that without.
+# With 100 times as many chips, the rate is 100 times as high with overlap and 10 times as high without.
 POINTS = [(1, 100.0, 90.0), (100, 10_000.0, 900.0)]
 
 
-def test_each_line_has_its_rates_on_logarithmic_axes():
+def test_each_line_shows_its_rates_on_logarithmic_axes():
   (axes,) = plot.scaling_plot(POINTS, "ViT-B/16").axes
   lines = {line.get_label(): list(zip(*line.get_data(), strict=True)) for line in axes.get_lines()}
   assert lines == {
@@ -24,13 +24,13 @@ def test_each_line_has_its_rates_on_logarithmic_axes():
 
 
 @pytest.mark.parametrize("points", [POINTS, POINTS[:1]])
-def test_it_is_saved_as_a_png(points, tmp_path):
+def test_the_plot_is_saved_as_a_png(points, tmp_path):
   plot.scaling_plot(points, "title").savefig(tmp_path / "plot.png")
   with Image.open(tmp_path / "plot.png") as picture:
     assert (picture.format, picture.size) == ("PNG", (1000, 630))
 
 
-def test_a_missing_matplotlib_is_one_line(monkeypatch):
+def test_a_missing_matplotlib_raises_one_line(monkeypatch):
   monkeypatch.setitem(sys.modules, "matplotlib", None)
   with pytest.raises(UserError, match="--plot needs matplotlib, which is not installed; run pip install matplotlib"):
     plot.require_matplotlib()

@@ -1,4 +1,4 @@
-"""A plan as text."""
+"""The text of a plan."""
 
 from tireid_jax.plan import chips, show
 
@@ -32,7 +32,7 @@ def plan(**changes):
   }
 
 
-def exchange(kind, source, num_bytes, **changes):
+def collective(kind, source, num_bytes, **changes):
   sizes = {"num_bytes": num_bytes, "sent_bytes": num_bytes, "group_size": 4, "runs": 1, "network": "ici"}
   return {"kind": kind, "source": source, **sizes, **changes}
 
@@ -52,7 +52,7 @@ ESTIMATE = {
 }
 
 
-def test_what_does_not_fit_says_how_much_it_needs_and_gives_no_time():
+def test_a_step_that_does_not_fit_shows_the_memory_it_needs_and_no_time():
   text = show.describe(plan())
   assert "batch 1,024: 512 images, captions of 64 tokens; 33 steps per epoch" in text
   assert "v5e:2x2: 4 chip(s) (data 4, fsdp 1, model 1)" in text
@@ -60,29 +60,29 @@ def test_what_does_not_fit_says_how_much_it_needs_and_gives_no_time():
   assert "matrix products: 2.05 TFLOP per step, 2.00 GFLOP per example\nno estimate of time: it does not fit" in text
 
 
-def test_a_need_that_the_compiler_does_not_name_is_more():
+def test_an_unknown_amount_of_needed_memory_is_shown_as_more():
   memory = {"fits": False, "needed": None, "capacity": 8 * chips.GIB}
   assert "it needs more per device, but a device has 8.00 GiB" in show.describe(plan(memory=memory))
 
 
-def test_a_batch_that_is_encoded_in_parts_says_so():
+def test_the_microbatch_size_is_shown():
   assert "batch 1,024, 256 at a time: 512 images" in show.describe(plan(microbatch_size=256))
 
 
-def test_a_tpu7x_is_two_devices():
+def test_a_tpu7x_chip_is_shown_as_two_devices():
   assert "4 chip(s) of 2 devices each" in show.describe(plan(topology="tpu7x:2x2x1", devices=8))
 
 
-def test_exchanges_are_added_up_by_place_and_small_ones_together():
-  exchanges = [
-    exchange("all-gather", "blocks/fc", 2_000_000, runs=12),
-    exchange("all-gather", "blocks/fc", 2_000_000, runs=12),
-    exchange("all-reduce", "loss", 9_000_000),
-    exchange("all-reduce", "loss", 300),
-    exchange("all-to-all", "sub", 500_000),
-    exchange("all-reduce", "max", 500_000, group_size=2),
+def test_collectives_are_summed_by_source_and_small_ones_in_one_line():
+  collectives = [
+    collective("all-gather", "blocks/fc", 2_000_000, runs=12),
+    collective("all-gather", "blocks/fc", 2_000_000, runs=12),
+    collective("all-reduce", "loss", 9_000_000),
+    collective("all-reduce", "loss", 300),
+    collective("all-to-all", "sub", 500_000),
+    collective("all-reduce", "max", 500_000, group_size=2),
   ]
-  lines = [line.split() for line in show.describe(plan(collectives=exchanges)).splitlines()]
+  lines = [line.split() for line in show.describe(plan(collectives=collectives)).splitlines()]
   assert ["all-reduce", "2", "9.00", "9.00", "4", "loss"] in lines
   assert ["all-gather", "24", "48.00", "4.00", "4", "blocks/fc"] in lines
   assert ["smaller", "ones", "2", "1.00", "1.00", "2", "sources"] in lines
@@ -90,14 +90,14 @@ def test_exchanges_are_added_up_by_place_and_small_ones_together():
   assert any(line[:3] == ["14.0", "MB", "sent"] for line in lines)
 
 
-def test_what_is_sent_between_slices_stands_apart():
+def test_bytes_sent_between_slices_are_shown_separately():
   estimate = {**ESTIMATE, "link_seconds": 0.0002, "dcn_seconds": 0.0016, "dcn_bytes_per_second": 3.125e9}
-  exchanges = [
-    exchange("all-reduce", "gradient", 5_000_000, group_size=2, network="dcn"),
-    exchange("all-gather", "gradient", 40_000_000),
+  collectives = [
+    collective("all-reduce", "gradient", 5_000_000, group_size=2, network="dcn"),
+    collective("all-gather", "gradient", 40_000_000),
   ]
   memory = {"fits": None, "arguments": 0, "results": 0, "temporaries": 0, "program": 0, "total": 0, "capacity": None}
-  text = show.describe(plan(slices=2, chips=8, devices=8, collectives=exchanges, estimate=estimate, memory=memory))
+  text = show.describe(plan(slices=2, chips=8, devices=8, collectives=collectives, estimate=estimate, memory=memory))
   assert "v5e:2x2, 2 slices: 8 chip(s)" in text
   assert ["all-reduce", "1", "5.00", "5.00", "2", "slices", "gradient"] in [line.split() for line in text.splitlines()]
   assert "40.0 MB sent by each device within its slice per step, at least 0.2 ms over its links of 200 GB/s" in text

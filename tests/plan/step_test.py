@@ -1,4 +1,4 @@
-"""What a step is compiled with where neither data nor weights are there."""
+"""The sizes with which a step is compiled if there are neither data nor weights."""
 
 import pytest
 
@@ -8,13 +8,13 @@ from tireid_jax.plan import step
 from tireid_jax.training import stages
 
 
-def test_counts_are_the_published_ones_where_nothing_is_prepared(tmp_path):
+def test_without_prepared_data_the_published_counts_are_used(tmp_path):
   config = cuhk.get_config()
   config.data_dir = str(tmp_path)
   assert step.training_counts(config, stages.from_config(config, 2)) == schema.Counts(11_003, 34_054, 68_126)
 
 
-def test_identities_that_are_held_out_take_their_fraction_of_images_and_captions(tmp_path):
+def test_held_out_identities_reduce_images_and_captions_in_proportion(tmp_path):
   config = icfg.get_config()
   config.data_dir, config.data.val_identities = str(tmp_path), 102
   assert step.training_counts(config, stages.from_config(config, 2)) == schema.Counts(3_000, 33_534, 33_534)
@@ -35,5 +35,5 @@ def test_a_data_set_of_unknown_size_must_be_prepared(tmp_path):
     ("no figure", None),
   ],
 )
-def test_the_compiler_s_refusal_says_what_is_needed(message, needed):
+def test_the_needed_memory_is_parsed_from_the_compilers_error(message, needed):
   assert step.needed_memory(message) == needed

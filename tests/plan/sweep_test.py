@@ -1,4 +1,4 @@
-"""The search for the largest batch, and what a sweep says."""
+"""The search for the largest batch, and the table of a sweep."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from tireid_jax.plan import chips, sweep
 
 
 def plan(topology="v5e:2x2", batch_size=64, num_chips=4, seconds=0.5, link_seconds=0.5):
-  """Returns what of a plan a sweep reads."""
+  """Returns the fields of a plan that a sweep reads."""
   return {
     "topology": topology,
     "chips": num_chips,
@@ -30,14 +30,14 @@ def plan(topology="v5e:2x2", batch_size=64, num_chips=4, seconds=0.5, link_secon
   [
     (100, 8, 64, [8, 16, 32, 64, 128]),  # grows until it does not fit
     (100, 512, 64, [512, 256, 128, 64]),  # shrinks until it fits
-    (100, 70, 64, [64, 128]),  # begins at the next smaller of the sizes
-    (100, 3, 64, [8, 16, 32, 64, 128]),  # begins at the least
-    (10**6, 256, 512, [256, 512]),  # an epoch is the most
+    (100, 70, 64, [64, 128]),  # starts at the next smaller size
+    (100, 3, 64, [8, 16, 32, 64, 128]),  # starts at the smallest size
+    (10**6, 256, 512, [256, 512]),  # at most an epoch
     (10**6, 4096, 512, [512]),
     (7, 32, None, [32, 16, 8]),  # nothing fits
   ],
 )
-def test_the_largest_batch_is_searched_from_where_it_begins(room, first, found, tried):
+def test_the_search_for_the_largest_batch_starts_at_the_given_size(room, first, found, tried):
   sizes = []
 
   def plan_of(size):
@@ -49,11 +49,11 @@ def test_the_largest_batch_is_searched_from_where_it_begins(room, first, found, 
   assert sizes == tried
 
 
-def test_no_batch_is_tried_where_the_data_set_has_fewer_captions_than_devices():
+def test_no_batch_is_tried_if_the_data_set_has_fewer_captions_than_devices():
   assert sweep.largest_batch(pytest.fail, least=8, most=7, first=8) is None
 
 
-def test_a_chip_stands_for_all_of_its_slices(monkeypatch):
+def test_a_chip_name_expands_to_all_of_its_slices(monkeypatch):
   monkeypatch.setattr(chips.importlib.util, "find_spec", lambda name: "installed")
   assert sweep.topologies_of(["v5e"])[:3] == ["v5e:1x1", "v5e:2x2", "v5e:2x4"]
   assert sweep.topologies_of(["v5p:2x2x1", "v5e:4x4"]) == ["v5p:2x2x1", "v5e:4x4"]
@@ -61,7 +61,7 @@ def test_a_chip_stands_for_all_of_its_slices(monkeypatch):
     sweep.topologies_of(["cpu:8"])
 
 
-def test_the_table_has_a_row_for_each_topology_and_names_those_that_hold_nothing():
+def test_the_table_has_a_row_for_each_topology_and_lists_those_that_no_batch_fits():
   text = sweep.format_sweep({"v5e:1x1": None, "v5e:2x2": plan()})
   head, row, last = text.splitlines()
   assert dict(zip(head.split()[:4], row.split()[:4], strict=True)) == {
@@ -71,5 +71,5 @@ def test_the_table_has_a_row_for_each_topology_and_names_those_that_hold_nothing
   assert last == "not even the smallest batch fits v5e:1x1"
 
 
-def test_the_points_of_the_plot_leave_out_what_holds_nothing():
+def test_the_plot_omits_topologies_that_no_batch_fits():
   assert sweep.scaling_points({"v5e:1x1": None, "v5e:2x2": plan()}) == [(4, 128.0, 64.0)]
