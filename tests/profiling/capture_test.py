@@ -1,4 +1,4 @@
-"""Profiling some steps of a run: what is traced, what is reported, and that it changes nothing else."""
+"""Profiling some steps of a run: the trace and the report; the results of the run do not change."""
 
 import re
 import signal
@@ -23,18 +23,18 @@ from tireid_jax.workdir.metric_log import read_metrics
 
 @pytest.fixture(scope="module")
 def train(tmp_path_factory):
-  """Returns train(name, flags), which runs main and returns (its workdir, what it wrote to standard error)."""
+  """Returns train(name, flags), which runs main and returns (workdir, standard error)."""
   folder = tmp_path_factory.mktemp("profiling")
   make_tree(folder / "raw", "rstp_reid", num_ids={"train": 8, "val": 3, "test": 3})
   write_hf_clip(folder / "clip", VARIANTS["tiny"], image_size=48)
-  usual = (
+  common_flags = (
     "--config=configs/rstp.py", *SMALL, f"--config.data_dir={folder}/data", f"--config.pretrained={folder}/clip",
     "--config.stage2.epochs=1",
   )  # fmt: skip
-  assert run("data.prepare", *usual, f"--raw={folder}/raw").returncode == 0
+  assert run("data.prepare", *common_flags, f"--raw={folder}/raw").returncode == 0
 
   def train(name, *flags):
-    done = run("main", *usual, *flags, f"--workdir={folder / name}")
+    done = run("main", *common_flags, *flags, f"--workdir={folder / name}")
     assert done.returncode == 0, done.stderr[-3000:]
     return folder / name, done.stderr
 
@@ -47,7 +47,7 @@ def plain(train):
 
 
 def traced_steps(stage_folder):
-  """Returns the annotated steps of a stage's one trace, where TensorBoard looks for it."""
+  """Returns the annotated steps of a stage's only trace, which is where TensorBoard looks for it."""
   (file,) = stage_folder.glob("tensorboard/plugins/profile/*/*.xplane.pb")
   lines = trace.lines(file.parent)
   return sorted(dict(event.stats)["step_num"] for _, line in lines for event in line.events if event.name == trace.STEP)
@@ -55,7 +55,7 @@ def traced_steps(stage_folder):
 
 @pytest.fixture(scope="module")
 def profiled(train):
-  """The window ends within stage 1, which has twelve steps, and after stage 2, which has six."""
+  """Profiles steps 4 to 7: the window ends within stage 1, of twelve steps, and after stage 2, of six."""
   return train("profiled", "--stage=all", "--profile=4:4")
 
 
@@ -67,7 +67,7 @@ def test_the_steps_of_each_stage_are_traced(profiled):
     assert f"stage {number}: {len(steps)} step(s) profiled; tensorboard --logdir={folder}/tensorboard" in errors
 
 
-def test_a_profiled_run_ends_bit_equal(profiled, plain):
+def test_a_profiled_run_has_bit_equal_losses_and_weights(profiled, plain):
   for stage in ("stage1", "stage2"):
     folders = (profiled[0] / stage, plain / stage)
     losses = [[record["loss/total"] for record in read_metrics(f) if "loss/total" in record] for f in folders]
@@ -89,7 +89,7 @@ def test_the_ten_most_expensive_operations_are_printed(profiled):
     assert any("encoder/transformer/blocks" in row for row in rows)
 
 
-def test_a_finished_stage_and_done_steps_are_not_profiled(train, plain):
+def test_a_finished_stage_is_not_profiled(train, plain):
   assert "profiled" not in train("plain", "--stage=all", "--profile=2:3")[1]
   assert not list(plain.rglob("*.xplane.pb"))
 
@@ -100,7 +100,7 @@ def train_step(state):
 
 
 class Run:
-  """Steps of a run; how long its log was told to pause, and after which step."""
+  """Runs some steps; records for how long and after which step the log was paused."""
 
   def __init__(self, folder, window, *, first_step=0, last_step=8, stops_after=None, error=None):
     self.seconds, self.paused_after = 0.0, None
@@ -118,26 +118,26 @@ class Run:
     self.paused_after = self.number
 
 
-def test_tracing_ends_with_the_last_step_of_the_window(tmp_path):
+def test_tracing_stops_after_the_last_step_of_the_window(tmp_path):
   assert Run(tmp_path, Window(2, 3)).paused_after == 4
   assert traced_steps(tmp_path) == [2, 3, 4]
 
 
-def test_a_run_that_is_stopped_writes_its_trace_and_reports_it(tmp_path, capsys):
+def test_a_stopped_run_writes_its_trace_and_the_report(tmp_path, capsys):
   with pytest.raises(SystemExit):
     Run(tmp_path, Window(3, 5), stops_after=4)
   assert traced_steps(tmp_path) == [3, 4]
   assert "stage 1: 2 step(s) profiled" in capsys.readouterr().err
 
 
-def test_a_run_that_fails_writes_its_trace_and_no_report(tmp_path, capsys):
+def test_a_failed_run_writes_its_trace_but_no_report(tmp_path, capsys):
   with pytest.raises(FloatingPointError, match="loss is nan"):
     Run(tmp_path, Window(3, 5), stops_after=4, error=FloatingPointError("loss is nan"))
   assert traced_steps(tmp_path) == [3, 4]
   assert "profiled" not in capsys.readouterr().err
 
 
-def test_a_resumed_run_traces_the_steps_that_are_left(tmp_path, capsys):
+def test_a_resumed_run_traces_the_remaining_steps_of_the_window(tmp_path, capsys):
   assert Run(tmp_path / "a", Window(2, 4), first_step=3).seconds > 0
   assert traced_steps(tmp_path / "a") == [4, 5]
   Run(tmp_path / "b", Window(2, 2), first_step=3)
@@ -145,7 +145,7 @@ def test_a_resumed_run_traces_the_steps_that_are_left(tmp_path, capsys):
   assert not (tmp_path / "b").exists()
 
 
-def test_on_a_tpu_the_plan_is_named(tmp_path, capsys, monkeypatch):
+def test_on_a_tpu_the_report_refers_to_the_plan_command(tmp_path, capsys, monkeypatch):
   monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
   Run(tmp_path, Window(1, 2))
   errors = capsys.readouterr().err
@@ -153,13 +153,13 @@ def test_on_a_tpu_the_plan_is_named(tmp_path, capsys, monkeypatch):
   assert "most expensive" not in errors
 
 
-def test_other_processes_trace_nothing(tmp_path, monkeypatch):
+def test_only_process_0_writes_a_trace(tmp_path, monkeypatch):
   monkeypatch.setattr(capture.distributed, "is_first", lambda: False)
   Run(tmp_path, Window(1, 2))
   assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("flag", ["5", "5:", ":5", "0:5", "5:0", "-1:5", "a:b", "1:2:3", "1.5:2", "٣:1"])
-def test_a_malformed_window_is_rejected(flag):
+def test_a_malformed_window_raises(flag):
   with pytest.raises(ValueError, match=f"--profile={flag} must be START:STEPS"):
     capture.parse(flag)

@@ -1,4 +1,4 @@
-"""Operations by the names that a reader of the model knows."""
+"""Short names of operations, as in the model's code."""
 
 import pytest
 
@@ -22,5 +22,5 @@ from tireid_jax.profiling.op_names import short_source
     ("", ""),
   ],
 )
-def test_a_place_loses_what_tracing_put_around_it(source, short):
+def test_names_added_by_tracing_are_removed(source, short):
   assert short_source(source) == short

@@ -1,4 +1,4 @@
-"""Operations and their time, read from the events of a trace."""
+"""Operations and their durations are read from the events of a trace."""
 
 from types import SimpleNamespace
 
@@ -13,12 +13,12 @@ HOST, GPU = "/host:CPU", "/device:GPU:0"
 
 
 def line(name, *events):
-  """Returns a line of events (name, begin in ms, end in ms, stats)."""
+  """Returns a line of events (name, start in ms, end in ms, stats)."""
   return SimpleNamespace(
     name=name,
     events=[
-      SimpleNamespace(name=event, start_ns=begin * MS, duration_ns=(end - begin) * MS, stats=stats.items())
-      for event, begin, end, stats in events
+      SimpleNamespace(name=event, start_ns=start * MS, duration_ns=(end - start) * MS, stats=stats.items())
+      for event, start, end, stats in events
     ],
   )
 
@@ -27,7 +27,7 @@ def op(name, module=trace.PROGRAM, program=1):
   return {"hlo_op": name, "hlo_module": module, "program_id": program}
 
 
-def found(lines, programs=()):
+def operations_in(lines, programs=()):
   return [(o.source, o.runs, pytest.approx(1e3 * o.seconds)) for o in trace.operations(lines, programs)]
 
 
@@ -35,27 +35,27 @@ def found(lines, programs=()):
   ("spans", "expected"),
   [
     ([(0, 10), (10, 12)], [10, 2]),
-    ([(2, 5), (0, 10), (6, 9), (3, 4)], [2, 4, 3, 1]),  # a loop of two operations, the first holding another one
+    ([(2, 5), (0, 10), (6, 9), (3, 4)], [2, 4, 3, 1]),  # a loop of two operations, the first of which contains another
     ([(0, 10), (0, 4), (4, 10)], [0, 4, 6]),
     ([], []),
   ],
 )
-def test_an_operation_s_time_leaves_out_what_runs_inside_of_it(spans, expected):
+def test_the_self_time_of_an_operation_excludes_nested_operations(spans, expected):
   assert trace.self_times(spans) == expected
 
 
-def test_on_a_cpu_the_threads_operations_count_and_nothing_else():
+def test_on_a_cpu_only_operations_of_threads_are_counted():
   lines = [
     (HOST, line("thread 1", ("while.1", 0, 10, op("while.1")), ("dot.2", 1, 8, op("dot.2")), ("Execute", 0, 11, {}))),
     (HOST, line("thread 2", ("dot.2", 3, 5, op("dot.2")))),
     (HOST, line("python", ("train", 0, 12, {"step_num": 4}))),
     ("/host:metadata", line("", ("dot.2", 0, 9, op("dot.2")))),
   ]
-  assert found(lines) == [("dot.2", 2, 9), ("while.1", 1, 3)]
+  assert operations_in(lines) == [("dot.2", 2, 9), ("while.1", 1, 3)]
   assert trace.num_steps(lines) == 1
 
 
-def test_on_a_gpu_the_streams_kernels_and_copies_count_and_nothing_else():
+def test_on_a_gpu_only_kernels_and_copies_of_streams_are_counted():
   lines = [
     (GPU, line("Stream #13(Compute)", ("cutlass_gemm", 0, 6, op("gemm.1")), ("loop_fusion", 6, 7, op("fusion.2")))),
     (GPU, line("Stream #14(MemcpyH2D)", ("MemcpyH2D", 1, 4, {}))),
@@ -63,11 +63,11 @@ def test_on_a_gpu_the_streams_kernels_and_copies_count_and_nothing_else():
     (HOST, line("thread", ("cuLaunchKernel", 0, 50, {}))),
   ]
   programs = [(trace.PROGRAM, {"gemm.1": "jit(train_step)/blocks/while/body/fc/dot_general"})]
-  assert found(lines, programs) == [("blocks/fc/dot_general", 1, 6), ("MemcpyH2D", 1, 3), ("fusion.2", 1, 1)]
+  assert operations_in(lines, programs) == [("blocks/fc/dot_general", 1, 6), ("MemcpyH2D", 1, 3), ("fusion.2", 1, 1)]
 
 
-def test_instructions_are_named_by_the_program_they_belong_to():
-  """Two programs of one name, as for two lengths of captions, and one of another name."""
+def test_instructions_are_named_by_their_own_program():
+  """Two programs have the same name, as for two caption lengths, and one has another name."""
   lines = [
     (HOST, line(
       "thread", ("a", 0, 1, op("fusion.1", program=1)), ("b", 1, 2, op("dot.7", program=1)),
@@ -80,10 +80,10 @@ def test_instructions_are_named_by_the_program_they_belong_to():
     (trace.PROGRAM, {"fusion.1": "jit(train_step)/tanh", "dot.9": "jit(train_step)/dot_general"}),
     ("jit__lambda", {"fusion.1": "jit(<lambda>)/add"}),
   ]
-  assert found(lines, programs) == [("lambda: add", 1, 8), ("dot_general", 2, 5), ("tanh", 1, 2), ("mul", 1, 1)]
+  assert operations_in(lines, programs) == [("lambda: add", 1, 8), ("dot_general", 2, 5), ("tanh", 1, 2), ("mul", 1, 1)]
 
 
-def test_what_ran_is_found_under_its_own_name(tmp_path):
+def test_operations_of_a_real_trace_are_found_by_their_names_in_the_code(tmp_path):
   @jax.jit
   def train_step(x):
     with jax.named_scope("loss"):
@@ -98,7 +98,7 @@ def test_what_ran_is_found_under_its_own_name(tmp_path):
   lines = trace.lines(tmp_path)
   assert trace.num_steps(lines) == 3
   operations = trace.operations(lines, trace.compiled_programs())
-  # How many there are, one or one of each, is up to the compiler.
+  # The compiler may fuse them into one operation or keep them separate.
   assert {operation.source for operation in operations} <= {"loss/dot_general", "loss/sin", "loss/reduce_sum"}
   assert [operation.runs for operation in operations] == [3] * len(operations) != []
   assert all(operation.seconds > 0 for operation in operations)
