@@ -1,4 +1,4 @@
-"""Archives written by the installed torch, read by torch and by this package."""
+"""Archives written by the installed torch, and read by torch and by this package."""
 
 import io
 
@@ -13,12 +13,12 @@ from tireid_jax.models.weights.tensor import Tensor
 
 
 def compare(content, expected):
-  """Checks names, shapes, types and every bit of the tensors; `expected` is {name: torch.Tensor}."""
-  arrived = named(content, Tensor)
-  assert list(arrived) == list(expected)
+  """Checks that names, shapes, dtypes and bytes of the tensors are equal; `expected` is {name: torch.Tensor}."""
+  found = named(content, Tensor)
+  assert list(found) == list(expected)
   for name, saved in expected.items():
-    values = arrived[name].read()
-    assert arrived[name].shape == values.shape == tuple(saved.shape), name
+    values = found[name].read()
+    assert found[name].shape == values.shape == tuple(saved.shape), name
     assert f"torch.{values.dtype}" == str(saved.dtype), name
     assert values.tobytes() == saved.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes(), name
 
@@ -51,8 +51,8 @@ def test_views_equal_what_torch_loads(tmp_path, dtype, seed):
   views = []
   for _ in range(20):
     view = base.permute(*torch.randperm(4).tolist())
-    for dimension, side in enumerate(view.shape):
-      first, last = sorted(torch.randint(side + 1, (2,)).tolist())
+    for dimension, size in enumerate(view.shape):
+      first, last = sorted(torch.randint(size + 1, (2,)).tolist())
       view = view.narrow(dimension, first, last - first)[:: int(torch.randint(1, 3, ()))]
     views += [view, view.unsqueeze(1).expand(-1, 2, -1, -1, -1)]
   torch.save(views, tmp_path / "a.pt")
@@ -83,7 +83,7 @@ class _WithMask(nn.Module):
     return self.linear(values) @ self.mask
 
 
-def test_a_tensor_that_is_a_plain_attribute_is_read_as_well(tmp_path):
+def test_a_tensor_that_is_a_plain_attribute_is_also_read(tmp_path):
   torch.jit.script(_WithMask()).save(tmp_path / "a.pt")
   state = torch.jit.load(tmp_path / "a.pt").state_dict()
   assert set(named(archive.read(tmp_path / "a.pt")[0], Tensor)) == {*state, "mask"}
@@ -106,7 +106,7 @@ def test_the_error_for_the_format_of_older_torch_names_it(tmp_path):
   ],
   ids=["module", "negated", "meta", "sparse"],
 )
-def test_files_of_other_objects_than_plain_weights_raise(tmp_path, make, message):
+def test_files_with_objects_other_than_plain_weights_raise(tmp_path, make, message):
   torch.save(make(), tmp_path / "a.pt")
   with pytest.raises(ValueError) as error:
     archive.read(tmp_path / "a.pt")

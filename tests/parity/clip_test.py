@@ -1,4 +1,4 @@
-"""CLIP against transformers' torch CLIPModel: random weights, saved by transformers, read by `pretrained.load`."""
+"""Compares CLIP with transformers' CLIPModel on random weights, saved by transformers and read by `pretrained.load`."""
 
 import dataclasses
 
@@ -18,7 +18,7 @@ from tireid_jax.models.variants import VARIANTS, Tower, Variant, patch_grid
 TABLE = "vision_model.embeddings.position_embedding.weight"
 SEEDS = range(3)
 
-# By name: (sizes, end token in the config). OpenAI's folders have 2 there, which means the highest id.
+# Name: (variant, end token in the config). OpenAI's folders have 2 there, which means the highest id.
 CASES = {
   "heads of 64": (
     Variant(
@@ -38,8 +38,8 @@ CASES = {
 every_seed = pytest.mark.parametrize("seed", SEEDS)
 
 
-def saved(folder, variant, seed, end_token=None):
-  """Returns (CLIPModel, model, variables): transformers' model, and ours as read from what that one saved."""
+def save_and_load(folder, variant, seed, end_token=None):
+  """Returns (CLIPModel, model, variables): transformers' model, and ours as read from its saved folder."""
   theirs = reference.clip_model(variant, parity.random_tensors(variant, seed), end_token=end_token)
   theirs.save_pretrained(folder)
   model, variables = pretrained.load(folder, variant.native_image_size)
@@ -51,24 +51,24 @@ def saved(folder, variant, seed, end_token=None):
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("activation", ["quick_gelu", "gelu"])
 @every_seed
-def test_every_block_and_both_embeddings_are_those_of_transformers(tmp_path, case, activation, seed):
+def test_hidden_states_and_embeddings_equal_those_of_transformers(tmp_path, case, activation, seed):
   variant, end_token = CASES[case]
-  theirs, *ours = saved(tmp_path, dataclasses.replace(variant, activation=activation), seed, end_token)
+  theirs, *ours = save_and_load(tmp_path, dataclasses.replace(variant, activation=activation), seed, end_token)
   inputs = parity.random_inputs(variant, seed)
   assert parity.broken(parity.outputs(*ours, *inputs), reference.outputs(theirs, *inputs)) == set()
 
 
 @pytest.mark.parametrize("name", STORED)
 @every_seed
-def test_unrolled_blocks_are_those_of_transformers(tmp_path, name, seed):
-  theirs, model, variables = saved(tmp_path, STORED[name], seed)
+def test_outputs_of_unrolled_blocks_equal_those_of_transformers(tmp_path, name, seed):
+  theirs, model, variables = save_and_load(tmp_path, STORED[name], seed)
   inputs = parity.random_inputs(model.variant, seed)
   found = parity.outputs(model.clone(execution=Execution(scan_blocks=False)), variables, *inputs)
   assert parity.broken(found, reference.outputs(theirs, *inputs)) == set()
 
 
 @pytest.mark.parametrize("form", ["pytorch_model.bin", "shards"])
-def test_other_files_that_torch_and_transformers_write_hold_the_same_model(tmp_path, form):
+def test_other_file_formats_of_torch_and_transformers_give_the_same_model(tmp_path, form):
   variant = STORED["quick_gelu"]
   theirs = reference.clip_model(variant, parity.random_tensors(variant, 3))
   if form == "shards":
@@ -85,31 +85,33 @@ def test_other_files_that_torch_and_transformers_write_hold_the_same_model(tmp_p
 @pytest.mark.parametrize("name", STORED)
 @pytest.mark.parametrize("mistake", parity.MISTAKES)
 @every_seed
-def test_a_mistake_breaks_what_it_touches_and_nothing_else(tmp_path, name, mistake, seed):
-  theirs, *ours = saved(tmp_path, STORED[name], seed)
+def test_a_mistake_breaks_exactly_the_outputs_that_it_affects(tmp_path, name, mistake, seed):
+  theirs, *ours = save_and_load(tmp_path, STORED[name], seed)
   inputs = parity.random_inputs(STORED[name], seed)
   mistake = parity.MISTAKES[mistake]
   assert parity.broken(mistake.make(*ours, *inputs), reference.outputs(theirs, *inputs)) == mistake.breaks
 
 
 def padded(tokens, length, padding):
-  """Returns tokens of that length, with `padding` wherever nothing stands after the end."""
-  grown = np.pad(tokens, [(0, 0), (0, length - tokens.shape[1])])
-  return np.where(grown == 0, padding, grown).astype(np.int32)
+  """Returns the tokens padded to a length with the token `padding`, which also replaces existing padding."""
+  extended = np.pad(tokens, [(0, 0), (0, length - tokens.shape[1])])
+  return np.where(extended == 0, padding, extended).astype(np.int32)
 
 
-# Of the padding that transformers' tokenizer makes, or OpenAI's.
+# transformers' tokenizer pads with the end token, OpenAI's with zeros.
 @pytest.mark.parametrize("padding", ["end token", "zeros"])
 @pytest.mark.parametrize("end_token", [2, None])
 @pytest.mark.parametrize(("theirs_length", "ours_length"), [(12, 77), (77, 12), (40, 23)])
-def test_padding_of_another_length_leaves_the_text_embedding(tmp_path, padding, end_token, theirs_length, ours_length):
+def test_the_text_embedding_does_not_depend_on_the_length_of_padding(
+  tmp_path, padding, end_token, theirs_length, ours_length
+):
   variant = STORED["quick_gelu"]
-  theirs, model, variables = saved(tmp_path, variant, 0, end_token)
+  theirs, model, variables = save_and_load(tmp_path, variant, 0, end_token)
   images, tokens = parity.random_inputs(variant, 0)
-  filler = variant.end_token if padding == "end token" else 0
-  expected = reference.outputs(theirs, images, padded(tokens, theirs_length, filler))
-  for ours_filler in (filler, 0):
-    found = parity.encode_text(model, variables, padded(tokens, ours_length, ours_filler))
+  padding_token = variant.end_token if padding == "end token" else 0
+  expected = reference.outputs(theirs, images, padded(tokens, theirs_length, padding_token))
+  for ours_padding_token in (padding_token, 0):
+    found = parity.encode_text(model, variables, padded(tokens, ours_length, ours_padding_token))
     assert parity.broken({"text": found}, {"text": expected["text"]}) == set()
 
 
@@ -117,17 +119,17 @@ OTHER_METHOD = {"bilinear": "bicubic", "bicubic": "bilinear"}
 
 
 def resized_table(theirs, variant, image_size, method):
-  """Returns the position table that torch makes of the model's, as IRRA (bilinear) or open_clip (bicubic) does."""
+  """Returns the model's position embeddings resized by torch as in IRRA (bilinear) or open_clip (bicubic)."""
   table = theirs.state_dict()[TABLE].numpy()
   grids = (patch_grid(size, variant.patch_size) for size in (variant.native_image_size, image_size))
   return resize(table, *grids, mode=method, antialias=method == "bicubic")
 
 
-# Longer and wider, finer and coarser than the 4x4 patches of the weights.
+# Both larger and smaller grids along each dimension than the 4x4 patches of the weights.
 @pytest.mark.parametrize("image_size", [(56, 16), (16, 24)])
 @pytest.mark.parametrize("method", OTHER_METHOD)
-def test_other_image_sizes_are_those_of_torchs_resized_table(tmp_path, image_size, method):
-  theirs, _, _ = saved(tmp_path, STORED["quick_gelu"], 0)
+def test_outputs_at_other_image_sizes_equal_those_with_positions_resized_by_torch(tmp_path, image_size, method):
+  theirs, _, _ = save_and_load(tmp_path, STORED["quick_gelu"], 0)
   images, tokens = inputs = parity.random_inputs(STORED["quick_gelu"], 0, image_size=image_size)
   table = resized_table(theirs, STORED["quick_gelu"], image_size, method)
   expected = reference.outputs(theirs, images, tokens, positions=table)
@@ -145,7 +147,7 @@ def base(tmp_path_factory):
   theirs = reference.clip_model(variant, parity.random_tensors(variant, 0), end_token=2)
   theirs.save_pretrained(folder)
   yield folder, theirs
-  (folder / "model.safetensors").unlink()  # 600 MB, which pytest would keep.
+  (folder / "model.safetensors").unlink()  # pytest would keep these 600 MB.
 
 
 def base_outputs(base, image_size):
@@ -159,13 +161,17 @@ def base_outputs(base, image_size):
   return model, variables, *inputs, reference.outputs(theirs, *inputs, positions=table)
 
 
-def test_vit_b_16_is_that_of_transformers_and_bfloat16_stays_within_its_bound(base):
+def test_outputs_of_vit_b_16_equal_those_of_transformers_and_bfloat16_is_within_its_bound(base):
   model, *inputs, expected = base_outputs(base, (224, 224))
   assert parity.broken(parity.outputs(model, *inputs), expected) == set()
-  rough = parity.distances(parity.outputs(model.clone(execution=Execution(jnp.bfloat16)), *inputs), expected)
-  assert all(parity.BROKEN < distance < parity.BFLOAT16_BOUND for distance in rough.values()), rough
+  bfloat16_distances = parity.distances(
+    parity.outputs(model.clone(execution=Execution(jnp.bfloat16)), *inputs), expected
+  )
+  assert all(parity.BROKEN < distance < parity.BFLOAT16_BOUND for distance in bfloat16_distances.values()), (
+    bfloat16_distances
+  )
 
 
-def test_vit_b_16_at_the_image_size_of_re_identification_is_that_of_transformers(base):
+def test_outputs_of_vit_b_16_at_384x128_pixels_equal_those_of_transformers(base):
   *inputs, expected = base_outputs(base, (384, 128))
   assert parity.broken(parity.outputs(*inputs), expected) == set()

@@ -1,4 +1,4 @@
-"""Exported folders loaded by the CLIPModel of transformers, compared with our own model."""
+"""Exported folders are loaded by transformers' CLIPModel and compared with our own model."""
 
 import dataclasses
 
@@ -45,14 +45,14 @@ def compare(folder, model, variables):
     ((32, 16), (3, 6)),
     ((12, 8), (4, 6)),
     ((40, 32), (4, 5)),
-    ((13, 6), (1, 3)),  # sides that are not multiples of the patch size
+    ((13, 6), (1, 3)),  # not multiples of the patch size
     ((17, 18), (1, 1)),
   ],
 )
-def test_clip_model_has_our_embeddings_at_any_grid(tmp_path, size, repeats):
+def test_clip_model_has_our_embeddings_for_any_grid(tmp_path, size, repeats):
   model, variables = exports.random_clip(size)
-  grid = tuple(side // SMALL.patch_size for side in size)
-  assert encoders.stored_grid(model) == tuple(side * count for side, count in zip(grid, repeats, strict=True))
+  grid = tuple(pixels // SMALL.patch_size for pixels in size)
+  assert encoders.stored_grid(model) == tuple(patches * count for patches, count in zip(grid, repeats, strict=True))
   compare(tmp_path, model, variables)
 
 
@@ -67,8 +67,8 @@ def test_clip_model_uses_every_setting_of_the_variant(tmp_path, activation):
   assert theirs.logit_scale.item() == variables["params"]["logit_scale"]
 
 
-def test_two_copies_would_not_do():
-  # The reason for stored_grid's choice: torch's bicubic taps reach beyond a run of two.
+def test_two_copies_of_the_position_table_are_not_enough():
+  # Why stored_grid chooses at least three: the support of torch's bicubic filter extends beyond two equal values.
   table = np.random.default_rng(0).standard_normal((1, 1, 3, 3)).astype(np.float32)
   for copies, is_exact in ((2, False), (3, True), (4, True), (5, True), (6, True)):
     repeated = torch.from_numpy(table.repeat(copies, axis=2).repeat(copies, axis=3))

@@ -6,7 +6,7 @@ from transformers import CLIPConfig, CLIPModel
 
 from tests.models.trees import hf_config
 
-# Tests run in two processes on two cores.
+# The tests run in two processes on two cores.
 torch.set_num_threads(1)
 
 
@@ -16,7 +16,7 @@ def clip_model(variant, tensors, *, end_token=None):
   Args:
     variant: Variant with a square native image size.
     tensors: {Hugging Face name: f32 array}, all tensors of the model.
-    end_token: of the config, if not the variant's; 2, as in OpenAI's folders, stands for the highest id.
+    end_token: of the config, if not the variant's; 2, as in OpenAI's folders, means the highest id.
   """
   data = hf_config(variant)
   data["text_config"]["eos_token_id"] = variant.end_token if end_token is None else end_token
