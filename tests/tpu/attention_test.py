@@ -1,4 +1,4 @@
-"""Attention as the TPU's own compiler makes it, which needs no TPU."""
+"""Attention compiled by the TPU compiler, which does not need a TPU."""
 
 import re
 
@@ -7,7 +7,7 @@ import jax
 from tests.tpu.plan_test import compiled
 from tireid_jax.models.attention import attend
 
-ROWS, LENGTH, HEADS, SIZE = 4, 197, 12, 64
+BATCH_SIZE, LENGTH, HEADS, SIZE = 4, 197, 12, 64
 
 
 def attention_and_gradients(query, key, value, d_mixed):
@@ -15,13 +15,13 @@ def attention_and_gradients(query, key, value, d_mixed):
   return mixed, *backward(d_mixed)
 
 
-def test_no_scores_reach_memory_and_of_their_size_are_only_powers_and_their_gradient():
-  module = compiled(attention_and_gradients, *[(ROWS, LENGTH, HEADS, SIZE)] * 4)
-  made = [
-    kind
+def test_only_attention_exponentials_and_their_gradient_are_written_to_memory():
+  module = compiled(attention_and_gradients, *[(BATCH_SIZE, LENGTH, HEADS, SIZE)] * 4)
+  written = [
+    dtype
     for computation in module.runs(into_fusions=False)
     for instruction in module.computations[computation].values()
     if instruction.opcode == "fusion"
-    for kind in re.findall(rf"(\w+)\[{ROWS},{HEADS},{LENGTH},{LENGTH}\]", instruction.shape)
+    for dtype in re.findall(rf"(\w+)\[{BATCH_SIZE},{HEADS},{LENGTH},{LENGTH}\]", instruction.shape)
   ]
-  assert made == ["bf16", "bf16"]
+  assert written == ["bf16", "bf16"]

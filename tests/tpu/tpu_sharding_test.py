@@ -1,4 +1,4 @@
-"""Products of weights that a slice keeps in parts, as the TPU's own compiler makes them, which needs no TPU."""
+"""Products with weights that are sharded over a slice, compiled by the TPU compiler, which does not need a TPU."""
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,7 @@ def test_matmuls_with_gathered_weights_and_their_gradients_are_not_decomposed_in
   kernel = jax.ShapeDtypeStruct((768, 3072), jnp.float32, sharding=weights)
   x, d_hidden = (jax.ShapeDtypeStruct((512, 197, width), jnp.bfloat16, sharding=batch) for width in (768, 3072))
   compiled = jax.jit(step, out_shardings=(batch, (weights, batch))).lower(kernel, x, d_hidden).compile()
-  kinds = {exchange.kind for exchange in costs.collectives(hlo.Module(compiled.as_text()))}
-  # A decomposed matmul would pass partial sums from chip to chip by collective permutes.
+  kinds = {collective.kind for collective in costs.collectives(hlo.Module(compiled.as_text()))}
+  # A decomposed matmul would pass partial sums between chips by collective permutes.
   assert "all-gather" in kinds
   assert "collective-permute" not in kinds
