@@ -1,8 +1,8 @@
-"""Fuzzes what reads users' files: no exception but UserError, at most 10 s of processor time and 1 GiB for an input.
+"""Fuzzes everything that reads users' files: only UserError, and at most 10 s of CPU time and 1 GiB per input.
 
   python -m tests.fuzz --seconds=60 [--targets=custom.csv,safetensors] [--engine=atheris|changes] [--seed=0] [--to=DIR]
 
-The seconds are shared by the targets. Each has a process of its own, which is started anew should an input kill it.
+The seconds are divided among the targets. Each runs in a separate process, which is restarted if an input kills it.
 """
 
 import argparse
@@ -15,8 +15,8 @@ import time
 
 from tests.fuzz.targets import TARGETS
 
-# Of an input that does not end and cannot be interrupted; the time of starting, under load, lies within.
-_SILENCE_S = 300
+# Timeout for an input that cannot be interrupted; includes the time to start a process on a busy machine.
+_GRACE_S = 300
 
 
 def main():
@@ -53,7 +53,7 @@ def fuzz(name, seconds, options):
     with open(folder / "log", "wb") as log:
       try:
         status = subprocess.run(
-          command, stdout=log, stderr=log, env={**os.environ, "JAX_PLATFORMS": "cpu"}, timeout=left + _SILENCE_S,
+          command, stdout=log, stderr=log, env={**os.environ, "JAX_PLATFORMS": "cpu"}, timeout=left + _GRACE_S,
           check=False,
         ).returncode  # fmt: skip
       except subprocess.TimeoutExpired:
@@ -61,7 +61,7 @@ def fuzz(name, seconds, options):
     file = folder / "found.json"
     found = json.loads(file.read_text()) if file.is_file() else {"inputs": 0, "seconds": 0, "faults": {}}
     num_inputs, faults = num_inputs + found["inputs"], found["faults"] | faults
-    # atheris counts its seconds by itself, and ends with 0 too.
+    # atheris stops after its seconds by itself and also exits with 0.
     spent += left if status == 0 else found["seconds"]
     if status != 0:
       current = folder / "current"
@@ -69,7 +69,7 @@ def fuzz(name, seconds, options):
       if current.is_file():
         killer.write_bytes(current.read_bytes())
       faults |= {f"the process ended with {status}, see {folder}/log": str(killer)}
-      spent = max(spent, 1.0) + time.monotonic() - start  # so that a target that never starts comes to an end
+      spent = max(spent, 1.0) + time.monotonic() - start  # so that a target that never starts does not loop forever
     seed += 1
   return num_inputs, spent, faults
 

@@ -1,4 +1,4 @@
-"""Fuzzing in short: every target takes some inputs, and what is wrong with one is noticed."""
+"""A short fuzzing run: every target reads some inputs, and every kind of fault is detected."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ def test_inputs_are_read_or_rejected_in_one_line(tmp_path, name):
   assert session.faults == {}
 
 
-def _refuse(data):
+def _reject(data):
   raise UserError("x" * len(data))
 
 
@@ -27,14 +27,14 @@ def _fail(data):
   ("run", "fault"),
   [
     (lambda data: None, ""),
-    (_refuse, ""),
+    (_reject, ""),
     (_fail, "KeyError at "),
-    (lambda data: _refuse(data * 1000), "an error of 3000 letters"),
+    (lambda data: _reject(data * 1000), "an error of 3000 letters"),
     (lambda data: np.ones(2**23), "took 6"),
     (lambda data: _spin(), "OutOfTime at "),
   ],
 )
-def test_what_is_wrong_with_an_input_is_noticed(monkeypatch, run, fault):
+def test_every_kind_of_fault_is_detected(monkeypatch, run, fault):
   monkeypatch.setattr(judging, "MAX_SECONDS", 0.3)
   monkeypatch.setattr(judging, "MAX_BYTES", 2**25)
   with judging.timed():

@@ -1,4 +1,4 @@
-"""What is fuzzed of our own files: prepared data, a workdir with its checkpoint, and the flags of a command."""
+"""Fuzz targets for our own files: prepared data, a workdir with its checkpoint, and the flags of a command."""
 
 import contextlib
 import io
@@ -34,8 +34,8 @@ def _files(folder, pattern="*"):
 
 
 def _replacing(folder, files, read):
-  """Returns (run, seeds): an input is the number of a file, a byte, and its new content."""
-  whole = {file: file.read_bytes() for file in files}
+  """Returns (run, seeds). An input is the number of a file, as one byte, and the file's new content."""
+  original = {file: file.read_bytes() for file in files}
 
   def run(data):
     file = files[data[0] % len(files)] if data else files[0]
@@ -44,9 +44,9 @@ def _replacing(folder, files, read):
       with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         read()
     finally:
-      file.write_bytes(whole[file])
+      file.write_bytes(original[file])
 
-  return run, [bytes([number]) + whole[file] for number, file in enumerate(files)]
+  return run, [bytes([number]) + original[file] for number, file in enumerate(files)]
 
 
 def _prepare(folder):
@@ -55,7 +55,7 @@ def _prepare(folder):
 
 
 def _prepared():
-  """Any file of a prepared data set, read as a run does."""
+  """Any file of a prepared data set, read as by a run."""
 
   def make(folder):
     target = _prepare(folder)
@@ -84,7 +84,7 @@ def _config():
 
 
 def _workdir():
-  """Any file of a workdir with a checkpoint and its result, read as `evaluate` and a resumed run do."""
+  """Any file of a workdir with a checkpoint and a result, read as by `evaluate` and a resumed run."""
 
   def make(folder):
     config, mesh = _config(), sharding.make_mesh(-1, 1, 1)
@@ -93,12 +93,12 @@ def _workdir():
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), state)
     layout.write_config(folder, config, 1)
     stage_folder = layout.stage_folder(folder, 1)
-    described = {
+    metadata = {
       "config": config_lib.to_json(config), "variant": variants.to_json(_VARIANT), "stage": 1, "step": 1,
       "seconds": 1.0, "score": 1.0, "best_score": 1.0, "dataset": "rstp_reid", "fingerprint": "f",
     }  # fmt: skip
     with checkpoint.Checkpoints(stage_folder) as checkpoints:
-      checkpoints.save(state, described, 1.0)
+      checkpoints.save(state, metadata, 1.0)
     files.write_json(stage_folder / layout.RESULT_FILE, {"stage": 1, "fingerprint": "f", "t2i": {"R@1": 1.0}})
 
     def read():
@@ -114,14 +114,14 @@ def _workdir():
       layout.check(folder, config, 1)
       layout.read_result(folder, 1)
 
-    shutil.rmtree(stage_folder / "digests")  # which would tell each damage before it is read
+    shutil.rmtree(stage_folder / "digests")  # otherwise every damage would be detected before the file is read
     return _replacing(folder, _files(folder), read)
 
   return Target(make, (b'"variant"', b'"config"', b'"tree_metadata"', b'"stage1"', b"null", b"{}", b"[]", b"0.5"))
 
 
 def _overrides():
-  """Flags of `main`, a field and its value a line, up to the checks before a run."""
+  """Flags of `main`, one field and its value per line, up to the checks before a run."""
 
   def make(folder):
     _prepare(folder)
@@ -146,7 +146,7 @@ def _overrides():
 
 
 def _parse(values, argv):
-  """Returns the config as the command makes it of its flags; what is wrong with them is a UserError, as in cli."""
+  """Returns the config from flags as the command does; wrong flags raise UserError, as in cli."""
   config_file.define_flag("config", None, "config", flag_values=values)
   try:
     values(argv)

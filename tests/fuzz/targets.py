@@ -1,4 +1,4 @@
-"""What is fuzzed: for each kind of file that users hand us, how it is read, and files to begin with."""
+"""Fuzz targets: how each kind of user file is read, and its initial inputs."""
 
 import contextlib
 import dataclasses
@@ -32,7 +32,7 @@ from tireid_jax.models.variants import Tower, Variant
 
 _CASES = pathlib.Path(__file__).parents[1] / "testdata" / "annotations"
 _SIZE = (24, 8)
-# As small as may be, so that inputs are many; OpenAI's archives have heads of 64.
+# As small as possible, for many inputs per second; OpenAI's archives have heads of 64 channels.
 _TINY, _TINY_OPENAI = (
   Variant(Tower(width, 1, 1, width), Tower(width, 1, 1, width), 4, 8, (16, 16), "quick_gelu", 1e-5, 50, 9, 49)
   for width in (8, 64)
@@ -40,7 +40,7 @@ _TINY, _TINY_OPENAI = (
 
 
 def _read_report(layout, read, folder):
-  """Reads annotations as `prepare` does, up to the report, and once more so that what is wrong is raised."""
+  """Reads annotations as `prepare` does, up to the report, and again so that the first problem raises."""
   problems: list = []
   records = read(problems=problems)
   json.dumps([dataclasses.astuple(problem) for problem in problems])
@@ -111,16 +111,16 @@ def _read_weights(path, **options):
 
 
 def _weights(*writers, variant=_TINY):
-  """A file of weights as a whole, in the forms that some functions of tests/models/forms.py write."""
+  """A whole file of weights in the formats of some functions of tests/models/forms.py."""
 
   def make(folder):
     tensors = model_trees.clip_tensors(variant)
     seeds = []
     for number, write in enumerate(writers):
-      place = folder / f"seed{number}"
-      place.mkdir()
-      write(place, tensors, name="weights")
-      seeds.append((place / "weights").read_bytes())
+      seed_folder = folder / f"seed{number}"
+      seed_folder.mkdir()
+      write(seed_folder, tensors, name="weights")
+      seeds.append((seed_folder / "weights").read_bytes())
     read = folder / "read"
     read.mkdir()
     forms.write_json(read / "config.json", model_trees.hf_config(variant))
@@ -135,17 +135,17 @@ def _weights(*writers, variant=_TINY):
 
 
 def _pickle():
-  """The pickle of an archive whose zip structure is sound."""
+  """The pickle in an archive whose zip structure is valid."""
 
   def make(folder):
     seeds, storages = [], {}
     for file in sorted(archives.ARCHIVES.glob("*.pt")):
-      with zipfile.ZipFile(file) as whole:
-        for name in whole.namelist():
+      with zipfile.ZipFile(file) as archive:
+        for name in archive.namelist():
           if name.endswith("/data.pkl"):
-            seeds.append(whole.read(name))
+            seeds.append(archive.read(name))
           elif re.search(r"/data/\d+$", name):
-            storages[name.rpartition("/")[2]] = np.frombuffer(whole.read(name), np.uint8)
+            storages[name.rpartition("/")[2]] = np.frombuffer(archive.read(name), np.uint8)
 
     def run(data):
       _read_weights(archives.write_archive(folder / "weights.pt", data, storages), num_heads=(1, 1), activation="gelu")
@@ -156,8 +156,8 @@ def _pickle():
                        b"q\x01", b"h\x01", b"cbuiltins\ndict\n", b"K\x01", b"J\xff\xff\xff\x7f"))  # fmt: skip
 
 
-def _beside(name, make_config):
-  """A config file beside sound weights."""
+def _config_file(name, make_config):
+  """A config file next to valid weights."""
 
   def make(folder):
     forms.write_safetensors(folder, model_trees.clip_tensors(_TINY), name="model.safetensors")
@@ -192,30 +192,30 @@ def _shard_index():
 
 
 def _ranks(is_member):
-  """A file of ranks as `compare` reads it; or one of its arrays, in a sound file."""
+  """A score file as read by `compare`, or one of its arrays in an otherwise valid file."""
 
   def make(folder):
     file = folder / "ranks.npz"
     scores = metrics.rank_scores(np.eye(3), [1, 2, 3], [1, 2, 3])
     arrays = {"fingerprint": np.asarray("f"), "dataset": np.asarray("custom"), "split": np.asarray("test")}
-    for way in metrics.DIRECTIONS:
-      arrays |= scores.to_arrays(way)
+    for direction in metrics.DIRECTIONS:
+      arrays |= scores.to_arrays(direction)
     np.savez_compressed(file, **arrays)
-    sound = score_file.read(file)
-    with zipfile.ZipFile(file) as whole:
-      members = {name: whole.read(name) for name in whole.namelist()}
+    valid = score_file.read(file)
+    with zipfile.ZipFile(file) as archive:
+      members = {name: archive.read(name) for name in archive.namelist()}
     seeds = [members["t2i_query_ids.npy"], members["i2t_average_precision.npy"], members["dataset.npy"]]
     if not is_member:
       seeds = [file.read_bytes()]
 
     def run(data):
       if is_member:
-        with zipfile.ZipFile(file, "w") as whole:
+        with zipfile.ZipFile(file, "w") as archive:
           for name, content in members.items():
-            whole.writestr(name, data if name in ("t2i_query_ids.npy", "t2i_average_precision.npy") else content)
+            archive.writestr(name, data if name in ("t2i_query_ids.npy", "t2i_average_precision.npy") else content)
       else:
         file.write_bytes(data)
-      significance.compare(sound, score_file.read(file), num_resamples=2)
+      significance.compare(valid, score_file.read(file), num_resamples=2)
 
     return run, seeds
 
@@ -274,8 +274,8 @@ TARGETS = {
   "torch_pickle": _pickle(),
   "msgpack": _weights(forms.write_flax),
   "shard_index": _shard_index(),
-  "hub_config": _beside("config.json", lambda: model_trees.hf_config(_TINY)),
-  "open_clip_config": _beside("open_clip_config.json", lambda: model_trees.open_clip_config(_TINY)),
+  "hub_config": _config_file("config.json", lambda: model_trees.hf_config(_TINY)),
+  "open_clip_config": _config_file("open_clip_config.json", lambda: model_trees.open_clip_config(_TINY)),
   "ranks": _ranks(is_member=False),
   "ranks_array": _ranks(is_member=True),
   "captions": _captions(),

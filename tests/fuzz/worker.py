@@ -1,4 +1,4 @@
-"""Fuzzes one target in a process of its own: by coverage (atheris), or by changes to inputs that ended in new ways."""
+"""Fuzzes one target in a separate process: by coverage (atheris), or by mutating inputs that had new outcomes."""
 
 import contextlib
 import hashlib
@@ -9,16 +9,16 @@ import sys
 import tempfile
 import time
 
-# Inputs kept because they ended in a new way, so that the next are made of them.
+# Inputs kept because they had a new outcome; further inputs are mutations of them.
 _MAX_POOL = 500
 
 
 class Session:
-  """Judges inputs, keeps those that fail, and counts.
+  """Judges and counts inputs, and saves those that fail.
 
   Attributes:
     num_inputs: judged so far.
-    faults: {what is wrong: file of the first such input}.
+    faults: {fault: file of the first input that causes it}.
   """
 
   def __init__(self, run, folder):
@@ -28,9 +28,9 @@ class Session:
     self.num_inputs, self.faults = 0, {}
 
   def judge(self, data):
-    """Returns how an input ended."""
-    self._current.write_bytes(data)  # so that it is known if the process dies of it
-    fault, end = judging.judge(self._run, data)
+    """Returns the outcome of an input."""
+    self._current.write_bytes(data)  # so that it is known if it kills the process
+    fault, outcome = judging.judge(self._run, data)
     self.num_inputs += 1
     if fault and fault not in self.faults:
       file = self._folder / hashlib.sha256(data).hexdigest()[:12]
@@ -38,10 +38,10 @@ class Session:
       self.faults[fault] = str(file)
     if (fault and len(self.faults) < 100) or time.monotonic() - self._saved >= 1:
       self.save()
-    return end
+    return outcome
 
   def save(self):
-    """Writes the counts; a process that atheris ends gets no further chance."""
+    """Writes the counts. Called often, because atheris ends the process without notice."""
     self._saved = time.monotonic()
     seconds = self._saved - self._start
     found = {"inputs": self.num_inputs, "seconds": round(seconds, 1), "faults": self.faults}
@@ -49,27 +49,27 @@ class Session:
 
 
 def fuzz(name, seconds, seed, folder, *, max_inputs=None):
-  """Returns the Session of one target after so many seconds or inputs, by changes alone."""
-  target, draw, ends = TARGETS[name], random.Random(seed), set()
-  with tempfile.TemporaryDirectory() as place, judging.timed():
-    run, seeds = target.make(pathlib.Path(place))
+  """Returns the Session of one target after a number of seconds or inputs, with mutations only."""
+  target, rng, outcomes = TARGETS[name], random.Random(seed), set()
+  with tempfile.TemporaryDirectory() as scratch, judging.timed():
+    run, seeds = target.make(pathlib.Path(scratch))
     warm_up(run, seeds)
     session, pool = Session(run, folder), list(seeds)
     stop = time.monotonic() + seconds
     for data in seeds:
-      ends.add(session.judge(data))
+      outcomes.add(session.judge(data))
     while time.monotonic() < stop and (max_inputs is None or session.num_inputs < max_inputs):
-      data = mutate(draw.choice(pool), draw, pool, target.tokens)
-      end = session.judge(data)
-      if end not in ends and len(pool) < _MAX_POOL:
+      data = mutate(rng.choice(pool), rng, pool, target.tokens)
+      outcome = session.judge(data)
+      if outcome not in outcomes and len(pool) < _MAX_POOL:
         pool.append(data)
-      ends.add(end)
+      outcomes.add(outcome)
   session.save()
   return session
 
 
 def warm_up(run, seeds):
-  """Reads a sound input, so that what is imported and compiled once is on nobody's bill."""
+  """Reads a valid input first, so that one-time imports and compilation are not measured."""
   with contextlib.suppress(UserError):
     run(seeds[0])
 
@@ -77,8 +77,8 @@ def warm_up(run, seeds):
 def fuzz_by_coverage(name, seconds, seed, folder):
   """Fuzzes one target with atheris, which ends the process."""
   target, corpus = TARGETS[name], folder / "corpus"
-  place = tempfile.mkdtemp()
-  run, seeds = target.make(pathlib.Path(place))
+  scratch = tempfile.mkdtemp()
+  run, seeds = target.make(pathlib.Path(scratch))
   corpus.mkdir(exist_ok=True)
   for number, data in enumerate(seeds):
     (corpus / f"seed{number}").write_bytes(data)
@@ -109,7 +109,7 @@ if __name__ == "__main__":
 
   judging.limit()
   go = fuzz_by_coverage if engine == "atheris" else fuzz
-  with judging.timed():  # of both, though `fuzz` does so itself
+  with judging.timed():  # for both, although `fuzz` also does so itself
     go(name, int(seconds), int(seed), pathlib.Path(folder))
 else:
   from tests.fuzz import judging
