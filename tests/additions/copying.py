@@ -1,6 +1,6 @@
-"""A copy of the package in which one file is changed, and Python that runs against that copy.
+"""Copies the package, changes one file of the copy, and runs Python code that imports the copy.
 
-A test of what an addition takes edits one file of the copy, and then uses the addition in a process of its own.
+A test of an addition edits one file of the copy and then uses the addition in a separate process.
 """
 
 import filecmp
@@ -11,15 +11,15 @@ import sys
 
 from tests.commands import ROOT, environment
 
-# All that the package needs to be imported and its commands to be run; tireid_jax/configs is a link to configs/.
+# Everything that is needed to import the package and run its commands; tireid_jax/configs is a link to configs/.
 _FOLDERS = ("tireid_jax", "configs")
 
 
 class Copy:
-  """The package and its configs in a folder of their own.
+  """A copy of the package and its configs.
 
   Attributes:
-    folder: that holds tireid_jax/ and configs/.
+    folder: contains tireid_jax/ and configs/.
   """
 
   def __init__(self, folder):
@@ -32,8 +32,8 @@ class Copy:
     """Replaces text in a file of the copy.
 
     Args:
-      path: of the file, as "tireid_jax/losses.py".
-      *replacements: (old, new) pairs; each old text occurs once.
+      path: of the file, such as "tireid_jax/losses.py".
+      *replacements: (old, new) pairs; each old text must occur exactly once.
       append: text added at the end.
     """
     file = self.folder / path
@@ -44,7 +44,7 @@ class Copy:
     file.write_text(text + append)
 
   def changed_files(self):
-    """Returns the paths of files that differ from the package's, or that only one of both has."""
+    """Returns the paths of files that differ from the package's or exist in only one of the two."""
     paths = {path.relative_to(root) for root in (ROOT, self.folder) for path in _files(root)}
     return sorted(str(path) for path in paths if not _is_same(ROOT / path, self.folder / path))
 
@@ -53,8 +53,8 @@ class Copy:
 
     Args:
       code: Python source.
-      *arguments: of the program, its sys.argv[1:].
-      timeout_s: after so many seconds it fails.
+      *arguments: of the program: its sys.argv[1:].
+      timeout_s: seconds after which it fails.
     """
     return self._run("-c", code, *arguments, timeout_s=timeout_s)
 

@@ -1,4 +1,4 @@
-"""A data set of a new layout is one file and its config: annotations by split and person, on a copy of the package."""
+"""Adding a data set of a new layout takes one file and its config. Here, annotations are nested by split and person."""
 
 import json
 
@@ -53,7 +53,7 @@ NUM_PERSONS = {"train": 4, "test": 2}
 
 
 def write_raw_data(root):
-  """Writes persons p7, p8, ... with two photographs each, and two captions of each photograph."""
+  """Writes persons p7, p8, ... with two photographs each and two captions per photograph."""
   rng = np.random.default_rng(0)
   splits, number = {}, 7
   for split, num_persons in NUM_PERSONS.items():
@@ -67,7 +67,7 @@ def write_raw_data(root):
   (root / "persons.json").write_text(json.dumps(splits))
 
 
-def test_a_data_set_of_a_new_layout_is_one_file_and_its_config_and_trains_and_is_evaluated(tmp_path):
+def test_a_data_set_added_as_one_file_and_a_config_can_be_prepared_trained_and_evaluated(tmp_path):
   copy = Copy(tmp_path / "copy")
   (copy.folder / "tireid_jax/data/datasets/street.py").write_text(DATA_SET)
   (copy.folder / "configs/street.py").write_text(CONFIG)

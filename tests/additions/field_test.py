@@ -1,4 +1,4 @@
-"""A new field is one line: its default, check, reference and value in a stage follow, on a copy of the package."""
+"""Adding a config field takes one line, which defines its default, check, documentation and value in a stage."""
 
 import json
 
@@ -33,7 +33,7 @@ print(flags.FLAGS.config.stage2.patience)
 """
 
 
-def test_a_field_is_declared_in_one_place(tmp_path):
+def test_a_field_is_added_in_one_place(tmp_path):
   copy = Copy(tmp_path)
   copy.edit("tireid_jax/config/stage.py", ("  use_prompts: bool", FIELD))
   assert copy.changed_files() == ["tireid_jax/config/stage.py"]

@@ -1,4 +1,4 @@
-"""A new loss is one file: its function, name and default weight, on a copy of the package."""
+"""Adding a loss changes one file: its function, name and default weight."""
 
 import json
 
@@ -13,11 +13,11 @@ LOSS = '''def cosine_loss(image, text):
 LOSSES = {
   "cosine": Loss(lambda b: cosine_loss(b["image"], b["text"]), "mean cosine distance of the pairs", 0.5),
 '''
-# Two steps of stage 1 of a small config with the new loss alone; its other losses are turned off by their fields.
+# Two steps of stage 1 of a small config with only the new loss; the weights of the others are set to 0.
 TRAIN = """
 import json, sys
 import jax
-sys.path.append(sys.argv[1])  # for tests/; the copy goes first
+sys.path.append(sys.argv[1])  # for tests/; the copy has priority
 from tests.small_training import Setup, make_batch, make_stage
 from tireid_jax.config import reference, values
 from tireid_jax.configs import cuhk
@@ -26,7 +26,7 @@ from tireid_jax.training import stages
 config = cuhk.get_config()
 weight = config.stage1.losses.cosine
 stored = values.to_json(config)
-del stored["stage1"]["losses"]["cosine"]  # as in a workdir from before the loss was added
+del stored["stage1"]["losses"]["cosine"]  # as in an older workdir
 stage = make_stage(1, losses={"itc": 0.0, "cosine": 2.0}, warmup_epochs=0.0, learning_rate=0.01)
 setup = Setup(stage)
 step, state, batch = jax.jit(setup.step), setup.state, make_batch()

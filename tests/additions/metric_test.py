@@ -1,4 +1,4 @@
-"""A new metric is one file, and can select the best checkpoint: on a copy of the package."""
+"""Adding a metric changes one file, and the metric can select the best checkpoint."""
 
 import json
 
@@ -8,7 +8,7 @@ from tireid_jax.config import values
 
 METRIC = '  "MRR": lambda scores: 1 / scores.first_rank,\n'
 AFTER = '  "mINP": lambda scores: scores.inverse_negative_penalty,\n'
-# Random seeds that are tried until the best checkpoint by the new metric is neither the last one nor the default's.
+# Tries seeds until the best checkpoint by the new metric is neither the last nor the best by the default metric.
 RUNS = """
 import json, pathlib, sys
 from tireid_jax.config import values

@@ -1,4 +1,4 @@
-"""A new optimizer is one file: its builder, name and settings, on a copy of the package."""
+"""Adding an optimizer changes one file: its builder, name and settings."""
 
 import json
 
@@ -16,18 +16,18 @@ BUILDER = '''def _sgd(recipe: "Recipe", decay: float, rate: Schedule) -> optax.G
 ROW = '"adamw": _adamw, "sgd": _sgd}'
 SETTING = """  sgd_momentum: float = field(0.9, "of sgd", must("in [0, 1)", lambda momentum: 0 <= momentum < 1))
   weight_decay"""
-# Two steps from the same gradient g, without decay, at rate 0.1: -0.1 g, then -0.1 (1 + m) g.
+# Two steps with the same gradient g, without decay, at rate 0.1: -0.1 g, then -0.1 (1 + momentum) g.
 TRAIN = """
 import json, sys
 import jax.numpy as jnp
-sys.path.append(sys.argv[1])  # for tests/; the copy goes first
+sys.path.append(sys.argv[1])  # for tests/; the copy has priority
 from tests.small_training import make_stage
 from tireid_jax.config import values
 from tireid_jax.configs import cuhk
 from tireid_jax.training import optimizers
 
 stored = values.to_json(cuhk.get_config())
-del stored["stage1"]["sgd_momentum"]  # as in a workdir from before the optimizer was added
+del stored["stage1"]["sgd_momentum"]  # as in an older workdir
 stage = make_stage(
   1, optimizer="sgd", sgd_momentum=0.5, learning_rate=0.1, weight_decay=0.0, warmup_epochs=0.0, epochs=10**6
 )
@@ -48,7 +48,7 @@ print(json.dumps({
 """
 
 
-def test_an_optimizer_is_added_in_one_file_with_a_setting_of_its_own(tmp_path):
+def test_an_optimizer_with_a_new_setting_is_added_in_one_file(tmp_path):
   copy = Copy(tmp_path)
   copy.edit(
     "tireid_jax/training/optimizers.py",

@@ -1,4 +1,4 @@
-"""A new prompt placement is one file: prompts in front of the class and the start token, on a copy of the package."""
+"""Adding a prompt placement changes one file. Here, prompts precede the class token and the start token."""
 
 import json
 
@@ -25,7 +25,7 @@ class FrontPrompts(DeepPrompts):
 
 PLACEMENTS: dict[str, type[DeepPrompts]] = {"deep": DeepPrompts, "front": FrontPrompts}
 '''
-# Chosen by the config's field; the text encoder pools at its end token, which must move with the caption.
+# The config selects the placement; the position of the end token, at which text is pooled, must be shifted.
 GRADIENT = """
 import json
 import jax, jax.numpy as jnp
@@ -63,7 +63,7 @@ print(json.dumps({
 """
 
 
-def test_a_prompt_placement_is_added_in_one_file_and_learns(tmp_path):
+def test_a_prompt_placement_is_added_in_one_file_and_has_gradients(tmp_path):
   copy = Copy(tmp_path)
   copy.edit(
     "tireid_jax/models/prompts.py",
@@ -73,7 +73,7 @@ def test_a_prompt_placement_is_added_in_one_file_and_learns(tmp_path):
   found = json.loads(copy.python(GRADIENT))
   assert min(found["least"]) > 0, "a prompt token of some block has no gradient"
   assert min(found["from plain"]) > 1e-3
-  # Attention in the image encoder has no order, so only where prompts enter matters there; captions are causal, so the
-  # start token, which deep prompts do not change, sees these.
+  # The image encoder's attention is invariant to the order of tokens, so both placements agree. The text encoder has a
+  # causal mask: its start token attends to prompts in front of it, but not to deep prompts, which follow it.
   assert found["from deep"][0] < 1e-4
   assert found["from deep"][1] > 1e-3
