@@ -1,12 +1,12 @@
-"""Applies small changes to the code, one at a time, and counts how many of them the tests notice.
+"""Applies small changes to the code, one at a time, and counts how many of them the tests detect.
 
   python -m tests.mutants                          continues after the last result
-  python -m tests.mutants --only=losses,metrics    of these files
-  python -m tests.mutants --again=passed           those that no test noticed and no reason excuses, once more
-  python -m tests.mutants --report                 what the results say; runs nothing
+  python -m tests.mutants --only=losses,metrics    runs the mutants of these files
+  python -m tests.mutants --again=passed           repeats undetected mutants that are not known to be harmless
+  python -m tests.mutants --report                 prints the summary; runs nothing
 
-Each mutant is written into a copy of the repository, and the tests nearest to its file run on it until one fails
-(table.py), in a fork of a process that has imported the libraries. A result is a line of the results file.
+Each mutant is written to a copy of the repository, in which the tests that table.py lists for its file run until one
+fails, in a fork of a process that has imported the libraries. Each result is a line of the results file.
 """
 
 import argparse
@@ -22,52 +22,54 @@ import tempfile
 from tests.mutants import forks, mutations, report, table
 
 ROOT = pathlib.Path(__file__).parents[2]
-# Beyond the time that the tests take without a mutant: a loop without an end, or a machine that has other work.
+# The time limit is SLOWER times the time without a mutant plus SPARE_S seconds, because the machine may be busy.
 SLOWER, SPARE_S = 4, 60
 
 
 def parse(arguments=None):
-  """Returns the arguments."""
+  """Returns the parsed arguments."""
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-  parser.add_argument("--only", default="", help="files, as losses,models/prompts; all if not given")
-  parser.add_argument("--again", default="", help="statuses that are run again: passed, too slow, failed")
-  parser.add_argument("--results", type=pathlib.Path, default=ROOT / "mutants.jsonl", help="where results are added")
-  parser.add_argument("--report", action="store_true", help="only print what the results say")
-  parser.add_argument("--json", type=pathlib.Path, help="with --report: also write it here")
-  parser.add_argument("--limit", type=int, default=0, help="stop after so many mutants")
-  parser.add_argument("--fresh", action="store_true", help="a new process for each, to compare with forks")
+  parser.add_argument("--only", default="", help="files, such as losses,models/prompts; default: all")
+  parser.add_argument("--again", default="", help="statuses to repeat: passed, too slow, failed")
+  parser.add_argument(
+    "--results", type=pathlib.Path, default=ROOT / "mutants.jsonl", help="file to which results are appended"
+  )
+  parser.add_argument("--report", action="store_true", help="only print the summary")
+  parser.add_argument("--json", type=pathlib.Path, help="with --report: also write it to this file")
+  parser.add_argument("--limit", type=int, default=0, help="number of mutants after which to stop")
+  parser.add_argument("--fresh", action="store_true", help="run each in a new process, to compare with forks")
   return parser.parse_args(arguments)
 
 
 def choose(only=()):
-  """Returns {path of a file: its Mutants}, sampled where the table says so."""
+  """Returns {file: its Mutants}, sampled for the files that the table samples."""
   found = {}
   for name in [*table.WHOLE, *table.PROMPTED, *table.SAMPLED]:
     module = f"tireid_jax/{name}.py"
     found[name] = mutations.find_mutants(module, (ROOT / module).read_text())
   for name, (functions, _) in table.PROMPTED.items():
     found[name] = [mutant for mutant in found[name] if mutant.where.startswith(functions)]
-  # Those whose digests are lowest: a change of the code leaves the rest of the sample as it was.
+  # Those with the lowest digests, so that a change of the code does not change the rest of the sample.
   pool = [mutant.key for name in table.SAMPLED for mutant in found[name]]
   sample = set(
     sorted(pool, key=lambda key: hashlib.sha256(f"{table.SEED} {key}".encode()).digest())[: table.SAMPLE_SIZE]
   )
   for name in table.SAMPLED:
     found[name] = [mutant for mutant in found[name] if mutant.key in sample]
-  # In a random order, so that what has been run by any time is a sample of the file too.
+  # In random order, so that the mutants run so far are always a random sample of the file.
   return {
-    name: sorted(mutants, key=lambda mutant: _draw(mutant.key))
+    name: sorted(mutants, key=lambda mutant: _digest(mutant.key))
     for name, mutants in found.items()
     if not only or name in only
   }
 
 
-def _draw(key):
+def _digest(key):
   return hashlib.sha256(f"{table.SEED} {key}".encode()).digest()
 
 
 def read_results(path):
-  """Returns {key: its newest record}; a line that a kill has cut short is left out."""
+  """Returns {key: its newest record}; a truncated last line is skipped."""
   records = {}
   for line in path.read_text().splitlines() if path.is_file() else []:
     try:
@@ -79,13 +81,13 @@ def read_results(path):
 
 
 def test_files(name):
-  """Returns the paths of a file's tests that there are."""
+  """Returns the paths of the existing test files for a source file."""
   tests = {**table.WHOLE, **table.SAMPLED, **{key: value[1] for key, value in table.PROMPTED.items()}}[name]
   return [path for path in (f"tests/{test}.py" for test in tests) if (ROOT / path).is_file()]
 
 
 def run(options, mutants):
-  """Runs what has no result yet, and adds it to the results file."""
+  """Runs the mutants that have no result yet and appends their results to the results file."""
   known = read_results(options.results)
   again = [status.strip() for status in options.again.split(",") if status]
   harmless = report.read_harmless()
@@ -113,20 +115,20 @@ def run(options, mutants):
 
 
 def _run_file(tests, copy, name, mutants, results):
-  """Runs the mutants of one file; without a mutant its tests must pass."""
+  """Runs the mutants of one file, after checking that its tests pass without a mutant."""
   files = test_files(name)
   tests.run(files, 3600, writes_cache=True)
-  usual = tests.run(files, 3600)
-  if usual.status != "passed":
-    raise SystemExit(f"{name}: without a mutant, {usual.by or 'the tests'} {usual.status}")
-  print(f"{name}: {len(mutants)} mutants, {usual.seconds:.0f} s without one", flush=True)
+  baseline = tests.run(files, 3600)
+  if baseline.status != "passed":
+    raise SystemExit(f"{name}: without a mutant, {baseline.by or 'the tests'} {baseline.status}")
+  print(f"{name}: {len(mutants)} mutants, {baseline.seconds:.0f} s without one", flush=True)
   target = copy / mutants[0].module
-  kept = target.with_suffix(".kept")
-  shutil.copy2(target, kept)
+  backup = target.with_suffix(".kept")
+  shutil.copy2(target, backup)
   for mutant in mutants:
     shutil.rmtree(target.parent / "__pycache__", ignore_errors=True)
     target.write_text(mutant.source)
-    outcome = tests.run(files, SLOWER * usual.seconds + SPARE_S)
+    outcome = tests.run(files, SLOWER * baseline.seconds + SPARE_S)
     record = {
       "key": mutant.key, "file": name, "line": mutant.line, "status": outcome.status, "by": outcome.by,
       "seconds": round(outcome.seconds, 1),
@@ -134,7 +136,7 @@ def _run_file(tests, copy, name, mutants, results):
     results.write(json.dumps(record) + "\n")
     results.flush()
     print(f"  {outcome.status} {outcome.seconds:.1f} s  {mutant.key}", flush=True)
-  kept.replace(target)
+  backup.replace(target)
 
 
 def main():

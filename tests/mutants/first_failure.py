@@ -1,4 +1,4 @@
-"""A pytest plugin that notes which test failed first."""
+"""A pytest plugin that writes the name of the first failing test to a file."""
 
 import os
 import pathlib

@@ -1,4 +1,4 @@
-"""Runs tests in forks of a process that has imported the libraries, which a new process takes seconds for."""
+"""Runs tests in forks of a process that has imported the libraries, which takes a new process seconds."""
 
 import contextlib
 import dataclasses
@@ -10,9 +10,9 @@ import signal
 import sys
 import time
 
-# More than any of the tests takes; a mutant that fills the memory shall not take the machine's.
+# More than any test needs, so that a mutant cannot use up the memory of the machine.
 MEMORY_BYTES = 6 * 2**30
-# What the tests import of other people's code. JAX computes nothing here: a fork of its threads would hang.
+# Third-party modules that the tests import. JAX must not compute anything before the fork: its threads would hang.
 LIBRARIES = (
   "absl.flags", "chex", "fsspec", "ftfy", "flax.linen", "flax.serialization", "huggingface_hub", "hypothesis",
   "jax.numpy", "ml_collections", "msgpack", "optax", "orbax.checkpoint", "PIL.Image", "pytest", "safetensors.numpy",
@@ -22,7 +22,13 @@ LIBRARIES = (
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-  """How tests ended: "passed", "failed" or "too slow", by which test, after so many seconds of wall-clock time."""
+  """The outcome of tests.
+
+  Attributes:
+    status: "passed", "failed" or "too slow".
+    by: the test that failed first, or "".
+    seconds: of wall-clock time.
+  """
 
   status: str
   by: str
@@ -30,7 +36,7 @@ class Outcome:
 
 
 def copy_files(root, files, folder):
-  """Copies files of a repository, given by their paths in it; links remain links, which point into the copy."""
+  """Copies files of a repository, given by their paths in it; symbolic links are preserved and point into the copy."""
   for file in files:
     target = folder / file
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -45,8 +51,8 @@ class Tests:
 
     Args:
       folder: the copy.
-      cache: folder of compiled programs.
-      forks: False runs each in a new process, to compare with.
+      cache: folder of the compilation cache.
+      forks: False runs each in a new process, for comparison.
     """
     self._folder, self._cache, self._forks = pathlib.Path(folder), cache, forks
     if forks:
@@ -58,12 +64,12 @@ class Tests:
 
     Args:
       files: their paths in the repository.
-      limit_s: after so many seconds they are ended.
-      writes_cache: adds to the cache of compiled programs, which else is only read, or it would grow with each mutant.
+      limit_s: seconds after which they are killed.
+      writes_cache: also write to the compilation cache. By default it is only read, so that mutants do not fill it.
     """
     note = self._folder / "failed_first"
     note.unlink(missing_ok=True)
-    began = time.monotonic()
+    start = time.monotonic()
     child = os.fork()
     if not child:
       self._be_child(files, limit_s, note, writes_cache)
@@ -71,22 +77,22 @@ class Tests:
       _, status = os.waitpid(child, 0)
     finally:
       with contextlib.suppress(ProcessLookupError):
-        os.killpg(child, signal.SIGKILL)  # and the processes it started
-    seconds = time.monotonic() - began
+        os.killpg(child, signal.SIGKILL)  # including the processes that it started
+    seconds = time.monotonic() - start
     by = note.read_text() if note.exists() else ""
     if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGALRM:
       return Outcome("too slow", by, seconds)
     return Outcome("failed" if status else "passed", by or (f"status {status}" if status else ""), seconds)
 
   def _be_child(self, files, limit_s, note, writes_cache):
-    """Runs the tests and ends the process; pytest's status is its own."""
+    """Runs the tests and exits with pytest's status."""
     try:
       os.setsid()
       signal.alarm(int(limit_s))
       resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
-      silence = os.open(os.devnull, os.O_RDWR)
+      null = os.open(os.devnull, os.O_RDWR)
       for stream in (0, 1, 2):
-        os.dup2(silence, stream)
+        os.dup2(null, stream)
       os.chdir(self._folder)
       settings = {
         "JAX_COMPILATION_CACHE_DIR": str(self._cache),
@@ -105,7 +111,7 @@ class Tests:
 
 
 def _run_here(settings, arguments):
-  import jax  # not before the fork, for what runs each in a new process
+  import jax  # not before the fork, because it is not needed if each runs in a new process
   import pytest
 
   # JAX read the environment when it was imported.

@@ -1,4 +1,4 @@
-"""The mutants of a source file: each is one small change, as a slip of the hand would make it."""
+"""The mutants of a source file: each has one small change, like a typing mistake."""
 
 import ast
 import copy
@@ -16,7 +16,7 @@ _NAMES = {
   "min": "max", "minimum": "maximum", "any": "all", "argmin": "argmax", "floor": "ceil", "zeros": "ones",
   "sum": "mean", "cumsum": "cumprod", "exp": "log", "cos": "sin", "startswith": "endswith",
 }  # fmt: skip
-# Characters of a change in a mutant's name.
+# Maximum number of characters of a change in a mutant's name.
 _SHOWN = 100
 _NAMES |= {after: before for before, after in _NAMES.items()}
 
@@ -27,10 +27,10 @@ class Mutant:
 
   Attributes:
     module: path of the file, from the root of the repository.
-    where: qualified name of the function or class that it is in, "" outside of any.
+    where: qualified name of the enclosing function or class, or "".
     line: of the change, from 1.
-    before, after: the changed piece of source, on one line each.
-    number: among the same changes in the same place, from 0.
+    before, after: the source before and after the change, on one line each.
+    number: of this change among equal changes in the same function, from 0.
     source: the whole file with the change.
   """
 
@@ -44,27 +44,27 @@ class Mutant:
 
   @property
   def key(self):
-    """What names it in results, also after lines above it have changed."""
+    """Its name in results, which does not depend on line numbers."""
     again = f" #{self.number}" if self.number else ""
     return f"{self.module}:{self.where}: {self.before} -> {self.after}{again}"
 
 
 def find_mutants(module, source):
-  """Returns every Mutant of a file in the order of its lines; text, messages and annotations are left alone."""
+  """Returns all Mutants of a file in the order of its lines; strings, messages and annotations are not changed."""
   lines = [line.encode() for line in source.splitlines(keepends=True)]
   starts = [0]
   for line in lines:
     starts.append(starts[-1] + len(line))
   whole, found, seen = b"".join(lines), [], {}
   for where, node, after in sorted(_changes(ast.parse(source)), key=lambda change: _position(change[1])):
-    begin = starts[node.lineno - 1] + node.col_offset
+    start = starts[node.lineno - 1] + node.col_offset
     end = starts[node.end_lineno - 1] + node.end_col_offset
-    if isinstance(node, ast.keyword):  # an argument goes with the comma behind it
+    if isinstance(node, ast.keyword):  # an argument is removed with the comma after it
       rest = whole[end:].decode()
       end += len(rest) - len(rest.lstrip().removeprefix(",").lstrip(" ")) if rest.lstrip().startswith(",") else 0
     change = (where, *_differing(ast.unparse(node), after or "left out"))
     number = seen[change] = seen.get(change, -1) + 1
-    mutated = (whole[:begin] + after.encode() + whole[end:]).decode()
+    mutated = (whole[:start] + after.encode() + whole[end:]).decode()
     found.append(Mutant(module, where, node.lineno, *change[1:], number, mutated))
   return found
 
@@ -74,30 +74,30 @@ def _position(node):
 
 
 def _differing(before, after):
-  """Returns both on one line, and of long ones what lies around where they differ."""
+  """Returns both on one line; long ones are shortened to the text around the difference."""
   before, after = " ".join(before.split()), " ".join(after.split())
   if after.startswith("(") and not before.startswith("("):
     after = after[1:-1]
-  begin = _num_equal(before, after)
-  end = _num_equal(before[begin:][::-1], after[begin:][::-1])
-  return tuple(_around(text, begin, len(text) - end) for text in (before, after))
+  start = _num_equal(before, after)
+  end = _num_equal(before[start:][::-1], after[start:][::-1])
+  return tuple(_around(text, start, len(text) - end) for text in (before, after))
 
 
 def _num_equal(one, other):
-  """Returns how many characters two texts have in common at their start."""
+  """Returns the length of the common prefix of two texts."""
   return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
-def _around(text, begin, end):
+def _around(text, start, end):
   if len(text) <= _SHOWN:
     return text
-  begin = max(begin - _SHOWN // 4, 0)
-  end = min(end + _SHOWN // 4, begin + _SHOWN)
-  return f"{'...' if begin else ''}{text[begin:end]}{'...' if end < len(text) else ''}"
+  start = max(start - _SHOWN // 4, 0)
+  end = min(end + _SHOWN // 4, start + _SHOWN)
+  return f"{'...' if start else ''}{text[start:end]}{'...' if end < len(text) else ''}"
 
 
 def _changes(tree):
-  """Yields (qualified name, node, source to put in its place)."""
+  """Yields (qualified name, node, replacement source)."""
 
   def visit(node, where, owner):
     if isinstance(node, (ast.Raise, ast.JoinedStr, ast.Import, ast.ImportFrom)):
@@ -122,7 +122,7 @@ def _changes(tree):
 
 
 def _of_node(node, owner):
-  """Yields the sources that may stand in the place of a node."""
+  """Yields replacement sources for a node."""
   if isinstance(node, ast.stmt):
     yield from _of_statement(node)
   elif isinstance(node, ast.keyword):
@@ -151,7 +151,7 @@ def _of_node(node, owner):
   elif isinstance(node, ast.Attribute) and node.attr in _NAMES:
     yield f"{ast.unparse(node.value)}.{_NAMES[node.attr]}"
   elif isinstance(node, (ast.IfExp, ast.comprehension)):
-    return  # by their conditions, below
+    return  # only their conditions are changed, below
   elif isinstance(node, (ast.List, ast.Tuple, ast.Set)) and isinstance(getattr(node, "ctx", ast.Load()), ast.Load):
     if len(node.elts) > 1 and not isinstance(owner, ast.Subscript):
       for number in range(len(node.elts)):
@@ -164,7 +164,7 @@ def _of_node(node, owner):
   is_condition = isinstance(owner, (ast.If, ast.IfExp)) and node is owner.test
   if (is_condition or (isinstance(owner, ast.comprehension) and node in owner.ifs)) and not isinstance(
     node,
-    (ast.Compare, ast.UnaryOp),  # which were turned already
+    (ast.Compare, ast.UnaryOp),  # negated above
   ):
     yield f"(not ({ast.unparse(node)}))"
 
@@ -177,7 +177,7 @@ def _of_statement(node):
     for other in _SWAPPED.get(type(node.op), ()):
       yield ast.unparse(_changed(node, op=other()))
   elif isinstance(node, ast.Assign):
-    # Where the name is bound by another statement too, leaving this one out is no NameError.
+    # Only if the name is also bound elsewhere; otherwise removing the statement would raise NameError.
     names = {part.id for target in node.targets for part in ast.walk(target) if isinstance(part, ast.Name)}
     read = {part.id for part in ast.walk(node.value) if isinstance(part, ast.Name)}
     if names & read or any(isinstance(target, (ast.Attribute, ast.Subscript)) for target in node.targets):
@@ -197,7 +197,7 @@ def _of_constant(node, owner):
     changed = [value + 1] if isinstance(value, int) else [value * 2 or 1.0]
     if isinstance(value, int) and value > 1:
       changed.append(value - 1)
-    # Of -1, the constant is 1.
+    # The constant in -1 is 1.
     yield from (repr(other) for other in changed)
 
 

@@ -1,9 +1,9 @@
-"""Summarises the results of mutants: how many of each file tests noticed, and why the others are harmless."""
+"""Summarises the results: how many mutants of each file the tests detected, and which others are harmless."""
 
 import json
 import pathlib
 
-# {key of a mutant: why it changes nothing that matters}.
+# {key of a mutant: why it is harmless}.
 HARMLESS = pathlib.Path(__file__).parent / "harmless.json"
 
 
@@ -13,7 +13,7 @@ def read_harmless():
 
 
 def summarise(mutants, results, harmless):
-  """Returns ({file: counts}, [survivors without a reason], [reasons for what is no survivor]).
+  """Returns ({file: counts}, [undetected keys without a reason], [keys with a reason that were detected]).
 
   Args:
     mutants: {file: Mutants}.

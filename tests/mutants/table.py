@@ -1,6 +1,6 @@
-"""Which files are mutated, how many of their mutants, and by which tests, cheapest first."""
+"""Which files are mutated, how many of their mutants are run, and with which tests, fastest first."""
 
-# All mutants of these, in the order in which they are run.
+# All mutants of these files are run, in this order.
 WHOLE = {
   "losses": ("losses_test", "training/train_step_test"),
   "training/optimizers": ("training/optimizers_test", "config/reference_test"),
@@ -8,7 +8,7 @@ WHOLE = {
   "metrics": ("metrics_test",),
   "models/prompts": ("models/prompted_test",),
 }
-# Of the functions in which prompts enter the encoders, too.
+# Mutants of the functions that insert prompts into the encoders are run, too.
 PROMPTED = {
   "models/transformer": (
     ("Transformer.__call__",),
@@ -17,7 +17,7 @@ PROMPTED = {
   "models/vision": (("ImageEncoder.__call__",), ("models/prompted_test", "models/clip_test")),
   "models/text": (("TextEncoder.__call__",), ("models/prompted_test", "models/clip_test")),
 }
-# Of these together, a seeded sample.
+# Of the mutants of all these files together, a seeded random sample is run.
 SAMPLED = {
   "training/train_step": ("training/train_step_test",),
   "training/program": ("training/program_test", "training/loop_test"),
