@@ -118,7 +118,7 @@ def test_a_loop_costs_about_as_much_as_its_unrolled_iterations():
     sum(o.cycles for o in costs.operations(compiled(lambda x, w, unroll=unroll: iterate(x, w, unroll), *shapes)))
     for unroll in (1, 12)
   )
-  # The compiler does not merge iterations of a loop. If the body were counted once, not 12 times, this would be a sixth.
+  # The compiler does not merge iterations of a loop. If the body were counted only once, the ratio would be a sixth.
   assert 1 < looped / unrolled < 3
 
 
