@@ -1,7 +1,7 @@
-"""Brings faults upon small runs and prints what came of them.
+"""Injects faults into small runs and prints the results.
 
-python -m tests.faults                            20 kills, every storage fault, 2,000 steps watched
-python -m tests.faults --kills=200 --seed=1       more of them
+python -m tests.faults                            20 kills, every storage fault, 2,000 monitored steps
+python -m tests.faults --kills=200 --seed=1       more kills
 python -m tests.faults --only=kills --json=FILE   one part, and the results as JSON
 """
 
@@ -22,8 +22,8 @@ from tests import small_disk
 from tests.faults import growth, kills, scenario, storage
 
 PARTS = ("kills", "storage", "growth")
-# Of what is held in the second quarter, so much more in the last is still no growth: an allocator returns memory late.
-_ALLOWED = 1.02
+# Ratio of the last to the second quarter above which a resource counts as growing; allocators return memory late.
+_MAX_RATIO = 1.02
 
 
 def main():
@@ -32,11 +32,11 @@ def main():
   parts = {"kills": _kills, "storage": _storage, "growth": _growth}
   results, faults = {}, []
   for name in options.only:
-    began = time.monotonic()
+    start = time.monotonic()
     (folder / name).mkdir()
     results[name], rows, wrong = parts[name](options, folder / name)
     faults += wrong
-    print(f"\n{name}, {time.monotonic() - began:.0f} s\n" + "\n".join(rows), flush=True)
+    print(f"\n{name}, {time.monotonic() - start:.0f} s\n" + "\n".join(rows), flush=True)
   if options.json:
     options.json.write_text(json.dumps(results, indent=1) + "\n")
   if faults:
@@ -47,12 +47,14 @@ def main():
 
 def _parse():
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-  parser.add_argument("--only", type=lambda text: text.split(","), default=PARTS, help="of " + ",".join(PARTS))
-  parser.add_argument("--kills", type=int, default=20, help="how many kills")
-  parser.add_argument("--seed", type=int, default=0, help="of the moments")
-  parser.add_argument("--jobs", type=int, default=2, help="commands at a time")
-  parser.add_argument("--steps", type=int, default=2000, help="that are watched for growth")
-  parser.add_argument("--match", default="", help="text in the names of the storage faults that are tried")
+  parser.add_argument(
+    "--only", type=lambda text: text.split(","), default=PARTS, help="parts to run, of " + ",".join(PARTS)
+  )
+  parser.add_argument("--kills", type=int, default=20, help="number of kills")
+  parser.add_argument("--seed", type=int, default=0, help="random seed of the kills")
+  parser.add_argument("--jobs", type=int, default=2, help="commands that run at the same time")
+  parser.add_argument("--steps", type=int, default=2000, help="number of steps of the run that is monitored for growth")
+  parser.add_argument("--match", default="", help="only storage faults whose name contains this text")
   parser.add_argument("--json", type=pathlib.Path, help="file for the results")
   options = parser.parse_args()
   unknown = set(options.only) - set(PARTS)
@@ -63,7 +65,7 @@ def _parse():
 
 @functools.cache
 def _uninterrupted(folder):
-  """Returns (Scenario, workdir of a run of it that nothing was done to), made once."""
+  """Returns (Scenario, workdir of its uninterrupted run), created once."""
   run = scenario.make(folder / "made")
   _progress("the uninterrupted run")
   scenario.succeed(*run.main(folder / "uninterrupted"))
@@ -77,11 +79,11 @@ def _progress(text):
 def _kills(options, folder):
   """Returns (JSON data, lines of the table, faults)."""
   killer = kills.Killer(folder, *_uninterrupted(folder.parent))
-  commands = kills.draw_commands(options.kills, options.seed)
+  commands = kills.sample_commands(options.kills, options.seed)
 
   def kill(i):
     outcome = killer.kill(commands[i], f"command{i}")
-    _progress(f"kills: command {i + 1}/{len(commands)}, {_story(outcome)}")
+    _progress(f"kills: command {i + 1}/{len(commands)}, {_describe(outcome)}")
     return outcome
 
   with concurrent.futures.ThreadPoolExecutor(options.jobs) as threads:
@@ -89,16 +91,16 @@ def _kills(options, folder):
   landed = [(moment.phase, where) for o in outcomes for moment, where in zip(o.moments, o.landed, strict=True)]
   rows = ["| phase | kills | landed in |", "|---|---|---|"]
   for phase in dict.fromkeys(phase for phase, _ in sorted(landed)):
-    places = collections.Counter(where for other, where in landed if other == phase)
-    listed = "; ".join(f"{where} ({count})" if count > 1 else where for where, count in places.most_common())
-    rows.append(f"| {phase} | {places.total() - places['ended before']} | {listed} |")
-  faults = [_story(outcome) for outcome in outcomes if outcome.faults]
+    counts = collections.Counter(where for other, where in landed if other == phase)
+    listed = "; ".join(f"{where} ({count})" if count > 1 else where for where, count in counts.most_common())
+    rows.append(f"| {phase} | {counts.total() - counts['ended before']} | {listed} |")
+  faults = [_describe(outcome) for outcome in outcomes if outcome.faults]
   num_killed = sum(where != "ended before" for _, where in landed)
   rows.append(f"\n{len(outcomes) - len(faults)} of {len(outcomes)} commands ended equal after {num_killed} kills")
   return [dataclasses.asdict(outcome) for outcome in outcomes], rows, faults
 
 
-def _story(outcome):
+def _describe(outcome):
   kills = "; ".join(f"{m.phase}: {where}" for m, where in zip(outcome.moments, outcome.landed, strict=True))
   return f"killed at {kills}: {'; '.join(outcome.faults) or 'ended equal'} ({outcome.seconds:.0f} s)"
 
@@ -109,10 +111,10 @@ def _storage(options, folder):
   if not small_disk.can_mount():
     _progress(f"storage: {sum(case.needs_mount for case in cases)} cases need a user who may mount; not run")
     cases = [case for case in cases if not case.needs_mount]
-  tried = storage.Storage(folder, *_uninterrupted(folder.parent))
+  injector = storage.Storage(folder, *_uninterrupted(folder.parent))
 
-  def meet(i):
-    outcome = tried.meet(cases[i], f"case{i}")
+  def inject(i):
+    outcome = injector.inject(cases[i], f"case{i}")
     wrong = "".join(f"; {fault}" for fault in outcome.faults)
     _progress(
       f"storage {i + 1}/{len(cases)}, {outcome.case}, {outcome.command}: {outcome.status}, {outcome.line}{wrong}"
@@ -120,7 +122,7 @@ def _storage(options, folder):
     return outcome
 
   with concurrent.futures.ThreadPoolExecutor(options.jobs) as threads:
-    outcomes = list(threads.map(meet, range(len(cases))))
+    outcomes = list(threads.map(inject, range(len(cases))))
   rows = ["| fault | command | status | line | as expected |", "|---|---|---|---|---|"]
   for o in outcomes:
     line = re.sub(rf"{folder}/case\d+/(disk/)?", "", o.line)
@@ -141,7 +143,7 @@ def _growth(options, folder):
   faults = [
     f"growth: {field} from {getattr(quarters[1], field):,} to {getattr(quarters[3], field):,} in {num_steps} steps"
     for field in growth.FIELDS
-    if getattr(quarters[3], field) > _ALLOWED * getattr(quarters[1], field)
+    if getattr(quarters[3], field) > _MAX_RATIO * getattr(quarters[1], field)
   ]
   return [dataclasses.asdict(sample) for sample in samples], rows, faults
 

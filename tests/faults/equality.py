@@ -1,4 +1,4 @@
-"""What differs between two workdirs, bit by bit, but for what a wall clock decides."""
+"""Compares two workdirs bit by bit, except for values that depend on the wall clock."""
 
 import json
 import re
@@ -9,15 +9,15 @@ from tensorboardX.proto import event_pb2
 
 from tireid_jax.workdir import digests
 
-# The fields of result.json, of a checkpoint's metadata and of the metric log that a wall clock decides.
+# Fields of result.json, of a checkpoint's metadata and of the metric log that depend on the wall clock.
 WALL_CLOCK = re.compile(r"seconds|speed/.*")
-# What may not remain: files that were being written, by name.
+# Names of unfinished files, which must not remain.
 _TEMPORARY = re.compile(r"\..+\.\d+|.*(tmp.*|\.kept|\.part)")
 _STEP_ITEMS = ("variables", "optimizer")
 
 
 def differences(workdir, expected, numbers=(1, 2)):
-  """Returns what differs between some stages of two workdirs, one line each; empty if they are equal."""
+  """Returns the differences between stages of two workdirs, one line each."""
   found = []
   for number in numbers:
     folders = [path / f"stage{number}" for path in (workdir, expected)]
@@ -27,7 +27,7 @@ def differences(workdir, expected, numbers=(1, 2)):
 
 
 def _without_wall_clock(record):
-  """Returns a dictionary without the fields that a wall clock decides."""
+  """Returns a dictionary without the fields that depend on the wall clock."""
   return {name: value for name, value in record.items() if not WALL_CLOCK.fullmatch(name)}
 
 
@@ -41,12 +41,12 @@ def _fields(name, ours, theirs):
 
 
 def compare_results(ours, theirs):
-  """Returns what differs between the results of two stages' folders, one line each; so do those below."""
+  """Returns the differences between the results of two stage folders, one line each, as do the functions below."""
   return _fields("result.json", *(_read_json(folder / "result.json", folder.parent) for folder in (ours, theirs)))
 
 
 def _read_json(path, workdir):
-  """Returns JSON data in which the workdir's own path is spelled alike in every workdir."""
+  """Returns JSON data in which the workdir's path is replaced by WORKDIR."""
   return json.loads(path.read_text().replace(str(workdir), "WORKDIR"))
 
 
@@ -55,7 +55,7 @@ def compare_ranks(ours, theirs):
 
 
 def array_differences(name, ours, theirs):
-  """Compares {name: array}, NaN for NaN and sign for sign."""
+  """Compares {name: array} bit by bit, including NaN and the sign of zero."""
   found = [f"{name}: {key} is in one alone" for key in sorted(ours.keys() ^ theirs.keys())]
   for key in sorted(ours.keys() & theirs.keys()):
     a, b = np.asarray(ours[key]), np.asarray(theirs[key])
@@ -81,20 +81,20 @@ def compare_events(ours, theirs):
 
 
 def read_events(folder):
-  """Returns [(step, tag, value)] as TensorBoard shows event files: what a restart purges is left out."""
-  shown = []
+  """Returns [(step, tag, value)] as TensorBoard shows event files: without the values that a restart purges."""
+  events = []
   for file in sorted(folder.iterdir()):
     content = file.read_bytes()
     while len(content) >= 12:
       size = int.from_bytes(content[:8], "little")
       record, content = content[12 : 12 + size], content[12 + size + 4 :]
       if len(record) < size:
-        break  # cut off by a kill; TensorBoard stops there, too
+        break  # truncated by a kill; TensorBoard also stops there
       event = event_pb2.Event.FromString(record)
       if event.HasField("session_log") and event.session_log.status == event_pb2.SessionLog.START:
-        shown = [row for row in shown if row[0] < event.step]
-      shown += [(event.step, value.tag, value.simple_value) for value in event.summary.value]
-  return shown
+        events = [entry for entry in events if entry[0] < event.step]
+      events += [(event.step, value.tag, value.simple_value) for value in event.summary.value]
+  return events
 
 
 def compare_checkpoints(ours, theirs):
@@ -113,13 +113,13 @@ def compare_checkpoints(ours, theirs):
     for item in ("metadata", "metrics"):
       found += _fields(f"{name}, {item}", *(_read_json(path / item / item, path.parents[2]) for path in (a, b)))
     fault = digests.fault(ours, step, a)
-    if fault:  # none are known of one that was committed just before a kill
+    if fault:  # a checkpoint committed just before a kill has no digests, which is not a fault
       found.append(f"{name} does not agree with its digests: {fault}")
   return found
 
 
 def compare_leftovers(ours, theirs):
-  """Returns the files that a stage did not finish writing, which no folder should have."""
+  """Returns unfinished files in our folder, which must not remain."""
   del theirs
   return [f"{path.name} was left behind" for path in sorted(ours.rglob("*")) if _TEMPORARY.fullmatch(path.name)]
 

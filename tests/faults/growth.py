@@ -1,4 +1,4 @@
-"""Watches the memory, file descriptors and threads of a long run from outside, by /proc."""
+"""Monitors the memory, file descriptors and threads of a long run through /proc."""
 
 import dataclasses
 import os
@@ -8,13 +8,13 @@ import time
 from tests.faults import scenario
 from tireid_jax.workdir.metric_log import read_metrics
 
-_INTERVAL_S = 0.05  # a save opens files for most of a second: the moments between two saves must be hit as well
+_INTERVAL_S = 0.05  # short, because a save opens files for most of a second and samples between saves are needed
 FIELDS = ("resident_bytes", "descriptors", "threads")
 
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-  """What a process holds at a step: resident bytes, open file descriptors, threads."""
+  """Resources of a process at a step: resident bytes, open file descriptors, threads."""
 
   step: int
   resident_bytes: int
@@ -23,7 +23,7 @@ class Sample:
 
 
 def sample(pid, step):
-  """Returns a Sample of a process that runs, or None of one that has ended."""
+  """Returns a Sample of a running process, or None if it has ended."""
   folder = pathlib.Path(f"/proc/{pid}")
   try:
     pages = int((folder / "statm").read_text().split()[1])
@@ -34,12 +34,12 @@ def sample(pid, step):
 
 
 def watch(run, workdir, num_steps):
-  """Trains stage 2 for so many steps, with an evaluation and a checkpoint an epoch, and returns its Samples.
+  """Trains stage 2 with an evaluation and a checkpoint in every epoch, and returns its Samples.
 
   Args:
     run: Scenario.
-    workdir: pathlib.Path, not there yet.
-    num_steps: a multiple of the steps of an epoch.
+    workdir: pathlib.Path that does not exist yet.
+    num_steps: of training, a multiple of the steps per epoch.
   """
   fields = (
     f"--config.stage2.epochs={num_steps // run.epoch_steps}", "--config.stage2.init_from=pretrained",
@@ -60,9 +60,9 @@ def watch(run, workdir, num_steps):
 
 
 def quarters(samples, num_steps):
-  """Returns, for each quarter of the steps, a Sample of the least of everything: what is held between saves."""
+  """Returns a Sample for each quarter of the steps with the minimum of each field, as held between saves."""
 
-  def least(part):
+  def minimum(part):
     return Sample(part[0].step, *(min(getattr(sample, field) for sample in part) for field in FIELDS))
 
-  return [least([s for s in samples if 4 * s.step // num_steps == quarter]) for quarter in range(4)]
+  return [minimum([s for s in samples if 4 * s.step // num_steps == quarter]) for quarter in range(4)]

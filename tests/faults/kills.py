@@ -1,7 +1,7 @@
-"""Kills commands at random moments; each is started again with the same arguments and must end as if nothing had been.
+"""Kills commands at random moments. Each is restarted with the same arguments and must end with equal results.
 
-Moments are drawn from a seed: a phase, a step to wait for, and a delay after that. Where a kill lands is up to the
-machine; it is read from the files and reported.
+A moment consists of a phase, a step to wait for, and a delay after that step, all determined by a seed. What a kill
+interrupts depends on the machine; it is found from the files and reported.
 """
 
 import dataclasses
@@ -15,13 +15,13 @@ from tests.data.trees import make_tree
 from tests.faults import equality, scenario
 from tireid_jax.workdir.metric_log import read_metrics
 
-# How often each phase comes in 20 kills: of runs, and of other commands.
+# Number of kills in each phase, of 20 kills: of runs, and of other commands.
 _OF_RUNS = {
   "starting": 2, "resuming": 2, "stepping": 4, "saving": 4, "validating": 2, "scoring": 2, "between stages": 2,
 }  # fmt: skip
 _OF_OTHERS = {"preparing": 1, "evaluate": 1}
-# A kill comes so long, at most, after what it waits for, in seconds of the processor: enough to go beyond the phase
-# now and then. A command takes about 8 s to its first step.
+# Maximum delay, in seconds of CPU time, after the step that a kill waits for: long enough that some kills come after
+# the phase. A command takes about 8 s until its first step.
 _DELAYS_S = {
   "starting": 8.0, "resuming": 8.0, "stepping": 0.5, "saving": 0.5, "validating": 1.0, "scoring": 1.0,
   "between stages": 5.0, "preparing": 1.0, "evaluate": 3.0,
@@ -31,7 +31,7 @@ _KILLS_PER_RUN = 5
 
 @dataclasses.dataclass(frozen=True)
 class Moment:
-  """When a command is killed: in a phase, of a stage, once a step is reached, and a while later."""
+  """When a command is killed: in a phase of a stage, some time after a step has been reached."""
 
   phase: str
   stage: int
@@ -41,13 +41,13 @@ class Moment:
 
 @dataclasses.dataclass
 class Outcome:
-  """What came of the kills of a command.
+  """The result of the kills of a command.
 
   Attributes:
     moments: Moments.
-    landed: where the process was, by its files, at each.
-    faults: one line each; empty if the command ended as an uninterrupted one.
-    seconds: that all of it took.
+    landed: what the process was doing at each, by its files.
+    faults: one line each; empty if the results equal those of an uninterrupted command.
+    seconds: total duration.
   """
 
   moments: list[Moment]
@@ -56,15 +56,15 @@ class Outcome:
   seconds: float = 0.0
 
 
-def draw_commands(number, seed):
-  """Returns the Moments of so many kills in all, a list a command, every phase in proportion; the same for a seed.
+def sample_commands(number, seed):
+  """Returns a list of Moments for each command; phases occur in proportion, and the seed determines everything.
 
-  A run of both stages is killed and started again some five times.
+  A run of both stages is killed and restarted about _KILLS_PER_RUN times. `number` is the total number of kills.
   """
   rng = np.random.default_rng(seed)
   phases = [phase for phase, count in (_OF_RUNS | _OF_OTHERS).items() for _ in range(count)]
-  drawn = [phases[i] for _ in range(-(-number // len(phases))) for i in rng.permutation(len(phases))][:number]
-  moments = [draw_moment(phase, rng) for phase in drawn]
+  sampled = [phases[i] for _ in range(-(-number // len(phases))) for i in rng.permutation(len(phases))][:number]
+  moments = [sample_moment(phase, rng) for phase in sampled]
   of_runs = [moment for moment in moments if moment.phase in _OF_RUNS]
   num_runs = -(-len(of_runs) // _KILLS_PER_RUN)
   runs = [sorted(of_runs[i::num_runs], key=_order) for i in range(num_runs)]
@@ -72,11 +72,11 @@ def draw_commands(number, seed):
 
 
 def _order(moment):
-  """Returns a key that sorts Moments of a run as they are reached."""
+  """Returns a key that sorts Moments of a run in the order in which they are reached."""
   return moment.phase != "starting", moment.stage, moment.phase == "between stages", moment.step
 
 
-def draw_moment(phase, rng):
+def sample_moment(phase, rng):
   """Returns a random Moment of a phase."""
   epoch, last = scenario.EPOCH_STEPS, scenario.STAGE_STEPS
   step = {"validating": rng.choice([epoch, last]), "scoring": last}.get(phase, rng.integers(1, last))
@@ -85,26 +85,26 @@ def draw_moment(phase, rng):
 
 
 class Killer:
-  """Brings moments upon the commands of a Scenario."""
+  """Kills the commands of a Scenario at given Moments."""
 
   def __init__(self, folder, run, expected):
-    """Takes a folder for all files, a Scenario, and the workdir of its uninterrupted run."""
+    """Takes the folder for all files, a Scenario, and the workdir of its uninterrupted run."""
     self._folder, self._run, self._expected = folder, run, expected
 
   def kill(self, moments, name):
-    """Returns the Outcome of a command's Moments; `name` is a folder's, which is removed where all went well."""
+    """Returns the Outcome of the Moments of a command; its folder `name` is removed if there are no faults."""
     folder = self._folder / name
     folder.mkdir()
-    began = time.monotonic()
+    start = time.monotonic()
     kill = {"preparing": self._kill_prepare, "evaluate": self._kill_evaluate}.get(moments[0].phase, self.kill_run)
     outcome = kill(moments, folder)
-    outcome.seconds = time.monotonic() - began
+    outcome.seconds = time.monotonic() - start
     if not outcome.faults:
       shutil.rmtree(folder)
     return outcome
 
   def kill_run(self, moments, folder):
-    """Kills a run of both stages at each of some Moments, ascending, and starts it again each time."""
+    """Kills a run of both stages at each of the Moments, in ascending order, and restarts it each time."""
     workdir = folder / "run"
     arguments = self._run.main(workdir)
     landed = [_kill_at(moment, workdir, folder / "log", arguments) for moment in moments]
@@ -147,7 +147,7 @@ class Killer:
 
 
 def where(workdir):
-  """Returns in words how far a run came, by its files."""
+  """Describes the progress of a run, by its files."""
   folders = [folder for folder in (workdir / "stage1", workdir / "stage2") if (folder / "config.json").exists()]
   if not folders:
     return "before its first write"
@@ -168,7 +168,7 @@ def where(workdir):
 
 
 def _kill_at(moment, workdir, log, arguments):
-  """Starts a run, kills it at a Moment, and returns where it was."""
+  """Starts a run, kills it at a Moment, and describes its progress."""
   with scenario.Command(log, *arguments) as command:
     command.wait_until(lambda: _is_reached(moment, workdir / f"stage{moment.stage}"))
     command.wait_cpu(moment.delay_s)
@@ -196,13 +196,13 @@ def _validated_step(stage_folder):
 
 
 def _saved_steps(stage_folder):
-  """Returns (steps of the checkpoints that are there, of those that are being written)."""
+  """Returns (steps of finished checkpoints, steps of checkpoints that are being written)."""
   names = [path.name for path in stage_folder.glob("checkpoints/*")]
   return [int(n) for n in names if n.isdigit()], [int(n.partition(".")[0]) for n in names if "tmp" in n]
 
 
 def _restart(folder, arguments):
-  """Runs a command until it ends well; returns what went wrong."""
+  """Runs a command, which must succeed; returns its faults."""
   done = scenario.run(*arguments)
   (folder / "restarted.log").write_text(done.stderr)
   if done.returncode:

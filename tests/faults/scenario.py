@@ -1,4 +1,5 @@
-"""A small run of both stages, and its data, that faults are brought upon: the real commands, made cheap by flags."""
+"""A small run of both stages and its data, into which faults are injected: the real commands with flags that keep it
+short."""
 
 import dataclasses
 import math
@@ -14,10 +15,10 @@ from tests.data.vocabularies import make_tokenizer
 from tests.models.trees import write_hf_clip
 from tireid_jax.models.variants import Tower, Variant
 
-# A command that is not over by then hangs.
+# A command that takes longer hangs.
 TIMEOUT_S = 900
 _POLL_S = 0.002
-# Steps of an epoch and of a stage. Neither the log nor the checkpoints fall on the ends of epochs alone.
+# Steps per epoch and per stage. Log records and checkpoints also occur within epochs.
 EPOCH_STEPS, STAGE_STEPS = 6, 12
 FIELDS = (
   "config.model.variant=from_weights",
@@ -38,12 +39,12 @@ FIELDS = (
 
 @dataclasses.dataclass(frozen=True)
 class Scenario:
-  """Raw and prepared data, weights and a vocabulary below a folder.
+  """Raw and prepared data, weights and a vocabulary in a folder.
 
   Attributes:
-    folder: pathlib.Path of all of it.
-    flags: of `main` and `data.prepare`, --workdir, --stage and --raw left out.
-    epoch_steps: steps of an epoch.
+    folder: pathlib.Path.
+    flags: of `main` and `data.prepare`, without --workdir, --stage and --raw.
+    epoch_steps: steps per epoch.
   """
 
   folder: pathlib.Path
@@ -55,18 +56,18 @@ class Scenario:
     return ("main", *self.flags, f"--stage={stage}", f"--workdir={workdir}", *more)
 
   def prepare(self, raw, data_dir, image_size):
-    """Returns the arguments of preparing raw data at another image size, by CLIP's own vocabulary."""
+    """Returns the arguments for preparing raw data at another image size, with CLIP's own vocabulary."""
     others = [flag for flag in self.flags if not flag.startswith("--config.data")]
     more = (f"--raw={raw}", f"--config.data_dir={data_dir}", f"--config.data.image_size={image_size}")
     return ("data.prepare", *others, *more)
 
 
 def make(folder, *, num_train=8):
-  """Makes a Scenario below a folder and prepares its data.
+  """Creates a Scenario in a folder and prepares its data.
 
   Args:
-    folder: pathlib.Path, made if need be.
-    num_train: training identities, each with three images of two captions; 8 make EPOCH_STEPS.
+    folder: pathlib.Path, created if it does not exist.
+    num_train: training identities, each with three images and two captions per image; 8 give EPOCH_STEPS.
   """
   make_tree(folder / "raw", "rstp_reid", num_ids={"train": num_train, "val": 5, "test": 5})
   vocabulary = make_tokenizer(folder / "words")
@@ -85,10 +86,10 @@ def make(folder, *, num_train=8):
 
 
 class Command:
-  """A command that was started, its output in a file. A context manager that leaves no process behind."""
+  """A running command with its output in a file; a context manager that kills it on exit."""
 
   def __init__(self, log, module, *arguments, **changes):
-    """Starts `python -m tireid_jax.MODULE ...`; `log` takes what it writes, `changes` are environment variables."""
+    """Starts `python -m tireid_jax.MODULE ...`; `log` is the file for its output, `changes` environment variables."""
     self.log = log
     with log.open("ab") as output:
       self.process = subprocess.Popen(
@@ -102,7 +103,7 @@ class Command:
     self.kill()
 
   def wait_until(self, is_reached):
-    """Returns whether a condition came to hold before the command ended."""
+    """Waits for a condition; returns False if the command ended before."""
     deadline = time.monotonic() + TIMEOUT_S
     while not is_reached():
       if self.process.poll() is not None:
@@ -113,7 +114,7 @@ class Command:
     return True
 
   def wait_cpu(self, seconds):
-    """Returns once it has used so many more seconds of the processor, or has ended; a busy machine changes nothing."""
+    """Waits until it has used more seconds of CPU time, which does not depend on other load, or has ended."""
     until = self._cpu_seconds() + seconds
     self.wait_until(lambda: self._cpu_seconds() >= until)
 
@@ -125,7 +126,7 @@ class Command:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # proc(5): utime and stime
 
   def kill(self):
-    """Ends it with SIGKILL; returns whether it was still running."""
+    """Sends SIGKILL; returns whether it was still running."""
     self.process.kill()
     return self.process.wait() == -signal.SIGKILL
 
@@ -134,12 +135,12 @@ class Command:
     return self.process.wait(TIMEOUT_S)
 
   def output(self):
-    """Returns what it has written, both streams."""
+    """Returns its standard output and standard error so far."""
     return self.log.read_text(errors="replace")
 
 
 def run(module, *arguments, **changes):
-  """Runs a command to its end and returns the CompletedProcess, output as text."""
+  """Runs a command and returns the CompletedProcess, with output as text."""
   return subprocess.run(
     command(module, *arguments), cwd=ROOT, env=environment(**changes), capture_output=True, text=True,
     timeout=TIMEOUT_S,
@@ -147,7 +148,7 @@ def run(module, *arguments, **changes):
 
 
 def succeed(module, *arguments, **changes):
-  """Runs a command that must end well and returns the CompletedProcess."""
+  """Runs a command that must succeed and returns the CompletedProcess."""
   done = run(module, *arguments, **changes)
   if done.returncode:
     raise AssertionError(f"{module} ended with {done.returncode}: {done.stderr[-3000:]}")

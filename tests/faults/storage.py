@@ -1,7 +1,7 @@
-"""Storage faults, on real file systems: what a command says, that it loses nothing, and that it goes on once mended.
+"""Storage faults on real file systems: a command reports them, loses no data, and succeeds after they are repaired.
 
-Each case begins with a run that was stopped after two of its three checkpoints, the first of which is the best, or with
-one that has yet to be scored, or with a finished one.
+Each case starts from a run that was stopped after two of its three checkpoints, the first of which is the best, or from
+a trained run that has not been scored, or from a finished run.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from tests import small_disk
 from tests.faults import equality, scenario
 from tireid_jax.workdir import digests
 
-# Of the first stage of a scenario's run.
+# Steps of checkpoints of stage 1 of a scenario's run.
 BEST, NEWEST, LAST = 6, 8, 12
 _DISK_MIB = 64
 _KIB = 2**10
@@ -26,20 +26,20 @@ _SIZE_LIMIT_MIB = 0.125
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-  """A fault and what is expected of a command that meets it.
+  """A fault and the expected behaviour of a command.
 
   Attributes:
-    name: of the fault.
+    name: name of the fault.
     command: "resume", "score" (a run whose training is done), "evaluate", "export", "dump" or "prepare".
     status: exit status.
-    says: text of a line of standard error, or of standard output where there is none that has it.
-    damage: function of the stage's folder, done before.
-    free: bytes that are left on the disk; None for as many as are needed.
-    is_read_only: whether nothing can be written.
-    is_limited: whether no file may grow beyond _SIZE_LIMIT_MIB.
+    says: text of an expected line in standard error or else in standard output.
+    damage: function of the stage's folder that is called before the command.
+    free: free bytes on the disk; None for enough.
+    is_read_only: whether the disk is read-only.
+    is_limited: whether file sizes are limited to _SIZE_LIMIT_MIB.
 
-  Where a command fails, it must end well once the fault is mended, and a run equal to one without fault; where it does
-  not, it must at once.
+  A command that fails must succeed once the fault is repaired. The results of a run must then, or at once if it did not
+  fail, be equal to those without a fault.
   """
 
   name: str
@@ -58,7 +58,7 @@ class Case:
 
 @dataclasses.dataclass
 class Outcome:
-  """What a command did: its exit status, the line that it said, and what of that or of its files is wrong."""
+  """The result of a command: its exit status, the expected line of output, and faults of the output and the files."""
 
   case: str
   command: str
@@ -68,18 +68,15 @@ class Outcome:
   seconds: float
 
 
-# ---- Damage
-
-
 def _files(stage_folder, steps, pattern):
-  """Returns the largest file of each of some checkpoints that fits a pattern."""
+  """Yields the largest file that matches a pattern in each of some checkpoints."""
   for step in steps:
     found = [path for path in (stage_folder / f"checkpoints/{step}").glob(pattern) if path.is_file()]
     yield max(found, key=lambda path: (path.stat().st_size, path))
 
 
 def damage(how, *steps, pattern="variables/**/d/*"):
-  """Returns a function that damages a file of each of some checkpoints: "truncated", "missing", "flipped"."""
+  """Returns a function that damages a file in each of some checkpoints: "truncated", "missing" or "flipped"."""
 
   def apply(stage_folder):
     for path in _files(stage_folder, steps, pattern):
@@ -99,7 +96,7 @@ def remove_digests(stage_folder):
   shutil.rmtree(stage_folder / "digests")
 
 
-# Files of a checkpoint by what they are for.
+# Files of a checkpoint by their purpose.
 _PATTERNS = {
   "array data": "variables/**/d/*", "manifest": "variables/manifest.ocdbt", "array metadata": "variables/_METADATA",
   "optimiser": "optimizer/**/d/*", "our metadata": "metadata/metadata", "Orbax's metadata": "_CHECKPOINT_METADATA",
@@ -142,32 +139,32 @@ def make_cases():
 
 
 class Storage:
-  """Brings Cases upon the commands of a Scenario."""
+  """Injects the faults of Cases into the commands of a Scenario."""
 
   def __init__(self, folder, run, expected):
-    """Takes a folder for all files, a Scenario, and the workdir of its uninterrupted run."""
+    """Takes the folder for all files, a Scenario, and the workdir of its uninterrupted run."""
     self._folder, self._run, self._expected = folder, run, expected
 
-  def meet(self, case, name):
-    """Returns the Outcome of a Case; `name` is a folder's, which is removed where all went well."""
-    folder, began = self._folder / name, time.monotonic()
+  def inject(self, case, name):
+    """Returns the Outcome of a Case; its folder `name` is removed if there are no faults."""
+    folder, start = self._folder / name, time.monotonic()
     folder.mkdir(parents=True)
     mounted = small_disk.SmallDisk(folder / "disk", _DISK_MIB) if case.needs_mount else contextlib.nullcontext()
     with mounted as disk:
-      outcome = self._meet(case, folder / "disk", disk)
-    outcome.seconds = time.monotonic() - began
+      outcome = self._inject(case, folder / "disk", disk)
+    outcome.seconds = time.monotonic() - start
     if not outcome.faults:
       shutil.rmtree(folder)
     return outcome
 
-  def _meet(self, case, place, disk):
-    workdir = place / "run"
-    place.mkdir(exist_ok=True)
+  def _inject(self, case, folder, disk):
+    workdir = folder / "run"
+    folder.mkdir(exist_ok=True)
     self._arrange(case.command, workdir)
     if case.damage:
       case.damage(workdir / "stage1")
-    intact = _sound_steps(workdir)
-    arguments = self._arguments(case.command, workdir, place)
+    intact = _intact_steps(workdir)
+    arguments = self._arguments(case.command, workdir, folder)
     if case.free is not None:
       disk.fill(case.free)
     if case.is_read_only:
@@ -176,17 +173,17 @@ class Storage:
     done = run(*arguments)
     line, faults = _judge(case, done)
     if case.status and case.command in ("resume", "score"):
-      sound = _sound_steps(workdir)
-      faults += [f"checkpoint {step}, which was sound, is lost" for step in intact if step not in sound]
+      remaining = _intact_steps(workdir)
+      faults += [f"checkpoint {step}, which was sound, is lost" for step in intact if step not in remaining]
     if case.is_read_only:
       disk.set_read_only(False)
-    (place / "ballast").unlink(missing_ok=True)
+    (folder / "ballast").unlink(missing_ok=True)
     if not faults:
-      faults += self._end(case, workdir, place, arguments)
+      faults += self._end(case, workdir, folder, arguments)
     return Outcome(case.name, case.command, done.returncode, line, faults, 0.0)
 
   def _arrange(self, command, workdir):
-    """Makes a workdir of stage 1 as a command finds it."""
+    """Creates the workdir of stage 1 from which a command starts."""
     stage_folder = workdir / "stage1"
     shutil.copytree(self._expected / "stage1", stage_folder)
     shutil.copyfile(self._expected / "config.json", workdir / "config.json")
@@ -197,44 +194,44 @@ class Storage:
       shutil.rmtree(stage_folder / f"checkpoints/{LAST}")
       (stage_folder / f"digests/{LAST}.json").unlink()
 
-  def _arguments(self, command, workdir, place):
+  def _arguments(self, command, workdir, folder):
     if command in ("resume", "score"):
       return self._run.main(workdir, stage=1)
     if command == "prepare":
-      return self._run.prepare(f"{self._run.folder}/raw", f"{place}/data", "(384,128)")
+      return self._run.prepare(f"{self._run.folder}/raw", f"{folder}/data", "(384,128)")
     module = "export" if command == "export" else "evaluate"
-    more = {"export": [f"--to={place}/exported"], "dump": [f"--dump={place}/dump.npz"]}.get(command, [])
+    more = {"export": [f"--to={folder}/exported"], "dump": [f"--dump={folder}/dump.npz"]}.get(command, [])
     return (module, f"--workdir={workdir}", "--stage=1", *more)
 
-  def _end(self, case, workdir, place, arguments):
-    """Returns what is wrong at the end, once the fault is mended, or at once where the command has ended well."""
+  def _end(self, case, workdir, folder, arguments):
+    """Returns the faults that remain after the fault is repaired, or at once if the command succeeded."""
     if case.status:
-      for step in {BEST, NEWEST} & set(_steps(workdir)) if case.damage else ():  # a copy is put back
-        folder = f"stage1/checkpoints/{step}"
-        shutil.rmtree(workdir / folder)
-        shutil.copytree(self._expected / folder, workdir / folder)
+      for step in {BEST, NEWEST} & set(_steps(workdir)) if case.damage else ():  # restored from a copy
+        checkpoint = f"stage1/checkpoints/{step}"
+        shutil.rmtree(workdir / checkpoint)
+        shutil.copytree(self._expected / checkpoint, workdir / checkpoint)
       done = scenario.run(*arguments)
       if done.returncode:
         return [f"once mended it ended with {done.returncode}: {done.stderr.strip()[-300:]}"]
     if case.command in ("resume", "score"):
       return equality.differences(workdir, self._expected, (1,))
     written = {"export": "exported/README.md", "dump": "dump.npz", "prepare": "data/rstp_reid"}.get(case.command)
-    return [f"{written} is not there"] if written and not (place / written).exists() else []
+    return [f"{written} is not there"] if written and not (folder / written).exists() else []
 
 
 def _steps(workdir):
   return sorted(int(path.name) for path in (workdir / "stage1/checkpoints").iterdir() if path.name.isdigit())
 
 
-def _sound_steps(workdir):
-  """Returns the steps of the checkpoints of stage 1 that agree with their digests, or have none."""
+def _intact_steps(workdir):
+  """Returns the steps of the checkpoints of stage 1 that agree with their digests or have none."""
   stage_folder = workdir / "stage1"
   folder = stage_folder / "checkpoints"
   return [step for step in _steps(workdir) if not digests.fault(stage_folder, step, folder / str(step))]
 
 
 def _judge(case, done):
-  """Returns (the line that says what is expected, what is wrong with what a command said and returned)."""
+  """Returns (the line with the expected text, faults of the output and the exit status)."""
   lines = [line for line in done.stderr.splitlines() if case.says in line] or [
     line for line in done.stdout.splitlines() if case.says in line
   ]
