@@ -1,4 +1,4 @@
-"""A user's mistake ends in one clear line and exit status 2, and nothing is written."""
+"""A user's mistake gives a one-line error and exit status 2, and nothing is written."""
 
 import dataclasses
 import json
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-  """A prepared data set, weights, and a workdir in which stage 1 is done."""
+  """Prepares a data set, weights and a workdir with a finished stage 1; returns (folder, flags)."""
   folder = tmp_path_factory.mktemp("project")
   make_tree(folder / "raw", "rstp_reid")
   write_hf_clip(folder / "clip", VARIANTS["tiny"], image_size=48)
@@ -30,8 +30,8 @@ def project(tmp_path_factory):
   return folder, flags
 
 
-def refused(done, *expected):
-  """Checks the exit status and the one line that says what is wrong; a progress bar may have been drawn before."""
+def assert_error(done, *expected):
+  """Checks the exit status and the error line, before which a progress bar may have been shown."""
   assert done.returncode == 2, done.stderr[-2000:]
   assert "Traceback" not in done.stderr
   (error,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
@@ -84,28 +84,28 @@ FLAGS = [
 
 
 @pytest.mark.parametrize(("flags", "expected"), FLAGS, ids=[" ".join(flags) for flags, _ in FLAGS])
-def test_a_mistake_in_the_command_is_one_line(project, tmp_path, flags, expected):
-  _, usual = project
-  given = {flag.split("=")[0] for flag in flags}
-  usual = [flag for flag in [*usual, "--stage=1"] if flag.split("=")[0] not in given]
-  refused(run("main", *usual, *flags, f"--workdir={tmp_path}/w"), *expected)
+def test_a_wrong_flag_is_reported_in_one_line(project, tmp_path, flags, expected):
+  _, common_flags = project
+  changed = {flag.split("=")[0] for flag in flags}
+  common_flags = [flag for flag in [*common_flags, "--stage=1"] if flag.split("=")[0] not in changed]
+  assert_error(run("main", *common_flags, *flags, f"--workdir={tmp_path}/w"), *expected)
   assert not (tmp_path / "w").exists()
 
 
-def test_a_gpu_that_is_requested_and_absent_is_one_line():
-  refused(
+def test_an_absent_gpu_is_reported_in_one_line():
+  assert_error(
     run("evaluate", "--config=rstp", "--stage=pretrained", JAX_PLATFORMS="cuda"), "JAX_PLATFORMS=cuda requests dev"
   )
 
 
 @pytest.mark.parametrize(("field", "value"), [("batch_size", 6), ("microbatch_size", 2)])
-def test_a_batch_that_the_devices_do_not_divide_is_rejected(project, tmp_path, field, value):
+def test_a_batch_size_that_the_devices_do_not_divide_is_an_error(project, tmp_path, field, value):
   _, flags = project
   done = run(
     "main", *flags, f"--config.stage1.{field}={value}", "--stage=1", f"--workdir={tmp_path}/w",
     XLA_FLAGS="--xla_force_host_platform_device_count=4",
   )  # fmt: skip
-  refused(done, f"stage1.{field} is {value}, which the 4 devices along data and fsdp do not divide")
+  assert_error(done, f"stage1.{field} is {value}, which the 4 devices along data and fsdp do not divide")
   assert not (tmp_path / "w").exists()
 
 
@@ -117,38 +117,40 @@ def test_a_batch_that_the_devices_do_not_divide_is_rejected(project, tmp_path, f
     (["--config.stage1.learning_rate=1.0"], "stage1.learning_rate: 0.00035 in the workdir, 1.0 requested"),
   ],
 )
-def test_a_workdir_of_another_run_shows_the_difference(project, flags, difference):
-  folder, usual = project
+def test_the_error_for_a_workdir_of_another_run_shows_the_difference(project, flags, difference):
+  folder, common_flags = project
   before = sorted((path, path.stat().st_mtime_ns) for path in (folder / "done").rglob("*"))
   epochs = "--config.stage1.epochs=1"
-  refused(run("main", *usual, epochs, *flags, "--stage=1", f"--workdir={folder}/done"), difference)
-  refused(run("main", *usual, epochs, *flags, "--stage=2", f"--workdir={folder}/done"), difference)
+  assert_error(run("main", *common_flags, epochs, *flags, "--stage=1", f"--workdir={folder}/done"), difference)
+  assert_error(run("main", *common_flags, epochs, *flags, "--stage=2", f"--workdir={folder}/done"), difference)
   assert sorted((path, path.stat().st_mtime_ns) for path in (folder / "done").rglob("*")) == before
 
 
-def test_a_workdir_in_use_is_left_alone_and_the_message_says_by_whom(project):
-  folder, usual = project
-  (folder / "done/stage1/checkpoints/9.orbax-checkpoint-tmp").mkdir()  # as of a save that is under way
+def test_a_workdir_in_use_is_not_changed_and_the_error_names_the_process(project):
+  folder, common_flags = project
+  (folder / "done/stage1/checkpoints/9.orbax-checkpoint-tmp").mkdir()  # as during a save
   with lock.holding(folder / "done", "", ""):
     before = sorted((path, path.stat().st_mtime_ns) for path in (folder / "done").rglob("*"))
-    done = run("main", *usual, "--config.stage1.epochs=1", "--stage=2", f"--workdir={folder}/done")
+    done = run("main", *common_flags, "--config.stage1.epochs=1", "--stage=2", f"--workdir={folder}/done")
     assert sorted((path, path.stat().st_mtime_ns) for path in (folder / "done").rglob("*")) == before
-  refused(done, f"--workdir={folder}/done is in use by process {os.getpid()} on ", "; wait for it to end, stop it, or")
+  assert_error(
+    done, f"--workdir={folder}/done is in use by process {os.getpid()} on ", "; wait for it to end, stop it, or"
+  )
 
 
-def test_evaluate_refuses_what_is_not_there(project, tmp_path):
+def test_evaluate_reports_a_missing_workdir_checkpoint_stage_split_or_folder(project, tmp_path):
   folder, _ = project
-  refused(run("evaluate", f"--workdir={tmp_path}"), "is no workdir of a run")
-  refused(run("evaluate", f"--workdir={folder}/done", "--stage=2"), "holds no checkpoint; run --stage=2")
-  refused(run("evaluate", f"--workdir={folder}/done", "--stage=one"), "--stage=one is no stage")
-  refused(run("evaluate", f"--workdir={folder}/done", "--stage=1", "--split=tset"), "tset")
-  refused(
+  assert_error(run("evaluate", f"--workdir={tmp_path}"), "is no workdir of a run")
+  assert_error(run("evaluate", f"--workdir={folder}/done", "--stage=2"), "holds no checkpoint; run --stage=2")
+  assert_error(run("evaluate", f"--workdir={folder}/done", "--stage=one"), "--stage=one is no stage")
+  assert_error(run("evaluate", f"--workdir={folder}/done", "--stage=1", "--split=tset"), "tset")
+  assert_error(
     run("evaluate", f"--workdir={folder}/done", "--stage=1", "--dump=/nowhere/d.npz"), "there is no folder /nowhere"
   )
 
 
 @pytest.mark.parametrize("fault", ["no captions", "not an image", "missing image", "no annotations", "unknown split"])
-def test_prepare_refuses_broken_raw_data_and_leaves_nothing(tmp_path, fault):
+def test_prepare_reports_broken_raw_data_and_leaves_no_files(tmp_path, fault):
   raw = make_tree(tmp_path / "raw", "rstp_reid")
   annotations = raw / "data_captions.json"
   entries = json.loads(annotations.read_text())
@@ -169,14 +171,14 @@ def test_prepare_refuses_broken_raw_data_and_leaves_nothing(tmp_path, fault):
     f"--config.data_dir={tmp_path}/data", f"--raw={tmp_path}/raw",
   )  # fmt: skip
   named = {"unknown split": "trian", "no annotations": "data_captions.json"}.get(fault, entries[3]["img_path"])
-  refused(done, named)
+  assert_error(done, named)
   assert not list((tmp_path / "data").rglob("dataset.json"))
 
 
 LATE = [
   ["--config.stage2.trains=('parms',)"],
   ["--config.stage2.augment.flip=2.0"],
-  ["--config.stage2.init_from=configs"],  # there, but no weights
+  ["--config.stage2.init_from=configs"],  # exists, but has no weights
   ["--config.stage2.augment_text.mask_probability=0.1", "--config.stage2.augment_text.mask_token=0"],
   ["--config.stage2.sampler.kind=images", "--config.stage2.sampler.captions_per_image=3"],
   ["--config.stage2.batch_size=0"],
@@ -187,15 +189,15 @@ LATE = [
 
 
 @pytest.mark.parametrize("flags", LATE, ids=" ".join)
-def test_a_mistake_of_stage_2_is_found_before_stage_1_begins(project, tmp_path, flags):
-  refused(run("main", *project[1], *flags, "--stage=all", f"--workdir={tmp_path}/w"))
+def test_a_mistake_in_stage_2_is_reported_before_stage_1_starts(project, tmp_path, flags):
+  assert_error(run("main", *project[1], *flags, "--stage=all", f"--workdir={tmp_path}/w"))
   assert not (tmp_path / "w").exists()
 
 
 @pytest.mark.parametrize("name", ["lr=1e-3,bs[64]", "run*", "why?"])
-def test_a_workdir_whose_checkpoints_would_be_lost_is_rejected(project, tmp_path, name):
+def test_a_workdir_whose_name_is_a_glob_pattern_is_an_error(project, tmp_path, name):
   done = run("main", *project[1], "--stage=1", f"--workdir={tmp_path}/{name}")
-  refused(done, "the characters * ? [ are glob patterns to Orbax")
+  assert_error(done, "the characters * ? [ are glob patterns to Orbax")
   assert list(tmp_path.iterdir()) == []
 
 
@@ -206,31 +208,35 @@ def test_a_workdir_whose_checkpoints_would_be_lost_is_rejected(project, tmp_path
     ("--config.model.num_heads=(2,0)", "image.num_heads is 4 in the checkpoint, 2 in the config"),
   ],
 )
-def test_a_stage_1_of_another_model_is_rejected_though_its_shapes_fit(project, tmp_path, flag, difference):
+def test_a_stage_1_of_another_model_with_equal_shapes_is_an_error(project, tmp_path, flag, difference):
   folder, flags = project
   init = (f"--config.stage2.init_from={folder}/done", "--stage=2", f"--workdir={tmp_path}/w")
-  refused(run("main", *flags, flag, *init), f"the checkpoint in {folder}/done/stage1 is of another model: {difference}")
+  assert_error(
+    run("main", *flags, flag, *init), f"the checkpoint in {folder}/done/stage1 is of another model: {difference}"
+  )
   assert not (tmp_path / "w").exists()
 
 
-def test_weights_that_do_not_fit_leave_the_workdir_alone(project, tmp_path):
-  folder, usual = project
+def test_unsuitable_weights_are_an_error_and_no_workdir_is_created(project, tmp_path):
+  folder, common_flags = project
   damaged = tmp_path / "clip"
   write_hf_clip(damaged, VARIANTS["tiny"], image_size=48)
   (damaged / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1")
-  flags = [flag for flag in usual if "pretrained" not in flag]
+  flags = [flag for flag in common_flags if "pretrained" not in flag]
   done = run("main", *flags, f"--config.pretrained={damaged}", "--stage=1", f"--workdir={tmp_path}/w")
-  refused(done, "holds no weights", "git-lfs")
+  assert_error(done, "holds no weights", "git-lfs")
   write_hf_clip(damaged, dataclasses.replace(VARIANTS["tiny"], embedding_size=32), image_size=48)
-  refused(
+  assert_error(
     run("main", *flags, f"--config.pretrained={damaged}", "--stage=1", f"--workdir={tmp_path}/w"), "model.variant"
   )
   assert not (tmp_path / "w").exists()
-  refused(run("main", *usual, "--stage=1", f"--workdir={folder}/raw/RSTPReid/data_captions.json"), "data_captions.json")
+  assert_error(
+    run("main", *common_flags, "--stage=1", f"--workdir={folder}/raw/RSTPReid/data_captions.json"), "data_captions.json"
+  )
 
 
-def test_stage_2_needs_no_word_of_where_the_weights_came_from(project):
-  folder, usual = project
-  flags = [flag for flag in usual if "pretrained" not in flag]
+def test_stage_2_does_not_need_the_flag_for_pretrained_weights(project):
+  folder, common_flags = project
+  flags = [flag for flag in common_flags if "pretrained" not in flag]
   succeed("main", *flags, "--config.stage1.epochs=1", "--stage=2", f"--workdir={folder}/done")
   assert "text to image" in succeed("evaluate", f"--workdir={folder}/done", "--stage=pretrained")

@@ -1,4 +1,4 @@
-"""What `benchmarks/run.py` makes of the benchmarks' figures; nothing is timed here."""
+"""How `benchmarks/run.py` summarises and compares benchmark results; nothing is timed here."""
 
 import json
 import sys
@@ -9,12 +9,12 @@ from benchmarks import figures, run
 
 
 def step(rate, best=100.0, **others):
-  """Returns one side's line of a step's figures."""
+  """Returns the results of a training step of one implementation."""
   return {"examples_per_s": rate, "best_gflop_per_s": best, **others}
 
 
 def rounds(*ours, peer=()):
-  """Returns a run of stage 2 with these lines, and the reference's if there are any."""
+  """Returns a run of stage 2 with these results of ours and, if given, of the reference."""
   results = [{"step2": {"ours": line}} for line in ours]
   for both, line in zip(results, peer, strict=False):
     both["step2"]["peer"] = line
@@ -22,28 +22,28 @@ def rounds(*ours, peer=()):
 
 
 def cells(table, text):
-  """Returns the words of the table's line that begins so."""
+  """Returns the cells of the table row that starts with a text."""
   (line,) = [line for line in table.splitlines() if line.startswith(text)]
   return line.removeprefix(text).split()
 
 
-def test_a_rate_that_fell_beyond_the_rounds_has_moved():
+def test_a_rate_that_fell_by_more_than_the_spread_of_the_rounds_has_changed():
   (line,) = figures.moved(rounds(step(3.0), step(3.1)), rounds(step(4.0), step(3.9)))
   assert line == "stage 2, examples/s: -23%, worse"
 
 
-def test_a_median_within_the_rounds_of_the_other_run_has_not_moved():
+def test_a_median_within_the_range_of_the_other_runs_rounds_has_not_changed():
   wide = rounds(step(2.9), step(3.6), step(4.2))
   assert figures.moved(rounds(step(3.0), step(3.0)), wide) == []
   assert figures.moved(wide, rounds(step(3.0), step(3.0))) == []
 
 
-def test_less_than_the_noise_has_not_moved_however_alike_the_rounds():
+def test_a_difference_below_the_noise_level_is_no_change_even_if_the_rounds_agree():
   assert figures.moved(rounds(step(4.0)), rounds(step(4.1))) == []
   assert figures.moved(rounds(step(4.0)), rounds(step(4.3))) != []
 
 
-def test_another_machines_speed_does_not_count():
+def test_rates_are_scaled_by_the_speed_of_the_machine():
   slow, fast = (
     rounds(step(4.0 * speed, 100.0 * speed)) | {"machine": {"cpu": str(speed)}} for speed in (1.0, 2.0)
   )  # fmt: skip
@@ -54,12 +54,12 @@ def test_another_machines_speed_does_not_count():
   assert figures.moved(fast, slow) == ["stage 1 at work, warm, s: +100%, worse"]
 
 
-def test_memory_is_compared_as_it_is_and_less_is_better():
+def test_memory_is_compared_unscaled_and_less_is_better():
   before, now = step(4.0, 100.0, peak_rss_mib=4000), step(8.0, 200.0, peak_rss_mib=3000)
   assert figures.moved(rounds(now), rounds(before)) == ["stage 2, memory, MiB: -25%, better"]
 
 
-def test_without_a_step_figures_are_compared_unscaled():
+def test_without_a_training_step_results_are_compared_unscaled():
   encode = {"encode": {"ours": {"images_per_s": 10.0}}}
   slower = {"encode": {"ours": {"images_per_s": 5.0}}}
   both = {"rounds": [encode]}, {"rounds": [slower | {"step2": {"ours": step(4.0, 50.0)}}]}
@@ -67,13 +67,13 @@ def test_without_a_step_figures_are_compared_unscaled():
   assert figures.moved(*both) == ["encoding, images/s: +100%, better"]
 
 
-def test_a_ratio_is_the_median_of_the_rounds_own():
+def test_a_ratio_is_the_median_of_the_ratios_of_the_rounds():
   table = figures.table(rounds(step(4.0), step(9.0), step(10.0), peer=(step(1.0), step(3.0), step(2.0))))
-  # Of 4, 3 and 5; the medians of the sides, 2 and 9, would say 4.5.
+  # The ratios are 4, 3 and 5. The ratio of the medians, 9 and 2, would be 4.5.
   assert cells(table, "stage 2, examples/s") == ["2.00", "9.00", "4.00", "1.7"]
 
 
-def test_of_memory_and_seconds_the_ratio_is_the_other_way():
+def test_ratios_of_memory_and_seconds_are_inverted():
   measured = rounds(step(4.0, peak_rss_mib=2000), peer=[step(2.0, peak_rss_mib=3000)])
   measured["rounds"][0]["metrics_icfg"] = {
     "ours": {"median_s": 4.0, "peak_beyond_mib": 100.0},
@@ -85,19 +85,19 @@ def test_of_memory_and_seconds_the_ratio_is_the_other_way():
   assert cells(table, "metrics, size of icfg, memory, MiB") == ["5,000", "100", "50.00"]
 
 
-def test_without_the_reference_the_table_has_ours_alone():
+def test_without_the_reference_the_table_has_only_our_results():
   table = figures.table(rounds(step(4.0, model_share_of_best=0.75)))
   assert cells(table, "stage 2, examples/s") == ["4.00", "1.7"]
   assert cells(table, "stage 2, fraction of the best matrix rate") == ["0.75", "0.80"]
   assert "stage 1" not in table
 
 
-def test_metrics_names_every_size_and_the_order_is_the_programs():
+def test_metrics_expands_to_every_size_and_benchmarks_keep_their_order():
   assert run.parse(["--only=metrics,step2"]).only == ["step2", "metrics_rstp", "metrics_cuhk", "metrics_icfg"]
 
 
 @pytest.mark.parametrize("is_fast", [True, False])
-def test_the_reference_runs_in_bfloat16_where_the_cpu_multiplies_it(checkout, monkeypatch, is_fast):
+def test_the_reference_runs_in_bfloat16_only_if_the_cpu_supports_it(checkout, monkeypatch, is_fast):
   monkeypatch.setattr(run, "multiplies_bfloat16", lambda: is_fast)
   args = run.parse([f"--peer={checkout}", f"--peer_python={sys.executable}"])
   both, ours = ["peer", "ours"], ["ours"]
@@ -108,14 +108,14 @@ def test_the_reference_runs_in_bfloat16_where_the_cpu_multiplies_it(checkout, mo
 
 @pytest.fixture
 def checkout(tmp_path):
-  """Returns a folder that looks like the reference's."""
+  """Returns a folder that looks like a checkout of the reference."""
   (tmp_path / "irra" / "model").mkdir(parents=True)
   (tmp_path / "irra" / "model" / "clip_model.py").touch()
   return tmp_path / "irra"
 
 
-def refused(arguments, capsys):
-  """Returns the one line with which the command refuses its arguments."""
+def error_line(arguments, capsys):
+  """Returns the error line of the command."""
   assert run.main(arguments) == 2
   captured = capsys.readouterr()
   assert not captured.out
@@ -123,12 +123,12 @@ def refused(arguments, capsys):
   return line
 
 
-def test_a_folder_that_is_no_checkout_of_the_reference_is_rejected(tmp_path, capsys):
-  assert refused([f"--peer={tmp_path}"], capsys).startswith(f"error: --peer={tmp_path} is no checkout")
+def test_a_folder_that_is_not_a_checkout_of_the_reference_is_an_error(tmp_path, capsys):
+  assert error_line([f"--peer={tmp_path}"], capsys).startswith(f"error: --peer={tmp_path} is no checkout")
 
 
-def test_a_python_for_the_reference_that_is_not_there_is_rejected(checkout, capsys):
-  line = refused([f"--peer={checkout}", f"--peer_python={checkout}/python"], capsys)
+def test_a_missing_python_for_the_reference_is_an_error(checkout, capsys):
+  line = error_line([f"--peer={checkout}", f"--peer_python={checkout}/python"], capsys)
   assert f"--peer_python={checkout}/python is not there" in line
   assert "make bench PEER=" in line
 
@@ -136,14 +136,14 @@ def test_a_python_for_the_reference_that_is_not_there_is_rejected(checkout, caps
 @pytest.mark.parametrize(
   "text", ["", "not JSON", "[]", "{}", '{"rounds": []}', '{"rounds": [{"step2": {}}]}', '{"rounds": [{"step2": 1}]}']
 )
-def test_a_file_that_is_no_run_is_rejected_as_a_baseline(text, tmp_path, capsys):
+def test_a_baseline_file_that_is_not_the_result_of_a_run_is_an_error(text, tmp_path, capsys):
   file = tmp_path / "baseline.json"
-  assert "is not there" in refused([f"--baseline={file}"], capsys)
+  assert "is not there" in error_line([f"--baseline={file}"], capsys)
   file.write_text(text)
-  assert "is not what a run writes" in refused([f"--baseline={file}"], capsys)
+  assert "is not what a run writes" in error_line([f"--baseline={file}"], capsys)
 
 
-def test_what_a_run_wrote_is_read_as_a_baseline(tmp_path):
+def test_the_results_of_a_run_are_read_as_a_baseline(tmp_path):
   file = tmp_path / "baseline.json"
   measured = rounds(step(4.0)) | {"machine": {"cores": 2}}
   measured["rounds"][0]["startup"] = {}  # failed
@@ -152,5 +152,5 @@ def test_what_a_run_wrote_is_read_as_a_baseline(tmp_path):
 
 
 @pytest.mark.parametrize("flag", ["--only=step3", "--rounds=0", "--json=/no/such/folder/file.json"])
-def test_other_flags_that_cannot_be_used_are_rejected(flag, capsys):
-  assert flag.split("/file")[0] in refused([flag], capsys)
+def test_other_invalid_flags_are_errors(flag, capsys):
+  assert flag.split("/file")[0] in error_line([flag], capsys)

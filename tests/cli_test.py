@@ -1,4 +1,4 @@
-"""Bad input ends in one line and status 2, a fault of ours in its traceback and status 1."""
+"""Bad input gives a one-line error and exit status 2, a bug of ours its traceback and exit status 1."""
 
 import errno
 import sys
@@ -10,16 +10,16 @@ from tireid_jax import cli, errors
 
 
 @pytest.fixture
-def ended(monkeypatch, capsys):
-  """Returns ended(action, *flags): the exit status and standard error of a command that does it."""
+def run_command(monkeypatch, capsys):
+  """Returns run_command(action, *flags), which returns the exit status and standard error of a command."""
 
-  def end(action, *given):
-    monkeypatch.setattr(sys, "argv", ["command", *given])
+  def run(action, *arguments):
+    monkeypatch.setattr(sys, "argv", ["command", *arguments])
     with pytest.raises(SystemExit) as exit_:
       cli.run(lambda _: action())
     return exit_.value.code, capsys.readouterr().err
 
-  yield end
+  yield run
   flags.FLAGS["traceback"].value = False
   flags.FLAGS.unparse_flags()
 
@@ -28,12 +28,12 @@ def refuse():
   raise errors.UserError("too small;\n  make it larger")
 
 
-def test_bad_input_is_one_line(ended):
-  assert ended(refuse) == (2, "error: too small; make it larger\n")
-  assert ended(lambda: None, "--tracebak=yes")[1].startswith("error: Unknown command line flag 'tracebak'")
+def test_bad_input_is_reported_in_one_line(run_command):
+  assert run_command(refuse) == (2, "error: too small; make it larger\n")
+  assert run_command(lambda: None, "--tracebak=yes")[1].startswith("error: Unknown command line flag 'tracebak'")
 
 
-def test_help_lists_the_flags_and_ends_with_status_0(monkeypatch, capsys):
+def test_help_lists_the_flags_and_exits_with_status_0(monkeypatch, capsys):
   monkeypatch.setattr(sys, "argv", ["command", "--no_such_flag", "--help"])
   with pytest.raises(SystemExit) as exit_:
     cli.run(refuse)
@@ -41,11 +41,11 @@ def test_help_lists_the_flags_and_ends_with_status_0(monkeypatch, capsys):
   output = capsys.readouterr().out
   assert output.startswith(sys.modules[__name__].__doc__)
   assert "--[no]traceback" in output
-  assert "logtostderr" not in output  # absl's own
+  assert "logtostderr" not in output  # a flag of absl
 
 
-def test_bad_input_shows_its_traceback_where_that_is_requested(ended):
-  status, message = ended(refuse, "--traceback")
+def test_bad_input_shows_its_traceback_if_requested(run_command):
+  status, message = run_command(refuse, "--traceback")
   assert status == 2
   assert "in refuse\n" in message
   assert message.endswith("\nerror: too small; make it larger\n")
@@ -54,15 +54,15 @@ def test_bad_input_shows_its_traceback_where_that_is_requested(ended):
 @pytest.mark.parametrize(
   "error", [ValueError("zip() argument 2"), FileNotFoundError("x"), FloatingPointError("x"), OSError(errno.EIO, "x")]
 )
-def test_a_fault_of_ours_is_no_bad_input(ended, error):
+def test_other_exceptions_are_not_reported_as_bad_input(run_command, error):
   def fail():
     raise error
 
   with pytest.raises(type(error)):
-    ended(fail)
+    run_command(fail)
 
 
-def test_divergence_is_one_line_and_a_floating_point_error():
+def test_a_divergence_error_is_a_user_error_and_a_floating_point_error():
   assert issubclass(errors.DivergedError, FloatingPointError)
   assert issubclass(errors.DivergedError, errors.UserError)
 
@@ -75,7 +75,7 @@ def test_divergence_is_one_line_and_a_floating_point_error():
     (errno.EFBIG, "w/log: file too large; raise the limit of `ulimit -f`, or choose another folder"),
   ],
 )
-def test_an_error_of_the_disk_names_the_path_and_what_to_do(number, message):
+def test_a_disk_error_names_the_path_and_a_remedy(number, message):
   with pytest.raises(errors.DiskError) as raised, errors.naming("w/log"):
     raise OSError(number, "in the system's words")
   assert str(raised.value) == message
@@ -83,13 +83,13 @@ def test_an_error_of_the_disk_names_the_path_and_what_to_do(number, message):
   assert isinstance(raised.value.__cause__, OSError)
 
 
-def test_an_error_of_another_path_names_both(tmp_path):
+def test_an_error_for_another_path_names_both_paths(tmp_path):
   with pytest.raises(errors.MissingFileError) as raised, errors.naming("w/log"):
     (tmp_path / "x").read_text()
   assert str(raised.value) == f"w/log: there is no such file or folder ({tmp_path}/x)"
 
 
-def test_an_error_that_may_pass_keeps_its_type():
+def test_a_transient_error_keeps_its_type():
   with pytest.raises(OSError, match="stale") as raised, errors.naming("w/log"):
     raise OSError(errno.ESTALE, "stale")
   assert not isinstance(raised.value, errors.UserError)

@@ -1,4 +1,4 @@
-"""Runs the project's commands as a user does, in processes of their own."""
+"""Runs the project's commands in separate processes, as a user does."""
 
 import os
 import pathlib
@@ -8,7 +8,7 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).parent.parent
 
-# The real configs, made small by overrides alone.
+# Overrides that make runs of the real configs small.
 SMALL = (
   "--config.model.variant=tiny",
   "--config.data.image_size=(48,24)",
@@ -18,7 +18,7 @@ SMALL = (
   *(f"--config.stage{n}.{field}" for n in (1, 2) for field in ("epochs=2", "batch_size=8", "augment.pad=2")),
 )
 
-# The demo with a step or a few of each stage, one length of captions and few programs to compile.
+# The demo with a few steps of each stage, one caption length and few programs to compile.
 SMALLEST_DEMO = (
   "--config.model.blocks=loop", "--config.data.caption_lengths=(77,)",
   *(f"--config.stage{n}.{field}" for n in (0, 1, 2) for field in ("epochs=1", "batch_size=16")),
@@ -33,7 +33,7 @@ def command(module, *arguments):
 
 
 def environment(**changes):
-  """Returns this process' environment for CPU, with compiled programs shared between the commands of a test run."""
+  """Returns the environment for a command on CPU; commands share a persistent compilation cache."""
   cache = pathlib.Path(tempfile.gettempdir()) / f"tireid_jax_compiled_{os.getuid()}"
   return {
     **os.environ,
@@ -45,14 +45,14 @@ def environment(**changes):
 
 
 def run(module, *arguments, folder=ROOT, **changes):
-  """Runs a command to its end, in a folder, and returns the CompletedProcess, output as text."""
+  """Runs a command in a folder and returns the CompletedProcess, with output as text."""
   return subprocess.run(
     command(module, *arguments), cwd=folder, env=environment(**changes), capture_output=True, text=True, timeout=600
   )
 
 
 def succeed(module, *arguments):
-  """Runs a command that must end well and returns its standard output."""
+  """Runs a command that must succeed and returns its standard output."""
   done = run(module, *arguments)
   assert done.returncode == 0, done.stderr[-3000:]
   return done.stdout

@@ -1,4 +1,4 @@
-"""Which results the command finds, and what it prints of them."""
+"""Which results the command compares, and what it prints."""
 
 import dataclasses
 import subprocess
@@ -20,25 +20,25 @@ def test_the_highest_stage_of_both_workdirs_is_compared(tmp_path):
     compare.find_results(tmp_path / "a", tmp_path / "b", stage=2)
 
 
-def test_workdirs_without_a_common_stage_are_distinguished(tmp_path):
+def test_the_error_for_workdirs_without_a_common_stage_lists_the_stages_of_each(tmp_path):
   for name, number in {"a": 1, "b": 2}.items():
     write_result(tmp_path / name / f"stage{number}" / "ranks_test.npz", result(ranks(0.5, 0)))
   with pytest.raises(FileNotFoundError, match="no stage is finished in both: .*a has 1; .*b has 2; run"):
     compare.find_results(tmp_path / "a", tmp_path / "b")
 
 
-def test_a_workdir_is_compared_with_a_file(tmp_path):
+def test_a_workdir_can_be_compared_with_a_file(tmp_path):
   ours = write_result(tmp_path / "a" / "stage2" / "ranks_test.npz", result(ranks(0.5, 0)))
   dump = write_result(tmp_path / "dump.npz", result(ranks(0.5, 0)))
   assert compare.find_results(tmp_path / "a", dump) == [ours, dump]
 
 
-def test_a_workdir_without_results_says_what_to_run(tmp_path):
+def test_the_error_for_a_workdir_without_results_names_the_command_to_run(tmp_path):
   with pytest.raises(FileNotFoundError, match="has no stage finished; run python -m tireid_jax.main --config="):
     compare.find_results(tmp_path, tmp_path)
 
 
-def test_the_command_prints_the_table_or_one_line_of_error(tmp_path):
+def test_the_command_prints_the_table_or_a_one_line_error(tmp_path):
   right = result(ranks(0.5, 0))
   first = write_result(tmp_path / "first.npz", right)
   second = write_result(tmp_path / "second.npz", dataclasses.replace(right, fingerprint="f01"))

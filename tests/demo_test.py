@@ -1,4 +1,4 @@
-"""The demo from end to end at a small size, and its control: with shuffled pairs there is nothing to learn."""
+"""The demo end to end at a small size, and a control experiment in which shuffled pairs leave nothing to learn."""
 
 import json
 
@@ -14,9 +14,9 @@ from tireid_jax.data.toy import write
 pytestmark = pytest.mark.slow
 
 
-def test_the_demo_writes_its_table_report_and_picture_and_fails_when_a_gate_is_missed(tmp_path):
+def test_the_demo_writes_its_table_and_report_and_fails_if_a_threshold_is_not_reached(tmp_path):
   done = run("demo", f"--to={tmp_path}/demo", *SMALLEST_DEMO)
-  # A step or two of training cannot meet the gates.
+  # One or two training steps cannot reach the thresholds.
   assert done.returncode == 1, done.stderr[-2000:]
   assert "gates: seed 0: " in done.stdout
   for row in ("zero-shot", "after stage 1", "after stage 2", "direct fine-tuning, steps of both stages"):
@@ -31,9 +31,9 @@ def test_the_demo_writes_its_table_report_and_picture_and_fails_when_a_gate_is_m
 
 
 def trained_r1(raw, folder):
-  """Returns the test R@1, percent, after a short pre-training on the generic domain."""
+  """Returns the test R@1 in percent after a short pre-training on the generic domain."""
   prepare.prepare("toy_generic", raw, folder / "data", toy.get_config().data.image_size, show_progress=False)
-  # Optimised as for users, since here the steps take longer than their compilation.
+  # With the default compiler optimisations, because the steps take longer than their compilation.
   done = run(
     "main", "--config=configs/toy.py", "--stage=0", f"--workdir={folder}/run", f"--config.data_dir={folder}/data",
     "--config.stage0.epochs=4", "--config.select_on=last", XLA_FLAGS="",
@@ -42,7 +42,7 @@ def trained_r1(raw, folder):
   return json.loads((folder / "run/stage0/result.json").read_text())["t2i"]["R@1"]
 
 
-def test_with_shuffled_pairs_training_ends_at_chance(tmp_path):
+def test_training_on_shuffled_pairs_stays_at_chance_level(tmp_path):
   raw = tmp_path / "raw"
   write.write_generic(raw, seed=0, num_train_images=1600, num_eval_images=200)
   chance, num_queries = 100 / 200, 2 * 200
@@ -52,14 +52,14 @@ def test_with_shuffled_pairs_training_ends_at_chance(tmp_path):
   annotations = raw / write.GENERIC_FOLDER / "reid_raw.json"
   entries = json.loads(annotations.read_text())
   training = [entry for entry in entries if entry["split"] == "train"]
-  captions = [training[row]["captions"] for row in np.random.default_rng(0).permutation(len(training))]
-  for entry, words in zip(training, captions, strict=True):
-    entry["captions"] = words
+  captions = [training[index]["captions"] for index in np.random.default_rng(0).permutation(len(training))]
+  for entry, shuffled in zip(training, captions, strict=True):
+    entry["captions"] = shuffled
   annotations.write_text(json.dumps(entries))
   assert trained_r1(raw, tmp_path / "shuffled") < highest
 
 
-def test_gates_are_missed_by_the_seed_that_misses_them():
+def test_each_threshold_that_is_not_reached_is_reported():
   def result(r1):
     return {"t2i": {"R@1": r1}}
 

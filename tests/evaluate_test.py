@@ -1,4 +1,4 @@
-"""Evaluate with no training: the first thing that anyone checks on real weights."""
+"""Evaluation of weights without training, which is the first check of real weights."""
 
 import dataclasses
 
@@ -16,13 +16,13 @@ from tireid_jax.models import pretrained
 
 SIZE = (24, 8)
 NUM_IDS = len(vocabularies.BYTES) * 2 + len(vocabularies.FEW_MERGES) + len(vocabularies.SPECIALS)
-# A CLIP with a vocabulary of its own, that of the tokenizer below.
+# A CLIP with the small vocabulary of the tokenizer below.
 VARIANT = dataclasses.replace(trees.SMALL, vocabulary_size=NUM_IDS, text_length=77, end_token=NUM_IDS - 1)
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-  """A data set prepared with a tokenizer of its own, weights in OpenAI's form that go with it, and the flags."""
+  """Prepares a data set with a small tokenizer and matching weights in OpenAI's format; returns (folder, flags)."""
   folder = tmp_path_factory.mktemp("project")
   make_tree(folder / "raw", "rstp_reid")
   vocabularies.make_tokenizer(folder / "words")
@@ -36,7 +36,7 @@ def project(tmp_path_factory):
   return folder, flags
 
 
-def test_imported_weights_are_scored_with_their_own_sizes_and_tokenizer(project):
+def test_imported_weights_are_evaluated_with_their_own_sizes_and_tokenizer(project):
   folder, flags = project
   weights = f"--config.pretrained={folder}/ViT.pt"
   printed = succeed("evaluate", *flags, weights, "--stage=pretrained", f"--dump={folder}/dump.npz")
@@ -52,7 +52,7 @@ def test_imported_weights_are_scored_with_their_own_sizes_and_tokenizer(project)
   assert row.split()[3:] == [f"{value:.2f}" for value in expected.values()]
 
 
-def test_a_model_of_another_vocabulary_than_the_captions_is_rejected(project):
+def test_a_model_with_another_vocabulary_than_the_captions_is_an_error(project):
   folder, flags = project
   other = dataclasses.replace(VARIANT, vocabulary_size=NUM_IDS - 1, end_token=NUM_IDS - 2)
   forms.write_openai(folder, trees.clip_tensors(other), name="other.pt")

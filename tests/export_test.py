@@ -1,4 +1,4 @@
-"""An exported folder, read by a process without this package and by our own loader of published weights."""
+"""An exported folder is read by a process without this package and by our own loader of published weights."""
 
 import errno
 import json
@@ -28,7 +28,7 @@ from tireid_jax.models.prompts import PromptSpec
 from tireid_jax.training import loading
 
 SIZE = (32, 16)
-USUAL = {
+FILES = {
   "README.md", "config.json", "preprocessor_config.json", "model.safetensors", "use.py", "image_encoder.stablehlo",
   "text_encoder.stablehlo",
 }  # fmt: skip
@@ -52,11 +52,11 @@ def assert_equal_embeddings(ours, theirs, tolerance=1e-5):
   np.testing.assert_allclose(theirs, ours, rtol=0, atol=tolerance * np.abs(ours).max())
 
 
-def retrieved(workdir, images, tokens):
+def encode_for_retrieval(workdir, images, tokens):
   """Returns the embeddings that retrieval computes for stage 2 of a workdir."""
   model, variables, _, mesh, _ = loading.load_stage(workdir, "2")
-  rows = np.arange(len(images), dtype=np.int32)
-  split = Split("", "test", images, rows, rows, len(rows), tokens, np.zeros(len(tokens), np.int32), [], [], "")
+  indices = np.arange(len(images), dtype=np.int32)
+  split = Split("", "test", images, indices, indices, len(indices), tokens, np.zeros(len(tokens), np.int32), [], [], "")
   return embedding.Encoders(model, mesh, 2).encode(variables, split, (tokens.shape[1],))
 
 
@@ -76,8 +76,8 @@ def run_and_export(request, tmp_path_factory):
 def test_a_process_without_this_package_gets_the_embeddings_of_retrieval_at_any_batch_size(run_and_export):
   folder, _ = run_and_export
   images, tokens = exports.images(3, SIZE), exports.tokens(5)
-  for row, image in enumerate(images):
-    Image.fromarray(image).save(folder / f"{row}.png")
+  for index, image in enumerate(images):
+    Image.fromarray(image).save(folder / f"{index}.png")
   np.save(folder / "tokens1.npy", tokens[:2, :5])
   np.save(folder / "tokens3.npy", tokens)
   done = subprocess.run(
@@ -85,20 +85,20 @@ def test_a_process_without_this_package_gets_the_embeddings_of_retrieval_at_any_
     capture_output=True, text=True, timeout=300,
   )  # fmt: skip
   assert done.returncode == 0, done.stderr
-  image, text = retrieved(folder / "run", images, tokens)
+  image, text = encode_for_retrieval(folder / "run", images, tokens)
   one, three = np.load(folder / "out1.npz"), np.load(folder / "out3.npz")
   assert_equal_embeddings(image, three["image"])
   assert_equal_embeddings(text, three["text"])
   assert_equal_embeddings(image[:1], one["image"])
   assert_equal_embeddings(text[:2], one["text"])
   cosine = (text / np.linalg.norm(text, axis=1)[:, None]) @ (image / np.linalg.norm(image, axis=1)[:, None]).T
-  best = [f"caption {row}: {cosine[row].argmax()}.png (cosine {cosine[row].max():.4f})" for row in range(5)]
+  best = [f"caption {i}: {cosine[i].argmax()}.png (cosine {cosine[i].max():.4f})" for i in range(5)]
   assert done.stdout.splitlines()[2:] == best
 
 
 def test_a_folder_has_only_the_encoders_and_their_prompts(run_and_export):
   folder, has_prompts = run_and_export
-  assert {path.name for path in (folder / "to").iterdir()} == USUAL | (
+  assert {path.name for path in (folder / "to").iterdir()} == FILES | (
     {"prompts.safetensors"} if has_prompts else set()
   )
   assert not any("id_head" in name for name in load_file(folder / "to/model.safetensors"))
@@ -116,22 +116,22 @@ def test_a_stage_without_prompts_exports_none_even_if_its_config_has_them(tmp_pa
   model, variables = exports.random_clip(SIZE)
   exports.write_run(tmp_path / "run", model.clone(prompts=exports.PROMPTS), variables, use_prompts=False)
   export.export_stage(tmp_path / "run", "2", tmp_path / "to")
-  assert {path.name for path in (tmp_path / "to").iterdir()} == USUAL
+  assert {path.name for path in (tmp_path / "to").iterdir()} == FILES
 
 
 @pytest.mark.parametrize(
-  ("size", "side"), [((16, 16), 4), ((32, 16), 24), ((12, 4), 3), ((16, 4), 4), ((4, 12), 3), ((12, 8), 12)]
+  ("size", "grid_size"), [((16, 16), 4), ((32, 16), 24), ((12, 4), 3), ((16, 4), 4), ((4, 12), 3), ((12, 8), 12)]
 )
-def test_our_loader_restores_the_weights_exactly(tmp_path, size, side):
+def test_our_loader_restores_the_weights_exactly(tmp_path, size, grid_size):
   model, variables = exports.random_clip(size)
-  assert encoders.stored_grid(model) == (side, side)
+  assert encoders.stored_grid(model) == (grid_size, grid_size)
   weights, _ = encoders.to_tensors(model, variables)
   export.write_clip(tmp_path, model, weights)
   assert weights["logit_scale"].shape == ()  # our loader would reshape others, transformers would not
-  loaded, back = pretrained.load(tmp_path, image_size=size)
+  loaded, restored = pretrained.load(tmp_path, image_size=size)
   assert loaded == model.clone(variant=loaded.variant)
   assert {**vars(loaded.variant), "native_image_size": None} == {**vars(SMALL), "native_image_size": None}
-  chex.assert_trees_all_equal(back["params"], variables["params"])
+  chex.assert_trees_all_equal(restored["params"], variables["params"])
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_our_loader_restores_the_weights_exactly(tmp_path, size, side):
   [
     ((12, 4), 0, exports.PROMPTS),
     ((9, 9), 3, exports.PROMPTS),  # patches that overlap
-    ((18, 10), 0, PromptSpec(image_length=2)),  # sides that are not multiples of the patch size
+    ((18, 10), 0, PromptSpec(image_length=2)),  # not multiples of the patch size
     ((8, 8), 0, PromptSpec(text_length=2)),
   ],
 )
@@ -196,7 +196,7 @@ def test_a_model_that_clip_model_cannot_represent_has_no_config_and_the_reason_i
 ):
   model, variables = exports.random_clip((9, 9), **change)
   export.write(tmp_path, model, variables, title="")
-  assert {path.name for path in tmp_path.iterdir()} == USUAL - {"config.json"}
+  assert {path.name for path in tmp_path.iterdir()} == FILES - {"config.json"}
   assert [reason in line for line in capsys.readouterr().err.splitlines() if "config.json" in line] == [True]
   assert reason in (tmp_path / "README.md").read_text()
 
@@ -208,8 +208,8 @@ def test_the_preprocessor_computes_the_inputs_of_the_model(tmp_path):
   export.write_clip(tmp_path, model, encoders.to_tensors(model, variables)[0])
   photograph = Image.fromarray(exports.images(1, (50, 21))[0])
   resized = np.asarray(photograph.resize(SIZE[::-1], Image.Resampling.BILINEAR))
-  made = CLIPImageProcessorPil.from_pretrained(tmp_path)(photograph, return_tensors="np")["pixel_values"]
-  np.testing.assert_allclose(made[0].transpose(1, 2, 0), normalise(resized), atol=1e-5)
+  computed = CLIPImageProcessorPil.from_pretrained(tmp_path)(photograph, return_tensors="np")["pixel_values"]
+  np.testing.assert_allclose(computed[0].transpose(1, 2, 0), normalise(resized), atol=1e-5)
 
 
 def test_a_failed_export_leaves_no_files(tmp_path, monkeypatch):
@@ -221,7 +221,7 @@ def test_a_failed_export_leaves_no_files(tmp_path, monkeypatch):
   assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
-def test_an_empty_folder_is_filled(tmp_path):
+def test_exporting_to_an_existing_empty_folder_works(tmp_path):
   model, variables = exports.random_clip(SIZE)
   exports.write_run(tmp_path / "run", model, variables)
   (tmp_path / "to").mkdir()

@@ -1,4 +1,4 @@
-"""A field is declared once: default, description and allowed values, from which everything else follows."""
+"""A field is declared once, with its default, description and allowed values; everything else is derived from these."""
 
 import dataclasses
 
@@ -19,13 +19,13 @@ class Outer:
   inner: dict = fields.section(Inner)
 
 
-def test_defaults_are_of_all_sections_and_of_ones_own():
+def test_defaults_include_all_sections_and_are_a_new_copy():
   assert fields.defaults(Outer) == {"kind": "red", "inner": {"ratio": 0.5}}
   fields.defaults(Outer)["inner"]["ratio"] = 1.0
   assert fields.defaults(Outer)["inner"] == {"ratio": 0.5}
 
 
-def test_the_description_names_fields_with_their_sections():
+def test_descriptions_name_fields_with_their_sections():
   assert fields.describe(Outer) == [("kind", "red", "which color"), ("inner.ratio", 0.5, "how much")]
 
 
@@ -44,13 +44,13 @@ def test_the_description_names_fields_with_their_sections():
     ({"kind": "red"}, "a has other fields than this version knows (inner); train it again"),
   ],
 )
-def test_a_value_that_is_not_allowed_is_one_line_that_names_the_field(values, message):
+def test_an_invalid_value_raises_one_line_that_names_the_field(values, message):
   with pytest.raises(UserError) as error:
     fields.check(Outer, values, "a.")
   assert str(error.value).startswith(message)
 
 
-def test_the_top_level_may_have_sections_of_a_data_set():
+def test_the_top_level_may_have_additional_sections_of_a_data_set():
   fields.check(Outer, {"kind": "green", "inner": {"ratio": 1}, "toy": {}})
   with pytest.raises(UserError, match=r"^the config has other fields than this version knows \(kind\)"):
     fields.check(Outer, {"inner": {"ratio": 1}, "toy": {}})

@@ -1,6 +1,6 @@
-"""Runs commands in forks of one process that has imported what they import: most of the time of a short command.
+"""Runs commands in forks of one process that has already imported their modules, which takes a short command most time.
 
-A process of its own, as in tests/commands.py, for whatever depends on how a command starts or ends.
+Tests of how a command starts or exits use separate processes, as in tests/commands.py.
 """
 
 import multiprocessing
@@ -16,7 +16,7 @@ from unittest import mock
 from tests import commands
 
 TIMEOUT_S = 600
-# No command's own module: runpy warns of one that is imported already.
+# Does not contain modules of commands, because runpy warns if a module is already imported.
 _PRELOADED = [
   "tests.forked", "tireid_jax.training.loop", "tireid_jax.data.prepared.builders", "tireid_jax.data.checks.doctor",
   "tensorflow_datasets", "safetensors.numpy", "tokenizers",
@@ -26,13 +26,13 @@ _CONTEXT.set_forkserver_preload(_PRELOADED)
 
 
 def run(module, *arguments, folder=commands.ROOT, **changes):
-  """Runs a command as `commands.run` does, and in a process of its own if variables change that a start alone reads.
+  """Runs a command like `commands.run`, in a separate process if it changes variables that are only read at start-up.
 
-  Python reads its own when it starts, JAX when it is imported.
+  Python reads its variables when it starts, JAX when it is imported.
   """
   if any(name.startswith(("JAX_", "PYTHON")) for name in changes):
     return commands.run(module, *arguments, folder=folder, **changes)
-  with mock.patch.dict(os.environ, commands.environment()):  # as it is when JAX is imported
+  with mock.patch.dict(os.environ, commands.environment()):  # the environment when JAX is imported
     forkserver.ensure_running()
   with tempfile.TemporaryDirectory() as scratch:
     outputs = [str(pathlib.Path(scratch) / name) for name in ("stdout", "stderr")]
@@ -48,7 +48,7 @@ def run(module, *arguments, folder=commands.ROOT, **changes):
 
 
 def succeed(module, *arguments):
-  """Runs a command that must end well and returns its standard output."""
+  """Runs a command that must succeed and returns its standard output."""
   done = run(module, *arguments)
   assert done.returncode == 0, done.stderr[-3000:]
   return done.stdout
