@@ -1,10 +1,10 @@
-"""What some steps of a stage compute on a mesh: losses, first gradients, weights; the same on any mesh, if all is well.
+"""Computes the losses, first gradients and weights of some training steps on a mesh; they should not depend on it.
 
 python -m tests.agreement --to=FOLDER --run=stage2:1,8,1 --run=stage2:2,4,1,fsdp,2
 
-A mesh is DATA,FSDP,MODEL, or followed by the axis that crosses slices and the number of slices.
+A mesh is DATA,FSDP,MODEL, optionally followed by the axis that crosses slices and the number of slices.
 
-With the flags of tireid_jax.parallel.distributed it is one of several processes.
+With the flags of tireid_jax.parallel.distributed, it is one of several processes.
 """
 
 import jax
@@ -27,7 +27,7 @@ VARIANT = Variant(
 )  # fmt: skip
 SIZE = (32, 16)
 NUM_IDENTITIES = 24
-# No other size, so that the logits show in a program by their shape.
+# Differs from all other sizes, so that the logits can be identified in a program by their shape.
 BATCH_SIZE = 80
 NUM_STEPS = 20
 
@@ -39,7 +39,7 @@ STAGE_2 = {
   "losses": {"sdm": 1.0, "itc": 0.0, "identity": 1.0},
   "sampler": {"kind": "images", "captions_per_image": 2},
 }
-# Name: (number of the stage, what differs from configs/toy.py).
+# Name: (number of the stage, fields that differ from configs/toy.py).
 CASES = {
   "stage1": (1, {}),
   "stage2": (2, STAGE_2),
@@ -65,8 +65,8 @@ def build(case, mesh, **fields):
 
   Args:
     case: of CASES.
-    mesh: as in a flag --run.
-    fields: of the config, changed.
+    mesh: as in --run.
+    fields: changed fields of the config.
   """
   *sizes, dcn_axis, num_slices = [*mesh.split(","), "data", "0"][:5]
   config, number = configured(case), CASES[case][0]
@@ -78,54 +78,54 @@ def build(case, mesh, **fields):
 
 
 def draw_batch(step, captions_per_image):
-  """Returns the whole batch of a step, as `pipeline.Batches` does."""
-  draw = np.random.default_rng(step)
+  """Returns a random whole batch of a step, in the form of `loader.Batches`."""
+  rng = np.random.default_rng(step)
   num_images = BATCH_SIZE // captions_per_image
-  tokens = draw.integers(1, VARIANT.end_token - 1, (BATCH_SIZE, VARIANT.text_length), np.int32)
-  ends = draw.integers(3, VARIANT.text_length, (BATCH_SIZE, 1))
-  places = np.arange(VARIANT.text_length)
-  tokens[places == ends] = VARIANT.end_token
-  tokens[places > ends] = 0
+  tokens = rng.integers(1, VARIANT.end_token - 1, (BATCH_SIZE, VARIANT.text_length), np.int32)
+  ends = rng.integers(3, VARIANT.text_length, (BATCH_SIZE, 1))
+  positions = np.arange(VARIANT.text_length)
+  tokens[positions == ends] = VARIANT.end_token
+  tokens[positions > ends] = 0
   return {
-    "images": draw.integers(0, 256, (num_images, *SIZE, 3), np.uint8),
+    "images": rng.integers(0, 256, (num_images, *SIZE, 3), np.uint8),
     "tokens": tokens,
-    "person_id": draw.integers(0, NUM_IDENTITIES, num_images, np.int32).repeat(captions_per_image),
+    "person_id": rng.integers(0, NUM_IDENTITIES, num_images, np.int32).repeat(captions_per_image),
   }
 
 
 def draw_variables(shapes):
-  """Returns random variables of these shapes; no bias is zero, which would hide a mistake."""
-  draw = np.random.default_rng(1)
+  """Returns random variables of these shapes; biases are not zero, which would hide mistakes."""
+  rng = np.random.default_rng(1)
 
   def values(path, leaf):
-    return jnp.asarray(0.1 * draw.standard_normal(leaf.shape) + (path[-1].key == "scale"), jnp.float32)
+    return jnp.asarray(0.1 * rng.standard_normal(leaf.shape) + (path[-1].key == "scale"), jnp.float32)
 
   return jax.tree_util.tree_map_with_path(values, shapes)
 
 
 def compute(case, mesh):
-  """Returns {name: array} of NUM_STEPS steps.
+  """Returns {name: array} for NUM_STEPS training steps.
 
-  "loss": f32[NUM_STEPS]. "gradient/PATH": of step 0, as Adam's first moment has it: times 1 - beta, with the decay of
-  weights. "weight/PATH": what is trained, after the last step. "learning_rate": of the weights or prompts, the highest.
-  "bytes/KIND": of each device: what the compiled step takes ("arguments"), what of it is given back in place
-  ("aliased"), "temporaries"; and by the table of sharding, "state" and "batch". "is_in_place": whether state and
-  metrics lie where the table says after a step, and the state before it is gone. "has_whole_logits": whether a device
-  has the logits of all images and captions at once.
+  "loss": f32[NUM_STEPS]. "gradient/PATH": Adam's first moment after step 0, which is the gradient, including weight
+  decay, times 1 - beta. "weight/PATH": trained variables after the last step. "learning_rate": maximum learning rate of
+  weights or prompts. "bytes/KIND", per device: "arguments" of the compiled step, those "aliased" with its outputs, its
+  "temporaries", and, by the sharding rules, "state" and "batch". "is_in_place": whether state and metrics have the
+  expected shardings after a step and the previous state is deleted. "has_whole_logits": whether a device has the logits
+  of all images and captions at once.
   """
-  described = mesh
-  stage, mesh, program = build(case, described)
+  mesh_name = mesh
+  stage, mesh, program = build(case, mesh_name)
 
   def put(step):
     batch = draw_batch(step, stage.captions_per_image)
-    own = {name: array[sharding.process_batch_indices(mesh, len(array))] for name, array in batch.items()}
-    return sharding.put_batch(mesh, own)
+    shard = {name: array[sharding.process_batch_indices(mesh, len(array))] for name, array in batch.items()}
+    return sharding.put_batch(mesh, shard)
 
   variables = sharding.put_tree(draw_variables(program.shapes.variables), program.shardings.variables)
   state, losses = program.first_state(variables), []
   step = program.step().lower(state, put(0)).compile()
-  # A process that waits for another within a program gives up after 30 s.
-  multihost.get_barrier_sync_fn()(key=f"compiled {case} {described}", timeout_ms=COMPILE_TIMEOUT_MS)
+  # A process that waits for another inside a program times out after 30 s.
+  multihost.get_barrier_sync_fn()(key=f"compiled {case} {mesh_name}", timeout_ms=COMPILE_TIMEOUT_MS)
   results = {"learning_rate": stage.learning_rate, **count_bytes(step, state, put(0))}
   results["has_whole_logits"] = f"f32[{BATCH_SIZE},{BATCH_SIZE}]" in step.as_text()
   for number in range(NUM_STEPS):
@@ -135,7 +135,7 @@ def compute(case, mesh):
     if number == 0:
       results |= named("gradient", moments(state.optimizer), mesh)
       results["is_in_place"] = (
-        jax.tree.all(jax.tree.map(lambda leaf, where: leaf.sharding == where, state, program.shardings))
+        jax.tree.all(jax.tree.map(lambda leaf, expected: leaf.sharding == expected, state, program.shardings))
         and all(metric.is_fully_replicated for metric in metrics.values())
         and all(leaf.is_deleted() for leaf in jax.tree.leaves(before))
       )
@@ -160,16 +160,17 @@ def bytes_per_device(tree):
 
 
 def moments(optimizer):
-  """Returns {path of the weight: first moment} of a state of `optimizers.make_optimizer`."""
+  """Returns {path of the weight: first moment} from an optimizer state of `optimizers.make_optimizer`."""
   paths = {stages.path_string(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(optimizer)}
   return {path.partition("/mu/")[2]: leaf for path, leaf in paths.items() if "/mu/" in path}
 
 
 def named(kind, tree, mesh):
-  """Returns {"KIND/PATH": array} of a tree that is spread over a mesh."""
-  whole = jax.jit(lambda tree: tree, out_shardings=sharding.replicated(mesh))(tree)
+  """Returns {"KIND/PATH": array} of a tree that is sharded over a mesh."""
+  replicated = jax.jit(lambda tree: tree, out_shardings=sharding.replicated(mesh))(tree)
   return {
-    f"{kind}/{stages.path_string(path)}": np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(whole)
+    f"{kind}/{stages.path_string(path)}": np.asarray(leaf)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(replicated)
   }
 
 

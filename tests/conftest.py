@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, settings
 
 from tests.buckets import bucket  # noqa: F401
 
-# Tests spend more time on compiling programs than on running them. Without LLVM optimisations, compilation takes half the
-# time, and without the fusion emitters, which JAX 0.12 always uses, two thirds of that.
+# Tests spend more time on compiling programs than on running them. Without LLVM optimisations, compilation takes half
+# the time, and without the fusion emitters, which JAX 0.12 always uses, two thirds of that.
 _FAST_COMPILE = ["--xla_backend_optimization_level=0"]
 if importlib.metadata.version("jaxlib") < "0.11":
   _FAST_COMPILE.append("--xla_cpu_use_fusion_emitters=false")

@@ -1,4 +1,4 @@
-"""`benchmarks/gpu`: its bookkeeping, and its short form, which runs everything once on a CPU."""
+"""`benchmarks/gpu`: how it runs benchmarks and stores results, and its short form, which runs all of them on a CPU."""
 
 import argparse
 import json
@@ -17,17 +17,17 @@ MACHINE = {"device": "NVIDIA H200", "python": "3.12.3", "versions": {"jax": "0.1
 
 @pytest.fixture(autouse=True)
 def own_temporary_folder(monkeypatch, tmp_path):
-  """A run's caches have one path below the temporary folder, which another run may be using."""
+  """Gives each test its own temporary folder, because the caches of all runs have the same path in it."""
   (tmp_path / "temporary").mkdir()
   monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
 
 
-def found(tmp_path, run="now", **kept):
-  """Returns Results of these rows."""
+def make_results(tmp_path, run="now", **kept):
+  """Returns Results with these rows."""
   return results.Results(tmp_path / "results.json", run, {run: MACHINE}, dict(kept))
 
 
-def test_every_row_has_a_name_of_its_own_and_something_that_computes_it():
+def test_every_row_has_a_unique_name_and_a_function_that_computes_it():
   for every in (rows.FULL, rows.SHORT):
     assert len({row.key for row in every}) == len(every)
     assert {row.part for row in every} <= set(rows.PARTS)
@@ -35,7 +35,7 @@ def test_every_row_has_a_name_of_its_own_and_something_that_computes_it():
   assert {row.part for row in rows.FULL} == set(rows.PARTS)
 
 
-def test_our_step_and_the_references_come_before_anything_else_but_the_card():
+def test_our_step_and_the_references_run_first_after_the_description_of_the_gpu():
   groups = rows.groups(rows.FULL)
   assert [row.name for _, group in groups[:2] for row in group] == [
     "card", rows.BASE, f"{rows.BASE}, strongest", f"{rows.BASE}, published"
@@ -43,7 +43,7 @@ def test_our_step_and_the_references_come_before_anything_else_but_the_card():
   assert sorted(row.key for _, group in groups for row in group) == sorted(row.key for row in rows.FULL)
 
 
-def test_a_choice_differs_from_the_base_in_what_its_name_says():
+def test_a_choice_differs_from_the_base_in_the_named_settings():
   (base,) = [row for row in rows.SPEED if row.name == rows.BASE]
   for choice in rows.CHOICES:
     row = rows.step(**choice)
@@ -52,7 +52,7 @@ def test_a_choice_differs_from_the_base_in_what_its_name_says():
 
 
 def stand_in(monkeypatch, program):
-  """Has `measuring` run this Python program in place of the worker or the reference."""
+  """Makes `measuring` run a Python program instead of the worker or the reference."""
   popen = measuring.subprocess.Popen
   monkeypatch.setattr(
     measuring.subprocess, "Popen", lambda _, **options: popen([sys.executable, "-c", program], **options)
@@ -64,15 +64,15 @@ ARGS = command.parse(["--to=unused", "--short"])
 
 
 def measured(tmp_path, monkeypatch, text, seconds=20.0, group=(ROW,)):
-  """Returns {name: row} of what `measuring.ours` makes of a worker that is this program."""
+  """Returns the rows, by name, that `measuring.ours` stores for a worker that runs this program."""
   stand_in(monkeypatch, SAY + text)
-  into = found(tmp_path)
+  into = make_results(tmp_path)
   measuring.ours(ARGS, list(group), into, tmp_path, time.monotonic() + seconds)
   assert results.read(into.file).rows == into.rows
   return {key.removeprefix("speed/"): row for key, row in into.rows.items()}
 
 
-def test_a_row_is_in_the_file_as_soon_as_it_is_measured(tmp_path, monkeypatch):
+def test_a_row_is_written_to_the_file_as_soon_as_it_is_measured(tmp_path, monkeypatch):
   text = f"""
 import pathlib
 FILE, SEEN = pathlib.Path({str(tmp_path / "results.json")!r}), pathlib.Path({str(tmp_path / "seen")!r})
@@ -86,14 +86,14 @@ SEEN.touch()
   assert (tmp_path / "seen").exists()
 
 
-def test_what_is_not_done_when_the_time_is_over_is_not_run_and_its_process_is_gone(tmp_path, monkeypatch):
-  began = time.monotonic()
+def test_rows_unfinished_at_the_deadline_are_marked_as_not_run_and_the_process_is_killed(tmp_path, monkeypatch):
+  start = time.monotonic()
   rows_left = measured(tmp_path, monkeypatch, "say(begin='speed/a row'); time.sleep(60)", seconds=1)
   assert rows_left["a row"]["status"] == "not run"
-  assert time.monotonic() - began < 20
+  assert time.monotonic() - start < 20
 
 
-def test_a_row_that_takes_its_process_down_costs_no_other(tmp_path, monkeypatch):
+def test_a_row_that_crashes_its_process_does_not_affect_the_others(tmp_path, monkeypatch):
   text = """
 if "speed/first" in STATE.read_text():
   say(begin="speed/second"); say(row="speed/second", result={"status": "done"})
@@ -109,44 +109,44 @@ else:
   assert kept["second"]["status"] == "done"
 
 
-def test_the_references_last_line_is_its_row_and_without_a_checkout_it_is_not_run(tmp_path, monkeypatch):
+def test_the_last_output_line_of_the_reference_is_its_row_and_without_a_checkout_it_is_not_run(tmp_path, monkeypatch):
   row = rows.peer("strongest")
-  into = found(tmp_path)
+  into = make_results(tmp_path)
   measuring.peer(ARGS, [row], into, tmp_path, time.monotonic() + 20)
   assert into.rows[row.key]["reason"] == "no --peer was given"
   stand_in(monkeypatch, "print('some words'); print('{\"pairs_per_s\": 7.0}')")
-  given = argparse.Namespace(**{**vars(ARGS), "peer": tmp_path})
-  measuring.peer(given, [row], into, tmp_path, time.monotonic() + 20)
+  args = argparse.Namespace(**{**vars(ARGS), "peer": tmp_path})
+  measuring.peer(args, [row], into, tmp_path, time.monotonic() + 20)
   assert into.rows[row.key] == {"status": "done", "pairs_per_s": 7.0, "settings": row.settings, "run": "now"}
 
 
-def test_a_machine_without_a_gpu_is_rejected_unless_the_short_form_is_requested(tmp_path, capsys, monkeypatch):
+def test_a_machine_without_a_gpu_is_an_error_without_the_short_form(tmp_path, capsys, monkeypatch):
   stand_in(monkeypatch, SAY + f"say(machine={ {**MACHINE, 'platform': 'cpu'}!r})")
   assert command.main([f"--to={tmp_path}"]) == 2
   (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
   assert line.startswith("error: there is no GPU here: JAX computes on cpu")
 
 
-def test_a_later_run_measures_what_is_missing_alone(tmp_path):
-  former = found(
+def test_a_later_run_measures_only_missing_rows(tmp_path):
+  former = make_results(
     tmp_path, "before", a={"status": "done", "run": "before"}, b={"status": "not run"}, c={"status": "failed"}
   )
   former.write()
   now = results.Results(tmp_path / "now.json", "now")
   now.plan(["a", "b", "c", "d"], results.read(former.file))
   assert now.missing(["a", "b", "c", "d"]) == ["b", "c", "d"]
-  now.add("a", {"status": "failed"})  # and no later failure takes a measured row away
+  now.add("a", {"status": "failed"})  # a later failure does not replace a measured row
   assert now.rows["a"] == {"status": "done", "run": "before"}
 
 
-def test_rows_of_another_card_are_rejected(tmp_path):
-  kept = found(tmp_path)
+def test_rows_of_another_gpu_raise(tmp_path):
+  kept = make_results(tmp_path)
   with pytest.raises(ValueError, match="were measured on 'NVIDIA H200', and this is 'NVIDIA L4'; leave --skip out"):
     kept.add_machine({**MACHINE, "device": "NVIDIA L4"})
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"rows": {}}', '{"machines": {}, "rows": {"a": {"status": "odd"}}}'])
-def test_a_file_that_is_not_of_a_run_is_rejected(tmp_path, capsys, text):
+def test_a_file_that_is_not_the_result_of_a_run_is_an_error(tmp_path, capsys, text):
   (tmp_path / "results.json").write_text(text)
   for refuse in (command.main, lambda flags: table.main(flags[1:])):
     flags = [f"--to={tmp_path}", f"--skip={tmp_path}/results.json"]
@@ -157,19 +157,19 @@ def test_a_file_that_is_not_of_a_run_is_rejected(tmp_path, capsys, text):
 @pytest.mark.parametrize(
   "flag", ["--only=spead", "--seconds=0", "--peer=/nowhere", "--skip=/nowhere", "--bring=/nowhere"]
 )
-def test_flags_that_cannot_be_used_are_rejected_in_one_line(tmp_path, capsys, flag):
+def test_invalid_flags_are_reported_in_one_line(tmp_path, capsys, flag):
   assert command.main([f"--to={tmp_path}", flag]) == 2
   (line,) = capsys.readouterr().err.splitlines()
   assert line.startswith("error: ")
 
 
-def test_seconds_are_divided_as_the_budgets_are():
+def test_seconds_are_divided_in_proportion_to_the_budgets():
   both = command.budgets(command.parse(["--to=x", "--only=speed,peer", "--seconds=100"]))
   assert both == {"speed": 60.0, "peer": 40.0}
   assert command.budgets(command.parse(["--to=x"])) == rows.BUDGETS
 
 
-def test_caches_survive_the_way_through_archives_of_limited_size(tmp_path):
+def test_caches_are_restored_from_archives_of_limited_size(tmp_path):
   source = tmp_path / "source"
   (source / "jax/autotune").mkdir(parents=True)
   files = {"jax/a": 700_000, "jax/b": 700_000, "jax/autotune/c": 10, "jax/large": 3_000_000}
@@ -180,13 +180,15 @@ def test_caches_survive_the_way_through_archives_of_limited_size(tmp_path):
   archives = list(tmp_path.glob("cache-*.tar"))
   assert len(archives) == 2
   assert max(path.stat().st_size for path in archives) <= 2**20
-  assert caches.restore(tmp_path, tmp_path / "back") == 2
-  restored = {str(path.relative_to(tmp_path / "back")) for path in (tmp_path / "back").rglob("*") if path.is_file()}
+  assert caches.restore(tmp_path, tmp_path / "restored") == 2
+  restored = {
+    str(path.relative_to(tmp_path / "restored")) for path in (tmp_path / "restored").rglob("*") if path.is_file()
+  }
   assert restored == {"jax/a", "jax/b", "jax/autotune/c"}
-  assert (tmp_path / "back/jax/a").read_bytes() == (source / "jax/a").read_bytes()
+  assert (tmp_path / "restored/jax/a").read_bytes() == (source / "jax/a").read_bytes()
 
 
-def test_the_folder_of_caches_is_empty_and_has_one_path():
+def test_the_folder_of_caches_is_empty_and_always_has_the_same_path():
   with caches.folder() as first:
     (first / "program").touch()
   with caches.folder() as second:
@@ -194,15 +196,15 @@ def test_the_folder_of_caches_is_empty_and_has_one_path():
     assert not list(second.iterdir())
 
 
-def test_two_runs_at_a_time_are_rejected(tmp_path, capsys):
-  with caches.folder() as held:
-    (held / "program").touch()
+def test_a_second_run_at_the_same_time_is_an_error(tmp_path, capsys):
+  with caches.folder() as folder:
+    (folder / "program").touch()
     assert command.main([f"--to={tmp_path}"]) == 2
     assert "another run of benchmarks.gpu is in progress" in capsys.readouterr().err
-    assert (held / "program").exists()
+    assert (folder / "program").exists()
 
 
-def test_behind_a_batch_that_does_not_fit_no_larger_one_of_its_series_is_tried(monkeypatch):
+def test_after_a_batch_that_does_not_fit_no_larger_batch_is_tried(monkeypatch):
   tried = []
 
   def resolve(_):
@@ -219,20 +221,20 @@ def test_behind_a_batch_that_does_not_fit_no_larger_one_of_its_series_is_tried(m
     return Step
 
   monkeypatch.setattr(worker, "resolve", resolve)
-  said = []
-  worker.run([rows.step(batch_size=size) for size in (64, 256, 128, 512)], said.append)
+  lines = []
+  worker.run([rows.step(batch_size=size) for size in (64, 256, 128, 512)], lines.append)
   assert tried == [64, 256, 128]
-  assert [line["result"].get("fits", True) for line in said if "row" in line] == [True, False, True]
+  assert [line["result"].get("fits", True) for line in lines if "row" in line] == [True, False, True]
 
 
-def test_every_wheel_is_pinned_and_promise_is_built():
+def test_every_wheel_is_pinned_and_promise_is_built_from_source():
   assert all(line.count("==") == 1 for line in wheels.listed())
   download, build = wheels.commands("folder")
   assert [word for word in build if "==" in word] == ["promise==2.3"]
   assert not any(word.startswith("promise") for word in download)
 
 
-def test_every_requirement_is_a_wheel_or_installed_with_jax_flax_orbax_torch_or_transformers():
+def test_every_requirement_is_a_listed_wheel_or_installed_with_jax_flax_orbax_torch_or_transformers():
   lines = (measuring.ROOT / "requirements.txt").read_text().splitlines()
   required = {line.split("==")[0].lower() for line in lines if "==" in line}
   installed = {
@@ -242,8 +244,8 @@ def test_every_requirement_is_a_wheel_or_installed_with_jax_flax_orbax_torch_or_
   assert required - {line.split("==")[0].lower() for line in wheels.listed()} == installed
 
 
-def test_a_mock_topology_is_set_in_a_process_of_its_own():
-  # CPUs take no notice of it, and have no slices.
+def test_a_mock_topology_is_set_in_a_separate_process():
+  # CPUs ignore it and have no slices.
   found = topology.slices("2x8x1")
   assert found["devices_by_slice_index"] == {"None": found["num_devices"]}
 

@@ -1,4 +1,4 @@
-"""What `benchmarks/gpu` shows of its results, and how it reads profiles."""
+"""The tables of `benchmarks/gpu`, and how it reads profiles."""
 
 import pathlib
 
@@ -9,36 +9,36 @@ from benchmarks.gpu import cases, correct, profiling, results, rows, speed, tabl
 from tests.commands import ROOT
 
 
-def found(**kept):
-  """Returns Results of these rows."""
+def make_results(**kept):
+  """Returns Results with these rows."""
   return results.Results(pathlib.Path(), "now", {}, kept)
 
 
-def test_an_unmeasured_run_has_no_number():
+def test_results_that_were_not_measured_are_shown_as_not_run():
   text = table.tables(results.Results(pathlib.Path(), ""))
   assert "not run yet" in text
   assert "| ViT-B/16, stage 2, batch 64, strongest | not run yet | not run yet | not run yet | 1.3 |" in text
 
 
-def test_a_ratio_is_of_rows_of_one_run():
+def test_ratios_are_computed_only_within_one_run():
   ours = {"status": "done", "run": "now", "pairs_per_s": 3000.0, "memory_gib": 6.0, "step_ms": 1.0}
   theirs = {"status": "done", "run": "now", "pairs_per_s": 2000.0, "memory_gib": 9.0}
   keys = f"speed/{rows.BASE}", f"peer/{rows.BASE}, strongest"
-  one_run = found(**dict(zip(keys, (ours, theirs), strict=True)))
+  one_run = make_results(**dict(zip(keys, (ours, theirs), strict=True)))
   assert "| 2,000 | 3,000 | 1.50 | 1.3 | 9.00 | 6.00 | 1.50 |" in table.ratios(one_run)
-  other = found(**dict(zip(keys, (ours, {**theirs, "run": "before"}), strict=True)))
+  other = make_results(**dict(zip(keys, (ours, {**theirs, "run": "before"}), strict=True)))
   assert "| 2,000 | 3,000 | not run yet | 1.3 |" in table.ratios(other)
 
 
-def test_that_auto_is_not_the_fastest_is_reported():
+def test_a_default_that_is_not_the_fastest_is_reported():
   base, xla = f"speed/{rows.BASE}", f"speed/{rows.BASE}, attention=xla"
   kept = {base: {"status": "done", "step_ms": 30.0}, xla: {"status": "done", "step_ms": 29.0}}
   assert "is NOT the fastest of those measured: 30.00 ms, the best other 29.00 ms (attention=xla)" in table.fastest(
-    found(**kept)
+    make_results(**kept)
   )
 
 
-def test_tables_are_put_between_the_markers_of_the_document_alone(tmp_path):
+def test_only_the_text_between_the_markers_of_the_document_is_replaced(tmp_path):
   document = tmp_path / "gpu.md"
   document.write_text(f"before\n{table.BEGIN}\nof another run\n{table.END}\nafter\n")
   assert table.main(["--into", str(document)]) == 0
@@ -50,7 +50,7 @@ def test_tables_are_put_between_the_markers_of_the_document_alone(tmp_path):
   assert table.main(["--into", str(document)]) == 2
 
 
-def test_the_documents_tables_are_those_of_its_results():
+def test_the_tables_in_the_document_match_its_results():
   document = (ROOT / "docs/gpu.md").read_text()
   kept = ROOT / "docs/gpu.json"
   stored = results.read(kept) if kept.is_file() else results.Results(pathlib.Path(), "")
@@ -75,7 +75,7 @@ ENTRY %main (a: bf16[8,8]) -> bf16[8,8] {
 """
 
 
-def test_kernels_are_classified_by_what_their_instructions_call():
+def test_kernels_are_classified_by_the_targets_of_their_instructions():
   kinds = {name: kind for name, (kind, _) in profiling.instructions(HLO).items()}
   assert kinds["gemm_fusion"] == kinds["cublas.1"] == "matrix products"
   assert (kinds["fmha"], kinds["copy.2"], kinds["add.3"]) == ("attention", "copies", profiling.REST)
@@ -90,19 +90,19 @@ def test_kernels_of_a_cuda_graph_are_classified_by_their_own_names():
   assert row["operations"][0]["operation"] == f"{profiling.REST}: add.3"
 
 
-def test_a_profile_counts_time_in_which_nothing_ran():
+def test_the_idle_fraction_of_a_profile_is_counted():
   events = [("fmha", 0, 60, "a"), ("add.3", 40, 80, "b"), ("add.3", 180, 200, "a")]
   row = profiling.summary(events, profiling.instructions(HLO))
   assert row["idle_fraction"] == 0.5
   assert row["fractions"] == {"attention": 0.5, profiling.REST: 0.5}
 
 
-def test_a_difference_that_is_not_a_number_is_not_ok():
+def test_a_nan_difference_is_not_ok():
   assert correct.worst({"a": 1.0, "b": float("nan")}) == (np.inf, "b")
   assert not correct.compared(correct.worst({"b": float("nan")})[0], 1.0, "")["ok"]
 
 
-def test_model_flops_are_those_of_every_block_at_every_token_forward_and_twice_backward():
+def test_model_flops_count_every_block_at_every_token_once_forward_and_twice_backward():
   args = cases.step_settings(batch_size=8, remat="full")
   _, flops = speed.model_flops(args, "tiny")
 
@@ -111,7 +111,7 @@ def test_model_flops_are_those_of_every_block_at_every_token_forward_and_twice_b
 
   size, num_patches = 64, 6 * 3
   blocks = encoder(1 + num_patches, 128, 4) + encoder(77, 64, 3)
-  patches = 2 * num_patches * 768 * 128  # whose inputs need no gradient
+  patches = 2 * num_patches * 768 * 128  # whose inputs do not need a gradient
   heads = 2 * (128 + 64) * size + 2 * 2 * size * step_benchmark.NUM_IDENTITIES
   similarities = 2 * 8 * size
   np.testing.assert_allclose(flops, 8 * (3 * (blocks + heads + similarities) + 2 * patches), rtol=1e-3)

@@ -1,4 +1,4 @@
-"""Every backward pass that is written by hand, against differences of its forward pass."""
+"""Compares every custom backward pass with finite differences of its forward pass."""
 
 import functools
 import os
@@ -16,14 +16,14 @@ from tireid_jax.models.norm import LayerNorm
 from tireid_jax.models.products import wide_dot_general
 
 PACKAGE = pathlib.Path(__file__).parent.parent / "tireid_jax"
-# Those below, and the one of parallel/sharding.py in the last test.
+# Number of custom backward passes in each file, all of which are tested below.
 CHECKED = {"models/attention.py": 2, "models/norm.py": 1, "models/products.py": 1, "parallel/sharding.py": 1}
 check = functools.partial(check_grads, order=1, modes=["rev"], atol=2e-3, rtol=2e-3, eps=1e-2)
 
 
 def normal(*shapes):
-  draw = np.random.default_rng(0)
-  return [jnp.asarray(draw.normal(size=shape), jnp.float32) for shape in shapes]
+  rng = np.random.default_rng(0)
+  return [jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in shapes]
 
 
 def test_there_are_no_other_custom_backward_passes():
@@ -32,22 +32,22 @@ def test_there_are_no_other_custom_backward_passes():
 
 
 @pytest.mark.parametrize("is_causal", [False, True])
-# In float32 both, since differences of bfloat16 values are all rounding.
+# Both run in float32, because finite differences in bfloat16 would be dominated by rounding.
 @pytest.mark.parametrize("form", [attention._float32, attention._half_precision])
-def test_attention(form, is_causal):
+def test_gradients_of_attention(form, is_causal):
   check(lambda *qkv: form(*qkv, is_causal), normal(*[(1, 4, 2, 3)] * 3))
 
 
-def test_layer_norm():
+def test_gradients_of_layer_norm():
   x, scale, bias = normal((3, 6), (6,), (6,))
   check(lambda x, scale, bias: LayerNorm(1e-2).apply({"params": {"scale": scale, "bias": bias}}, x), (x, scale, bias))
 
 
-def test_dense_products():
+def test_gradients_of_dense_products():
   check(lambda x, kernel: wide_dot_general(x, kernel, (((2,), (0,)), ((), ()))), normal((2, 3, 4), (4, 5)))
 
 
-def test_weights_that_a_mesh_keeps_in_parts():
+def test_gradients_of_gathered_weights():
   code = """
 import jax
 from jax.test_util import check_grads

@@ -1,4 +1,4 @@
-"""Imports point down only, between rooms as between files: the lower a file, the less it may know."""
+"""Imports point down only, between rooms and between files: a file may not import anything above it."""
 
 import ast
 import graphlib
@@ -8,8 +8,8 @@ import pytest
 
 PACKAGE = pathlib.Path(__file__).parent.parent / "tireid_jax"
 
-# A room is a folder of the package, or a file that lies in none but the package itself or data/. Highest first: a file
-# imports from its own room and from those below it.
+# A room is a folder of the package, or a file directly in the package or in data/. From top to bottom: a file may
+# import from its own room and from rooms below it.
 ROOMS = [
   {"demo"},
   {"main", "evaluate", "compare", "export", "replay", "plan", "search", "data.prepare", "data.toy"},
@@ -31,7 +31,7 @@ ROOMS = [
   {"fields", "losses", "metrics", "parallel", "terminal", "data.permutation"},
   {"errors"},
 ]
-# These import nothing of ours but the errors.
+# These may import only `errors` from the package.
 ALONE = ROOMS[-2]
 
 
@@ -47,7 +47,7 @@ DEPTHS = {room: depth for depth, rooms in enumerate(ROOMS) for room in rooms}
 
 
 def imported(path):
-  """Returns the modules of ours that a file imports."""
+  """Returns the modules of the package that a file imports."""
   found = set()
   for node in ast.walk(ast.parse(path.read_text())):
     if isinstance(node, ast.Import):
@@ -82,12 +82,12 @@ def test_imports_point_down(name):
     assert own not in ALONE or other == "errors", f"{name} imports {module}, but should know nothing of ours"
 
 
-def test_no_file_imports_itself_by_way_of_others():
+def test_there_are_no_import_cycles():
   graph = {name: imported(path) - {name} for name, path in FILES.items()}
   list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError
 
 
-def test_models_know_no_data_and_data_knows_no_model():
+def test_models_do_not_import_data_and_data_does_not_import_models():
   for name, path in FILES.items():
     rooms = {room_of(module) for module in imported(path)}
     if name.startswith("tireid_jax.models"):

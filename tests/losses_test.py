@@ -32,7 +32,7 @@ EMBEDDING_LOSSES = {name: loss for name, loss in LOSSES.items() if name != "id"}
 
 
 def operands(name):
-  return [ARRAYS[f"{side}_logits" if name == "id" else side] for side in ("image", "text")]
+  return [ARRAYS[f"{encoder}_logits" if name == "id" else encoder] for encoder in ("image", "text")]
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -43,27 +43,27 @@ def test_value_equals_the_reference(name):
 @pytest.mark.parametrize("name", LOSSES)
 def test_gradients_equal_the_reference(name):
   gradients = jax.jit(jax.grad(LOSSES[name], argnums=(0, 1)))(*operands(name))
-  for side, gradient in zip(("image", "text"), gradients, strict=True):
-    expected = ARRAYS[f"{name}/grad_{side}{'_logits' if name == 'id' else ''}"]
+  for encoder, gradient in zip(("image", "text"), gradients, strict=True):
+    expected = ARRAYS[f"{name}/grad_{encoder}{'_logits' if name == 'id' else ''}"]
     np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("name", EMBEDDING_LOSSES)
 def test_an_embedding_of_zeros_gives_finite_values_and_gradients(name):
-  image, text = (jnp.asarray(side).at[3].set(0.0) for side in operands(name))
+  image, text = (jnp.asarray(embedding).at[3].set(0.0) for embedding in operands(name))
   value, gradients = jax.value_and_grad(LOSSES[name], argnums=(0, 1))(image, text)
   assert np.isfinite(value)
   assert all(np.isfinite(gradient).all() for gradient in gradients)
 
 
 @pytest.mark.parametrize("name", ["sdm", "itc"])
-def test_the_norm_of_the_embeddings_does_not_matter(name):
+def test_losses_do_not_depend_on_the_norm_of_the_embeddings(name):
   image, text = operands(name)
   np.testing.assert_allclose(LOSSES[name](7.0 * image, 0.1 * text), LOSSES[name](image, text), rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["sdm", "itc"])
-def test_the_norm_of_tiny_embeddings_does_not_matter_either(name):
+def test_losses_do_not_depend_on_the_norm_of_tiny_embeddings(name):
   image, text = operands(name)
   np.testing.assert_allclose(LOSSES[name](1e-9 * image, 1e-9 * text), LOSSES[name](image, text), rtol=1e-5)
 
@@ -79,7 +79,7 @@ def test_a_zero_embedding_has_zero_similarities_and_a_zero_gradient(norm):
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_half_precision_embeddings_are_summed_in_float32(name):
-  image, text = (jnp.asarray(side, jnp.bfloat16) for side in operands(name))
+  image, text = (jnp.asarray(operand, jnp.bfloat16) for operand in operands(name))
   value = LOSSES[name](image, text)
   assert value.dtype == jnp.float32
   np.testing.assert_allclose(value, LOSSES[name](image.astype(jnp.float32), text.astype(jnp.float32)), rtol=1e-6)
@@ -93,9 +93,9 @@ def test_sdm_of_a_perfect_batch_is_near_0():
 def test_itc_without_ids_counts_a_second_image_of_the_same_person_as_a_negative():
   # Embeddings 0 and 1 are equal and 2 is orthogonal to them: the logits are [[1, 1, 0], [1, 1, 0], [0, 0, 1]].
   embeddings = jnp.eye(3)[jnp.array([0, 0, 1])]
-  twin, alone = math.log(2 * math.e + 1) - 1, math.log(math.e + 2) - 1
+  twin, single = math.log(2 * math.e + 1) - 1, math.log(math.e + 2) - 1
   np.testing.assert_allclose(
-    losses.itc_loss(embeddings, embeddings, temperature=1.0), (2 * twin + alone) / 3, rtol=1e-6
+    losses.itc_loss(embeddings, embeddings, temperature=1.0), (2 * twin + single) / 3, rtol=1e-6
   )
 
 
@@ -103,11 +103,11 @@ def test_itc_with_ids_excludes_other_pairs_of_the_same_identity_from_the_softmax
   # As above, but each twin's logits are (1, 0), without the other twin; embedding 2 has both twins as negatives.
   embeddings = jnp.eye(3)[jnp.array([0, 0, 1])]
   value = losses.itc_loss(embeddings, embeddings, temperature=1.0, person_id=jnp.array([4, 4, 9]))
-  twin, alone = math.log(math.e + 1) - 1, math.log(math.e + 2) - 1
-  np.testing.assert_allclose(value, (2 * twin + alone) / 3, rtol=1e-6)
+  twin, single = math.log(math.e + 1) - 1, math.log(math.e + 2) - 1
+  np.testing.assert_allclose(value, (2 * twin + single) / 3, rtol=1e-6)
 
 
-def test_itc_of_a_batch_of_one_person_and_its_gradient_are_0():
+def test_itc_of_a_batch_of_one_person_has_value_and_gradient_0():
   image, text = jnp.eye(3), jnp.ones((3, 3)) - 0.5 * jnp.eye(3)
   one_person = functools.partial(losses.itc_loss, image, temperature=0.1, person_id=jnp.array([2, 2, 2]))
   value, gradient = jax.value_and_grad(one_person)(text)
@@ -125,7 +125,7 @@ def test_identity_loss_of_uniform_logits_is_the_log_of_the_number_of_identities(
   np.testing.assert_allclose(losses.identity_loss(jnp.zeros((2, 8)), jnp.zeros((2, 8)), jnp.array([0, 7])), np.log(8))
 
 
-def test_over_several_devices_the_losses_are_those_of_the_global_batch():
+def test_losses_on_several_devices_are_those_of_the_global_batch():
   code = f"""
 import jax, numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec

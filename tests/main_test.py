@@ -1,4 +1,4 @@
-"""Each real layout, from raw files through prepare, both stages and evaluate, by the commands of the README."""
+"""Runs the commands of the README for each real layout: prepare, both stages and evaluate."""
 
 import csv
 import json
@@ -18,7 +18,7 @@ from tireid_jax.models.variants import VARIANTS
 pytestmark = pytest.mark.slow
 
 LAYOUTS = {"cuhk": "cuhk_pedes", "icfg": "icfg_pedes", "rstp": "rstp_reid"}
-FIGURES = ["R@1", "R@5", "R@10", "mAP", "mINP"]
+METRICS = ["R@1", "R@5", "R@10", "mAP", "mINP"]
 FROZEN = {
   1: ["params/image_encoder", "params/logit_scale", "params/text_encoder"],
   2: ["params/logit_scale", "prompts/image_encoder", "prompts/text_encoder"],
@@ -32,8 +32,8 @@ def clip_folder(tmp_path_factory):
   return folder
 
 
-def prepared(tmp_path, config, clip_folder, succeed=succeed):
-  """Prepares a small tree of a layout and returns the flags of every later command."""
+def prepare(tmp_path, config, clip_folder, succeed=succeed):
+  """Prepares small data of a layout and returns the flags for the other commands."""
   make_tree(tmp_path / "raw", LAYOUTS[config])
   data_dir, clip_folder = (os.path.relpath(folder, ROOT) for folder in (tmp_path / "data", clip_folder))
   flags = (
@@ -44,9 +44,9 @@ def prepared(tmp_path, config, clip_folder, succeed=succeed):
 
 
 @pytest.mark.parametrize("config", LAYOUTS)
-def test_a_layout_goes_through_prepare_both_stages_and_evaluate(tmp_path, clip_folder, config):
-  succeed = (commands if config == "rstp" else forked).succeed  # of processes as a user's, one is enough
-  flags = prepared(tmp_path, config, clip_folder, succeed)
+def test_each_layout_is_prepared_trained_in_both_stages_and_evaluated(tmp_path, clip_folder, config):
+  succeed = (commands if config == "rstp" else forked).succeed  # one layout in separate processes is enough
+  flags = prepare(tmp_path, config, clip_folder, succeed)
   workdir = tmp_path / "run"
   succeed("main", *flags, "--stage=1", f"--workdir={workdir}")
   succeed("main", *flags, "--stage=2", f"--workdir={workdir}")
@@ -55,16 +55,16 @@ def test_a_layout_goes_through_prepare_both_stages_and_evaluate(tmp_path, clip_f
     assert (result["stage"], result["split"], list(result["t2i"]), list(result["i2t"])) == (
       stage,
       "test",
-      FIGURES,
-      FIGURES,
+      METRICS,
+      METRICS,
     )
-    assert (result["selection"] is None) == (config == "icfg")  # it has no validation split
+    assert (result["selection"] is None) == (config == "icfg")  # which has no validation split
     assert result["frozen"]["start"] == result["frozen"]["end"]
     assert list(result["frozen"]["end"]) == FROZEN[stage]
-  began = json.loads((workdir / "stage1/result.json").read_text())
-  assert (began["origin"]["kind"], began["origin"]["name"]) == ("pretrained", str(clip_folder))
+  stage_1 = json.loads((workdir / "stage1/result.json").read_text())
+  assert (stage_1["origin"]["kind"], stage_1["origin"]["name"]) == ("pretrained", str(clip_folder))
   assert result["origin"] == {
-    "kind": "checkpoint", "folder": "stage1", "stage": 1, "step": began["step"], "origin": began["origin"],
+    "kind": "checkpoint", "folder": "stage1", "stage": 1, "step": stage_1["step"], "origin": stage_1["origin"],
     "digest": result["origin"]["digest"],
   }  # fmt: skip
   printed = succeed("evaluate", f"--workdir={workdir}", "--stage=2", f"--dump={workdir}/dump.npz")
@@ -76,7 +76,7 @@ def test_a_layout_goes_through_prepare_both_stages_and_evaluate(tmp_path, clip_f
   assert 100 * np.mean(dump["t2i_first_rank"] == 1) == pytest.approx(result["t2i"]["R@1"])
   stored = json.loads((workdir / "config.json").read_text())
   assert (stored["stage2"]["batch_size"], stored["data_dir"]) == (8, f"{tmp_path}/data")
-  # From another folder than the relative paths were given in.
+  # Relative paths are stored as absolute ones, so that the command works in another folder.
   done = subprocess.run(
     command("evaluate", "--workdir=run", "--stage=pretrained", "--split=train"), cwd=tmp_path,
     env=environment(PYTHONPATH=str(ROOT)), capture_output=True, text=True,
@@ -84,19 +84,19 @@ def test_a_layout_goes_through_prepare_both_stages_and_evaluate(tmp_path, clip_f
   assert "text to image" in done.stdout, done.stderr[-3000:]
 
 
-def test_all_stages_seeds_ablations_and_another_data_set(tmp_path, clip_folder):
-  flags = prepared(tmp_path, "rstp", clip_folder)
-  other = prepared(tmp_path / "other", "cuhk", clip_folder)
-  row = flags[0] + ":no_stage1"
-  printed = succeed("main", row, *flags[1:], "--stage=all", f"--workdir={tmp_path}/seeds", "--seeds=0,1")
+def test_seeds_of_an_ablation_are_trained_compared_and_evaluated_on_another_data_set(tmp_path, clip_folder):
+  flags = prepare(tmp_path, "rstp", clip_folder)
+  other = prepare(tmp_path / "other", "cuhk", clip_folder)
+  ablation = flags[0] + ":no_stage1"
+  printed = succeed("main", ablation, *flags[1:], "--stage=all", f"--workdir={tmp_path}/seeds", "--seeds=0,1")
   assert "±" in printed
   for seed in (0, 1):
     result = json.loads((tmp_path / f"seeds/seed{seed}/stage2/result.json").read_text())
     assert (result["seed"], result["ablation"]) == (seed, "no_stage1")
     assert not (tmp_path / f"seeds/seed{seed}/stage1").exists()
-  # A terminal that cannot show a character of the table shows its escape.
+  # Characters that the terminal's encoding lacks are printed as escape sequences.
   again = run(
-    "main", row, *flags[1:], "--stage=all", f"--workdir={tmp_path}/seeds", "--seeds=0,1", PYTHONIOENCODING="ascii"
+    "main", ablation, *flags[1:], "--stage=all", f"--workdir={tmp_path}/seeds", "--seeds=0,1", PYTHONIOENCODING="ascii"
   )
   assert (again.returncode, "\\xb1" in again.stdout) == (0, True)
   assert "stage 2 is finished" in again.stderr
@@ -109,7 +109,7 @@ def test_all_stages_seeds_ablations_and_another_data_set(tmp_path, clip_folder):
   assert "mINP" in printed
 
 
-def test_somebodys_own_csv_goes_through_both_stages(tmp_path, clip_folder):
+def test_a_custom_csv_data_set_is_trained_in_both_stages(tmp_path, clip_folder):
   root = make_tree(tmp_path / "raw", "rstp_reid")
   with (root / "mine.csv").open("w", newline="") as file:
     table = csv.writer(file)
@@ -124,5 +124,5 @@ def test_somebodys_own_csv_goes_through_both_stages(tmp_path, clip_folder):
   succeed("data.prepare", *flags, f"--raw={root}")
   succeed("main", *flags, "--stage=all", f"--workdir={tmp_path}/run")
   result = json.loads((tmp_path / "run/stage2/result.json").read_text())
-  assert (result["dataset"], result["split"], list(result["t2i"])) == ("custom", "test", FIGURES)
+  assert (result["dataset"], result["split"], list(result["t2i"])) == ("custom", "test", METRICS)
   assert result["selection"] is not None

@@ -1,4 +1,4 @@
-"""Runs of tests/agreement.py on meshes and in processes, and how far each is from the same steps on one device.
+"""Runs tests/agreement.py on several meshes and in several processes, and compares each run with one device.
 
 `python -m tests.mesh_runs` prints the largest differences.
 """
@@ -13,25 +13,25 @@ from tests.processes import Processes, multiprocess_commands
 from tireid_jax.terminal.table import format_table
 
 MESHES = ("8,1,1", "1,8,1", "2,2,2")
-ALONE = ("stage1:1,1,1", "stage2:1,1,1")
-# Eight devices of one process; the batch as a whole, and in two chunks. Stage 1 runs on the mesh that has all axes.
-TOGETHER = (
+ONE_DEVICE = ("stage1:1,1,1", "stage2:1,1,1")
+# Eight devices of one process; the whole batch, and gradient caching in chunks. Stage 1 runs on the mesh with all axes.
+ONE_PROCESS = (
   *(f"stage2:{mesh}" for mesh in MESHES),
   "stage1:2,2,2",
   "stage2_chunks:2,2,2",
 )
-# Four devices of each of two processes. The hybrid mesh takes each process for a slice: split along data, the devices
-# would lie as without slices; along fsdp, each group of four has two of each slice.
-APART = ("stage1:8,1,1", "stage2:2,2,2", "stage2:2,4,1,fsdp,2")
-RUNS = (*(("one process", run) for run in TOGETHER), *(("two processes", run) for run in APART))
+# Four devices in each of two processes. In the hybrid mesh each process is a slice. Split along data, the devices would
+# be arranged as without slices; along fsdp, each group of four has two devices of each slice.
+TWO_PROCESSES = ("stage1:8,1,1", "stage2:2,2,2", "stage2:2,4,1,fsdp,2")
+RUNS = (*(("one process", run) for run in ONE_PROCESS), *(("two processes", run) for run in TWO_PROCESSES))
 
 
 def run_all(folder):
-  """Returns {(processes, run): what it computed}, of all RUNS and of each stage "alone", on one device."""
+  """Returns {(processes, run): results} of all RUNS and, as "alone", of each stage on one device."""
   return {
-    **_run(folder / "alone", "alone", ALONE, num_devices=1),
-    **_run(folder / "together", "one process", TOGETHER, num_devices=8),
-    **_run(folder / "apart", "two processes", APART, num_processes=2, num_devices=4),
+    **_run(folder / "alone", "alone", ONE_DEVICE, num_devices=1),
+    **_run(folder / "together", "one process", ONE_PROCESS, num_devices=8),
+    **_run(folder / "apart", "two processes", TWO_PROCESSES, num_processes=2, num_devices=4),
   }
 
 
@@ -41,25 +41,25 @@ def _run(folder, name, runs, *, num_processes=1, num_devices):
   commands = multiprocess_commands(command, number=num_processes) if num_processes > 1 else [command]
   with Processes(commands, num_devices=num_devices) as processes:
     processes.succeed()
-    # XLA's word for an array that it copied to every device, not knowing better.
+    # XLA's warning that it replicated an array because it found no better way to reshard it.
     assert "Involuntary full rematerialization" not in processes.errors(0)
   return {(name, run): dict(np.load(folder / f"{run}.npz")) for run in runs}
 
 
 def reference(results, run):
-  """Returns what one device computes of a run: of the whole batch at once, whatever its chunks."""
+  """Returns the results on one device for the same stage, always with the whole batch at once."""
   stage = run[1].split(":")[0].removesuffix("_chunks")
   return results["alone", f"{stage}:1,1,1"]
 
 
 def difference(results, run, kind):
-  """Returns (how far a run is from one device at most, where), where being a step or the path of a leaf.
+  """Returns (largest difference between a run and one device, its step or the path of its leaf).
 
   Args:
     results: of `run_all`.
     run: one of RUNS.
-    kind: "loss", relative; "gradient", of the first step, in shares of the leaf's largest; "weight", after the last
-      step, in learning rates.
+    kind: "loss", relative; "gradient", of the first step, relative to the largest value of the leaf; "weight", after
+      the last step, in units of the learning rate.
   """
   ours, theirs = results[run], reference(results, run)
   if kind == "loss":
@@ -69,7 +69,7 @@ def difference(results, run, kind):
   assert paths
   assert paths == {name for name in theirs if name.startswith(f"{kind}/")}
   if kind == "weight":
-    # Adam's small eps makes steps of the rounding in a gradient that is 0.
+    # Because of Adam's small eps, rounding errors in a gradient of 0 become full steps.
     paths = {path for path in paths if not _is_key_bias(path)}
   return max((np.abs(ours[path] - theirs[path]).max() / _unit(ours, theirs, path, kind), path) for path in paths)
 
@@ -81,7 +81,7 @@ def _unit(ours, theirs, path, kind):
 
 
 def _is_key_bias(path):
-  """Whether a leaf's gradient is 0 in truth: it shifts all of a query's logits alike. What is there is rounding."""
+  """Returns whether a leaf has a gradient of 0 up to rounding, because it shifts all logits of a query equally."""
   return path.endswith("attn/key/bias")
 
 

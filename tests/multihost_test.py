@@ -1,4 +1,4 @@
-"""Runs of several processes, by the commands: equal to those of one, and none hangs when another ends."""
+"""The commands in several processes: results equal those of one process, and none hangs when another exits."""
 
 import json
 import os
@@ -23,7 +23,7 @@ from tireid_jax.workdir.metric_log import read_metrics
 pytestmark = pytest.mark.slow
 
 LEARNING_RATE = 3.5e-4
-# The caption that alone contains a certain token. It is in the second step, in the second half of the batch.
+# Index of the only caption with a certain token. It is in the second half of the batch of the second step.
 UNIQUE = 17
 
 
@@ -45,9 +45,9 @@ def flags(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def alone(flags, tmp_path_factory):
-  """The workdir of a run of one process with one device that nothing stopped."""
-  folder = tmp_path_factory.mktemp("alone")
+def single(flags, tmp_path_factory):
+  """Returns the workdir of an uninterrupted run of one process with one device."""
+  folder = tmp_path_factory.mktemp("single")
   done = run("main", *flags, f"--workdir={folder}", XLA_FLAGS=devices(1))
   assert done.returncode == 0, done.stderr[-3000:]
   return folder
@@ -57,41 +57,41 @@ def mesh(data, fsdp, model):
   return (f"--config.mesh.data={data}", f"--config.mesh.fsdp={fsdp}", f"--config.mesh.model={model}")
 
 
-def assert_ended_equal(workdir, alone):
-  """The same loss at every step, to 1e-5 of it, the same weights, to 0.2 of a learning rate, and the same result."""
+def assert_equal_runs(workdir, single):
+  """Compares the losses of every step (relative to 1e-5), the weights (to 0.2 learning rates) and the results."""
   losses, expected = (
     {record["step"]: record["loss/total"] for record in read_metrics(folder / "stage1") if "loss/total" in record}
-    for folder in (workdir, alone)
+    for folder in (workdir, single)
   )
   assert list(losses) == list(expected)
   np.testing.assert_allclose(list(losses.values()), list(expected.values()), rtol=1e-5)
   weights, expected = (
     checkpoint.restore_variables(folder / "stage1", logged_step(folder / "stage1"), sharding.make_mesh(-1, 1, 1))[0]
-    for folder in (workdir, alone)
+    for folder in (workdir, single)
   )
   chex.assert_trees_all_equal(weights["params"], expected["params"])
   chex.assert_trees_all_close(weights["prompts"], expected["prompts"], atol=0.2 * LEARNING_RATE, rtol=0)
-  result, expected = (json.loads((folder / "stage1/result.json").read_text()) for folder in (workdir, alone))
+  result, expected = (json.loads((folder / "stage1/result.json").read_text()) for folder in (workdir, single))
   result.pop("seconds"), expected.pop("seconds")
   assert result == expected
 
 
-def test_two_processes_train_as_one_and_only_the_first_logs(flags, alone, tmp_path):
+def test_two_processes_train_like_one_and_only_the_first_logs(flags, single, tmp_path):
   with Processes(
     multiprocess_commands(command("main", *flags, *mesh(2, 2, 2), f"--workdir={tmp_path}")), num_devices=4
   ) as both:
     both.succeed()
     assert "8 cpu device(s) (data 2, fsdp 2, model 2)" in both.errors(0)
     assert (both.output(0), both.output(1)) == ("", "")
-    # Each wrote its part of the checkpoint.
+    # Each process wrote its shards of the checkpoint.
     parts = tmp_path.glob("stage1/checkpoints/*/variables/ocdbt.process_*")
     assert {part.name for part in parts} == {"ocdbt.process_0", "ocdbt.process_1"}
     assert not any(word in both.errors(1) for word in ("stage 1", "step", "encoding"))
-  assert_ended_equal(tmp_path, alone)
+  assert_equal_runs(tmp_path, single)
 
 
-def test_a_run_that_moves_between_processes_and_meshes_ends_as_one_that_stays(flags, alone, tmp_path):
-  """Of one process with one device, of two with two, one of which is killed, of one with eight, of two, of one."""
+def test_a_run_that_is_resumed_with_other_processes_and_meshes_ends_like_an_uninterrupted_one(flags, single, tmp_path):
+  """One process with one device; two with two devices each, one killed; one with eight; two with one; one with one."""
   stage_folder = tmp_path / "stage1"
   main = command("main", *flags, f"--workdir={tmp_path}")
 
@@ -127,17 +127,17 @@ def test_a_run_that_moves_between_processes_and_meshes_ends_as_one_that_stays(fl
     one.succeed()
     assert f"resumed at step {fourth}" in one.errors(0)
   assert first < second < third < fourth < logged_step(stage_folder)
-  assert_ended_equal(tmp_path, alone)
+  assert_equal_runs(tmp_path, single)
 
 
-def test_when_the_first_process_dies_the_others_end(flags, tmp_path):
+def test_if_the_first_process_is_killed_the_other_exits(flags, tmp_path):
   with Processes(multiprocess_commands(command("main", *flags, f"--workdir={tmp_path}"))) as both:
     both.wait_until(lambda: logged_step(tmp_path / "stage1") > 0)
     both.processes[0].kill()
     assert both.processes[1].wait(TIMEOUT_S) != 0
 
 
-def test_a_poisoned_caption_in_one_process_stops_both_with_the_same_message_and_one_dump(flags, tmp_path):
+def test_a_caption_that_causes_nan_in_one_process_stops_both_with_the_same_message_and_one_dump(flags, tmp_path):
   (data_dir,) = [flag.partition("=")[2] for flag in flags if flag.startswith("--config.data_dir=")]
   split = splits.open_split(data_dir, "rstp_reid", (48, 24), "train")
   tokens, counts = np.unique(split.tokens, return_counts=True)
@@ -164,9 +164,9 @@ def test_a_poisoned_caption_in_one_process_stops_both_with_the_same_message_and_
   assert lines[-1] == "reproduced: the replay has non-finite values too"
 
 
-def test_evaluation_of_two_processes_counts_each_query_once(alone, tmp_path):
-  """Told of each other as SLURM does."""
-  arguments = ("evaluate", f"--workdir={alone}", "--stage=1", "--split=train")
+def test_evaluation_of_two_processes_counts_each_query_once(single, tmp_path):
+  """The processes find each other by the environment variables of SLURM."""
+  arguments = ("evaluate", f"--workdir={single}", "--stage=1", "--split=train")
   step = {
     "SLURM_JOB_ID": "1", "SLURM_STEP_NODELIST": "127.0.0.1", "SLURM_NTASKS": "2",
     "JAX_COORDINATOR_PORT": str(free_port()),
@@ -188,7 +188,7 @@ def test_evaluation_of_two_processes_counts_each_query_once(alone, tmp_path):
       np.testing.assert_array_equal(dump[name], expected[name])
 
 
-def test_what_one_process_was_given_wrong_ends_all_before_anything_is_written(flags, tmp_path):
+def test_different_flags_of_two_processes_end_both_before_anything_is_written(flags, tmp_path):
   both = multiprocess_commands(command("main", *flags, f"--workdir={tmp_path}/run"))
   both[1].append("--config.stage1.batch_size=7")
   with Processes(both) as two:

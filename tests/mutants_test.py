@@ -1,4 +1,4 @@
-"""Which changes the mutation tests make, and what their summary counts."""
+"""Which changes the mutation tests make, and the counts of their summary."""
 
 import ast
 import types
@@ -34,7 +34,7 @@ def changes(source):
     ("raise E(f'{n + 1} < 3')", [("raise E(f'{n + 1} < 3')", "pass")]),
   ],
 )
-def test_a_piece_of_source_is_changed_in_these_ways(source, expected):
+def test_source_is_mutated_in_these_ways(source, expected):
   assert changes(source) == expected
 
 
@@ -42,18 +42,18 @@ def test_a_piece_of_source_is_changed_in_these_ways(source, expected):
   "source",
   ["'''x < 1'''", "x: tuple[int, 3] = y", "def f(x: int | None) -> a < b: pass", "x = 'a' + b", "x = f'{y + 1}'"],
 )
-def test_text_messages_and_annotations_are_left_alone(source):
+def test_strings_messages_and_annotations_are_not_changed(source):
   assert changes(source) == []
 
 
-def test_a_mutant_is_named_by_its_place_and_change_and_holds_the_whole_file():
+def test_a_mutant_is_named_by_its_function_and_change_and_has_the_whole_source():
   source = "class A:\n  def f(self):\n    # é\n    return g(1, 1)\n"
   named = {mutant.key: mutant.source for mutant in mutations.find_mutants("m.py", source)}
   assert named["m.py:A.f: 1 -> 2"] == source.replace("1, 1", "2, 1")
   assert named["m.py:A.f: 1 -> 2 #1"] == source.replace("1, 1", "1, 2")
 
 
-def test_every_mutant_of_the_table_is_python_and_has_a_name_of_its_own():
+def test_every_mutant_of_the_table_is_valid_python_and_has_a_unique_name():
   chosen = command.choose()
   mutants = [mutant for found in chosen.values() for mutant in found]
   assert len({mutant.key for mutant in mutants}) == len(mutants)
@@ -62,7 +62,7 @@ def test_every_mutant_of_the_table_is_python_and_has_a_name_of_its_own():
     ast.parse(mutant.source)
 
 
-def test_the_summary_counts_what_ran_what_was_noticed_and_what_has_a_reason():
+def test_the_summary_counts_run_detected_and_harmless_mutants():
   mutants = {"m": [types.SimpleNamespace(key=key) for key in "abcd"]}
   results = {
     key: {"key": key, "status": status} for key, status in zip("abc", ("failed", "passed", "passed"), strict=True)

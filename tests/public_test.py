@@ -1,4 +1,4 @@
-"""The names and commands that other programs call, from a folder outside the repository."""
+"""The names and commands that other programs use, tested from a folder outside the repository."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ from tests import commands, forked
 
 COMMANDS = ("main", "evaluate", "compare", "export", "demo", "plan", "replay", "search", "data.prepare", "data.toy")
 
-# The imports as another program writes them, and the parameters that it names.
+# Imports and keyword arguments as in other programs.
 PROGRAM = """
 import inspect
 
@@ -45,8 +45,8 @@ print(tireid_jax.losses.__file__)
 """
 
 
-def outside(tmp_path, *arguments):
-  """Runs Python in a folder that holds nothing, with the checkout on its path."""
+def run_outside(tmp_path, *arguments):
+  """Runs Python in an empty folder, with the checkout on its path."""
   environment = commands.environment(PYTHONPATH=os.fspath(commands.ROOT))
   return subprocess.run(
     [sys.executable, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
@@ -54,14 +54,14 @@ def outside(tmp_path, *arguments):
 
 
 def test_public_names_are_real_modules_with_the_documented_parameters(tmp_path):
-  done = outside(tmp_path, "-c", PROGRAM)
+  done = run_outside(tmp_path, "-c", PROGRAM)
   assert done.returncode == 0, done.stderr
   assert done.stdout.strip() == os.fspath(commands.ROOT / "tireid_jax" / "losses.py")
   assert not list(tmp_path.iterdir())
 
 
-def test_a_command_in_a_process_of_its_own_runs_outside_the_repository(tmp_path):
-  done = outside(tmp_path, "-m", "tireid_jax.main", "--help")
+def test_a_command_in_a_separate_process_runs_outside_the_repository(tmp_path):
+  done = run_outside(tmp_path, "-m", "tireid_jax.main", "--help")
   assert done.returncode == 0, done.stderr
   assert "--workdir=VALUE" in done.stdout
 
@@ -70,7 +70,7 @@ def test_a_command_in_a_process_of_its_own_runs_outside_the_repository(tmp_path)
 def test_each_command_lists_its_flags_and_reports_bad_input_in_one_line(name, tmp_path):
   done = forked.run(name, "--help", folder=tmp_path)
   assert done.returncode == 0, done.stderr
-  assert f"python -m tireid_jax.{name} " in done.stdout  # its description says how to call it
+  assert f"python -m tireid_jax.{name} " in done.stdout  # the description shows how to call it
   assert "--[no]traceback" in done.stdout
   # No command does anything without a flag or an argument; --config=cuhk is one of the package's configs.
   config = () if name in ("compare", "replay", "export") else ("--config=cuhk",)

@@ -9,7 +9,7 @@ NUM_QUERIES = 200
 
 
 def scores(first_rank, query_ids=None):
-  """Returns QueryScores with one positive a query, at the given ranks."""
+  """Returns QueryScores with one positive per query, at the given ranks."""
   first_rank = np.asarray(first_rank)
   ids = np.arange(len(first_rank)) // 4 if query_ids is None else query_ids
   return metrics.QueryScores(ids, first_rank, 1 / first_rank, 1 / first_rank)
@@ -33,5 +33,5 @@ def write_result(path, result):
   return path
 
 
-def ranks(fraction_right, seed):
-  return np.where(np.random.default_rng(seed).random(NUM_QUERIES) < fraction_right, 1, 20)
+def ranks(fraction_correct, seed):
+  return np.where(np.random.default_rng(seed).random(NUM_QUERIES) < fraction_correct, 1, 20)

@@ -1,4 +1,4 @@
-"""A run that comes to values which are not finite names the step and leaves a dump, and replay finds the first one."""
+"""A run with non-finite values names the step and writes a dump, in which replay finds the first non-finite value."""
 
 import json
 
@@ -23,7 +23,7 @@ EMBEDDING = "text_model.embeddings.token_embedding.weight"
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-  """Returns (folder, training split, row of the caption that alone has a certain word, that word's token)."""
+  """Returns (folder, training split, index of the only caption with a word whose embedding makes it non-finite)."""
   folder = tmp_path_factory.mktemp("replay")
   root = make_tree(folder / "raw", "rstp_reid", num_ids={"train": 4, "val": 2, "test": 2})
   entries = read_entries(root, "rstp_reid")
@@ -50,8 +50,8 @@ def configured(folder, pretrained, **stage1):
   return config
 
 
-def diverged(config, run_folder):
-  """Returns (message, dump) of a run that must end so."""
+def run_until_divergence(config, run_folder):
+  """Returns (error message, dump) of a run that must diverge."""
   with pytest.raises(DivergedError) as caught:
     loop.run(config, (1,), run_folder)
   (dump,) = (run_folder / "stage1" / "diverged").iterdir()
@@ -60,7 +60,7 @@ def diverged(config, run_folder):
   return str(caught.value), dump
 
 
-def replayed(dump, monkeypatch, capsys):
+def run_replay(dump, monkeypatch, capsys):
   """Returns (exit status, lines printed)."""
   monkeypatch.setattr(compilation_cache, "enable_persistent_cache", lambda: None)
   capsys.readouterr()
@@ -72,29 +72,29 @@ def replayed(dump, monkeypatch, capsys):
   return status, capsys.readouterr().out.splitlines()
 
 
-def test_a_poisoned_caption_is_found_with_its_step_its_batch_and_the_layer(project, tmp_path, monkeypatch, capsys):
-  folder, split, row = project
-  message, dump = diverged(configured(folder, "poisoned"), tmp_path)
+def test_a_caption_that_causes_nan_is_found_with_its_step_batch_and_layer(project, tmp_path, monkeypatch, capsys):
+  folder, split, poisoned = project
+  message, dump = run_until_divergence(configured(folder, "poisoned"), tmp_path)
   step = int(dump.name)
   assert f"loss/total is nan at step {step + 1} (loss/total nan, loss/itc nan, gradient_norm/prompts nan)" in message
   (metadata,) = [file for file in (dump / "metadata").iterdir() if "fingerprint" in file.read_text()]
   examples = json.loads(metadata.read_text())["examples"]
-  rows = [example["caption"] for example in examples]
-  assert row in rows
-  assert f"whose batch is captions {', '.join(map(str, rows))} of rstp_reid train" in message
-  assert {"caption": row, "image": split.file_paths[split.caption_image[row]]} in examples
-  status, lines = replayed(dump, monkeypatch, capsys)
+  captions = [example["caption"] for example in examples]
+  assert poisoned in captions
+  assert f"whose batch is captions {', '.join(map(str, captions))} of rstp_reid train" in message
+  assert {"caption": poisoned, "image": split.file_paths[split.caption_image[poisoned]]} in examples
+  status, lines = run_replay(dump, monkeypatch, capsys)
   assert (status, lines[-1]) == (0, "reproduced: the replay has non-finite values too")
   first = "the first non-finite value is in the output of text_encoder/transformer/blocks[0]/ln_1"
-  assert lines[-2] == f"{first}, for 1 of 8 captions: {row}"
+  assert lines[-2] == f"{first}, for 1 of 8 captions: {poisoned}"
   assert any(line.split() == ["loss/itc", "nan", "nan"] for line in lines)
 
 
-def test_weights_that_an_absurd_learning_rate_makes_are_found_at_their_step(project, tmp_path, monkeypatch, capsys):
+def test_non_finite_weights_from_a_huge_learning_rate_are_found_with_their_step(project, tmp_path, monkeypatch, capsys):
   folder, _, _ = project
-  message, dump = diverged(configured(folder, "clip", learning_rate=1e39), tmp_path)
+  message, dump = run_until_divergence(configured(folder, "clip", learning_rate=1e39), tmp_path)
   assert dump.name == "0"
   assert message.startswith("weights are not finite at step 1 ")
-  status, lines = replayed(dump, monkeypatch, capsys)
+  status, lines = run_replay(dump, monkeypatch, capsys)
   assert status == 0
   assert lines[-2].startswith("the first non-finite value is in the weights after the step: prompts/image_enc")

@@ -1,4 +1,4 @@
-"""Continuous integration, hooks, templates and documents name only what there is."""
+"""Targets, commands, flags, fields and files named in CI, hooks, templates and documents exist."""
 
 import functools
 import re
@@ -17,12 +17,12 @@ DOCUMENTS = sorted(
   [*ROOT.glob("*.md"), *(path for folder in ("docs", "launch", "configs") for path in (ROOT / folder).glob("*.md"))]
   + [ROOT / folder / "README.md" for folder in ("benchmarks", "tests", "tests/mutants", "tireid_jax")]
 )
-# Where commands of the project are named in prose; what comes with other documents may be of other programs.
+# Documents in which all named commands belong to the project; others may also name those of other programs.
 GUIDES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "docs/gpu.md")]
 
 
 def code_of(document):
-  """Returns the code in a Markdown file: what is fenced or between backticks, with lines that go on joined."""
+  """Returns the code in a Markdown file, fenced or between backticks, with continued lines joined."""
   text = document.read_text()
   fenced = re.findall(r"^ *```\w*\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL)
   inline = re.findall(r"`([^`]+)`", re.sub(r"^ *```.*?^ *```", "", text, flags=re.MULTILINE | re.DOTALL))
@@ -35,7 +35,7 @@ def steps_of_workflow():
 
 
 def make_targets():
-  """Returns the targets that make knows, as it expands their names."""
+  """Returns the targets of the Makefile, with their names expanded."""
   database = subprocess.run(["make", "-qp", "lint"], cwd=ROOT, capture_output=True, text=True).stdout
   rules = re.sub(r"^# Not a target:\n.*\n", "", database, flags=re.MULTILINE)
   return set(re.findall(r"^([\w./-]+):", rules, re.MULTILINE))
@@ -63,7 +63,7 @@ def test_the_workflow_only_calls_ci_run():
 
 
 @pytest.mark.parametrize("path", [".ci/run", ".pre-commit-config.yaml", *(str(p.relative_to(ROOT)) for p in GUIDES)])
-def test_each_make_target_that_is_named_exists(path):
+def test_named_make_targets_exist(path):
   named = named_targets(code_of(ROOT / path) if path.endswith(".md") else (ROOT / path).read_text())
   assert named
   assert named <= make_targets()
@@ -94,13 +94,13 @@ def test_issue_forms_have_what_github_requires(name):
   assert len({field["id"] for field in fields}) == len(fields)
 
 
-def test_a_bug_report_asks_for_the_version():
+def test_the_bug_report_form_asks_for_the_version():
   form = yaml.safe_load((ROOT / ".github/ISSUE_TEMPLATE/bug_report.yml").read_text())
   assert "`python -m tireid_jax.main --version`" in form["body"][0]["attributes"]["description"]
   assert "--[no]version" in usage("main")
 
 
-def test_commands_are_found_in_fences_and_between_backticks(tmp_path):
+def test_commands_are_found_in_fenced_code_and_between_backticks(tmp_path):
   document = tmp_path / "guide.md"
   document.write_text(
     "Use `make\nlint`, or make sure of it with `python -m tireid_jax.main --seeds=0`.\n\n"
@@ -112,7 +112,7 @@ def test_commands_are_found_in_fences_and_between_backticks(tmp_path):
 
 
 @pytest.mark.parametrize("document", GUIDES, ids=lambda path: path.name)
-def test_commands_have_the_flags_and_fields_with_which_they_are_named(document):
+def test_named_commands_have_the_named_flags(document):
   named = named_commands(code_of(document))
   assert named or document.name != "README.md"
   for name, *arguments in named:
@@ -124,7 +124,7 @@ def test_commands_have_the_flags_and_fields_with_which_they_are_named(document):
 
 
 @pytest.mark.parametrize("document", GUIDES, ids=lambda path: path.name)
-def test_fields_of_the_config_exist(document):
+def test_named_config_fields_exist(document):
   for field in re.findall(r"--config\.([\w.]+)", code_of(document)):
     section = custom.get_config() if field.startswith("custom.") else toy.get_config()
     for part in field.split("."):
@@ -134,13 +134,13 @@ def test_fields_of_the_config_exist(document):
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_links_lead_to_files(document):
+def test_linked_files_exist(document):
   for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", document.read_text()):
     if not target.startswith(("http:", "https:")):
       assert (document.parent / target).exists(), target
 
 
-def test_the_changelog_leads_to_modules_that_exist():
+def test_modules_named_in_the_changelog_exist():
   table = (ROOT / "CHANGELOG.md").read_text().partition("### Moved modules")[2]
   rows = [row.split("|")[1:3] for row in table.splitlines() if row.startswith("| `")]
   assert len(rows) > 50

@@ -1,4 +1,4 @@
-"""pyproject.toml, the requirements files and launch/ ask for the same."""
+"""pyproject.toml, the requirements files and launch/ agree."""
 
 import importlib.metadata
 import re
@@ -26,45 +26,47 @@ def ranges(requirements):
 
 
 @pytest.mark.parametrize(
-  ("files", "asked"),
+  ("files", "required"),
   [
     (["requirements.txt"], "dependencies"),
     (["requirements-gcs.txt"], "gcs"),
     (["requirements-dev.txt", "requirements-gcs.txt"], "dev"),
   ],
 )
-def test_pins_are_of_the_same_packages_as_the_ranges_and_within_them(files, asked):
-  asked = ranges(PROJECT["dependencies"] if asked == "dependencies" else PROJECT["optional-dependencies"][asked])
+def test_pinned_versions_are_of_the_required_packages_and_in_their_ranges(files, required):
+  required = ranges(
+    PROJECT["dependencies"] if required == "dependencies" else PROJECT["optional-dependencies"][required]
+  )
   pinned = [pin for file in files for pin in pins(file)]
-  assert {canonicalize_name(pin.name) for pin in pinned} == set(asked)
+  assert {canonicalize_name(pin.name) for pin in pinned} == set(required)
   for pin in pinned:
     (version,) = pin.specifier
     assert version.operator == "=="
-    assert asked[canonicalize_name(pin.name)].specifier.contains(version.version), pin
+    assert required[canonicalize_name(pin.name)].specifier.contains(version.version), pin
 
 
 @pytest.mark.parametrize("file", ["requirements.txt", "requirements-dev.txt", "requirements-tpu.txt"])
 @pytest.mark.parametrize("python", PYTHONS)
-def test_each_python_has_one_pin_of_each_package(file, python):
+def test_each_python_version_has_one_pin_per_package(file, python):
   pinned = pins(file)
   chosen = [pin.name for pin in pinned if pin.marker is None or pin.marker.evaluate({"python_version": python})]
   assert sorted(chosen) == sorted({pin.name for pin in pinned})
 
 
-def test_libtpu_is_the_one_that_jax_asks_for():
-  (asked,) = [need for need in map(Requirement, importlib.metadata.requires("jax")) if need.name == "libtpu"]
+def test_libtpu_is_the_version_that_jax_requires():
+  (required,) = [need for need in map(Requirement, importlib.metadata.requires("jax")) if need.name == "libtpu"]
   pinned = [pin for pin in pins("requirements-tpu.txt") if pin.marker.evaluate()]
-  assert [asked.specifier.contains(version.version) for pin in pinned for version in pin.specifier] == [True]
+  assert [required.specifier.contains(version.version) for pin in pinned for version in pin.specifier] == [True]
 
 
-def test_the_extra_for_gpus_is_what_launch_installs_there():
+def test_the_extra_for_gpus_is_the_one_that_launch_installs():
   (gpu,) = ranges(PROJECT["optional-dependencies"]["gpu"]).values()
   hardware = re.search(r"^hardware=(cuda\d+)$", (ROOT / "launch/sky.sh").read_text(), re.MULTILINE)
   assert hardware is not None
   assert gpu.extras == {hardware[1]}
 
 
-def test_the_oldest_python_is_the_first_that_is_tested():
+def test_the_oldest_supported_python_is_the_first_tested_one():
   makefile = re.search(r"^PYTHONS \?= (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
   assert makefile is not None
   assert tuple(makefile[1].split()) == PYTHONS

@@ -1,4 +1,4 @@
-"""A run that a signal stopped, or whose newest checkpoint is damaged, ends bit-equal to one that was not."""
+"""A run that was stopped by a signal or has a damaged newest checkpoint is resumed with bit-equal results."""
 
 import signal
 import time
@@ -39,8 +39,8 @@ def uninterrupted(flags, tmp_path_factory):
   return folder / "stage1"
 
 
-def state(stage_folder):
-  """Returns the last checkpoint's step and variables."""
+def last_state(stage_folder):
+  """Returns (step, variables) of the last checkpoint."""
   with checkpoint.Checkpoints(stage_folder) as checkpoints:
     step = checkpoints.latest_step()
   variables, _ = checkpoint.restore_variables(stage_folder, step, sharding.make_mesh(1, 1, 1))
@@ -48,7 +48,7 @@ def state(stage_folder):
 
 
 def wait_for(process, is_reached):
-  """Polls until the condition holds; the process must still be running then."""
+  """Polls until the condition holds, while the process must be running."""
   deadline = time.monotonic() + 300
   while not is_reached():
     assert process.poll() is None, process.stdout.read()[-3000:]
@@ -61,29 +61,31 @@ def logged_step(stage_folder):
   return records[-1]["step"] if records else 0
 
 
-def ended_equal(stage_folder, uninterrupted):
-  chex.assert_trees_all_equal(state(stage_folder), state(uninterrupted))
+def assert_equal_runs(stage_folder, uninterrupted):
+  chex.assert_trees_all_equal(last_state(stage_folder), last_state(uninterrupted))
   steps = [record["step"] for record in read_metrics(stage_folder) if "loss/total" in record]
   assert steps == [record["step"] for record in read_metrics(uninterrupted) if "loss/total" in record]
-  ours, whole = ([r["loss/total"] for r in read_metrics(f) if "loss/total" in r] for f in (stage_folder, uninterrupted))
-  assert ours == whole
+  ours, expected = (
+    [r["loss/total"] for r in read_metrics(f) if "loss/total" in r] for f in (stage_folder, uninterrupted)
+  )
+  assert ours == expected
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_saves_and_the_same_command_resumes(flags, uninterrupted, tmp_path, number):
+def test_a_signal_saves_a_checkpoint_and_the_same_command_resumes(flags, uninterrupted, tmp_path, number):
   stage_folder = tmp_path / "stage1"
   process = start("main", *flags, f"--workdir={tmp_path}")
   wait_for(process, lambda: logged_step(stage_folder) >= 3)
   process.send_signal(number)
   output, _ = process.communicate(timeout=600)
   assert process.returncode == 128 + number
-  saved, _ = state(stage_folder)
+  saved, _ = last_state(stage_folder)
   assert f"stopped and saved at step {saved}; run the same command to go on" in output
   succeed("main", *flags, f"--workdir={tmp_path}")
-  ended_equal(stage_folder, uninterrupted)
+  assert_equal_runs(stage_folder, uninterrupted)
 
 
-def test_a_run_whose_newest_checkpoint_is_damaged_goes_on_from_the_one_before(flags, uninterrupted, tmp_path):
+def test_a_run_with_a_damaged_newest_checkpoint_is_resumed_from_the_previous_one(flags, uninterrupted, tmp_path):
   stage_folder = tmp_path / "stage1"
   process = start("main", *flags, f"--workdir={tmp_path}")
   wait_for(process, lambda: logged_step(stage_folder) >= 5)
@@ -94,12 +96,12 @@ def test_a_run_whose_newest_checkpoint_is_damaged_goes_on_from_the_one_before(fl
   files = (stage_folder / "checkpoints" / str(newest)).rglob("*")
   file = max((file for file in files if file.is_file()), key=lambda file: file.stat().st_size)
   content = bytearray(file.read_bytes())
-  places = np.random.default_rng(0).integers(0, len(content), 200)
-  for place in places:
-    content[place] ^= 0xFF
+  positions = np.random.default_rng(0).integers(0, len(content), 200)
+  for position in positions:
+    content[position] ^= 0xFF
   file.write_bytes(content)
   done = run("main", *flags, f"--workdir={tmp_path}")
   assert done.returncode == 0, done.stderr[-2000:]
   assert f"checkpoint {newest} in {stage_folder}/checkpoints is damaged (" in done.stderr
   assert f"resumed at step {before}" in done.stderr
-  ended_equal(stage_folder, uninterrupted)
+  assert_equal_runs(stage_folder, uninterrupted)

@@ -1,7 +1,7 @@
-"""What each of several processes checks of itself; `python -m tests.sharing` with the flags of
+"""Checks that run in each of several processes: `python -m tests.sharing` with the flags of
 tireid_jax.parallel.distributed.
 
-Prints a line for each claim that held.
+Prints a line for each check that passed.
 """
 
 import json
@@ -27,14 +27,14 @@ def main(_):
   distributed.initialize(flags.FLAGS)
   compilation_cache.enable_persistent_cache()
   for sizes in MESHES:
-    print(sizes, rows_reach_their_devices(sharding.make_mesh(*sizes)))
-  print("scattered", rows_reach_their_devices(scattered_mesh()))
-  print("put_tree", whole_arrays_are_laid_out(sharding.make_mesh(2, 2, 2)))
+    print(sizes, check_batch_sharding(sharding.make_mesh(*sizes)))
+  print("scattered", check_batch_sharding(scattered_mesh()))
+  print("put_tree", check_put_tree(sharding.make_mesh(2, 2, 2)))
   in_any = distributed.in_any_process
   print("in_any", bool(in_any(False)), bool(in_any(jax.process_index() == 1)))
   distributed.check_same("alike", "not reached")
   print("check_same", message(lambda: distributed.check_same(jax.process_index(), "they differ")))
-  print("together", distributed.run_on_all(lambda: "done"), message(lambda: distributed.run_on_all(refused_in_1)))
+  print("together", distributed.run_on_all(lambda: "done"), message(lambda: distributed.run_on_all(fail_in_process_1)))
   done = []
   distributed.run_on_first(lambda: done.append(jax.process_index()))
   print("by_first", done)
@@ -42,36 +42,36 @@ def main(_):
   with layout.locked(folder):
     pid = json.loads((folder / lock.FILE).read_text())["pid"]
     print("held", pid == os.getpid(), message(lambda: layout.locked(folder).__enter__()).replace(str(pid), "PID"))
-  distributed.run_on_first(folder.rmdir)  # nothing is left in it
+  distributed.run_on_first(folder.rmdir)  # fails unless the folder is empty
 
 
-def rows_reach_their_devices(mesh):
-  """Returns how many rows this process gave of a batch that then holds each row in its place."""
-  rows = sharding.process_batch_indices(mesh, BATCH_SIZE)
+def check_batch_sharding(mesh):
+  """Checks that each device has its examples of a batch; returns the number of examples from this process."""
+  indices = sharding.process_batch_indices(mesh, BATCH_SIZE)
   batch = sharding.put_batch(
-    mesh, {"tokens": np.stack([rows, -rows], 1), "images": rows[::CAPTIONS_PER_IMAGE] // CAPTIONS_PER_IMAGE}
+    mesh, {"tokens": np.stack([indices, -indices], 1), "images": indices[::CAPTIONS_PER_IMAGE] // CAPTIONS_PER_IMAGE}
   )
-  every = np.arange(BATCH_SIZE)
+  all_indices = np.arange(BATCH_SIZE)
   for array, expected in (
-    (batch["tokens"], np.stack([every, -every], 1)),
-    (batch["images"], every[: BATCH_SIZE // CAPTIONS_PER_IMAGE]),
+    (batch["tokens"], np.stack([all_indices, -all_indices], 1)),
+    (batch["images"], all_indices[: BATCH_SIZE // CAPTIONS_PER_IMAGE]),
   ):
     assert array.shape == expected.shape, (array.shape, expected.shape)
     assert array.sharding == sharding.batch_sharding(mesh)
     for shard in array.addressable_shards:
       np.testing.assert_array_equal(shard.data, expected[shard.index])
-  return len(rows)
+  return len(indices)
 
 
 def scattered_mesh():
-  """Returns a mesh in which the devices of two processes of four alternate, as the links of a torus may have it."""
+  """Returns a mesh in which the devices of two processes alternate, as they may in a torus."""
   one, other = ([device for device in jax.devices() if device.process_index == process] for process in range(2))
   devices = np.array([one[0], other[0], one[1], other[1], one[2], other[2], one[3], other[3]])
   return Mesh(devices.reshape(8, 1, 1), sharding.AXES, axis_types=(AxisType.Auto,) * 3)
 
 
-def whole_arrays_are_laid_out(mesh):
-  """Returns the share of a weight that is on each device."""
+def check_put_tree(mesh):
+  """Checks how a tree is sharded; returns the fraction of a weight on each device."""
   kernel = np.arange(3 * 8 * 4, dtype=np.float32).reshape(3, 8, 4)
   tree = {"blocks": {"fc": {"kernel": jax.numpy.asarray(kernel)}}}
   laid_out = sharding.put_tree(tree, sharding.tree_shardings(mesh, tree))
@@ -81,7 +81,7 @@ def whole_arrays_are_laid_out(mesh):
   return shard.data.size / kernel.size
 
 
-def refused_in_1():
+def fail_in_process_1():
   if jax.process_index() == 1:
     raise FileNotFoundError("there is no such file here")
 

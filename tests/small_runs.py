@@ -1,4 +1,4 @@
-"""Runs of both stages that take seconds, in this process: data, weights with a small vocabulary, and their config."""
+"""Data, weights with a small vocabulary, and a config for runs of both stages that take seconds."""
 
 from configs import rstp
 from tests.data import vocabularies
@@ -17,7 +17,7 @@ STEPS_PER_EPOCH = 3
 
 
 def make_project(folder, num_datasets=1):
-  """Writes data sets of the same sizes and other pictures into data0, data1, ..., and weights; returns the folder."""
+  """Writes data sets of equal sizes with different images to data0, data1, ..., and weights; returns the folder."""
   vocabularies.make_tokenizer(folder / "words")
   for seed in range(num_datasets):
     make_tree(folder / f"raw{seed}", "rstp_reid", num_ids={"train": 4, "val": 4, "test": 4}, seed=seed)
@@ -30,12 +30,12 @@ def make_project(folder, num_datasets=1):
 
 
 def configured(project, data=0, **changes):
-  """Returns a config of runs of a few steps.
+  """Returns a config for runs of a few steps.
 
   Args:
     project: the folder of `make_project`.
-    data: which of its data sets.
-    **changes: fields, "stage1__epochs" for stage1.epochs.
+    data: number of the data set.
+    **changes: values of fields, such as stage1__epochs for stage1.epochs.
   """
   config = rstp.get_config()
   config.data_dir, config.pretrained = str(project / f"data{data}"), str(project / "clip")

@@ -1,4 +1,4 @@
-"""A small CLIP, a batch and a compiled step, for tests of training."""
+"""A small CLIP, a batch and a training step, for tests of training."""
 
 import functools
 
@@ -23,7 +23,7 @@ NUM_IDENTITIES = 5
 
 def make_stage(number, **changes):
   config = toy.get_config()
-  config[f"stage{number}"].sampler.kind = "captions"  # which every loss may be computed of
+  config[f"stage{number}"].sampler.kind = "captions"  # the sampler that every loss supports
   config[f"stage{number}"].update(changes)
   return stages.from_config(config, number)
 
@@ -39,7 +39,7 @@ def make_batch(batch_size=8, length=12):
 
 
 class Setup:
-  """State, labels, loss and step of a stage, without its augmentation unless asked for; nothing compiled yet."""
+  """State, labels, loss and step of a stage, not compiled; without augmentation unless `augments` is set."""
 
   def __init__(
     self, stage, *, prompts=PromptSpec(3, 3, depth=3), variant=SMALL, augments=False, encode_batch=accumulate.at_once,

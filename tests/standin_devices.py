@@ -1,11 +1,11 @@
-"""Descriptions of devices that are not there, as detailed as laying out a mesh needs."""
+"""Fake devices with the attributes that are needed to arrange a mesh."""
 
 import dataclasses
 
 
 @dataclasses.dataclass(frozen=True)
 class Device:
-  """What JAX reports of a device. Without `slice_index` in `SliceDevice` alone, as CPUs and older plugins."""
+  """A device as reported by JAX. Only `SliceDevice` has a slice_index; CPUs and older plugins have none."""
 
   id: int
   process_index: int
@@ -21,11 +21,11 @@ class SliceDevice(Device):
 
 
 def gpus(nodes, *, per_process=None):
-  """Returns the GPUs of nodes, node after node, as JAX numbers them.
+  """Returns the GPUs of all nodes in the order in which JAX numbers them.
 
   Args:
-    nodes: how many GPUs each node has.
-    per_process: GPUs of each process; by default one process has all of its node.
+    nodes: number of GPUs of each node.
+    per_process: number of GPUs of each process; by default all of a node.
   """
   devices: list[SliceDevice] = []
   processes = 0

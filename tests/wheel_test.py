@@ -1,4 +1,4 @@
-"""The wheel holds all that the commands need, and no top-level name but the package's."""
+"""The wheel contains everything that the commands need, and no top-level name other than the package."""
 
 import pathlib
 import subprocess
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 
 def call(*arguments, **options):
-  """Runs a program to its end and returns its standard output."""
+  """Runs a program and returns its standard output."""
   done = subprocess.run(arguments, capture_output=True, text=True, timeout=300, **options)
   assert done.returncode == 0, done.stderr[-3000:]
   return done.stdout.strip()
@@ -30,7 +30,7 @@ def wheel(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def python(wheel, tmp_path_factory):
-  """The Python of an environment that has the wheel, and this environment's packages for its dependencies."""
+  """Returns the Python of an environment with the wheel, whose dependencies come from this environment."""
   folder = tmp_path_factory.mktemp("installed")
   call(sys.executable, "-m", "venv", "--without-pip", folder)
   python = folder / "bin/python"
@@ -40,7 +40,7 @@ def python(wheel, tmp_path_factory):
   return python
 
 
-def test_the_wheel_holds_the_package_with_the_configs_and_no_other_top_level_name(wheel):
+def test_the_wheel_contains_the_package_with_the_configs_and_no_other_top_level_name(wheel):
   with zipfile.ZipFile(wheel) as archive:
     names = {name for name in archive.namelist() if ".dist-info/" not in name}
   folders = {"tireid_jax": ROOT / "tireid_jax", "tireid_jax/configs": ROOT / "configs"}
@@ -59,7 +59,7 @@ def test_the_demo_runs_from_the_wheel_in_an_empty_folder(python, tmp_path):
     [python, "-m", "tireid_jax.demo", f"--to={demo}", *SMALLEST_DEMO], cwd=empty, env=environment(PYTHONPATH=""),
     capture_output=True, text=True, timeout=600,
   )  # fmt: skip
-  assert done.returncode == 1, done.stderr[-2000:]  # so little training misses the demo's gates
+  assert done.returncode == 1, done.stderr[-2000:]  # training this short does not reach the demo's thresholds
   assert done.stderr.startswith(f"--config: read {python.parent.parent}/lib"), done.stderr[:200]
   assert "gates: seed 0: " in done.stdout
   assert (demo / "report.html").exists()
