@@ -28,7 +28,7 @@ def load(path, image_size=SQUARE, **options):
   return model.variant, variables["params"]
 
 
-def refusal(path, image_size=SQUARE, **options):
+def error_message(path, image_size=SQUARE, **options):
   """Returns the error message of loading, and checks that it is one line with the path."""
   with pytest.raises((ValueError, FileNotFoundError)) as error:
     pretrained.load(path, image_size, **options)
@@ -63,7 +63,7 @@ def test_the_error_for_non_finite_weights_names_the_tensor(tmp_path, value):
   name = "text_model.encoder.layers.1.mlp.fc1.bias"
   tensors[name][-1] = value
   options = forms.FORMS[0](tmp_path, tensors) or {}
-  assert f"{name} contains non-finite values; download or copy the weights again" in refusal(tmp_path, **options)
+  assert f"{name} contains non-finite values; download or copy the weights again" in error_message(tmp_path, **options)
 
 
 def test_the_loaded_model_runs(tmp_path):
@@ -101,7 +101,7 @@ def test_tensors_missing_unexpected_or_of_the_wrong_shape_are_listed(tmp_path, w
   tensors["vision_model.encoder.layers.3.mlp.fc1.bias"] = np.zeros(7, np.float32)
   del tensors["text_model.encoder.layers.1.mlp.fc2.bias"], tensors["vision_model.post_layernorm.weight"]
   options = {"variant": SMALL} if write(tmp_path, tensors) else {}
-  assert refusal(tmp_path, **options).partition(" do not fit this model: ")[2].split("; ") == [
+  assert error_message(tmp_path, **options).partition(" do not fit this model: ")[2].split("; ") == [
     "vision_model.post_layernorm.weight is missing",
     "visual_projection.weight has shape (9, 128), not (8, 128)",
     "text_model.encoder.layers.1.mlp.fc2.bias is missing",
@@ -113,14 +113,14 @@ def test_a_tensor_of_another_model_is_reported_by_its_name_in_the_file(tmp_path)
   tensors = {**forms.to_openai(clip_tensors(SMALL)), "logit_bias": np.zeros((), np.float32)}
   write_json(tmp_path / "open_clip_config.json", open_clip_config(SMALL))
   save_file(tensors, tmp_path / "a")
-  assert refusal(tmp_path).endswith("do not fit this model: logit_bias is not part of this model")
+  assert error_message(tmp_path).endswith("do not fit this model: logit_bias is not part of this model")
 
 
 def test_the_first_of_many_problems_are_listed_and_the_others_counted(tmp_path):
   write_hf_clip(
     tmp_path, SMALL, extra={f"text_model.unknown.{letter}": np.zeros(1, np.float32) for letter in "abcdefghijklmnop"}
   )
-  line = refusal(tmp_path)
+  line = error_message(tmp_path)
   assert line.count("is not part of this model") == 10
   assert line.endswith("unknown.j is not part of this model and 6 more")
 
@@ -130,7 +130,7 @@ def test_the_first_of_many_problems_are_listed_and_the_others_counted(tmp_path):
                                   {"num_heads": (0, 0), "activation": "gelu"}])  # fmt: skip
 def test_the_error_for_a_bare_state_dict_lists_the_fields_to_set(tmp_path, write, options):
   write(tmp_path, clip_tensors(SMALL))
-  line = refusal(tmp_path, **options)
+  line = error_message(tmp_path, **options)
   assert "has no config.json or open_clip_config.json in its folder" in line
   assert "--config.model.variant (one of tiny, ViT-B/32, ViT-B/16, ViT-L/14, ViT-L/14@336, ViT-H/14)" in line
   assert "--config.model.num_heads=(IMAGE,TEXT) and --config.model.activation=quick_gelu or gelu" in line
@@ -169,7 +169,7 @@ def test_an_unknown_name_raises_and_the_known_ones_are_listed(tmp_path, options)
 @pytest.mark.parametrize("write", [forms.write_safetensors, forms.write_open_clip, forms.write_openai])
 def test_the_config_file_cannot_be_overridden(tmp_path, write, changes, message):
   write(tmp_path, clip_tensors(SMALL))
-  line = refusal(tmp_path, **changes)
+  line = error_message(tmp_path, **changes)
   assert message in line
   assert "set --config.model.variant=from_weights and leave model.num_heads and model.activation unset" in line
 
@@ -185,7 +185,7 @@ def test_heads_of_an_openai_archive_are_64_wide(tmp_path):
   forms.write_openai(tmp_path, clip_tensors(other))
   assert load(tmp_path)[0] == other
   forms.write_openai(tmp_path, clip_tensors(dataclasses.replace(SMALL, text=Tower(32, 1, 1))))
-  assert refusal(tmp_path).endswith("0 heads do not divide a width of 32")
+  assert error_message(tmp_path).endswith("0 heads do not divide a width of 32")
 
 
 UNUSUAL = Variant(
@@ -239,7 +239,7 @@ def test_one_of_two_models_in_a_checkpoint_must_be_chosen(tmp_path):
   content = {"model": forms.to_openai(model), "ema": forms.to_openai(average), "epoch": 3}
   forms.write_torch(tmp_path / "best.pth", content)
   message = "it has 2 CLIPs, with the prefixes ema. and model.; choose one by --config.pretrained_prefix"
-  assert message in refusal(tmp_path, **forms.BARE)
+  assert message in error_message(tmp_path, **forms.BARE)
   for prefix, tensors in (("model", model), ("ema", average)):
     _, params = load(tmp_path, prefix=prefix, **forms.BARE)
     chex.assert_trees_all_equal(params, forms.own_params(tensors, SMALL))
@@ -268,7 +268,7 @@ def test_a_fine_tuned_model_without_a_logit_scale_gets_the_initial_one_which_is_
 @pytest.mark.parametrize("write", [forms.write_safetensors, forms.write_bare, forms.write_openai])
 def test_a_published_model_without_a_logit_scale_raises(tmp_path, write):
   options = write(tmp_path, without_scale(clip_tensors(SMALL))) or {}
-  assert refusal(tmp_path, **options).endswith("do not fit this model: logit_scale is missing")
+  assert error_message(tmp_path, **options).endswith("do not fit this model: logit_scale is missing")
 
 
 @every_form

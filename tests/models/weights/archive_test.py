@@ -13,10 +13,10 @@ from tests.models.weights.archives import (
   Call,
   Name,
   Storage,
+  error_message,
   module,
   named,
   pickled,
-  refusal,
   six,
   tensor,
   write_archive,
@@ -34,7 +34,7 @@ def read_one(tmp_path, stored, storage=SIX, **layout):
 
 
 def error_of(tmp_path, value, storages=None):
-  return refusal(write_archive(tmp_path / "bad.pt", value, {"0": SIX} if storages is None else storages))
+  return error_message(write_archive(tmp_path / "bad.pt", value, {"0": SIX} if storages is None else storages))
 
 
 def test_values_other_than_tensors_are_read_back_unchanged(tmp_path):
@@ -112,9 +112,11 @@ def test_other_files_are_not_archives(tmp_path):
   (tmp_path / "empty.pt").write_bytes(b"")
   np.savez(tmp_path / "zip", data=SIX)
   assert not any(archive.is_archive(path) for path in [*tmp_path.iterdir(), tmp_path, tmp_path / "none.pt"])
-  assert "text.pt is not a PyTorch archive" in refusal(tmp_path / "text.pt")
-  assert "zip.npz is a zip file with 0 folders that contain a data.pkl" in refusal(tmp_path / "zip.npz")
-  assert "legacy.pt has the format of torch before 1.6; load it with a newer torch" in refusal(tmp_path / "legacy.pt")
+  assert "text.pt is not a PyTorch archive" in error_message(tmp_path / "text.pt")
+  assert "zip.npz is a zip file with 0 folders that contain a data.pkl" in error_message(tmp_path / "zip.npz")
+  assert "legacy.pt has the format of torch before 1.6; load it with a newer torch" in error_message(
+    tmp_path / "legacy.pt"
+  )
   with pytest.raises(FileNotFoundError):
     archive.read(tmp_path / "none.pt")
 

@@ -114,7 +114,7 @@ def six(size, stride, offset=0, **storage):
   return tensor(Storage("0", 6, **storage), size, stride, offset)
 
 
-def refusal(path):
+def error_message(path):
   """Returns the error message of reading this file, after checking that it is one line with the file's path."""
   with pytest.raises(ValueError) as error:
     archive.read(path)

@@ -6,7 +6,17 @@ import zipfile
 import numpy as np
 import pytest
 
-from tests.models.weights.archives import ARCHIVES, SIX, Storage, named, pickled, refusal, six, tensor, write_archive
+from tests.models.weights.archives import (
+  ARCHIVES,
+  SIX,
+  Storage,
+  error_message,
+  named,
+  pickled,
+  six,
+  tensor,
+  write_archive,
+)
 from tireid_jax.models.weights import archive
 from tireid_jax.models.weights.tensor import Tensor
 
@@ -15,7 +25,7 @@ from tireid_jax.models.weights.tensor import Tensor
 def test_a_truncated_archive_raises_one_line(tmp_path, fraction):
   data = (ARCHIVES / "checkpoint.pt").read_bytes()
   (tmp_path / "cut.pt").write_bytes(data[: int(len(data) * fraction)])
-  assert "cut.pt is damaged or truncated" in refusal(tmp_path / "cut.pt")
+  assert "cut.pt is damaged or truncated" in error_message(tmp_path / "cut.pt")
   assert not archive.is_archive(tmp_path / "cut.pt")
 
 
@@ -65,33 +75,33 @@ def test_compressed_entries_raise(tmp_path):
   with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
     packed.writestr("a/data.pkl", pickled(tensor(Storage("0", 10**6), (10**6,), (1,))))
     packed.writestr("a/data/0", zeros.tobytes())
-  assert "a.pt has the entry 'a/data.pkl', compressed" in refusal(path)
+  assert "a.pt has the entry 'a/data.pkl', compressed" in error_message(path)
 
 
 def test_a_storage_declared_larger_than_the_file_raises(tmp_path):
   path = write_archive(tmp_path / "a.pt", tensor(Storage("0", 10**8), (10**8,), (1,)), {"0": SIX})
   # Both sizes of the entry, compressed and uncompressed, in both headers.
   path.write_bytes(path.read_bytes().replace(struct.pack("<II", 24, 24), struct.pack("<II", 4 * 10**8, 4 * 10**8)))
-  assert "the entry 'archive/data/0', compressed or larger than the file" in refusal(path)
+  assert "the entry 'archive/data/0', compressed or larger than the file" in error_message(path)
 
 
 def test_another_byte_order_raises(tmp_path):
   path = write_archive(tmp_path / "a.pt", six((6,), (1,)), {"0": SIX.byteswap()}, files={"byteorder": b"big"})
-  assert "was written with byte order b'big'; save it again on a little-endian machine" in refusal(path)
+  assert "was written with byte order b'big'; save it again on a little-endian machine" in error_message(path)
 
 
 def test_two_archives_in_one_file_raise(tmp_path):
   path = write_archive(tmp_path / "a.pt", {"a": 1})
   with zipfile.ZipFile(path, "a") as both:
     both.writestr("other/data.pkl", pickled({"a": 2}))
-  assert "a zip file with 2 folders that contain a data.pkl" in refusal(path)
+  assert "a zip file with 2 folders that contain a data.pkl" in error_message(path)
 
 
 def test_quoted_content_of_a_damaged_archive_is_shortened(tmp_path):
   size = (2, *[75] * 800)
   write_archive(tmp_path / "sizes.pt", six(size, size), {"0": SIX})
-  assert len(refusal(tmp_path / "sizes.pt")) < 600
+  assert len(error_message(tmp_path / "sizes.pt")) < 600
   with zipfile.ZipFile(tmp_path / "names.pt", "w") as archive:
     archive.writestr("a/data.pkl", b"")
     archive.writestr(f"a/data/{'x' * 60_000}", b"0" * 100, zipfile.ZIP_DEFLATED)
-  assert len(refusal(tmp_path / "names.pt")) < 600
+  assert len(error_message(tmp_path / "names.pt")) < 600

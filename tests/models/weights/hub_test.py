@@ -209,14 +209,14 @@ def test_the_clip_of_a_timm_folder_is_read_rather_than_its_image_encoder(tmp_pat
 def test_the_error_for_a_gated_model_says_how_to_get_access(fake_hub, monkeypatch, step):
   response = httpx.Response(403, request=httpx.Request("GET", "https://huggingface.co/some/clip"))
 
-  def refuse(*_, **__):
+  def deny(*_, **__):
     raise GatedRepoError("403 Client Error", response=response)
 
   fake_hub(["model.safetensors"])
   if step == "the download":
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", deny)
   else:
-    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", refuse)
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", deny)
   with pytest.raises(
     ValueError, match=r"^the hub's some/clip is gated: ask for access at https://.*/some/clip, then run hf auth login"
   ):

@@ -157,7 +157,7 @@ def test_without_the_config_of_a_clip_the_result_is_none(tmp_path, data):
   assert settings.read_config(tmp_path / "weights", "Hugging Face") is None
 
 
-def refusal(tmp_path, name, data):
+def error_message(tmp_path, name, data):
   """Returns the error message after the path of the config, and checks that it is one line."""
   path = tmp_path / name
   path.write_text(data) if isinstance(data, str) else write_json(path, data)
@@ -194,7 +194,7 @@ UNSUPPORTED = "is not supported; only a plain CLIP with a vision transformer is"
   ],
 )  # fmt: skip
 def test_an_open_clip_config_of_another_model_raises_one_line(tmp_path, data, message):
-  assert message in refusal(tmp_path, "open_clip_config.json", {"model_cfg": data})
+  assert message in error_message(tmp_path, "open_clip_config.json", {"model_cfg": data})
 
 
 def config_with(section, **fields):
@@ -219,7 +219,7 @@ def config_with(section, **fields):
   ],
 )  # fmt: skip
 def test_a_damaged_or_unsupported_hugging_face_config_raises_one_line(tmp_path, data, message):
-  assert message in refusal(tmp_path, "config.json", data)
+  assert message in error_message(tmp_path, "config.json", data)
 
 
 def shapes(**changes):
@@ -250,4 +250,4 @@ def test_shapes_of_an_incomplete_clip_raise(name, shape):
 def test_quoted_content_of_a_config_is_shortened(tmp_path):
   data = open_clip(embed_dim=8)
   data["vision_cfg"]["si" * 5000] = 1
-  assert len(refusal(tmp_path, "open_clip_config.json", {"model_cfg": data})) < 1000
+  assert len(error_message(tmp_path, "open_clip_config.json", {"model_cfg": data})) < 1000
