@@ -2,18 +2,19 @@
 
     python benchmarks/loader.py [--images=1000] [--rounds=3] [--folder=DIR] [--json=FILE]
 
-What is counted, at 384x128 and batches of 64:
+It measures, at 384x128 and in batches of 64:
 
-- the reference's work (reference.py): JPEG files in the page cache, in two worker processes, to batches that are handed
-  over; images a second of one epoch, the start of its workers included.
-- preparation: `prepare.prepare` from the raw files to the data set on disk, all of it.
-- reading: `pipeline.Batches` over the prepared data set, in its records (none in memory), until each batch lies in
-  device memory; the first epoch is left out. With augmentation, until the jitted `augment` of it is done.
-- cost per batch: the same reading of 48x16 images without device memory, by the size of the data set.
-- cold: one epoch of reading after the page cache was told to forget the records.
+- the reference's work (reference.py): from JPEG files in the page cache to batches in shared memory, in two worker
+  processes; images per second of one epoch, including the start of the workers.
+- preparation: `prepare.prepare`, from the raw files to the data set on disk.
+- reading: `loader.Batches` over the records of the prepared data set (no images in memory), until each batch is in
+  device memory, without the first epoch. With augmentation: until the jitted `augment` of the batch is done.
+- time per batch: the same reading of 48x16 images without the copy to the device, by the size of the data set.
+- cold: one epoch of reading after the records were evicted from the page cache.
 
-Every round times each of them once, in turn, and the table has the medians; a ratio is the median of the rounds' own.
-JPEG files are 50x130 to 400x900 pixels, log-uniform in width, of quality 90, with the spectrum of photographs.
+Every round times each of them once, in turn. The table shows medians over rounds, and a ratio is the median of the
+rounds' ratios. The JPEG files have 50x130 to 400x900 pixels (log-uniform widths), quality 90 and the spectrum of
+photographs.
 """
 
 import argparse
@@ -48,23 +49,23 @@ AUGMENTATION = common.base_config().stage2.augment.to_dict()
 
 
 def make_raw(folder, num_images):
-  """Writes a raw CUHK-PEDES of so many JPEG files, unless it is there, and returns the folder of these."""
+  """Writes a raw CUHK-PEDES of `num_images` JPEG files, reusing existing ones, and returns their folder."""
   root = folder / "CUHK-PEDES"
   images = root / "imgs"
   images.mkdir(parents=True, exist_ok=True)
   entries = []
-  for row in range(num_images):
-    name = f"{row:05d}.jpg"
+  for number in range(num_images):
+    name = f"{number:05d}.jpg"
     if not (images / name).exists():
-      _photograph(np.random.default_rng(row)).save(images / name, quality=90)
+      _photograph(np.random.default_rng(number)).save(images / name, quality=90)
     captions = ["A man in a red coat and black trousers, with a bag over his left shoulder.", "He is walking away."]
-    entries.append({"split": "train", "captions": captions, "file_path": name, "id": row // 4 + 1})
+    entries.append({"split": "train", "captions": captions, "file_path": name, "id": number // 4 + 1})
   (root / "reid_raw.json").write_text(json.dumps(entries))
   return images
 
 
 def _photograph(rng):
-  """Returns an image of random size whose spectrum falls off about as a photograph's does."""
+  """Returns an image of random size whose spectrum falls off about as that of a photograph."""
   width = round(np.exp(rng.uniform(np.log(50), np.log(400))))
   height = int(np.clip(round(width * rng.uniform(2.0, 2.8)), 130, 900))
   pixels = rng.normal(112, 6, (height, width, 3)).astype(np.float32)
@@ -75,7 +76,7 @@ def _photograph(rng):
 
 
 def reference(images, work):
-  """Returns the images a second of the reference's work, in a process without JAX."""
+  """Returns the images per second of the reference's work, in a process without JAX."""
   command = [
     sys.executable,
     str(pathlib.Path(__file__).with_name("reference.py")),
@@ -86,14 +87,14 @@ def reference(images, work):
 
 
 def preparation(raw, data_dir, num_images):
-  """Returns the images a second of preparing."""
+  """Returns the images per second of preparation."""
   began = time.perf_counter()
   prepare.prepare("cuhk_pedes", raw, data_dir, SIZE, show_progress=False)
   return num_images / (time.perf_counter() - began)
 
 
 def reading(split, use):
-  """Returns the images a second of training batches of which `use` is called, after the first epoch."""
+  """Returns the images per second of reading training batches and passing them to `use`, without the first epoch."""
   with loader.Batches(split, BATCH_SIZE, seed=0, caption_lengths=(77,)) as batches:
     use(0, batches(0))
     first = batches.steps_per_epoch
@@ -121,7 +122,7 @@ def to_step(step, batch):
 
 
 def small_split(folder, num_images):
-  """Returns a Split of random 48x16 images, in one file of records."""
+  """Returns a Split of random 48x16 images, stored as records in one file."""
   num_bytes = SMALL_SIZE[0] * SMALL_SIZE[1] * 3
   file, positions = folder / f"small_{num_images}.array_record", []
   pixels = np.random.default_rng(0).bytes(num_images * num_bytes)
@@ -131,18 +132,18 @@ def small_split(folder, num_images):
     writer.write(record)
   writer.close()
   positions = np.array(record_bytes.find_tails(file, records, num_bytes))
-  rows = np.arange(num_images, dtype=np.int32)
+  indices = np.arange(num_images, dtype=np.int32)
   return splits.Split(
     name="small",
     split="train",
     images=split_files.RecordImages(
       record_bytes.RecordBytes([file], num_bytes), np.zeros(num_images, int), positions, SMALL_SIZE
     ),
-    person_id=rows,
-    labels=rows,
+    person_id=indices,
+    labels=indices,
     num_identities=num_images,
     tokens=np.ones((num_images, 77), np.int32),
-    caption_image=rows,
+    caption_image=indices,
     captions=[""] * num_images,
     file_paths=[""] * num_images,
     fingerprint="",
@@ -150,7 +151,7 @@ def small_split(folder, num_images):
 
 
 def batch_cost(split):
-  """Returns the median microseconds that a batch takes to be read."""
+  """Returns the median time to read a batch, in microseconds."""
   with loader.Batches(split, BATCH_SIZE, seed=0, caption_lengths=(77,), read_ahead=0) as batches:
     microseconds = []
     for step in range(min(NUM_BATCHES * 4, batches.steps_per_epoch)):
@@ -161,7 +162,7 @@ def batch_cost(split):
 
 
 def cold(split, folder):
-  """Returns (images a second of one shuffled epoch from the disk, fraction of the records that was not in memory)."""
+  """Returns (images per second of one shuffled epoch, fraction of the records that was read from the disk)."""
   os.sync()
   for file in folder.glob("*.array_record*"):
     descriptor = os.open(file, os.O_RDONLY)
@@ -178,13 +179,13 @@ def cold(split, folder):
 
 
 def anonymous_mib():
-  """Returns the MiB of memory of this process that are no files."""
+  """Returns the anonymous memory (not file-backed) of this process, MiB."""
   lines = pathlib.Path("/proc/self/status").read_text().splitlines()
   return int(next(line for line in lines if line.startswith("RssAnon")).split()[1]) / 2**10
 
 
 def measure(folder, data_dir, num_images, num_rounds):
-  """Returns {name: figure} of all measurements; raw files go to `folder`, prepared ones to `data_dir`."""
+  """Returns {name: value} of all measurements; raw files go to `folder`, prepared ones to `data_dir`."""
   images = make_raw(folder / "raw", num_images)
   rounds = {name: [] for name in ("train", "resize", "alone", "prepare", "read", "augment")}
   for turn in range(num_rounds):
@@ -200,22 +201,22 @@ def measure(folder, data_dir, num_images, num_rounds):
     if turn == 0:
       memory["read_mib"] = anonymous_mib() - before
     rounds["augment"].append(reading(split, to_step))
-  figures = {f"{name}_images_per_s": float(np.median(values)) for name, values in rounds.items()}
+  results = {f"{name}_images_per_s": float(np.median(values)) for name, values in rounds.items()}
   for name, mine, theirs in (
     ("read", "read", "train"),
     ("augment", "augment", "train"),
     ("prepare_handed_over", "prepare", "resize"),
     ("prepare_alone", "prepare", "alone"),
   ):
-    figures[f"{name}_ratio"] = float(np.median(np.divide(rounds[mine], rounds[theirs])))
-  figures["cold_images_per_s"], figures["cold_fraction"] = cold(
+    results[f"{name}_ratio"] = float(np.median(np.divide(rounds[mine], rounds[theirs])))
+  results["cold_images_per_s"], results["cold_fraction"] = cold(
     split, splits.prepared_path(data_dir / str(turn), "cuhk_pedes", SIZE)
   )
   for number in NUM_SMALL_IMAGES:
-    figures[f"batch_us_of_{number}"] = batch_cost(small_split(data_dir, number))
+    results[f"batch_us_of_{number}"] = batch_cost(small_split(data_dir, number))
   sizes = [Image.open(file).size for file in sorted(images.glob("*.jpg"))[:num_images]]
   return {
-    **figures,
+    **results,
     **memory,
     "images": num_images,
     "median_width": float(np.median([width for width, _ in sizes])),
@@ -226,13 +227,13 @@ def measure(folder, data_dir, num_images, num_rounds):
   }
 
 
-def table(figures):
-  """Returns the figures as a table for people."""
+def table(results):
+  """Returns the results as a text table."""
   lines = [f"{'':52}{'images/s':>10}{'ratio':>8}{'target':>8}"]
 
   def line(text, name, ratio="", target=""):
-    shown = f"{figures[ratio]:.2f}" if ratio else ""
-    lines.append(f"{text:52}{figures[name]:>10,.0f}{shown:>8}{target:>8}")
+    shown = f"{results[ratio]:.2f}" if ratio else ""
+    lines.append(f"{text:52}{results[name]:>10,.0f}{shown:>8}{target:>8}")
 
   line("reference, train (2 workers)", "train_images_per_s")
   line("reading into device memory", "read_images_per_s", "read_ratio", "10")
@@ -243,31 +244,31 @@ def table(figures):
   line("reference, decode and resize alone", "alone_images_per_s")
   line("preparation", "prepare_images_per_s", "prepare_alone_ratio", "1.3")
   for number in NUM_SMALL_IMAGES:
-    lines.append(f"{f'batch of 64 of {number:,} images of 48x16':52}{figures[f'batch_us_of_{number}']:>10,.0f} us")
+    lines.append(f"{f'batch of 64 of {number:,} images of 48x16':52}{results[f'batch_us_of_{number}']:>10,.0f} us")
   lines.append(
-    f"{figures['images']:,} JPEG files, median {figures['median_height']:.0f}x{figures['median_width']:.0f}; "
-    f"{figures['cores']} cores, load {figures['load']:.1f}, device {figures['device']}"
+    f"{results['images']:,} JPEG files, median {results['median_height']:.0f}x{results['median_width']:.0f}; "
+    f"{results['cores']} cores, load {results['load']:.1f}, device {results['device']}"
   )
   lines.append(
-    f"memory besides files: {figures['prepare_mib']:,.0f} MiB more after preparing, {figures['read_mib']:,.0f} after "
-    f"reading; {100 * figures['cold_fraction']:.0f}% of the cold epoch came from the disk"
+    f"anonymous memory: {results['prepare_mib']:,.0f} MiB more after preparation, {results['read_mib']:,.0f} after "
+    f"reading; {100 * results['cold_fraction']:.0f}% of the cold epoch was read from the disk"
   )
   return "\n".join(lines)
 
 
 def main():
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-  parser.add_argument("--images", type=int, default=1000, help="JPEG files")
+  parser.add_argument("--images", type=int, default=1000, help="number of JPEG files")
   parser.add_argument("--rounds", type=int, default=3)
-  parser.add_argument("--folder", type=pathlib.Path, help="where files are written, and found again by the next run")
-  parser.add_argument("--json", type=pathlib.Path, help="file for the figures")
+  parser.add_argument("--folder", type=pathlib.Path, help="folder for the raw files, which the next run reuses")
+  parser.add_argument("--json", type=pathlib.Path, help="file for the results")
   args = parser.parse_args()
   with tempfile.TemporaryDirectory(dir=args.folder) as temporary:
     data_dir = pathlib.Path(temporary)
-    figures = measure(args.folder or data_dir, data_dir, args.images, args.rounds)
-  print(table(figures))
+    results = measure(args.folder or data_dir, data_dir, args.images, args.rounds)
+  print(table(results))
   if args.json:
-    args.json.write_text(json.dumps(figures, indent=2) + "\n")
+    args.json.write_text(json.dumps(results, indent=2) + "\n")
 
 
 if __name__ == "__main__":

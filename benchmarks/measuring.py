@@ -23,6 +23,6 @@ def spread(seconds):
   return {"median_s": float(np.median(seconds)), "min_s": min(seconds), "max_s": max(seconds), "n": len(seconds)}
 
 
-def emit(**figures):
-  """Prints the one line of JSON that a benchmark ends with, and the machine's load."""
-  print(json.dumps({**figures, "load_1min": os.getloadavg()[0]}), flush=True)
+def emit(**results):
+  """Prints a benchmark's results and the machine's load as one line of JSON."""
+  print(json.dumps({**results, "load_1min": os.getloadavg()[0]}), flush=True)

@@ -1,10 +1,10 @@
-"""Measures time and memory of the retrieval metrics at the size of a public test split, similarities included.
+"""Measures time and memory of the retrieval metrics at the size of a public test split, including the similarities.
 
   python -m benchmarks.metrics --split=icfg
 
 It times `metrics.retrieval_metrics`, from unnormalised embeddings to the five metrics (percent). The embeddings are
-those of the reference's script, so the metrics must be equal too. Memory is the increase of the process'
-peak over its memory before the first call. Prints a line of JSON.
+those of the reference's script, so the metrics must be equal too. Memory is the increase of the process' peak over its
+memory before the first call. Prints a line of JSON.
 """
 
 import argparse
@@ -17,8 +17,8 @@ from tireid_jax import metrics
 
 def main():
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-  parser.add_argument("--split", choices=sorted(synth.SPLITS), default="cuhk", help="sizes of that public test split")
-  parser.add_argument("--repeat", type=int, default=3, help="times that it is timed; the median is printed")
+  parser.add_argument("--split", choices=sorted(synth.SPLITS), default="cuhk", help="test split of the same size")
+  parser.add_argument("--repeat", type=int, default=3, help="timed runs; the median is printed")
   args = parser.parse_args()
   texts, images, query_ids, gallery_ids = synth.retrieval(*synth.SPLITS[args.split])
   measuring.forget_peak()
@@ -26,11 +26,11 @@ def main():
   seconds = []
   for _ in range(args.repeat):
     began = time.perf_counter()
-    figures = metrics.retrieval_metrics(texts, images, query_ids, gallery_ids)
+    percentages = metrics.retrieval_metrics(texts, images, query_ids, gallery_ids)
     seconds.append(time.perf_counter() - began)
   measuring.emit(
     bench="metrics", system="tireid_jax", split=args.split, **measuring.spread(seconds), rss_before_mib=round(before),
-    peak_beyond_mib=round(measuring.memory_mib("VmHWM") - before, 1), **figures,
+    peak_beyond_mib=round(measuring.memory_mib("VmHWM") - before, 1), **percentages,
   )  # fmt: skip
 
 

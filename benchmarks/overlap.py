@@ -27,15 +27,15 @@ from tireid_jax.training import loop
 NUM_IMAGES, NUM_TEST_IMAGES = 1_000, 40
 SIZE = (96, 48)
 NUM_EPOCHS = 4
-# Of the trace's events: what a thread does of a program, its wait for the other threads' share, and a step's call.
+# Names of trace events: a thread executes its part of a program, waits for the other threads, and calls a step.
 EXECUTE, WAIT = "ThunkExecutor::Execute", "ThunkExecutor::Execute (wait for completion)"
 CALL = "PjitFunction(train_step)"
-# The threads that programs are begun in.
-BEGINNERS = "tf_XLAPjRtCpuClient"
+# Prefix of the names of the threads that launch programs.
+LAUNCHERS = "tf_XLAPjRtCpuClient"
 
 
 def write_data(folder):
-  """Writes a prepared CUHK-PEDES of drawn photographs to `folder`/data, a few of them for the test."""
+  """Writes a prepared CUHK-PEDES of synthetic photographs to `folder`/data, a few of them for the test split."""
   loader.make_raw(folder / "raw", NUM_IMAGES)
   annotations = folder / "raw" / "CUHK-PEDES" / "reid_raw.json"
   entries = json.loads(annotations.read_text())
@@ -46,7 +46,7 @@ def write_data(folder):
 
 
 def configured(folder):
-  """Returns a config whose run is as short as can be and waits for nothing but its steps."""
+  """Returns the config of a run that is short and has no evaluation between its steps."""
   config = cuhk.get_config()
   config.data_dir, config.data.image_size = str(folder / "data"), SIZE
   config.model.variant, config.select_on = "tiny", "last"
@@ -56,17 +56,18 @@ def configured(folder):
 
 
 def spans(folder):
-  """Returns f64[N, 2], ascending: begin and end of each program's run since the first call of a step, ns."""
+  """Returns f64[N, 2], ascending: begin and end of each program after the first call of a step, ns."""
   lines = [line for _, line in trace.lines(folder)]
-  programs = [program for line in lines if line.name.startswith(BEGINNERS) for program in programs_of(line.events)]
+  programs = [program for line in lines if line.name.startswith(LAUNCHERS) for program in programs_of(line.events)]
   first = min(event.start_ns for line in lines for event in line.events if event.name == CALL)
   return np.array(sorted(program for program in programs if program[0] > first))
 
 
 def programs_of(events):
-  """Returns [(begin, end)] of the programs that one thread began, ns, by its events.
+  """Returns [(begin, end)] of the programs that one thread launched, ns, from its events.
 
-  A program is an EXECUTE, in which those of a loop's parts lie, and the WAIT that follows; a small one is a WAIT alone.
+  A program is an EXECUTE event, which contains those of its loop bodies, and the WAIT that follows. A small program is
+  a WAIT alone.
   """
   found, is_over = [], True
   for event in sorted(events, key=lambda event: event.start_ns):
@@ -81,14 +82,14 @@ def programs_of(events):
 
 
 def last_epoch(programs, num_steps):
-  """Returns what the last epoch's steps took and what lay between programs, ms and a share of the time.
+  """Returns the time per step of the last epoch and the gaps between programs, ms and as a fraction of the time.
 
   Args:
-    programs: f64[N, 2], ns, of a run: its steps in turn, a save and scoring among or after them (see `spans`).
-    num_steps: of the run, a multiple of NUM_EPOCHS.
+    programs: f64[N, 2], ns, of a run, from `spans`: its steps in order, with a save and scoring between or after them.
+    num_steps: steps of the run, a multiple of NUM_EPOCHS.
   """
   lengths = programs[:, 1] - programs[:, 0]
-  # Nothing among the steps takes half as long as one; scoring after them may.
+  # No other program between the steps takes half as long as a step; scoring after them may.
   is_step = lengths > np.median(np.sort(lengths)[-num_steps:]) / 2
   steps = programs[is_step][:num_steps][-num_steps // NUM_EPOCHS :]
   within = programs[(programs[:, 0] >= steps[0, 0]) & (programs[:, 1] <= steps[-1, 1])]
@@ -111,8 +112,8 @@ def main():
     splits.IN_MEMORY_BYTES = 0
     with jax.profiler.trace(folder / "trace", profiler_options=trace.options()):
       result = loop.run(configured(folder), (2,), folder / "run")[2]
-    figures = last_epoch(spans(folder / "trace"), result["steps"])
-  measuring.emit(bench="overlap", system="tireid_jax", **figures)
+    results = last_epoch(spans(folder / "trace"), result["steps"])
+  measuring.emit(bench="overlap", system="tireid_jax", **results)
 
 
 if __name__ == "__main__":

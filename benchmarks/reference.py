@@ -1,12 +1,13 @@
-"""The work that the public trainers do for each image in each epoch, by worker processes, in numpy and PIL alone.
+"""The work of the public trainers per image and epoch, in worker processes, with numpy and PIL alone.
 
     python benchmarks/reference.py --images=FOLDER [--work=train|resize|alone]
 
-train   decode, convert, resize, flip, pad and crop, normalise, erase; batches are handed over
-resize  decode, convert, resize; batches are handed over
-alone   the same, but nothing is kept or handed over
+train   decode, convert, resize, flip, pad and crop, normalise, erase; batches are passed to the main process
+resize  decode, convert, resize; batches are passed to the main process
+alone   the same, but the images are discarded
 
-Batches are handed over in shared memory that is mapped already, which is less work than a real loader has. Prints JSON.
+Batches are passed through shared memory that is already mapped, which is less work than in a real data loader. Prints
+JSON.
 """
 
 import argparse
@@ -25,7 +26,7 @@ STD = np.array((0.26862954, 0.26130258, 0.27577711), np.float32).reshape(3, 1, 1
 HEIGHT, WIDTH = 384, 128
 PAD = 10
 
-# Batches of each worker that may wait to be taken.
+# Finished batches per worker that may wait for the main process.
 NUM_SLOTS = 2
 
 
@@ -62,22 +63,22 @@ def erase(pixels):
 
 
 def worker(batches, work, slots, free, filled):
-  """Makes batches of files, each into the next slot that is free."""
-  for place, files in enumerate(batches):
+  """Writes each batch of files into the next free slot."""
+  for number, files in enumerate(batches):
     free.acquire()
-    slot = slots[place % NUM_SLOTS]
-    for row, file in enumerate(files):
+    slot = slots[number % NUM_SLOTS]
+    for index, file in enumerate(files):
       if work == "train":
-        slot[row] = augmented(file)
+        slot[index] = augmented(file)
       elif work == "resize":
-        slot[row] = np.asarray(resized(file))
+        slot[index] = np.asarray(resized(file))
       else:
         resized(file)
     filled.release()
 
 
 def epoch(files, work, *, batch_size=64, num_workers=2):
-  """Returns the images a second of one shuffled epoch."""
+  """Returns the images per second of one shuffled epoch."""
   files = random.sample(files, len(files))
   batches = [files[start : start + batch_size] for start in range(0, len(files), batch_size)]
   context = multiprocessing.get_context("fork")
@@ -94,8 +95,8 @@ def epoch(files, work, *, batch_size=64, num_workers=2):
   began = time.perf_counter()
   for process, _, _ in workers:
     process.start()
-  for place in range(len(batches)):
-    _, free, filled = workers[place % num_workers]
+  for number in range(len(batches)):
+    _, free, filled = workers[number % num_workers]
     filled.acquire()
     free.release()
   seconds = time.perf_counter() - began

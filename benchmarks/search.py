@@ -3,9 +3,9 @@
 python -m benchmarks.search --sizes=10000,100000,1000000 --to=FOLDER [--json=FILE]
 python -m benchmarks.search --sizes=10000000 --engines=ours,faiss_fp16 --to=FOLDER
 
-Run it by `make bench-search`, in an environment that also has the other libraries (benchmarks/search.txt). FOLDER gets
-the vectors, random and of norm 1, 2 KB each, and what each library builds of them. Each engine runs in a process of its
-own; the engines take turns in each round.
+Run it with `make bench-search`, in an environment that also has the other libraries (benchmarks/search.txt). Random
+vectors (of norm 1, 2 KB each) and each library's index are written to FOLDER. Each engine runs in its own process, and
+the engines take turns in each round.
 """
 
 import json
@@ -66,7 +66,7 @@ def _line(row):
 
 
 def _call(engine, *, build=False):
-  """Returns what the worker of an engine printed."""
+  """Returns the results that the worker of an engine printed."""
   arguments = [sys.executable, "-m", "benchmarks.search", f"--worker={engine}", f"--to={flags.FLAGS.to}"]
   done = subprocess.run([*arguments, *(["--build"] if build else [])], check=True, stdout=subprocess.PIPE, text=True)
   return json.loads(done.stdout.splitlines()[-1])
@@ -88,31 +88,31 @@ def _unit(rng, num):
 
 
 def _nearest(folder):
-  """Returns the TOP nearest of each query in float32, by NumPy."""
+  """Returns the indices of the TOP nearest vectors of each query, in float32, by NumPy."""
   vectors, queries = np.load(folder / "vectors.npy", mmap_mode="r"), np.load(folder / "queries.npy")
-  scores, rows = np.empty((NUM_QUERIES, 0), np.float32), np.empty((NUM_QUERIES, 0), np.int64)
+  scores, indices = np.empty((NUM_QUERIES, 0), np.float32), np.empty((NUM_QUERIES, 0), np.int64)
   for start in range(0, len(vectors), _CHUNK):
     similarity = queries @ vectors[start : start + _CHUNK].T
     scores = np.concatenate([scores, similarity], axis=1)
-    rows = np.concatenate([rows, np.tile(start + np.arange(similarity.shape[1]), (NUM_QUERIES, 1))], axis=1)
+    indices = np.concatenate([indices, np.tile(start + np.arange(similarity.shape[1]), (NUM_QUERIES, 1))], axis=1)
     order = np.argsort(-scores, axis=1, kind="stable")[:, :TOP]
-    scores, rows = np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
-  return rows.tolist()
+    scores, indices = np.take_along_axis(scores, order, axis=1), np.take_along_axis(indices, order, axis=1)
+  return indices.tolist()
 
 
 def _work(folder, engine, build):
   """Builds the index of an engine in FOLDER/ENGINE, or opens it and measures it; prints JSON."""
   vectors = np.load(folder / "vectors.npy", mmap_mode="r")
-  module, target = _ENGINES[engine], folder / engine
+  make_engine, target = _ENGINES[engine], folder / engine
   if build:
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir()
     begin = time.perf_counter()
-    module(target).build(vectors)
+    make_engine(target).build(vectors)
     emit(build_s=time.perf_counter() - begin)
     return
   queries = np.load(folder / "queries.npy")
-  opened = module(target)
+  opened = make_engine(target)
   before = memory_mib("VmRSS")
   begin = time.perf_counter()
   opened.load(len(vectors))
@@ -169,7 +169,7 @@ class Ours:
 
 
 class Faiss:
-  """faiss.IndexFlat, or IndexScalarQuantizer of half precision, mapped where FAISS can."""
+  """faiss.IndexFlat, or IndexScalarQuantizer in half precision, memory-mapped if FAISS supports it."""
 
   def __init__(self, folder):
     import faiss
@@ -209,7 +209,7 @@ class FaissHalf(Faiss):
 
 
 class Usearch:
-  """usearch's exact search in an array, float32, mapped."""
+  """usearch's exact search in a memory-mapped float32 array."""
 
   bytes_per_value = 4
 
@@ -217,7 +217,7 @@ class Usearch:
     self._vectors = folder.parent / "vectors.npy"
 
   def build(self, _):
-    """Nothing: it searches the array as it is."""
+    """Does nothing: the array is searched without an index."""
 
   def load(self, _):
     self._mapped = np.load(self._vectors, mmap_mode="r")
@@ -234,9 +234,9 @@ _ENGINES = {"ours": Ours, "faiss_flat": FaissFlat, "faiss_fp16": FaissHalf, "use
 if __name__ == "__main__":
   flags.DEFINE_list("sizes", ["10000", "100000"], "numbers of vectors")
   flags.DEFINE_list("engines", list(_ENGINES), "engines to measure")
-  flags.DEFINE_integer("rounds", 3, "processes of each engine")
-  flags.DEFINE_string("to", "search_benchmark", "folder of the vectors and indexes")
-  flags.DEFINE_string("json", "", "also write the rows to this file")
+  flags.DEFINE_integer("rounds", 3, "rounds: one process per engine in each")
+  flags.DEFINE_string("to", "search_benchmark", "folder for the vectors and indexes")
+  flags.DEFINE_string("json", "", "file for the table as JSON")
   flags.DEFINE_enum("worker", None, list(_ENGINES), "internal: measure one engine in this process")
   flags.DEFINE_bool("build", False, "internal: with --worker, build its index")
   app.run(main)

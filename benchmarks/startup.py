@@ -31,26 +31,27 @@ from tireid_jax.data import prepare
 ROOT = pathlib.Path(__file__).parents[1]
 VARIANT = "ViT-B/16"
 NUM_IMAGES = 64
-# Of so many images in a row each: four of an identity.
+# Each entry is a quarter of the images, in order; every identity has four of them.
 SPLITS = ("train", "train", "val", "test")
-# A command that has not begun its work by then never will.
-PATIENCE_S = 600
+# A command that has not started work by then is considered to hang.
+TIMEOUT_S = 600
+# Terminal output that shows that a command is at work.
 SIGNS = {"main": rb"stage 1:[^\r\n]*\| [1-9]\d*/\d", "evaluate": rb"encoding images:[^\r\n]*\| [1-9]\d*/\d"}
 
 
 def write_data(folder):
-  """Writes a prepared CUHK-PEDES of drawn photographs to `folder`/data."""
+  """Writes a prepared CUHK-PEDES of synthetic photographs to `folder`/data."""
   loader.make_raw(folder / "raw", NUM_IMAGES)
   annotations = folder / "raw" / "CUHK-PEDES" / "reid_raw.json"
   entries = json.loads(annotations.read_text())
-  for row, entry in enumerate(entries):
-    entry["split"] = SPLITS[row * len(SPLITS) // len(entries)]
+  for number, entry in enumerate(entries):
+    entry["split"] = SPLITS[number * len(SPLITS) // len(entries)]
   annotations.write_text(json.dumps(entries))
   prepare.prepare("cuhk_pedes", folder / "raw", folder / "data", loader.SIZE, show_progress=False)
 
 
 def commands(folder):
-  """Returns {module: its flags}; `main` lacks its workdir."""
+  """Returns {module: its flags}, those of `main` without --workdir."""
   common = ["--config=configs/cuhk.py", f"--config.data_dir={folder}/data", f"--config.pretrained={folder}/weights"]
   return {
     "main": [*common, "--stage=1", "--config.stage1.batch_size=8"],
@@ -58,8 +59,8 @@ def commands(folder):
   }
 
 
-def seconds_to_sign(module, arguments, cache):
-  """Returns the seconds from a command's start until its terminal shows the sign of it being at work; ends it then."""
+def seconds_to_work(module, arguments, cache):
+  """Returns the seconds from a command's start until its terminal shows that it is at work; then kills it."""
   environment = {**os.environ, "XDG_CACHE_HOME": str(cache)}
   environment.pop("JAX_COMPILATION_CACHE_DIR", None)
   screen, terminal = pty.openpty()
@@ -73,11 +74,11 @@ def seconds_to_sign(module, arguments, cache):
   try:
     shown = b""
     while not re.search(SIGNS[module], shown):
-      if not select.select([screen], [], [], max(0, began + PATIENCE_S - time.monotonic()))[0]:
-        raise RuntimeError(f"{module} was not at work after {PATIENCE_S} s; its terminal: {_end(shown)}")
+      if not select.select([screen], [], [], max(0, began + TIMEOUT_S - time.monotonic()))[0]:
+        raise RuntimeError(f"{module} was not at work after {TIMEOUT_S} s; its terminal: {_end(shown)}")
       try:
         shown += os.read(screen, 2**16)
-      except OSError as error:  # as Linux says that nobody holds the terminal any more
+      except OSError as error:  # Linux raises it once no process has the terminal open
         raise RuntimeError(f"{module} ended before it was at work; its terminal: {_end(shown)}") from error
     return time.monotonic() - began
   finally:
@@ -103,7 +104,7 @@ def main():
       name = "start" if module == "main" else module
       for state in ("cold", "warm"):
         workdir = [f"--workdir={folder}/{state}"] if module == "main" else []
-        seconds[f"{name}_{state}_s"] = round(seconds_to_sign(module, flags + workdir, folder / f"{module}_cache"), 2)
+        seconds[f"{name}_{state}_s"] = round(seconds_to_work(module, flags + workdir, folder / f"{module}_cache"), 2)
   measuring.emit(bench="startup", system="tireid_jax", **seconds)
 
 

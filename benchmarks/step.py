@@ -3,7 +3,7 @@
   python -m benchmarks.step --stage=2 --batch_size=8
 
 It times the project's own compiled step, augmentation included, from a batch in memory until its losses are available,
-without the first steps. Peak memory is that of the process, including imports and compilation.
+excluding the first steps. Peak memory is that of the process, including imports and compilation.
 
 The matrix rate is the FLOPs of the matrix products, without recomputation, divided by the time of the step. The model's
 rate also counts the products that the last block skips for all tokens but the pooled one. Both are compared with the
@@ -38,16 +38,16 @@ WARM_UP = 3
 
 
 def parse():
-  """Returns the arguments."""
+  """Returns the parsed arguments."""
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("--stage", type=int, default=2)
   parser.add_argument("--batch_size", type=int, default=8, help="captions, each with its image")
   parser.add_argument("--captions_per_image", type=int, default=1, help="more: grouped images, encoded once")
-  parser.add_argument("--caption_length", type=int, default=0, help="tokens; 0 for what fills 77 places with prompts")
-  parser.add_argument("--prompt_length", type=int, default=-1, help="prompts a block; -1 for the reference script's")
+  parser.add_argument("--caption_length", type=int, default=0, help="tokens; 0: 77 including prompts")
+  parser.add_argument("--prompt_length", type=int, default=-1, help="prompts per block; -1: as in the reference")
   parser.add_argument("--prompt_depth", type=int, default=1, help="blocks with prompts")
-  parser.add_argument("--losses", default="sdm,identity", help="of equal weight; the frozen head has no identity loss")
-  parser.add_argument("--precision", default="float32", help="of the arithmetic; or bfloat16")
+  parser.add_argument("--losses", default="sdm,identity", help="losses, equally weighted; stage 1 always uses sdm")
+  parser.add_argument("--precision", default="float32", help="compute dtype: float32 or bfloat16")
   parser.add_argument("--blocks", default="auto")
   parser.add_argument("--remat", default="auto")
   parser.add_argument("--steps", type=int, default=5)
@@ -69,25 +69,25 @@ def configured(args):
   return config, stages.from_config(config, args.stage)
 
 
-def draw_batch(args, config):
-  """Returns a batch as the pipeline's: captions of realistic length, all of them padded to one."""
-  draw = np.random.default_rng(0)
+def random_batch(args, config):
+  """Returns a batch like those of the data loader, with captions of realistic length, padded to the same length."""
+  rng = np.random.default_rng(0)
   length = args.caption_length or VARIANT.text_length - (config.prompts.text_length if args.stage == 1 else 0)
-  tokens = draw.integers(1, VARIANT.end_token - 1, (args.batch_size, length), np.int32)
-  ends = draw.integers(min(26, length - 1), length, (args.batch_size, 1))
-  places = np.arange(length)
-  tokens[places == ends] = VARIANT.end_token
-  tokens[places > ends] = 0
+  tokens = rng.integers(1, VARIANT.end_token - 1, (args.batch_size, length), np.int32)
+  ends = rng.integers(min(26, length - 1), length, (args.batch_size, 1))
+  positions = np.arange(length)
+  tokens[positions == ends] = VARIANT.end_token
+  tokens[positions > ends] = 0
   num_images = args.batch_size // args.captions_per_image
   return {
-    "images": draw.integers(0, 256, (num_images, *config.data.image_size, 3), np.uint8),
+    "images": rng.integers(0, 256, (num_images, *config.data.image_size, 3), np.uint8),
     "tokens": tokens,
-    "person_id": draw.integers(0, NUM_IDENTITIES, num_images, np.int32).repeat(args.captions_per_image),
+    "person_id": rng.integers(0, NUM_IDENTITIES, num_images, np.int32).repeat(args.captions_per_image),
   }
 
 
 def towers(model, batch):
-  """Yields (Tower, rows, places) of each encoder."""
+  """Yields (Tower, sequences in the batch, their length) of each encoder."""
   variant, prompts = model.variant, model.prompts
   num_patches = math.prod(patch_grid(model.image_size, variant.patch_size))
   num_captions, length = batch["tokens"].shape
@@ -96,27 +96,28 @@ def towers(model, batch):
   yield variant.text, num_captions, text_length
 
 
-def scores_again(model, batch):
-  """Returns the FLOPs with which attention's backward pass computes its scores again, to keep nothing of their size."""
+def recomputed_scores(model, batch):
+  """Returns the FLOPs of recomputing the attention scores in the backward pass, which saves storing them."""
   if model.execution.dtype != jnp.float32:
     return 0
   return sum(
-    2 * rows * places**2 * tower.width * (tower.num_blocks - 1) for tower, rows, places in towers(model, batch)
+    2 * num_sequences * length**2 * tower.width * (tower.num_blocks - 1)
+    for tower, num_sequences, length in towers(model, batch)
   )
 
 
-def left_out(model, batch, passes):
-  """Returns the FLOPs that the last blocks leave out.
+def skipped_flops(model, batch, passes):
+  """Returns the FLOPs that the last blocks skip for all tokens but the pooled one.
 
   Args:
-    model, batch: as they are.
-    passes: forward, and one or two backward, to activations and to weights.
+    model, batch: of the step.
+    passes: 1 for the forward pass, plus 1 for activation gradients and 1 for weight gradients.
   """
   total = 0
-  for tower, rows, places in towers(model, batch):
+  for tower, num_sequences, length in towers(model, batch):
     products = 2 * tower.width * (2 * tower.width + 2 * tower.mlp_width)  # query, out; fc, proj
-    attention = 2 * 2 * places * tower.width
-    total += rows * (places - 1) * (passes * products + (3 if passes > 1 else 1) * attention)
+    attention = 2 * 2 * length * tower.width
+    total += num_sequences * (length - 1) * (passes * products + (3 if passes > 1 else 1) * attention)
   return total
 
 
@@ -146,14 +147,14 @@ def main():
   program = Program(
     config, stage, VARIANT, mesh, num_identities=NUM_IDENTITIES, steps_per_epoch=STEPS_PER_EPOCH
   )  # fmt: skip
-  draw = jax.jit(lambda: initialization.random_variables(program.model, program.key, program.num_identities))
-  state = program.first_state(draw())
-  batch = sharding.put_batch(mesh, draw_batch(args, config))
+  initialize = jax.jit(lambda: initialization.random_variables(program.model, program.key, program.num_identities))
+  state = program.first_state(initialize())
+  batch = sharding.put_batch(mesh, random_batch(args, config))
   began = time.perf_counter()
   lowered = program.step().lower(program.shapes, batch)
   flops = costs.matrix_flops(hlo.Module(lowered.as_text(dialect="hlo")))
-  flops -= scores_again(program.model, batch)
-  model_flops = flops + left_out(program.model, batch, 3 if "params" in stage.trains else 2)
+  flops -= recomputed_scores(program.model, batch)
+  model_flops = flops + skipped_flops(program.model, batch, 3 if "params" in stage.trains else 2)
   step = lowered.compile()
   compile_seconds = time.perf_counter() - began
   seconds = []

@@ -31,9 +31,9 @@ def write_weights(folder, name):
   variant = VARIANTS[name]
   model = CLIP(variant, variant.native_image_size)
   params = jax.eval_shape(lambda: init_variables(model, jax.random.key(0)))["params"]
-  draw = np.random.default_rng(0)
+  rng = np.random.default_rng(0)
   tensors = {
-    tensor: draw.random(leaf.stored_shape, np.float32)
+    tensor: rng.random(leaf.stored_shape, np.float32)
     for leaf in jax.tree.leaves(leaves.leaves(params))
     for tensor in leaf.names
   }
@@ -45,7 +45,7 @@ def write_weights(folder, name):
 
 def load(folder):
   """Loads in this process and prints a line of JSON."""
-  # The peak counts from here: a process starts with that of the one which started it.
+  # Resets the peak, which a process inherits from its parent.
   pathlib.Path("/proc/self/clear_refs").write_text("5")
   before, began = _resident_bytes("VmRSS"), time.monotonic()
   variables = jax.block_until_ready(pretrained.load(folder)[1])
@@ -55,7 +55,7 @@ def load(folder):
 
 
 def _resident_bytes(field):
-  """Returns a figure of Linux' about this process: VmRSS is its memory now, VmHWM the most that it has had."""
+  """Returns the current memory of this process (VmRSS) or its peak (VmHWM), as Linux reports it."""
   status = pathlib.Path("/proc/self/status").read_text()
   return 1024 * int(next(line for line in status.splitlines() if line.startswith(f"{field}:")).split()[1])
 

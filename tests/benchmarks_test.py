@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from benchmarks import figures, run
+from benchmarks import report, run
 
 
 def step(rate, best=100.0, **others):
@@ -28,19 +28,19 @@ def cells(table, text):
 
 
 def test_a_rate_that_fell_by_more_than_the_spread_of_the_rounds_has_changed():
-  (line,) = figures.moved(rounds(step(3.0), step(3.1)), rounds(step(4.0), step(3.9)))
+  (line,) = report.changes(rounds(step(3.0), step(3.1)), rounds(step(4.0), step(3.9)))
   assert line == "stage 2, examples/s: -23%, worse"
 
 
 def test_a_median_within_the_range_of_the_other_runs_rounds_has_not_changed():
   wide = rounds(step(2.9), step(3.6), step(4.2))
-  assert figures.moved(rounds(step(3.0), step(3.0)), wide) == []
-  assert figures.moved(wide, rounds(step(3.0), step(3.0))) == []
+  assert report.changes(rounds(step(3.0), step(3.0)), wide) == []
+  assert report.changes(wide, rounds(step(3.0), step(3.0))) == []
 
 
 def test_a_difference_below_the_noise_level_is_no_change_even_if_the_rounds_agree():
-  assert figures.moved(rounds(step(4.0)), rounds(step(4.1))) == []
-  assert figures.moved(rounds(step(4.0)), rounds(step(4.3))) != []
+  assert report.changes(rounds(step(4.0)), rounds(step(4.1))) == []
+  assert report.changes(rounds(step(4.0)), rounds(step(4.3))) != []
 
 
 def test_rates_are_scaled_by_the_speed_of_the_machine():
@@ -49,26 +49,26 @@ def test_rates_are_scaled_by_the_speed_of_the_machine():
   )  # fmt: skip
   for one, speed in ((slow, 1.0), (fast, 2.0)):
     one["rounds"][0]["startup"] = {"ours": {"start_warm_s": 8.0 / speed}}
-  assert figures.moved(fast, slow) == []
+  assert report.changes(fast, slow) == []
   fast["rounds"][0]["startup"]["ours"]["start_warm_s"] = 8.0
-  assert figures.moved(fast, slow) == ["stage 1 at work, warm, s: +100%, worse"]
+  assert report.changes(fast, slow) == ["stage 1 at work, warm, s: +100%, worse"]
 
 
 def test_memory_is_compared_unscaled_and_less_is_better():
   before, now = step(4.0, 100.0, peak_rss_mib=4000), step(8.0, 200.0, peak_rss_mib=3000)
-  assert figures.moved(rounds(now), rounds(before)) == ["stage 2, memory, MiB: -25%, better"]
+  assert report.changes(rounds(now), rounds(before)) == ["stage 2, memory, MiB: -25%, better"]
 
 
 def test_without_a_training_step_results_are_compared_unscaled():
   encode = {"encode": {"ours": {"images_per_s": 10.0}}}
   slower = {"encode": {"ours": {"images_per_s": 5.0}}}
   both = {"rounds": [encode]}, {"rounds": [slower | {"step2": {"ours": step(4.0, 50.0)}}]}
-  assert not figures.is_scaled(*both)
-  assert figures.moved(*both) == ["encoding, images/s: +100%, better"]
+  assert not report.is_scaled(*both)
+  assert report.changes(*both) == ["encoding, images/s: +100%, better"]
 
 
 def test_a_ratio_is_the_median_of_the_ratios_of_the_rounds():
-  table = figures.table(rounds(step(4.0), step(9.0), step(10.0), peer=(step(1.0), step(3.0), step(2.0))))
+  table = report.table(rounds(step(4.0), step(9.0), step(10.0), peer=(step(1.0), step(3.0), step(2.0))))
   # The ratios are 4, 3 and 5. The ratio of the medians, 9 and 2, would be 4.5.
   assert cells(table, "stage 2, examples/s") == ["2.00", "9.00", "4.00", "1.7"]
 
@@ -79,14 +79,14 @@ def test_ratios_of_memory_and_seconds_are_inverted():
     "ours": {"median_s": 4.0, "peak_beyond_mib": 100.0},
     "peer": {"median_s": 60.0, "peak_rss_mib": 5200.0, "rss_before_mib": 200.0},
   }
-  table = figures.table(measured)
+  table = report.table(measured)
   assert cells(table, "stage 2, memory, MiB") == ["3,000", "2,000", "1.50", "1"]
   assert cells(table, "metrics, size of icfg, s") == ["60.00", "4.00", "15.00", "10"]
   assert cells(table, "metrics, size of icfg, memory, MiB") == ["5,000", "100", "50.00"]
 
 
 def test_without_the_reference_the_table_has_only_our_results():
-  table = figures.table(rounds(step(4.0, model_share_of_best=0.75)))
+  table = report.table(rounds(step(4.0, model_share_of_best=0.75)))
   assert cells(table, "stage 2, examples/s") == ["4.00", "1.7"]
   assert cells(table, "stage 2, fraction of the best matrix rate") == ["0.75", "0.80"]
   assert "stage 1" not in table
@@ -129,7 +129,7 @@ def test_a_folder_that_is_not_a_checkout_of_the_reference_is_an_error(tmp_path, 
 
 def test_a_missing_python_for_the_reference_is_an_error(checkout, capsys):
   line = error_line([f"--peer={checkout}", f"--peer_python={checkout}/python"], capsys)
-  assert f"--peer_python={checkout}/python is not there" in line
+  assert f"--peer_python={checkout}/python does not exist" in line
   assert "make bench PEER=" in line
 
 
@@ -138,7 +138,7 @@ def test_a_missing_python_for_the_reference_is_an_error(checkout, capsys):
 )
 def test_a_baseline_file_that_is_not_the_result_of_a_run_is_an_error(text, tmp_path, capsys):
   file = tmp_path / "baseline.json"
-  assert "is not there" in error_line([f"--baseline={file}"], capsys)
+  assert "does not exist" in error_line([f"--baseline={file}"], capsys)
   file.write_text(text)
   assert "is not what a run writes" in error_line([f"--baseline={file}"], capsys)
 

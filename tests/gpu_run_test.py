@@ -9,9 +9,9 @@ import time
 import pytest
 
 from benchmarks.gpu import __main__ as command
-from benchmarks.gpu import caches, measuring, results, rows, table, topology, wheels, worker
+from benchmarks.gpu import caches, measuring, plan, results, table, topology, wheels, worker
 
-ROW = rows.Row("speed", "a row", "card.describe")
+ROW = plan.Measurement("speed", "a row", "card.describe")
 MACHINE = {"device": "NVIDIA H200", "python": "3.12.3", "versions": {"jax": "0.11.2"}, "platform": "gpu", "runtime": ""}
 
 
@@ -28,26 +28,26 @@ def make_results(tmp_path, run="now", **kept):
 
 
 def test_every_row_has_a_unique_name_and_a_function_that_computes_it():
-  for every in (rows.FULL, rows.SHORT):
+  for every in (plan.FULL, plan.SHORT):
     assert len({row.key for row in every}) == len(every)
-    assert {row.part for row in every} <= set(rows.PARTS)
+    assert {row.part for row in every} <= set(plan.PARTS)
     assert all(callable(worker.resolve(row.call)) for row in every if row.part != "peer")
-  assert {row.part for row in rows.FULL} == set(rows.PARTS)
+  assert {row.part for row in plan.FULL} == set(plan.PARTS)
 
 
 def test_our_step_and_the_references_run_first_after_the_description_of_the_gpu():
-  groups = rows.groups(rows.FULL)
+  groups = plan.groups(plan.FULL)
   assert [row.name for _, group in groups[:2] for row in group] == [
-    "card", rows.BASE, f"{rows.BASE}, strongest", f"{rows.BASE}, published"
+    "card", plan.BASE, f"{plan.BASE}, strongest", f"{plan.BASE}, published"
   ]  # fmt: skip
-  assert sorted(row.key for _, group in groups for row in group) == sorted(row.key for row in rows.FULL)
+  assert sorted(row.key for _, group in groups for row in group) == sorted(row.key for row in plan.FULL)
 
 
 def test_a_choice_differs_from_the_base_in_the_named_settings():
-  (base,) = [row for row in rows.SPEED if row.name == rows.BASE]
-  for choice in rows.CHOICES:
-    row = rows.step(**choice)
-    assert row in rows.SPEED
+  (base,) = [row for row in plan.SPEED if row.name == plan.BASE]
+  for choice in plan.CHOICES:
+    row = plan.step(**choice)
+    assert row in plan.SPEED
     assert row.settings == {**base.settings, **choice}
 
 
@@ -102,7 +102,7 @@ else:
 """
   (tmp_path / "state").touch()
   text = f"import pathlib\nSTATE = pathlib.Path({str(tmp_path / 'state')!r})\n{text}"
-  first, second = (rows.Row("speed", name, "card.describe") for name in ("first", "second"))
+  first, second = (plan.Measurement("speed", name, "card.describe") for name in ("first", "second"))
   kept = measured(tmp_path, monkeypatch, text, group=(first, second))
   assert kept["first"]["status"] == "failed"
   assert kept["first"]["reason"].endswith("the driver is gone")
@@ -110,7 +110,7 @@ else:
 
 
 def test_the_last_output_line_of_the_reference_is_its_row_and_without_a_checkout_it_is_not_run(tmp_path, monkeypatch):
-  row = rows.peer("strongest")
+  row = plan.peer("strongest")
   into = make_results(tmp_path)
   measuring.peer(ARGS, [row], into, tmp_path, time.monotonic() + 20)
   assert into.rows[row.key]["reason"] == "no --peer was given"
@@ -133,7 +133,7 @@ def test_a_later_run_measures_only_missing_rows(tmp_path):
   )
   former.write()
   now = results.Results(tmp_path / "now.json", "now")
-  now.plan(["a", "b", "c", "d"], results.read(former.file))
+  now.start(["a", "b", "c", "d"], results.read(former.file))
   assert now.missing(["a", "b", "c", "d"]) == ["b", "c", "d"]
   now.add("a", {"status": "failed"})  # a later failure does not replace a measured row
   assert now.rows["a"] == {"status": "done", "run": "before"}
@@ -141,7 +141,7 @@ def test_a_later_run_measures_only_missing_rows(tmp_path):
 
 def test_rows_of_another_gpu_raise(tmp_path):
   kept = make_results(tmp_path)
-  with pytest.raises(ValueError, match="were measured on 'NVIDIA H200', and this is 'NVIDIA L4'; leave --skip out"):
+  with pytest.raises(ValueError, match="were measured on 'NVIDIA H200', but this is 'NVIDIA L4'; omit --skip"):
     kept.add_machine({**MACHINE, "device": "NVIDIA L4"})
 
 
@@ -166,7 +166,7 @@ def test_invalid_flags_are_reported_in_one_line(tmp_path, capsys, flag):
 def test_seconds_are_divided_in_proportion_to_the_budgets():
   both = command.budgets(command.parse(["--to=x", "--only=speed,peer", "--seconds=100"]))
   assert both == {"speed": 60.0, "peer": 40.0}
-  assert command.budgets(command.parse(["--to=x"])) == rows.BUDGETS
+  assert command.budgets(command.parse(["--to=x"])) == plan.BUDGETS
 
 
 def test_caches_are_restored_from_archives_of_limited_size(tmp_path):
@@ -222,7 +222,7 @@ def test_after_a_batch_that_does_not_fit_no_larger_batch_is_tried(monkeypatch):
 
   monkeypatch.setattr(worker, "resolve", resolve)
   lines = []
-  worker.run([rows.step(batch_size=size) for size in (64, 256, 128, 512)], lines.append)
+  worker.run([plan.step(batch_size=size) for size in (64, 256, 128, 512)], lines.append)
   assert tried == [64, 256, 128]
   assert [line["result"].get("fits", True) for line in lines if "row" in line] == [True, False, True]
 
@@ -255,7 +255,7 @@ def test_the_short_form_runs_everything_once(tmp_path, monkeypatch, capsys):
   monkeypatch.setenv("JAX_PLATFORMS", "cpu")
   assert command.main([f"--to={tmp_path}", "--short", "--seconds=2000"]) == 0, capsys.readouterr().err[-3000:]
   kept = json.loads((tmp_path / "results.json").read_text())["rows"]
-  assert list(kept) == [row.key for row in rows.SHORT]
+  assert list(kept) == [row.key for row in plan.SHORT]
   assert {key for key, row in kept.items() if row["status"] != "done"} == {
-    row.key for row in rows.SHORT if row.part == "peer"
+    row.key for row in plan.SHORT if row.part == "peer"
   }

@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 
 from benchmarks import step as step_benchmark
-from benchmarks.gpu import cases, correct, profiling, results, rows, speed, table
+from benchmarks.gpu import cases, correct, plan, profiling, results, speed, table
 from tests.commands import ROOT
 
 
@@ -23,7 +23,7 @@ def test_results_that_were_not_measured_are_shown_as_not_run():
 def test_ratios_are_computed_only_within_one_run():
   ours = {"status": "done", "run": "now", "pairs_per_s": 3000.0, "memory_gib": 6.0, "step_ms": 1.0}
   theirs = {"status": "done", "run": "now", "pairs_per_s": 2000.0, "memory_gib": 9.0}
-  keys = f"speed/{rows.BASE}", f"peer/{rows.BASE}, strongest"
+  keys = f"speed/{plan.BASE}", f"peer/{plan.BASE}, strongest"
   one_run = make_results(**dict(zip(keys, (ours, theirs), strict=True)))
   assert "| 2,000 | 3,000 | 1.50 | 1.3 | 9.00 | 6.00 | 1.50 |" in table.ratios(one_run)
   other = make_results(**dict(zip(keys, (ours, {**theirs, "run": "before"}), strict=True)))
@@ -31,7 +31,7 @@ def test_ratios_are_computed_only_within_one_run():
 
 
 def test_a_default_that_is_not_the_fastest_is_reported():
-  base, xla = f"speed/{rows.BASE}", f"speed/{rows.BASE}, attention=xla"
+  base, xla = f"speed/{plan.BASE}", f"speed/{plan.BASE}, attention=xla"
   kept = {base: {"status": "done", "step_ms": 30.0}, xla: {"status": "done", "step_ms": 29.0}}
   assert "is NOT the fastest of those measured: 30.00 ms, the best other 29.00 ms (attention=xla)" in table.fastest(
     make_results(**kept)

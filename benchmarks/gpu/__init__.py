@@ -1,1 +1,1 @@
-"""The same checks and measurements on whatever GPU is at hand, in a few minutes: `python -m benchmarks.gpu --help`."""
+"""Checks and measurements on a GPU, in a few minutes: `python -m benchmarks.gpu --help`."""

@@ -1,13 +1,13 @@
-"""Runs the checks and measurements of benchmarks/gpu on this machine's GPU; what does not fit in its time is not run.
+"""Runs the checks and measurements of benchmarks/gpu on this machine's GPU, within a time budget.
 
   python -m benchmarks.gpu --to=gpu_results
-  python -m benchmarks.gpu --to=gpu_results2 --skip=gpu_results/results.json --bring=gpu_results     to go on with it
+  python -m benchmarks.gpu --to=gpu_results2 --skip=gpu_results/results.json --bring=gpu_results     continues it
   python -m benchmarks.gpu --to=gpu_results --only=speed --seconds=400 --peer=IRRA
-  python -m benchmarks.gpu --to=short --short     the tiny variant, once through everything, on a CPU too
+  python -m benchmarks.gpu --to=short --short     everything once with the tiny variant, also on a CPU
 
-Every row is in TO/results.json as soon as it is measured. TO/cache-*.tar holds compiled programs and autotuning
-results, which --bring unpacks, so that a later run spends no time on them. `python -m benchmarks.gpu.table
-TO/results.json` shows the rows as docs/gpu.md does.
+Each measurement is written to TO/results.json as soon as it is done; those that do not fit into the budget are skipped.
+TO/cache-*.tar holds compiled programs and autotuning results, which --bring unpacks to save time in a later run.
+`python -m benchmarks.gpu.table TO/results.json` prints the tables of docs/gpu.md.
 """
 
 import argparse
@@ -16,31 +16,32 @@ import signal
 import sys
 import time
 
-from benchmarks.gpu import caches, measuring, results
-from benchmarks.gpu import rows as plan
+from benchmarks.gpu import caches, measuring, plan, results
 
 
 def parse(arguments):
-  """Returns the arguments, checked.
+  """Returns the validated arguments.
 
   Raises:
-    ValueError, FileNotFoundError: something in them cannot be used.
+    ValueError, FileNotFoundError: an argument is invalid.
   """
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("--to", type=pathlib.Path, required=True, help="folder for results.json and the caches")
   parser.add_argument("--only", default="", help=f"some of {','.join(plan.PARTS)}")
-  parser.add_argument("--skip", help="results.json of an earlier run, whose rows are kept and not measured again")
+  parser.add_argument("--skip", help="results.json of an earlier run, to be continued")
   parser.add_argument("--bring", type=pathlib.Path, help="folder with the cache-*.tar of an earlier run")
-  parser.add_argument("--seconds", type=float, help="of all parts together, in the proportion of their own budgets")
+  parser.add_argument("--seconds", type=float, help="total time, divided in proportion to the budgets of the parts")
   parser.add_argument("--peer", type=pathlib.Path, help="checkout of the reference (github.com/anosorae/IRRA)")
-  parser.add_argument("--peer_python", default=sys.executable, help="Python with torch and what the reference needs")
-  parser.add_argument("--short", action="store_true", help="the tiny variant, once through everything; on a CPU too")
-  parser.add_argument("--archives", type=int, default=5, help="how many cache-*.tar may be written")
-  parser.add_argument("--archive_mib", type=int, default=15, help="size that none of them exceeds")
+  parser.add_argument(
+    "--peer_python", default=sys.executable, help="Python with torch and the reference's other requirements"
+  )
+  parser.add_argument("--short", action="store_true", help="everything once with the tiny variant; also on a CPU")
+  parser.add_argument("--archives", type=int, default=5, help="maximum number of cache-*.tar files")
+  parser.add_argument("--archive_mib", type=int, default=15, help="maximum size of each")
   args = parser.parse_args(arguments)
   args.only = [part for part in args.only.split(",") if part] or list(plan.PARTS)
   if unknown := sorted(set(args.only) - set(plan.PARTS)):
-    raise ValueError(f"--only={unknown[0]} is no part; there are {', '.join(plan.PARTS)}")
+    raise ValueError(f"--only={unknown[0]} is no part; the parts are {', '.join(plan.PARTS)}")
   if args.seconds is not None and args.seconds <= 0:
     raise ValueError(f"--seconds={args.seconds} leaves no time; give a number above 0")
   if args.peer and not (args.peer / "model" / "clip_model.py").is_file():
@@ -49,36 +50,36 @@ def parse(arguments):
       f"github.com/anosorae/IRRA"
     )
   if args.bring and not args.bring.is_dir():
-    raise FileNotFoundError(f"--bring={args.bring} is no folder; give the one that an earlier run wrote with --to")
+    raise FileNotFoundError(f"--bring={args.bring} is no folder; give the --to of an earlier run")
   args.former = results.read(args.skip) if args.skip else None
   return args
 
 
 def budgets(args):
-  """Returns {part: seconds} of the parts that are run."""
+  """Returns {part: seconds} for the selected parts."""
   own = {part: float(plan.BUDGETS[part]) for part in args.only}
   factor = args.seconds / sum(own.values()) if args.seconds else 1.0
   return {part: seconds * factor for part, seconds in own.items()}
 
 
 def run(args, folder):
-  """Measures what the arguments ask for and returns the Results.
+  """Runs the requested measurements and returns the Results.
 
   Args:
     args: from `parse`.
-    folder: for the caches while it runs.
+    folder: for the caches during the run.
 
   Raises:
-    ValueError: there is no GPU, or another one than in --skip.
+    ValueError: there is no GPU, or a different one than in --skip.
   """
-  rows = [row for row in (plan.SHORT if args.short else plan.FULL) if row.part in args.only]
+  wanted = [one for one in (plan.SHORT if args.short else plan.FULL) if one.part in args.only]
   found = results.Results(args.to / "results.json", time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime()))
-  found.plan([row.key for row in rows], args.former)
+  found.start([one.key for one in wanted], args.former)
   left = budgets(args)
   left["ours"] = sum(left.values()) - left.get("peer", 0)
-  for part, group in (plan.short_groups if args.short else plan.groups)(rows):
-    wanted = found.missing([row.key for row in group])
-    group = [row for row in group if row.key in wanted]
+  for part, group in (plan.short_groups if args.short else plan.groups)(wanted):
+    missing = found.missing([one.key for one in group])
+    group = [one for one in group if one.key in missing]
     if not group:
       continue
     began = time.monotonic()
@@ -89,8 +90,8 @@ def run(args, folder):
 
 
 def main(arguments=None):
-  """Runs what the arguments ask for and returns the exit status: 1 if a check failed, 2 for bad input or no GPU."""
-  # Ended from outside, it still ends its processes and writes the caches.
+  """Runs the requested measurements and returns the exit status: 1 if a check failed, 2 for bad input or no GPU."""
+  # On SIGTERM it still ends its child processes and writes the caches.
   signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
   try:
     args = parse(arguments)
@@ -106,12 +107,12 @@ def main(arguments=None):
   except (ValueError, FileNotFoundError) as error:
     print(f"error: {error}", file=sys.stderr)
     return 2
-  counts = {status: sum(row["status"] == status for row in found.rows.values()) for status in results.STATUSES}
-  wrong = [key for key, row in found.rows.items() if row["status"] == results.FAILED or row.get("ok") is False]
-  print(", ".join(f"{count} rows {status}" for status, count in counts.items()), "in", found.file)
+  counts = {status: sum(result["status"] == status for result in found.rows.values()) for status in results.STATUSES}
+  wrong = [key for key, result in found.rows.items() if result["status"] == results.FAILED or result.get("ok") is False]
+  print(", ".join(f"{count} {status}" for status, count in counts.items()), "in", found.file)
   for key in wrong:
-    row = found.rows[key]
-    print(f"not as it should be: {key}: {row.get('reason') or row.get('detail') or row}")
+    result = found.rows[key]
+    print(f"failed: {key}: {result.get('reason') or result.get('detail') or result}")
   return 1 if wrong else 0
 
 

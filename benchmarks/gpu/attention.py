@@ -1,4 +1,4 @@
-"""cuDNN's attention and ours for narrow types, each against float32: output and gradients."""
+"""Errors of cuDNN's attention and of ours in bfloat16, relative to float32: output and gradients."""
 
 import jax
 import jax.numpy as jnp
@@ -8,15 +8,15 @@ from benchmarks.gpu import cases
 from tireid_jax.models import cudnn
 from tireid_jax.models.attention import attend
 
-# How much further from float32 than ours cuDNN's may be: both round to bfloat16, in another order.
+# Maximum ratio of cuDNN's error to ours: both round to bfloat16, in a different order.
 FACTOR = 1.5
 
 
 def against_xla(is_causal, length, batch_size=4, num_heads=12, head_size=64):
-  """Returns the distances from float32 of output and gradients, over the largest value of each, of both forms."""
-  draw = np.random.default_rng(0)
+  """Returns the errors of both implementations: differences from float32, relative to each array's largest value."""
+  rng = np.random.default_rng(0)
   shape = (batch_size, length, num_heads, head_size)
-  arrays = [jnp.asarray(draw.standard_normal(shape), jnp.bfloat16) for _ in range(4)]
+  arrays = [jnp.asarray(rng.standard_normal(shape), jnp.bfloat16) for _ in range(4)]
 
   def cudnn_attention(query, key, value):
     return jax.nn.dot_product_attention(query, key, value, is_causal=is_causal, implementation="cudnn")
@@ -32,7 +32,7 @@ def against_xla(is_causal, length, batch_size=4, num_heads=12, head_size=64):
     return {"ok": False, "ours": ours, "cudnn": None, "detail": f"cuDNN's attention does not run: {failure}"}
   theirs = _distances(_with_gradients(cudnn_attention, *arrays), reference)
   ok = all(theirs[name] <= FACTOR * ours[name] for name in ours)
-  return {"ok": ok, "ours": ours, "cudnn": theirs, "detail": f"cuDNN at most {FACTOR} times as far as ours"}
+  return {"ok": ok, "ours": ours, "cudnn": theirs, "detail": f"cuDNN's error must be at most {FACTOR} times ours"}
 
 
 def _with_gradients(function, query, key, value, d_output):

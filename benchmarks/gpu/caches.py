@@ -1,8 +1,8 @@
-"""Compiled programs and autotuning results, in one folder, and in archives that are carried from one visit to the next.
+"""Caches of compiled programs and autotuning results, and archives that carry them to a later session on a GPU.
 
-JAX keeps XLA's autotuning results in the folder of its persistent compilation cache, below
-`xla_gpu_per_fusion_autotune_cache_dir`; torch's compiler gets a folder next to it. Archives are plain tar
-files, since their content is compressed already.
+JAX stores XLA's autotuning results in the folder of its persistent compilation cache, in
+`xla_gpu_per_fusion_autotune_cache_dir`; torch's compiler gets a folder next to it. Archives are plain tar files, since
+their content is already compressed.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ ARCHIVE = "cache-{}.tar"
 
 @contextlib.contextmanager
 def folder():
-  """Yields an empty folder, always of one path: until jax 0.11 a program's key in the cache depends on it.
+  """Yields an empty folder, always at the same path, on which cache keys depend until jax 0.11.
 
   Raises:
     ValueError: another run is using it.
@@ -30,7 +30,7 @@ def folder():
     try:
       fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-      raise ValueError(f"another run of benchmarks.gpu is in progress and uses {path}; wait for its end") from None
+      raise ValueError(f"another run of benchmarks.gpu is in progress and uses {path}; wait until it ends") from None
     shutil.rmtree(path, ignore_errors=True)
     path.mkdir()
     try:
@@ -40,7 +40,7 @@ def folder():
 
 
 def use(folder):
-  """Lets JAX keep what it compiles, and what XLA autotunes, in FOLDER/jax, and find it there."""
+  """Makes FOLDER/jax the persistent cache of compiled programs and autotuning results."""
   folder = pathlib.Path(folder).absolute() / "jax"
   folder.mkdir(parents=True, exist_ok=True)
   jax.config.update("jax_compilation_cache_dir", str(folder))
@@ -48,7 +48,7 @@ def use(folder):
 
 
 def environment(folder):
-  """Returns the environment variables by which torch's compiler keeps its programs in FOLDER."""
+  """Returns the environment variables that put the caches of torch's compiler into FOLDER."""
   folder = pathlib.Path(folder).absolute()
   return {"TORCHINDUCTOR_CACHE_DIR": str(folder / "inductor"), "TRITON_CACHE_DIR": str(folder / "triton")}
 
@@ -57,15 +57,15 @@ def save(folder, to, *, num_archives, archive_mib):
   """Writes the files of a folder to TO/cache-0.tar, ..., and returns (bytes written, bytes left out).
 
   Args:
-    folder: from which they are restored elsewhere.
-    to: folder that is there.
-    num_archives: at most so many.
-    archive_mib: size that none exceeds. Small files come first: autotuning results are small, and save most.
+    folder: the folder of caches.
+    to: an existing folder.
+    num_archives: maximum number of archives.
+    archive_mib: maximum size of each. Small files come first: autotuning results are small and save the most time.
   """
   folder, limit = pathlib.Path(folder), archive_mib * 2**20
   files = sorted((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
   archives: list[list[pathlib.Path]] = [[]]
-  # A tar file pads each member to 512 bytes behind a header of as many (more for long names), and ends with two blocks.
+  # A tar member has a header of 512 bytes (more for long names) and is padded to 512 bytes; two blocks end the file.
   used, left_out, written = 10_240, 0, 0
   for path in files:
     size = path.stat().st_size
@@ -87,7 +87,7 @@ def save(folder, to, *, num_archives, archive_mib):
 
 
 def restore(source, folder):
-  """Unpacks the archives that `save` wrote to `source` into a folder; returns how many there were."""
+  """Unpacks the archives that `save` wrote to `source` into a folder; returns their number."""
   archives = sorted(pathlib.Path(source).glob(ARCHIVE.format("*")))
   for path in archives:
     with tarfile.open(path) as archive:

@@ -1,4 +1,4 @@
-"""The card itself: what its matrix units reach, and what memory it has."""
+"""The GPU itself: the rate of its matrix products and its memory."""
 
 import functools
 import time
@@ -11,7 +11,7 @@ REPEATS = 10
 
 @functools.cache
 def matrix_rate(side, dtype):
-  """Returns FLOP/s of products of two random square matrices: the best of three means, since clocks rise with work."""
+  """Returns FLOP/s of products of two random square matrices: the best of three means, since clocks rise under load."""
   left, right = (jax.random.normal(jax.random.key(seed), (side, side), dtype) for seed in (0, 1))
   product = jax.jit(jnp.matmul)
   jax.block_until_ready(product(left, right))
@@ -26,10 +26,10 @@ def matrix_rate(side, dtype):
 
 
 def describe(side=8192):
-  """Returns the matrix rates of a card and its memory.
+  """Returns the matrix rates and the memory of the GPU.
 
   Args:
-    side: of the matrices. Zeros would let a card run faster than data do, so they are random.
+    side: of the matrices. They are random, since products of zeros run faster than those of real data.
   """
   memory = jax.devices()[0].memory_stats() or {}
   return {

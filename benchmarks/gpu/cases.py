@@ -1,4 +1,4 @@
-"""What the checks compute: once on a CPU, for tests/testdata/gpu/golden.npz, and on a GPU, to be compared with it."""
+"""The computations of the checks: run on a CPU for tests/testdata/gpu/golden.npz, and on a GPU to compare with it."""
 
 import contextlib
 import pathlib
@@ -22,22 +22,22 @@ from tireid_jax.training import initialization
 from tireid_jax.training.program import Program
 
 TESTDATA = pathlib.Path(__file__).parents[2] / "tests/testdata"
-# Of each leaf of gradients and weights so many elements are stored, evenly spaced.
+# Number of evenly spaced elements that are stored of each gradient and weight.
 NUM_SAMPLES = 64
 SIZE = (32, 16)
 STEP_BATCH_SIZE = 8
 
 
 def full_precision():
-  """Context in which float32 products are float32's: by default GPUs round their factors to 10 bits (TF32)."""
+  """Context with full float32 precision in products: by default GPUs round the operands to 10 bits (TF32)."""
   return jax.default_matmul_precision("highest")
 
 
 def steps(case):
-  """Returns {name: array} of 20 steps of a case of tests/agreement.py in float32, leaves as NUM_SAMPLES elements.
+  """Returns {name: array} of 20 steps of a case of tests/agreement.py in float32, NUM_SAMPLES elements of each leaf.
 
-  "loss" f32[20]; for each leaf "gradient/PATH", "weight/PATH" and "scale/gradient/PATH", the largest absolute value of
-  the whole leaf; "learning_rate".
+  The names are "loss" (f32[20]), "learning_rate", and for each leaf "gradient/PATH", "weight/PATH" and
+  "scale/gradient/PATH" (the largest absolute value of the whole leaf).
   """
   with full_precision():
     computed = agreement.compute(case, "1,1,1")
@@ -69,9 +69,9 @@ def first_step(precision, variant="ViT-B/16", image_size=(384, 128)):
     config, stage, VARIANTS[variant], mesh, num_identities=step_benchmark.NUM_IDENTITIES, steps_per_epoch=1000
   )
   with full_precision() if precision == "float32" else contextlib.nullcontext():
-    draw = jax.jit(lambda: initialization.random_variables(program.model, program.key, program.num_identities))
-    state = program.first_state(draw())
-    _, metrics = program.step()(state, sharding.put_batch(mesh, step_benchmark.draw_batch(args, config)))
+    initialize = jax.jit(lambda: initialization.random_variables(program.model, program.key, program.num_identities))
+    state = program.first_state(initialize())
+    _, metrics = program.step()(state, sharding.put_batch(mesh, step_benchmark.random_batch(args, config)))
   return {name: np.asarray(value) for name, value in metrics.items()}
 
 
@@ -93,16 +93,16 @@ def evaluation():
   """Returns {"t2i/R@1": percent, ...} of both directions, of a small prompted CLIP on synthetic data."""
   model, variables = exports.random_clip(SIZE, exports.PROMPTS)
   images, tokens = exports.images(48, SIZE), exports.tokens(96, SMALL)
-  rows = np.arange(48, dtype=np.int32)
+  indices = np.arange(48, dtype=np.int32)
   split = Split(
-    "synthetic", "test", images, rows // 4, rows // 4, 12, tokens, np.arange(96, dtype=np.int32) // 2, [], [], ""
+    "synthetic", "test", images, indices // 4, indices // 4, 12, tokens, np.arange(96, dtype=np.int32) // 2, [], [], ""
   )
   with full_precision():
     encoders = embedding.Encoders(model, sharding.make_mesh(1, 1, 1, devices=jax.devices()[:1]), 16)
     _, _, scores = encoders.score(variables, split, (SMALL.text_length,))
   return {
-    f"{way}/{name}": np.float32(value)
-    for way, metrics in embedding.summarize(scores).items()
+    f"{direction}/{name}": np.float32(value)
+    for direction, metrics in embedding.summarize(scores).items()
     for name, value in metrics.items()
   }
 

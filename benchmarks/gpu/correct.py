@@ -1,6 +1,6 @@
-"""Whether what a GPU computes is right: against values stored in tests/testdata, each within its tests' tolerance.
+"""Compares results on a GPU with values stored in tests/testdata, within the tolerances of the tests.
 
-Each function returns a row: "ok", the largest difference and its bound, and what it is of.
+Each function returns "ok", the largest difference, its bound, and the name of the value that differs most.
 """
 
 import json
@@ -24,15 +24,15 @@ from tireid_jax.training import stages
 from tireid_jax.workdir import checkpoint
 
 GOLDEN = cases.TESTDATA / "gpu/golden.npz"
-# Of the first step in float32 on another device: sums in another order.
+# Of the first step in float32 on another device, which sums in a different order.
 FLOAT32_BOUND = 1e-4
-# How much further from the stored float32 bfloat16 may be here than on the CPU where that was stored, beyond a floor
-# below which a difference is chance.
+# Maximum ratio of the bfloat16 error here to that on the CPU, both relative to stored float32 values. Errors below the
+# floor are noise.
 BFLOAT16_FACTOR, BFLOAT16_FLOOR = 1.5, 2e-3
 
 
 def compared(difference, bound, detail, **others):
-  """Returns a row; a difference that is not a number is not ok."""
+  """Returns the result of a check; NaN is not ok."""
   return {
     "ok": bool(difference <= bound), "difference": float(difference), "bound": float(bound), "detail": detail, **others
   }  # fmt: skip
@@ -45,13 +45,13 @@ def golden(case):
 
 
 def relative(found, expected):
-  """Returns the largest difference of two arrays over the largest value of the expected one."""
+  """Returns the largest difference of two arrays relative to the largest expected value."""
   found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
   return float(np.abs(found - expected).max() / np.abs(expected).max())
 
 
 def worst(differences):
-  """Returns (largest value, its name) of {name: difference}; one that is not a number is the largest."""
+  """Returns (largest value, its name) of {name: difference}; NaN counts as the largest."""
   return max((np.inf if np.isnan(value) else value, name) for name, value in differences.items())
 
 
@@ -64,12 +64,12 @@ def parity_float32(name, seed):
 
 
 def parity_bfloat16(seed):
-  """The same in bfloat16, no further from float32 than on a CPU."""
+  """The same in bfloat16: the error relative to float32 must not exceed that on a CPU."""
   with tempfile.TemporaryDirectory() as folder:
     found = cases.bfloat16_distances(pathlib.Path(folder), seed)
   stored = golden(f"bfloat16_{seed}")
   difference, where = worst({name: found[name] / stored[name] for name in stored})
-  row = compared(difference, BFLOAT16_FACTOR, f"{where}, in distances on a CPU", distances=found)
+  row = compared(difference, BFLOAT16_FACTOR, f"{where}, relative to the error on a CPU", distances=found)
   return {**row, "ok": row["ok"] and max(found.values()) < parity.BFLOAT16_BOUND}
 
 
@@ -125,7 +125,8 @@ def twenty_steps(stage):
   }
   for name, leaf in stored.items():
     kind = name.partition("/")[0]
-    is_key_bias = name.endswith("attn/key/bias")  # whose gradient is 0 but for rounding, of which Adam makes steps
+    # The gradient of a key bias is only rounding error, which Adam scales up to full steps.
+    is_key_bias = name.endswith("attn/key/bias")
     if kind == "gradient":
       scale = stored[f"scale/{name.replace('/key/', '/query/') if is_key_bias else name}"]
       differences[kind][name] = float(np.abs(found[name] - leaf).max() / scale)
@@ -136,7 +137,7 @@ def twenty_steps(stage):
   fractions = {kind: value / bounds[kind] for kind, (value, _) in largest.items()}
   kind = max(fractions, key=lambda name: fractions[name])
   return compared(
-    fractions[kind], 1.0, f"{largest[kind][1]}, in bounds of tests/mesh_runs_test.py",
+    fractions[kind], 1.0, f"{largest[kind][1]}, relative to the bounds of tests/mesh_runs_test.py",
     **{f"{name}_difference": value for name, (value, _) in largest.items()},
   )  # fmt: skip
 
@@ -153,18 +154,20 @@ def first_step(precision, is_short=False):
   on_cpu = golden(f"{prefix}first_step_bfloat16")
   allowed = {name: max(BFLOAT16_FLOOR, BFLOAT16_FACTOR * relative(on_cpu[name], stored[name])) for name in stored}
   difference, where = worst({name: differences[name] / allowed[name] for name in stored})
-  return compared(difference, 1.0, f"{where}, in what a CPU's allows", found=values, differences=differences)
+  return compared(
+    difference, 1.0, f"{where}, relative to the error allowed by the CPU's", found=values, differences=differences
+  )
 
 
 def resume(deterministic, keeps_programs, case="stage2", num_steps=6):
-  """A run that is saved and restored half-way against one that was not, bit for bit.
+  """A run that is saved and restored half-way against an uninterrupted one, bit for bit.
 
   Args:
-    deterministic: as the config's field, without which nothing is promised, and what is found is reported.
-    keeps_programs: whether the resumed half finds the compiled step in the compilation cache, as a run on the same
-      machine does; else it is recompiled and autotuned again.
+    deterministic: the config field. Without it, equality is not guaranteed, and the difference is only reported.
+    keeps_programs: whether the resumed half finds the compiled step in the compilation cache, as on the same machine;
+      otherwise it is recompiled and autotuned again.
     case: of tests/agreement.py.
-    num_steps: in all.
+    num_steps: of the whole run.
   """
   stage, mesh, program = agreement.build(case, "1,1,1", deterministic=deterministic)
   variables = sharding.put_tree(agreement.draw_variables(program.shapes.variables), program.shardings.variables)
@@ -179,7 +182,7 @@ def resume(deterministic, keeps_programs, case="stage2", num_steps=6):
     straight = jax.tree.map(np.asarray, _advance(step, state, batches[half:]).variables)
     with checkpoint.Checkpoints(folder) as checkpoints:
       restored, _ = checkpoints.restore(program.shapes)
-  step = _compiled_again(program, batches[0], keeps_programs)
+  step = _compile_anew(program, batches[0], keeps_programs)
   resumed = jax.tree.map(np.asarray, _advance(step, restored, batches[half:]).variables)
   differences = {
     stages.path_string(path): float(np.abs(a - b).max())
@@ -197,11 +200,11 @@ def _advance(step, state, batches):
   return state
 
 
-def _compiled_again(program, batch, keeps_programs):
-  """Returns the compiled step of a program as another process would get it."""
+def _compile_anew(program, batch, keeps_programs):
+  """Returns the compiled step of a program as a new process would get it."""
   jax.clear_caches()
   jax.config.update("jax_enable_compilation_cache", keeps_programs)
-  compilation_cache.reset_cache()  # which remembers whether it is used
+  compilation_cache.reset_cache()  # it remembers whether the cache is enabled
   try:
     return program.step().lower(program.shapes, batch).compile()
   finally:
@@ -210,7 +213,7 @@ def _compiled_again(program, batch, keeps_programs):
 
 
 def export_and_reload():
-  """Exported encoders, read back and run on this device, against the model."""
+  """Exported encoders, loaded and run on this device, against the model."""
   model, variables = exports.random_clip(cases.SIZE, exports.PROMPTS)
   weights, prompts = encoders.to_tensors(model, variables)
   tensors = {**weights, **prompts}

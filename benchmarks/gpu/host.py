@@ -1,4 +1,4 @@
-"""What the host adds: reading batches, encoding a data set, and starting."""
+"""Measurements that include the host: reading batches, encoding a data set, and start-up."""
 
 import os
 import pathlib
@@ -21,21 +21,21 @@ from tireid_jax.training.model import build_model
 
 
 def loader_speed(variant, batch_size, num_images=2048, num_steps=20):
-  """Returns a step's time with batches of the training loader, and what of it the host waits for a batch.
+  """Returns the step time with batches from the training loader, and the time that the host spends on a batch.
 
-  Images are read from memory, as a data set of this size is by default, and captions padded to 77 tokens, as those of
-  the step that it is compared with. On a GPU no step may wait: "ok" means that reading lengthens the loop by
-  less than 2%. A CPU computes and reads with the same cores.
+  Images are read from memory, the default for a data set of this size, and captions are padded to 77 tokens, as in the
+  step without loader. On a GPU no step may wait for data: "ok" means that the loader adds less than 2% to the step
+  time. On a CPU, which computes and reads with the same cores, it is not checked.
 
   Args:
     variant: of models/variants.py.
     batch_size: pairs.
     num_images: of the split.
-    num_steps: of a window that is timed.
+    num_steps: per timed window.
   """
   prepared = speed.Prepared(variant, 2, batch_size, 1, {})
   state = prepared.state()
-  split = encode_benchmark.draw_split(num_images, 2 * num_images, prepared.config.data.image_size)
+  split = encode_benchmark.make_split(num_images, 2 * num_images, prepared.config.data.image_size)
   fixed = sharding.put_batch(prepared.mesh, prepared.batch)
   seconds, state, _ = speed.timed(prepared.step, state, fixed)
   with loader.Batches(split, batch_size, seed=0, caption_lengths=(77,)) as batches:
@@ -70,7 +70,7 @@ def encoding(variant, batch_size, num_images=4096, num_captions=16384, repeat=3)
   model = build_model(config, VARIANTS[variant], use_prompts=True, precision="auto")
   variables = jax.jit(lambda: initialization.random_variables(model, jax.random.key(0)))()
   encoders = embedding.Encoders(model, sharding.make_mesh(1, 1, 1, devices=jax.devices()[:1]), batch_size)
-  split = encode_benchmark.draw_split(num_images, num_captions, config.data.image_size)
+  split = encode_benchmark.make_split(num_images, num_captions, config.data.image_size)
   lengths = config.data.caption_lengths
   return {
     "images_per_s": round(
@@ -83,7 +83,7 @@ def encoding(variant, batch_size, num_images=4096, num_captions=16384, repeat=3)
 
 
 def startup():
-  """Returns the seconds from the command that trains stage 1 to its first step, cold and with what that left behind."""
+  """Returns the seconds from the start of the command for stage 1 to its first step, with a cold and a warm cache."""
   from benchmarks import weights
 
   seconds = {}
@@ -93,10 +93,10 @@ def startup():
     weights.write_weights(folder / "weights", startup_benchmark.VARIANT)
     startup_benchmark.write_data(folder)
     flags = startup_benchmark.commands(folder)["main"]
-    # This process holds most of the card's memory.
+    # This process has allocated most of the GPU memory.
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
     for state in ("cold", "warm"):
       seconds[f"{state}_s"] = round(
-        startup_benchmark.seconds_to_sign("main", [*flags, f"--workdir={folder}/{state}"], folder / "cache"), 2
+        startup_benchmark.seconds_to_work("main", [*flags, f"--workdir={folder}/{state}"], folder / "cache"), 2
       )
   return seconds

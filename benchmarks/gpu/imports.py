@@ -1,8 +1,8 @@
-"""Imports every module of the package, of the configs and of benchmarks/gpu, and says what is missing.
+"""Imports every module of the package, of the configs and of benchmarks/gpu, and reports those that fail.
 
   python -m benchmarks.gpu.imports
 
-It shows that wheels.txt is complete, in an environment with these wheels and with what such a machine has installed.
+In an environment with the wheels of wheels.txt and the GPU machine's own packages, it shows that the list is complete.
 """
 
 import importlib
@@ -15,7 +15,7 @@ import tireid_jax
 
 
 def modules():
-  """Returns the names of all modules, without those that run when they are imported."""
+  """Returns the names of all modules except those that run something on import."""
   packages = (tireid_jax, configs, benchmarks.gpu)
   names = [m.name for package in packages for m in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
   return [name for name in names if not name.endswith(("__main__", "exporting.example"))]

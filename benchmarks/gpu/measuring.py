@@ -1,4 +1,4 @@
-"""Runs groups of rows in processes of their own, each until it is done or its time is up."""
+"""Runs groups of measurements in separate processes, each until it is done or its time is up."""
 
 import json
 import os
@@ -14,9 +14,9 @@ from benchmarks.gpu import caches, results
 
 ROOT = pathlib.Path(__file__).parents[2]
 PEER = ROOT / "benchmarks/peer"
-# Fraction of the card's memory that JAX preallocates. The default, 0.75, would limit the batch size.
+# Fraction of the GPU memory that JAX preallocates. The default, 0.75, would limit the batch size.
 ENVIRONMENT = {"XLA_PYTHON_CLIENT_MEM_FRACTION": "0.92"}
-# The short form is there to be run, not to be fast.
+# The short form only has to run, not to be fast.
 SHORT_ENVIRONMENT = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "true"}
 
 
@@ -67,28 +67,28 @@ class Lines:
       yield line
 
   def failure(self):
-    """Returns why the process has failed, "" if it has not; it has closed its output."""
+    """Returns why the process failed, "" if it did not. Called after it has closed its output."""
     status = self._process.wait()
     self._threads[1].join(timeout=10)
     if status == 0:
       return ""
-    return f"the process ended with status {status}: {next(filter(None, reversed(self._errors)), 'it said nothing')}"
+    return f"the process ended with status {status}: {next(filter(None, reversed(self._errors)), 'no output')}"
 
 
 def ours(args, group, found, folder, deadline):
-  """Measures rows of this project with benchmarks.gpu.worker; one that takes its process down costs no other.
+  """Runs measurements of this project with benchmarks.gpu.worker; after a crash it continues with the next one.
 
   Args:
     args: of the command.
-    group: [Row] to measure, in this order.
+    group: [Measurement] to run, in this order.
     found: Results, to which they are added.
     folder: of the caches.
-    deadline: of `time.monotonic`.
+    deadline: as a value of `time.monotonic`.
 
   Raises:
-    ValueError: there is no GPU, or another one than in --skip.
+    ValueError: there is no GPU, or a different one than in --skip.
   """
-  left = [row.key for row in group]
+  left = [one.key for one in group]
   while left and time.monotonic() < deadline:
     command = [sys.executable, "-m", "benchmarks.gpu.worker", f"--cache={folder}", *(["--short"] * args.short), *left]
     environment = SHORT_ENVIRONMENT if args.short else ENVIRONMENT
@@ -96,18 +96,18 @@ def ours(args, group, found, folder, deadline):
       begun: list[str] = []
       try:
         for line in lines:
-          said = _parsed(line)
-          if "machine" in said:
-            _check_machine(said["machine"], args, found)
-          elif "begin" in said:
-            begun.append(said["begin"])
-          elif "row" in said:
-            _add(found, said["row"], said["result"])
-            begun, left = ([key for key in keys if key != said["row"]] for keys in (begun, left))
+          message = _parsed(line)
+          if "machine" in message:
+            _check_machine(message["machine"], args, found)
+          elif "begin" in message:
+            begun.append(message["begin"])
+          elif "row" in message:
+            _add(found, message["row"], message["result"])
+            begun, left = ([key for key in keys if key != message["row"]] for keys in (begun, left))
         failure = lines.failure()
       except TimeoutError:
         break
-    if not failure:  # what is left was not tried, since less did not fit
+    if not failure:  # the rest was not tried, since a smaller batch did not fit
       for key in left:
         _add(found, key, {"status": results.NOT_RUN, "reason": "a smaller batch did not fit"})
       return
@@ -120,12 +120,12 @@ def ours(args, group, found, folder, deadline):
 
 
 def _parsed(line):
-  """Returns the object of a line of JSON, {} of any other line, as libraries may print them."""
+  """Returns the object of a line of JSON; {} for any other line, since libraries may print some."""
   try:
-    said = json.loads(line)
+    message = json.loads(line)
   except ValueError:
     return {}
-  return said if isinstance(said, dict) else {}
+  return message if isinstance(message, dict) else {}
 
 
 def _check_machine(machine, args, found):
@@ -139,34 +139,34 @@ def _check_machine(machine, args, found):
 
 
 def peer(args, group, found, folder, deadline):
-  """Measures rows of the reference, each in a process of its own; as `ours`."""
+  """Runs measurements of the reference, each in its own process; arguments as for `ours`."""
   if not args.peer:
-    for row in group:
-      _add(found, row.key, {"status": results.NOT_RUN, "reason": "no --peer was given"})
+    for one in group:
+      _add(found, one.key, {"status": results.NOT_RUN, "reason": "no --peer was given"})
     return
   environment = {**caches.environment(folder), "IRRA_DIR": str(args.peer.absolute())}
-  for number, row in enumerate(group):
-    flags = [f"--{name.replace('_', '-')}={value}" for name, value in row.settings.items()]
+  for number, one in enumerate(group):
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in one.settings.items()]
     if args.short:
       flags.append("--device=cpu")
     command = [args.peer_python, "gpu_step.py", *flags]
     with Lines(command, environment=environment, cwd=PEER, deadline=deadline) as lines:
       try:
-        said = list(lines)
+        output = list(lines)
         failure = lines.failure()
       except TimeoutError:
-        _out_of_time(found, [row.key for row in group[number:]])
+        _out_of_time(found, [left.key for left in group[number:]])
         return
-    values = _parsed(said[-1]) if said else {}
+    values = _parsed(output[-1]) if output else {}
     if not failure and not values:
       failure = "the process printed no result"
     result = {"status": results.FAILED, "reason": failure} if failure else {"status": results.DONE, **values}
-    _add(found, row.key, {**result, "settings": row.settings})
+    _add(found, one.key, {**result, "settings": one.settings})
 
 
 def _out_of_time(found, keys):
   for number, key in enumerate(keys):
-    reason = "it was not done when the part's time was over" if number == 0 else "the part's time was over"
+    reason = "it was not done when the part's time was up" if number == 0 else "the part's time was up"
     _add(found, key, {"status": results.NOT_RUN, "reason": reason})
 
 

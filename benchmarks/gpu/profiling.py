@@ -1,4 +1,4 @@
-"""What a step's time is spent on, by kinds of operations and one by one, read off a trace."""
+"""Where the time of a step goes, by kind of operation and for the longest operations, from a profiler trace."""
 
 import collections
 import pathlib
@@ -13,21 +13,21 @@ from tireid_jax.plan import costs
 
 NUM_STEPS = 5
 NUM_OPERATIONS = 10
-# A line of compiled HLO text: the instruction's name, what it does, and the rest.
+# A line of compiled HLO text: the instruction's name, its opcode, and the rest.
 _INSTRUCTION = re.compile(r"^\s*(?:ROOT )?%?([\w.\-]+) = .*?\s([\w\-]+)\((.*)$", re.MULTILINE)
 _SOURCE = re.compile(r'op_name="([^"]*)"')
-# Of the attributes of a compiled instruction, or of what a fusion is made of.
+# Patterns in the attributes of a compiled instruction, or in the body of a fusion.
 _ATTENTION = re.compile(r"__cudnn\$fmha")
 _PRODUCT = re.compile(r"__cublas|__cudnn\$conv|__triton_(nested_)?gemm|__onednn")
 _PRODUCT_INSIDE = re.compile(r"\s(dot|convolution)\(")
-# The same of kernels' own names, which is all that a trace has of those that run as parts of a CUDA graph.
+# Patterns in kernel names, the only information that a trace has on kernels of a CUDA graph.
 _ATTENTION_KERNEL = re.compile(r"fmha|flash|sdpa", re.IGNORECASE)
 _PRODUCT_KERNEL = re.compile(r"gemm|nvjet|cutlass|xmma|cublas|wgmma", re.IGNORECASE)
 REST = "memory-bound: the rest"
 
 
 def profile(variant, batch_size, stage=2):
-  """Returns the fractions of a step's device time by kind, the part that no kernel ran, and the longest operations.
+  """Returns the fractions of a step's device time by kind, the idle fraction, and the longest operations.
 
   A fusion with a product in it counts as a product.
   """
@@ -45,12 +45,12 @@ def profile(variant, batch_size, stage=2):
       jax.block_until_ready((state, metrics))
     events = executions(folder)
   if not events:
-    raise RuntimeError("the trace holds no operation of a device")
+    raise RuntimeError("the trace has no device operations")
   return summary(events, instructions(prepared.step.as_text()))
 
 
 def executions(folder):
-  """Returns [(instruction, begin, end, line)], ns, of what a GPU's streams or a CPU's threads executed."""
+  """Returns [(instruction, begin, end, line)], ns, executed by a GPU's streams or a CPU's threads."""
   (file,) = pathlib.Path(folder).rglob("*.xplane.pb")
   found = []
   for plane in jax.profiler.ProfileData.from_file(str(file)).planes:
@@ -66,7 +66,7 @@ def executions(folder):
 
 
 def instructions(text):
-  """Returns {instruction: (kind, path in the traced program)} of the text of a compiled program."""
+  """Returns {instruction: (kind, path in the traced program)} from the text of a compiled program."""
   bodies = dict(re.findall(r"^%?([\w.\-]+)(?: [^\n]*)? \{\n(.*?)^\}", text, re.MULTILINE | re.DOTALL))
   found = {}
   for name, opcode, attributes in _INSTRUCTION.findall(text):
@@ -78,7 +78,7 @@ def instructions(text):
 
 
 def _kind(opcode, attributes, body):
-  """Returns what an instruction does: its opcode, operands and attributes, and the body of a fusion, as text."""
+  """Returns the kind of an instruction, from its opcode, attributes and, for a fusion, the text of its body."""
   if _ATTENTION.search(attributes):
     return "attention"
   if opcode in ("dot", "convolution") or _PRODUCT.search(attributes) or _PRODUCT_INSIDE.search(body):
@@ -87,7 +87,7 @@ def _kind(opcode, attributes, body):
 
 
 def _kind_of_kernel(name):
-  """Returns what a kernel of a library does, by its name."""
+  """Returns the kind of a library kernel, from its name."""
   if _ATTENTION_KERNEL.search(name):
     return "attention"
   if _PRODUCT_KERNEL.search(name):
@@ -100,15 +100,15 @@ def _letters(name):
 
 
 def summary(events, known):
-  """Returns the row of a profile.
+  """Returns the result of a profile.
 
   Args:
-    events: as `executions` returns.
-    known: as `instructions` returns.
+    events: from `executions`.
+    known: from `instructions`.
   """
   kinds: collections.Counter = collections.Counter()
   sources: collections.Counter = collections.Counter()
-  # XLA names its kernels after their instructions, with other marks between the words.
+  # XLA names kernels after their instructions, with different separators.
   by_kernel = {_letters(name): value for name, value in known.items()}
   for name, begin, end, _ in events:
     kind, source = known.get(name) or by_kernel.get(_letters(name)) or (_kind_of_kernel(name), name)
@@ -129,7 +129,7 @@ def summary(events, known):
 
 
 def _covered(events):
-  """Returns the ns in which at least one event ran."""
+  """Returns the time during which at least one event ran, ns."""
   covered, reached = 0, 0
   for begin, end in sorted((begin, end) for _, begin, end, _ in events):
     covered += max(0, end - max(begin, reached))

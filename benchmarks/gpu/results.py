@@ -1,4 +1,4 @@
-"""The rows of a run: written as soon as each is there, and read back by later runs and by the tables."""
+"""The results of a run: each is written as soon as it is measured; later runs and the tables read them."""
 
 import dataclasses
 import json
@@ -12,13 +12,13 @@ STATUSES = (DONE, FAILED, NOT_RUN)
 
 @dataclasses.dataclass
 class Results:
-  """What is known of every row, and on which machine it was measured.
+  """The result of each measurement and the machine that it ran on.
 
   Attributes:
-    file: rewritten at each change, whole or not at all.
-    run: name of this run, which every row that it measures has.
-    machines: {run: what the run was measured on}.
-    rows: {"PART/NAME": {"status", "run", ...}}, in the order in which they were planned.
+    file: rewritten atomically at each change.
+    run: name of this run, stored in each of its results.
+    machines: {run: description of the machine}.
+    rows: {"PART/NAME": {"status", "run", ...}}, results in the order of the plan.
   """
 
   file: pathlib.Path
@@ -26,41 +26,41 @@ class Results:
   machines: dict = dataclasses.field(default_factory=dict)
   rows: dict = dataclasses.field(default_factory=dict)
 
-  def plan(self, keys, former):
-    """Starts with all rows as not run, and with those that a former run has done.
+  def start(self, keys, former):
+    """Marks all measurements as not run, except those taken from an earlier run.
 
     Args:
-      keys: of the rows of this run.
+      keys: of this run's measurements.
       former: Results of an earlier run, or None.
     """
-    self.rows = {key: {"status": NOT_RUN, "reason": "this run ended before"} for key in keys}
+    self.rows = {key: {"status": NOT_RUN, "reason": "the run ended before it"} for key in keys}
     if former:
       self.machines.update(former.machines)
       self.rows.update(former.rows)
     self.write()
 
   def missing(self, keys):
-    """Returns those of the keys that are still to be measured."""
+    """Returns the keys that have not been measured yet."""
     return [key for key in keys if self.rows.get(key, {}).get("status") != DONE]
 
-  def add(self, key, row):
-    """Writes a row; a measured row is never replaced by one that was not measured."""
+  def add(self, key, result):
+    """Adds a result and writes the file; a measured result is never replaced by one that was not measured."""
     before = self.rows.get(key, {})
-    if row["status"] == DONE or before.get("status") != DONE:
-      self.rows[key] = {**row, "run": self.run}
+    if result["status"] == DONE or before.get("status") != DONE:
+      self.rows[key] = {**result, "run": self.run}
       self.write()
 
   def add_machine(self, machine):
-    """Writes what this run is measured on.
+    """Adds the description of this run's machine and writes the file.
 
     Raises:
-      ValueError: if rows of the same file are of another device.
+      ValueError: the file has results from another device.
     """
     for run, other in self.machines.items():
       if other["device"] != machine["device"]:
         raise ValueError(
-          f"the rows of {run} in --skip were measured on {other['device']!r}, and this is {machine['device']!r}; leave "
-          f"--skip out"
+          f"the results of {run} in --skip were measured on {other['device']!r}, but this is {machine['device']!r}; "
+          f"omit --skip"
         )
     self.machines[self.run] = machine
     self.write()
@@ -70,10 +70,14 @@ class Results:
 
 
 def read(file):
-  """Returns the Results of a file that a run wrote; ValueError or FileNotFoundError where it is not one."""
+  """Returns the Results of a file that a run wrote.
+
+  Raises:
+    ValueError, FileNotFoundError: there is no such file, or it was not written by a run.
+  """
   file = pathlib.Path(file)
   if not file.is_file():
-    raise FileNotFoundError(f"{file} is not there; give the results.json of an earlier run")
+    raise FileNotFoundError(f"{file} does not exist; give the results.json of an earlier run")
   try:
     data = json.loads(file.read_text())
     if isinstance(data["machines"], dict) and all(row["status"] in STATUSES for row in data["rows"].values()):

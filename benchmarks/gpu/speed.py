@@ -1,4 +1,4 @@
-"""Training steps: pairs a second, fraction of the card's matrix rate, memory."""
+"""Training steps: pairs per second, fraction of the GPU's matrix rate, memory."""
 
 import functools
 import gc
@@ -17,10 +17,10 @@ from tireid_jax.training.program import Program
 
 IMAGE_SIZES = {"tiny": (96, 48)}
 WARM_UP, WINDOWS = 3, 3
-# Of one window of steps that is timed as a whole, so that no step waits for the host.
+# Duration of one window of steps, timed as a whole so that no step waits for the host.
 WINDOW_S = 0.7
 
-# {key: TrainState} of the step that ran last: a state is initialised once for all steps of its model and stage.
+# {key: TrainState} of the last step that ran: consecutive steps of the same model and stage reuse the state.
 _states: dict = {}
 
 
@@ -38,10 +38,10 @@ def build(args, variant, **model):
 
 
 def model_flops(args, variant):
-  """Returns (FLOPs of a step's matrix products, the same with those that the last blocks leave out).
+  """Returns (FLOPs of a step's matrix products, the same including those that the last blocks skip).
 
-  Counted in the program as it is traced with XLA's attention and nothing recomputed, whatever the step that is timed
-  has: cuDNN's attention is no matrix product to the compiler, and recomputation is no progress.
+  Counted in a program with XLA's attention and without rematerialisation, whatever the timed step uses: the compiler
+  does not see matrix products in cuDNN's attention, and recomputation is not useful work.
   """
   plain = {**vars(args), "precision": "bfloat16", "blocks": "loop", "remat": "none"}
   return _count(variant, **plain)
@@ -49,17 +49,17 @@ def model_flops(args, variant):
 
 @functools.cache
 def _count(variant, **settings):
-  """As `model_flops`, of steps that differ in these settings alone."""
+  """Implements `model_flops`, cached by the settings that affect the count."""
   plain = cases.step_settings(**settings)
   config, stage, program, mesh = build(plain, variant, attention="xla")
-  batch = sharding.put_batch(mesh, step_benchmark.draw_batch(plain, config))
+  batch = sharding.put_batch(mesh, step_benchmark.random_batch(plain, config))
   text = program.step().lower(program.shapes, batch).as_text(dialect="hlo")
   flops = costs.matrix_flops(hlo.Module(text))
-  return flops, flops + step_benchmark.left_out(program.model, batch, 3 if "params" in stage.trains else 2)
+  return flops, flops + step_benchmark.skipped_flops(program.model, batch, 3 if "params" in stage.trains else 2)
 
 
 class Prepared:
-  """A compiled step with its batch; what it takes to be compiled is done when this is made, and nothing has run."""
+  """A training step, compiled on construction, and its batch; nothing has run yet."""
 
   def __init__(self, variant, stage, batch_size, compiled_together, choices):
     prompts = {name: choices.pop(name) for name in ("prompt_length", "prompt_depth") if name in choices}
@@ -68,7 +68,7 @@ class Prepared:
     self.config, self.stage, self.program, self.mesh = build(self.args, variant, **choices)
     self.key = (variant, stage, tuple(sorted(prompts.items())))
     self.variant = variant
-    self.batch = step_benchmark.draw_batch(self.args, self.config)
+    self.batch = step_benchmark.random_batch(self.args, self.config)
     shapes = {name: jax.ShapeDtypeStruct(array.shape, array.dtype) for name, array in self.batch.items()}
     began = time.perf_counter()
     lowered = self.program.step().lower(self.program.shapes, shapes)
@@ -84,14 +84,14 @@ class Prepared:
     if self.key not in _states:
       _states.clear()
       gc.collect()
-      draw = jax.jit(
+      initialize = jax.jit(
         lambda: initialization.random_variables(self.program.model, self.program.key, self.program.num_identities)
       )  # fmt: skip
-      return self.program.first_state(draw())
+      return self.program.first_state(initialize())
     return _states.pop(self.key)
 
   def measure(self):
-    """Times the step and returns its row."""
+    """Times the step and returns its result."""
     flops, all_flops = model_flops(self.args, self.variant)
     state, batch = self.state(), sharding.put_batch(self.mesh, self.batch)
     seconds, state, metrics = timed(self.step, state, batch)
@@ -118,14 +118,14 @@ class Prepared:
 
 
 def matrix_rate():
-  """Returns the FLOP/s that fractions are of: bfloat16 products, in this process."""
+  """Returns the FLOP/s that fractions are relative to: bfloat16 products, in this process."""
   from benchmarks.gpu import card
 
   return card.matrix_rate(8192 if jax.default_backend() == "gpu" else 256, "bfloat16")
 
 
 def timed(step, state, batch):
-  """Returns (seconds of a step in each of WINDOWS, state, metrics)."""
+  """Returns (seconds per step of each window, state, metrics)."""
   for _ in range(WARM_UP):
     began = time.perf_counter()
     state, metrics = step(state, batch)
@@ -143,7 +143,7 @@ def timed(step, state, batch):
 
 
 def memory(step):
-  """Returns the memory that a compiled step needs, and the most that this process has had."""
+  """Returns the memory that a compiled step needs, and the peak memory of this process."""
   stats = step.memory_analysis()
   needed = stats.argument_size_in_bytes + stats.output_size_in_bytes - stats.alias_size_in_bytes
   peak = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use", 0)
@@ -155,7 +155,7 @@ def memory(step):
 
 
 def step(variant, stage, batch_size, compiled_together=1, **choices):
-  """Returns the Prepared step of a row.
+  """Returns the Prepared step of a measurement.
 
   Args:
     variant: of models/variants.py.

@@ -1,4 +1,4 @@
-"""Shows the rows of a run as Markdown, and puts them into docs/gpu.md.
+"""Formats the results of a run as Markdown tables, and inserts them into docs/gpu.md.
 
 python -m benchmarks.gpu.table gpu_results/results.json                       prints the tables
 python -m benchmarks.gpu.table gpu_results/results.json --into=docs/gpu.md    between its markers
@@ -8,13 +8,12 @@ import argparse
 import pathlib
 import sys
 
-from benchmarks.gpu import results
-from benchmarks.gpu import rows as plan
+from benchmarks.gpu import plan, results
 
 BEGIN, END = "<!-- tables: python -m benchmarks.gpu.table -->", "<!-- end of the tables -->"
-# What has no number.
+# Shown for results that are missing.
 MISSING = "not run yet"
-# (variant, pairs, form of the reference, target of the ratio, whether memory may not be more): of one run.
+# (step, form of the reference, target of the ratio).
 RATIOS = (
   ("ViT-B/16, stage 2, batch 64", "strongest", 1.3),
   ("ViT-B/16, stage 2, batch 64", "published", 2.0),
@@ -32,18 +31,18 @@ def markdown(header, rows):
   return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
-def cell(row, field, form="{}"):
-  """Returns a field of a row as text, or what stands where there is none."""
-  if row.get("status") == results.FAILED:
+def cell(result, field, form="{}"):
+  """Returns a field of a result as text, or why it is missing."""
+  if result.get("status") == results.FAILED:
     return "failed"
-  if row.get("fits") is False:
+  if result.get("fits") is False:
     return "does not fit"
-  value = row.get(field)
+  value = result.get(field)
   return MISSING if value is None else form.format(value)
 
 
 def machines(found):
-  """Returns a line for each run: what it was measured on."""
+  """Returns a line for each run that describes its machine."""
   lines = []
   for run, machine in found.machines.items():
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
@@ -57,57 +56,57 @@ def correct(found):
     ["check", "result", "difference", "bound", "what"],
     [
       [
-        row.name,
-        {True: "ok", False: "NOT OK"}.get(kept.get("ok"), cell(kept, "ok")),
-        cell(kept, "difference", "{:.2g}") if "cudnn" not in kept else _attention(kept),
-        cell(kept, "bound", "{:.2g}") if "cudnn" not in kept else "",
-        kept.get("reason") or kept.get("detail", ""),
+        one.name,
+        {True: "ok", False: "NOT OK"}.get(result.get("ok"), cell(result, "ok")),
+        cell(result, "difference", "{:.2g}") if "cudnn" not in result else _attention(result),
+        cell(result, "bound", "{:.2g}") if "cudnn" not in result else "",
+        result.get("reason") or result.get("detail", ""),
       ]
-      for row, kept in _rows(found, plan.CORRECT)
+      for one, result in _results(found, plan.CORRECT)
     ],
   )
 
 
-def _attention(row):
-  if not row["cudnn"]:
+def _attention(result):
+  if not result["cudnn"]:
     return ""
-  return ", ".join(f"{name} {row['cudnn'][name]:.2g} (ours {ours:.2g})" for name, ours in row["ours"].items())
+  return ", ".join(f"{name} {result['cudnn'][name]:.2g} (ours {ours:.2g})" for name, ours in result["ours"].items())
 
 
 def speed(found):
   """Returns the table of steps."""
-  steps = [(row, kept) for row, kept in _rows(found, plan.SPEED) if row.call == "speed.step"]
+  steps = [(one, result) for one, result in _results(found, plan.SPEED) if one.call == "speed.step"]
   return markdown(
     ["step", "pairs/s", "ms", "fraction of the matrix rate", "target (aim)", "GiB", "how", "compile, s"],
     [
       [
-        row.name,
-        cell(kept, "pairs_per_s", "{:,.0f}"),
-        cell(kept, "step_ms", "{:.2f}"),
-        cell(kept, "fraction_of_rate", "{:.3f}"),
-        FRACTIONS.get(row.name, ""),
-        cell(kept, "memory_gib", "{:.2f}"),
-        ", ".join(kept[name] for name in ("attention", "blocks", "remat")) if "attention" in kept else "",
-        cell(kept, "compile_s", "{:.0f}"),
+        one.name,
+        cell(result, "pairs_per_s", "{:,.0f}"),
+        cell(result, "step_ms", "{:.2f}"),
+        cell(result, "fraction_of_rate", "{:.3f}"),
+        FRACTIONS.get(one.name, ""),
+        cell(result, "memory_gib", "{:.2f}"),
+        ", ".join(result[name] for name in ("attention", "blocks", "remat")) if "attention" in result else "",
+        cell(result, "compile_s", "{:.0f}"),
       ]
-      for row, kept in steps
+      for one, result in steps
     ],
   )  # fmt: skip
 
 
 def host(found):
-  """Returns the table of what else `speed` measures: field by field."""
+  """Returns the table of the other measurements of `speed`, which lists their fields."""
   lines = []
-  for row, kept in _rows(found, plan.SPEED):
-    if row.call != "speed.step":
-      measured = {name: value for name, value in kept.items() if name not in ("status", "run", "settings", "row_s")}
+  for one, result in _results(found, plan.SPEED):
+    if one.call != "speed.step":
+      measured = {name: value for name, value in result.items() if name not in ("status", "run", "settings", "row_s")}
       shown = ", ".join(f"{name} {value}" for name, value in measured.items() if name != "reason")
-      lines.append([row.name, shown or (kept["reason"] if kept.get("status") == results.FAILED else MISSING)])
+      lines.append([one.name, shown or (result["reason"] if result.get("status") == results.FAILED else MISSING)])
   return markdown(["what", "measured"], lines)
 
 
 def ratios(found):
-  """Returns the table of both sides; a ratio is of two rows of one run."""
+  """Returns the table of both sides; a ratio compares two results of the same run."""
   lines = []
   for name, form, target in RATIOS:
     ours, theirs = found.rows.get(f"speed/{name}", {}), found.rows.get(f"peer/{name}, {form}", {})
@@ -134,7 +133,7 @@ def ratios(found):
 
 
 def fastest(found):
-  """Returns a line on whether `auto` is the fastest of the choices that were measured."""
+  """Returns a line that says whether `auto` is the fastest measured choice."""
   base = found.rows.get(f"speed/{plan.BASE}", {})
   choices = [plan.step(**choice).key for choice in plan.CHOICES]
   measured = {key: found.rows[key]["step_ms"] for key in choices if "step_ms" in found.rows.get(key, {})}
@@ -152,12 +151,12 @@ def fastest(found):
 def profiles(found):
   """Returns the tables of profiles."""
   parts = []
-  for row, kept in _rows(found, plan.PROFILE):
+  for one, result in _results(found, plan.PROFILE):
     parts.append(
-      f"{row.name}: ms a step {cell(kept, 'step_ms')}, of which idle {cell(kept, 'idle_fraction', '{:.1%}')}"
+      f"{one.name}: ms a step {cell(result, 'step_ms')}, of which idle {cell(result, 'idle_fraction', '{:.1%}')}"
     )
-    kinds = [[kind, f"{value:.1%}"] for kind, value in kept.get("fractions", {}).items()]
-    operations = [[f"`{o['operation']}`", f"{o['fraction']:.1%}"] for o in kept.get("operations", [])]
+    kinds = [[kind, f"{value:.1%}"] for kind, value in result.get("fractions", {}).items()]
+    operations = [[f"`{o['operation']}`", f"{o['fraction']:.1%}"] for o in result.get("operations", [])]
     if kinds:
       parts.append(markdown(["kernels", "fraction of their time"], [*kinds, *operations]))
   return "\n\n".join(parts)
@@ -166,9 +165,9 @@ def profiles(found):
 def topology(found):
   """Returns a line for each mock topology."""
   return "\n".join(
-    f"- {row.name}: devices by slice_index {cell(kept, 'devices_by_slice_index')}, processes "
-    f"{cell(kept, 'processes_by_slice_index')}"
-    for row, kept in _rows(found, plan.TOPOLOGY)
+    f"- {one.name}: devices by slice_index {cell(result, 'devices_by_slice_index')}, processes "
+    f"{cell(result, 'processes_by_slice_index')}"
+    for one, result in _results(found, plan.TOPOLOGY)
   )
 
 
@@ -183,22 +182,22 @@ def tables(found):
 
 
 def put(file, text):
-  """Replaces the text between the markers of a file."""
+  """Replaces the text between the markers in a file."""
   before, begin, rest = file.read_text().partition(BEGIN)
   _, end, after = rest.partition(END)
   if not begin or not end:
-    raise ValueError(f"{file} has no {BEGIN} with {END} behind it")
+    raise ValueError(f"{file} has no {BEGIN} followed by {END}")
   file.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
 
 
-def _rows(found, rows):
-  return [(row, found.rows.get(row.key, {})) for row in rows]
+def _results(found, measurements):
+  return [(one, found.rows.get(one.key, {})) for one in measurements]
 
 
 def main(arguments=None):
-  """Shows what the arguments name and returns the exit status."""
+  """Prints or inserts the tables and returns the exit status."""
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-  parser.add_argument("results", nargs="?", help="results.json of a run; without it all is not run yet")
+  parser.add_argument("results", nargs="?", help="results.json of a run; without it every result is 'not run yet'")
   parser.add_argument("--into", type=pathlib.Path, help="Markdown file with the markers")
   args = parser.parse_args(arguments)
   try:

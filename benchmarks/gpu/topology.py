@@ -1,4 +1,4 @@
-"""The slice_index that JAX gives to the devices of a mock cluster that contains the real GPU."""
+"""The slice_index that JAX assigns to the devices of a mock cluster that includes the real GPU."""
 
 import collections
 import json
@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 
-# In a process of its own: the topology is read when JAX starts.
+# Runs in a separate process, since JAX reads the topology when it starts.
 PROGRAM = """
 import json, sys, jax
 jax.config.update("jax_mock_gpu_topology", sys.argv[1])
@@ -15,18 +15,18 @@ print(json.dumps([(d.id, d.process_index, getattr(d, "slice_index", None), d.pla
 
 
 def slices(topology, timeout_s=60):
-  """Returns how many devices each slice_index has, and the processes they are of.
+  """Returns the number of devices of each slice_index, and their processes.
 
   Args:
-    topology: as --jax_mock_gpu_topology: slices x hosts of each x GPUs of each host.
-    timeout_s: after which it is given up.
+    topology: as --jax_mock_gpu_topology: slices x hosts per slice x GPUs per host.
+    timeout_s: raises subprocess.TimeoutExpired after that time.
   """
   environment = {**os.environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # this process holds most of the memory
   done = subprocess.run(
     [sys.executable, "-c", PROGRAM, topology], env=environment, capture_output=True, text=True, timeout=timeout_s
   )
   if done.returncode:
-    raise RuntimeError((done.stderr.strip().splitlines() or ["it said nothing"])[-1])
+    raise RuntimeError((done.stderr.strip().splitlines() or ["no output"])[-1])
   devices = json.loads(done.stdout.splitlines()[-1])
   by_slice = collections.Counter(str(slice_index) for _, _, slice_index, _ in devices)
   processes = {str(index): sorted({p for _, p, s, _ in devices if s == index}) for index in {d[2] for d in devices}}

@@ -1,4 +1,4 @@
-"""Collects the wheels that a machine without a network lacks: those of wheels.txt, for Python 3.12 on x86-64 Linux.
+"""Downloads the wheels of wheels.txt for a machine without a network, for Python 3.12 on x86-64 Linux.
 
   python -m benchmarks.gpu.wheels --to=wheels
 
@@ -12,10 +12,10 @@ import subprocess
 import sys
 
 LIST = pathlib.Path(__file__).with_name("wheels.txt")
-# PyPI has no wheel of these; they are pure Python.
+# PyPI has no wheels of these pure-Python packages, so they are built.
 BUILT = ("promise",)
 PYTHON = "3.12"
-# pip takes each tag as it is written.
+# pip matches each tag literally, so all are listed.
 PLATFORMS = (*(f"manylinux_2_{minor}_x86_64" for minor in (34, 31, 28, 27, 24, 17)), "manylinux2014_x86_64")
 
 
@@ -26,7 +26,7 @@ def listed():
 
 
 def commands(to):
-  """Returns the pip commands that fill a folder."""
+  """Returns the pip commands that download the wheels to a folder."""
   built = [line for line in listed() if line.split("==")[0] in BUILT]
   pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
   platforms = [word for platform in PLATFORMS for word in ("--platform", platform)]

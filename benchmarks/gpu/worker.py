@@ -1,8 +1,8 @@
-"""Measures rows in this process, and prints a line of JSON as each begins and when it is done.
+"""Runs measurements in this process, and prints a line of JSON when each begins and when it is done.
 
   python -m benchmarks.gpu.worker --cache=FOLDER [--short] KEY...
 
-`benchmarks.gpu` starts it, so that a row that hangs, or takes the process down, costs no more than itself.
+`benchmarks.gpu` starts it as a separate process, so that a measurement that hangs or crashes affects no other.
 """
 
 import argparse
@@ -17,17 +17,16 @@ from importlib import metadata
 
 import jax
 
-from benchmarks.gpu import caches, results
-from benchmarks.gpu import rows as plan
+from benchmarks.gpu import caches, plan, results
 
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "transformers")
-# Steps that are compiled at a time, in threads, before any of them is timed: XLA compiles in one thread for most of it.
-AHEAD = 3
+# Number of steps compiled in parallel threads before they are timed: XLA compiles mostly in a single thread.
+COMPILED_TOGETHER = 3
 OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"
 
 
 def describe():
-  """Returns what this process measures on."""
+  """Returns a description of the device and the library versions."""
   device = jax.devices()[0]
   return {
     "platform": device.platform,
@@ -40,39 +39,39 @@ def describe():
 
 
 def resolve(call):
-  """Returns what Row.call names."""
+  """Returns the function that Measurement.call names."""
   module, _, name = call.partition(".")
   return getattr(importlib.import_module(f"benchmarks.gpu.{module}"), name)
 
 
-def measure(row, function):
-  """Returns the result of a row: what `function` returns, or why it returned nothing."""
+def measure(measurement, function):
+  """Returns the result of a measurement: the values that `function` returns, or why it failed."""
   began = time.monotonic()
   try:
     values = {"status": results.DONE, **function()}
-  # An error in one row must not prevent the others from being measured; it is reported in the row.
+  # An error must not prevent the other measurements; it is reported in the result.
   except Exception as error:
     reason = f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0][:200]}"
     values = {"status": results.FAILED, "reason": reason}
     if OUT_OF_MEMORY in str(error):
       values = {"status": results.DONE, "fits": False, "reason": reason}
-  return {**values, "settings": row.settings, "row_s": round(time.monotonic() - began, 1)}
+  return {**values, "settings": measurement.settings, "row_s": round(time.monotonic() - began, 1)}
 
 
-def too_large(row, unfit):
-  """Whether a smaller one of the row's series did not fit; `unfit` is {series: batch size}."""
-  return row.series in unfit and row.settings["batch_size"] > unfit[row.series]
+def too_large(measurement, unfit):
+  """Whether a smaller batch of the same series did not fit; `unfit` is {series: batch size}."""
+  return measurement.series in unfit and measurement.settings["batch_size"] > unfit[measurement.series]
 
 
 def chunks(wanted):
-  """Yields lists of consecutive rows: steps by AHEAD, so that they are compiled together, and all others alone."""
+  """Yields lists of consecutive measurements: up to COMPILED_TOGETHER steps, and any other measurement alone."""
   chunk: list = []
-  for row in wanted:
-    if chunk and (row.call != chunk[0].call or len(chunk) == AHEAD):
+  for one in wanted:
+    if chunk and (one.call != chunk[0].call or len(chunk) == COMPILED_TOGETHER):
       yield chunk
       chunk = []
-    chunk.append(row)
-    if row.call != "speed.step":
+    chunk.append(one)
+    if one.call != "speed.step":
       yield chunk
       chunk = []
   if chunk:
@@ -80,33 +79,33 @@ def chunks(wanted):
 
 
 def run(wanted, emit):
-  """Measures rows and calls emit({...}) for each begin and end."""
+  """Runs measurements and calls emit({...}) when each begins and ends."""
   unfit: dict[str, int] = {}
   for chunk in chunks(wanted):
-    chunk = [row for row in chunk if not too_large(row, unfit)]
-    for row in chunk:
-      emit({"begin": row.key})
-    with concurrent.futures.ThreadPoolExecutor(max_workers=AHEAD) as pool:
-      # Only steps are prepared apart; a row alone is not worth a thread.
+    chunk = [one for one in chunk if not too_large(one, unfit)]
+    for one in chunk:
+      emit({"begin": one.key})
+    with concurrent.futures.ThreadPoolExecutor(max_workers=COMPILED_TOGETHER) as pool:
+      # Only steps are compiled in threads.
       prepared = [
-        pool.submit(_prepare, row, len(chunk)) if row.call == "speed.step" else None for row in chunk
+        pool.submit(_prepare, one, len(chunk)) if one.call == "speed.step" else None for one in chunk
       ]  # fmt: skip
-    for row, preparing in zip(chunk, prepared, strict=True):
-      if too_large(row, unfit):
+    for one, preparing in zip(chunk, prepared, strict=True):
+      if too_large(one, unfit):
         continue
-      result = measure(row, functools.partial(_compute, row, preparing))
-      if row.series and result.get("fits") is False:
-        unfit[row.series] = row.settings["batch_size"]
-      emit({"row": row.key, "result": result})
+      result = measure(one, functools.partial(_compute, one, preparing))
+      if one.series and result.get("fits") is False:
+        unfit[one.series] = one.settings["batch_size"]
+      emit({"row": one.key, "result": result})
 
 
-def _compute(row, preparing):
-  """Returns the values of a row: those of its function, or of the step that a thread has prepared."""
-  return preparing.result().measure() if preparing else resolve(row.call)(**row.settings)
+def _compute(measurement, preparing):
+  """Returns the values of a measurement: from its function, or from the step that a thread has compiled."""
+  return preparing.result().measure() if preparing else resolve(measurement.call)(**measurement.settings)
 
 
-def _prepare(row, compiled_together):
-  return resolve(row.call)(compiled_together=compiled_together, **row.settings)
+def _prepare(measurement, compiled_together):
+  return resolve(measurement.call)(compiled_together=compiled_together, **measurement.settings)
 
 
 def main():
@@ -116,14 +115,14 @@ def main():
   parser.add_argument("keys", nargs="+")
   args = parser.parse_args()
   caches.use(args.cache)
-  output, sys.stdout = sys.stdout, sys.stderr  # whatever a row prints is no line of ours
+  output, sys.stdout = sys.stdout, sys.stderr  # so that nothing that a measurement prints is taken for JSON
 
   def emit(line):
     print(json.dumps(line), file=output, flush=True)
 
   emit({"machine": describe()})
-  rows = {row.key: row for row in (plan.SHORT if args.short else plan.FULL)}
-  run([rows[key] for key in args.keys], emit)
+  measurements = {one.key: one for one in (plan.SHORT if args.short else plan.FULL)}
+  run([measurements[key] for key in args.keys], emit)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Milliseconds of one training step of the peer on a GPU: as published, or the strongest form its users could run.
+"""Milliseconds of one training step of the peer on a GPU: as published, or in the fastest form its users could run.
 
 IRRA_DIR=... python gpu_step.py --form strongest --batch-size 64
 
-published: weights of the encoders in half precision, which the peer's own builder makes of them, its Adam, and the loss
-read in each step, as its loop does. strongest: weights in float32 under bfloat16 autocast, scaled_dot_product_attention
-with the causal flag where the peer gives a mask, torch.compile, fused Adam with the peer's learning rates in as few
-groups as there are. The batch lies on the GPU, without augmentation. Prints a line of JSON.
+published: encoder weights in half precision, as the peer's own builder converts them, its Adam, and the loss read in
+each step, as in its loop. strongest: float32 weights under bfloat16 autocast, scaled_dot_product_attention with the
+causal flag instead of the peer's mask, torch.compile, and fused Adam with the peer's learning rates in as few groups as
+possible. The batch is on the GPU, without augmentation. Prints a line of JSON.
 """
 
 import argparse
@@ -44,7 +44,7 @@ def use_fused_attention(net, is_causal_of):
 
 
 def fused_adam(adam):
-  """The peer's Adam, fused, with one parameter group for each learning rate and decay instead of one a tensor."""
+  """The peer's Adam, fused, with one parameter group per learning rate and decay instead of one per tensor."""
   groups = {}
   for group in adam.param_groups:
     groups.setdefault((group["lr"], group["weight_decay"]), []).extend(group["params"])
@@ -80,8 +80,8 @@ def make_batch(args):
   """Random pixels and ids, captions of realistic length, on the device."""
   config = irra.VARIANTS[args.variant]
   length = config["context_length"]
-  keep = length - args.prompts if args.stage == 1 else length
-  batch = step_script.batch_of(args.batch_size, args.classes, args.seed, keep, config["image_resolution"])
+  max_tokens = length - args.prompts if args.stage == 1 else length
+  batch = step_script.batch_of(args.batch_size, args.classes, args.seed, max_tokens, config["image_resolution"])
   return {name: value.to(args.device) for name, value in batch.items()}
 
 
@@ -96,7 +96,7 @@ def main():
   parser.add_argument("--variant", choices=list(irra.VARIANTS), default="ViT-B/16")
   parser.add_argument("--stage", type=int, choices=[1, 2], default=2, help="1: frozen weights, learnable tokens")
   parser.add_argument("--batch-size", type=int, default=64)
-  parser.add_argument("--prompts", type=int, default=8, help="learnable tokens per encoder, of stage 1")
+  parser.add_argument("--prompts", type=int, default=8, help="learnable tokens per encoder, in stage 1")
   parser.add_argument("--classes", type=int, default=irra.CLASSES)
   parser.add_argument("--device", default="cuda")
   parser.add_argument("--compile", type=int, default=1, help="0: without torch.compile")

@@ -1,7 +1,7 @@
-"""Brings the peer (IRRA) in from the folder named by IRRA_DIR and builds its model with random weights.
+"""Imports the peer (IRRA) from the folder in IRRA_DIR and builds its model with random weights.
 
-Nothing of the peer's is copied here: the model, the losses, the optimizer's
-parameter groups, the dataset classes and the metrics are imported from there.
+None of the peer's code is copied: the model, the losses, the optimizer's parameter groups, the dataset classes and the
+metrics are imported from there.
 """
 
 import contextlib
@@ -56,7 +56,7 @@ CLASSES = 11003
 
 
 def locate():
-  """Puts the peer's folder first on the import path; stubs torchvision where it cannot be had."""
+  """Puts the peer's folder first on the import path; stubs torchvision if it cannot be imported."""
   folder = os.environ.get("IRRA_DIR")
   if not folder or not os.path.isfile(os.path.join(folder, "model", "clip_model.py")):
     sys.exit("set IRRA_DIR to a checkout of the peer (github.com/anosorae/IRRA)")
@@ -73,7 +73,7 @@ def locate():
 
 @contextlib.contextmanager
 def quiet():
-  """Sends what the peer prints to stderr, so that stdout holds the one JSON line."""
+  """Redirects the peer's output to stderr, so that stdout has only the line of JSON."""
   with contextlib.redirect_stdout(sys.stderr):
     yield
 
@@ -94,7 +94,7 @@ def options(**changes):
 
 
 class FloatLinear(nn.Linear):
-  """A classifier that takes the half-precision features the peer's forward hands it, in an fp32 model."""
+  """An fp32 classifier that accepts the half-precision features of the peer's forward pass."""
 
   def forward(self, features):
     return super().forward(features.to(self.weight.dtype))
@@ -110,10 +110,10 @@ def clip(config=VIT_B_16, seed=0):
 
 
 def build(losses="sdm+id", classes=CLASSES, config=VIT_B_16, seed=0, published=False):
-  """The peer's IRRA model with random weights, in fp32 or, as published, in half precision; with its options.
+  """Returns the peer's IRRA model with random weights, in fp32 or (as published) half precision, and its options.
 
-  Its CLIP builder would download OpenAI's file, so that one function is replaced
-  by one that builds the same CLIP class from the sizes.
+  Its CLIP builder would download OpenAI's file, so it is replaced by a function that builds the same CLIP class with
+  random weights.
   """
   args = options(loss_names=losses, img_size=config["image_resolution"])
   import model.build as peer_build
@@ -145,12 +145,10 @@ def optimizer(net, args):
 def add_prompts(net, count, train_classifier=False):
   """Freezes every weight and gives both encoders `count` learnable tokens at layer 0.
 
-  Done with hooks, so that the peer's own forward still runs. Image: the
-  tokens go in after the class token, before ln_pre (1+count+patches in all).
-  Text: they go in after the start token and the last `count` (padding)
-  positions drop out, so the length stays context_length; after the
-  transformer they are taken out again, so the peer's end-of-text index holds.
-  Captions must therefore leave `count` places free (see `tokens`).
+  Hooks insert them, so that the peer's own forward pass still runs. Images: after the class token, before ln_pre
+  (1 + count + patches tokens in total). Captions: after the start token, dropping the last `count` (padding) positions,
+  so that the length stays context_length; they are removed after the transformer, so that the peer's end-of-text index
+  stays valid. Captions must therefore have `count` padding tokens (see `tokens`).
   """
   for parameter in net.parameters():
     parameter.requires_grad_(False)
@@ -180,15 +178,15 @@ def add_prompts(net, count, train_classifier=False):
   base.transformer.register_forward_hook(out_of_text)
 
 
-def tokens(texts, length=77, keep=None):
-  """The peer's tokenize over `texts`, stacked; at most `keep` tokens of each, padded to `length`."""
+def tokens(texts, length=77, max_tokens=None):
+  """Tokenizes `texts` with the peer's tokenizer: at most `max_tokens` tokens of each, padded to `length`."""
   locate()
   from datasets.bases import tokenize
   from utils.simple_tokenizer import SimpleTokenizer
 
   tokenizer = SimpleTokenizer()
   rows = torch.zeros(len(texts), length, dtype=torch.long)
-  keep = keep or length
+  max_tokens = max_tokens or length
   for row, text in zip(rows, texts, strict=True):
-    row[:keep] = tokenize(text, tokenizer, text_length=keep)
+    row[:max_tokens] = tokenize(text, tokenizer, text_length=max_tokens)
   return rows

@@ -1,4 +1,4 @@
-"""Wall time and peak memory of the peer's retrieval metrics, the similarity product included.
+"""Wall time and peak memory of the peer's retrieval metrics, including the similarity product.
 
 IRRA_DIR=... python metrics.py --split cuhk
 IRRA_DIR=... python metrics.py --split icfg        (needs about 16 GiB free)
@@ -16,7 +16,7 @@ import torch.nn.functional as F
 
 def main():
   parser = argparse.ArgumentParser(description=__doc__)
-  parser.add_argument("--split", choices=sorted(synth.SPLITS), default="cuhk", help="sizes of that public test split")
+  parser.add_argument("--split", choices=sorted(synth.SPLITS), default="cuhk", help="test split of the same size")
   parser.add_argument("--queries", type=int)
   parser.add_argument("--gallery", type=int)
   parser.add_argument("--identities", type=int)
@@ -28,7 +28,7 @@ def main():
   args = parser.parse_args()
   default = synth.SPLITS[args.split]
   queries, gallery, identities = (args.queries or default[0], args.gallery or default[1], args.identities or default[2])
-  # at its peak the peer holds, per cell: float32 similarity, three int64 and one or two float32 tables
+  # the peer's peak memory per similarity: one float32, three int64 and one or two more float32 values
   need = queries * gallery * 38 / 2**20 + 500
   if need > report.available_mib() and not args.even_if_short:
     sys.exit(f"about {need:.0f} MiB needed, {report.available_mib():.0f} MiB available (--even-if-short runs it)")

@@ -1,4 +1,4 @@
-"""What every benchmark script needs: memory readings, medians, the JSON line."""
+"""Shared by the benchmark scripts: memory, medians, the line of JSON."""
 
 import json
 import platform
@@ -17,12 +17,12 @@ def _status(field):
 
 
 def rss_mib():
-  """Resident memory now, MiB."""
+  """Current resident memory, MiB."""
   return _status("VmRSS")
 
 
 def peak_mib():
-  """Highest resident memory of this process so far (or since forget_peak), MiB."""
+  """Peak resident memory of this process (since forget_peak), MiB."""
   try:
     return _status("VmHWM")
   except (OSError, KeyError):
@@ -30,7 +30,7 @@ def peak_mib():
 
 
 def forget_peak():
-  """Starts the peak afresh at the present level (Linux); False where that cannot be done."""
+  """Resets the peak to the current memory (Linux); returns False if that is not possible."""
   try:
     with open("/proc/self/clear_refs", "w") as handle:
       handle.write("5")
@@ -66,9 +66,9 @@ def machine():
   return {"python": platform.python_version(), "load_1min": load_average()}
 
 
-def emit(figures, out=None):
-  """The one JSON line a script prints."""
-  print(json.dumps(figures), file=out or sys.stdout, flush=True)
+def emit(results, out=None):
+  """Prints the results of a script as one line of JSON."""
+  print(json.dumps(results), file=out or sys.stdout, flush=True)
 
 
 class Clock:

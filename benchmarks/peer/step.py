@@ -1,4 +1,4 @@
-"""Seconds of one training step of the peer: forward, SDM + ID loss, backward, Adam. One batch size a run.
+"""Seconds of one training step of the peer: forward, SDM + ID loss, backward, Adam.
 
 IRRA_DIR=... python step.py --batch-size 8
 IRRA_DIR=... python step.py --batch-size 8 --trainable image-prompts
@@ -13,13 +13,13 @@ import synth
 import torch
 
 
-def batch_of(size, classes, seed, keep, resolution=irra.VIT_B_16["image_resolution"]):
-  """Random pixels, captions of realistic length, random ids: what a shuffled batch of the peer's looks like."""
+def batch_of(size, classes, seed, max_tokens, resolution=irra.VIT_B_16["image_resolution"]):
+  """Random pixels, captions of realistic length, random ids, as in a shuffled batch of the peer."""
   torch.manual_seed(seed)
   ids = torch.randint(0, classes, (size,))
   return {
     "images": torch.randn(size, 3, *resolution),
-    "caption_ids": irra.tokens(synth.captions(size, seed), keep=keep),
+    "caption_ids": irra.tokens(synth.captions(size, seed), max_tokens=max_tokens),
     "pids": ids,
   }
 
@@ -34,13 +34,13 @@ def main():
     help="image-prompts: all weights frozen, learnable tokens in both encoders at layer 0",
   )
   parser.add_argument("--prompts", type=int, default=8, help="learnable tokens per encoder, for image-prompts")
-  parser.add_argument("--train-classifier", action="store_true", help="image-prompts: keep the ID classifier trained")
+  parser.add_argument("--train-classifier", action="store_true", help="image-prompts: also train the ID classifier")
   parser.add_argument("--losses", default="sdm+id", help="the peer's loss names: sdm, id, itc, cmpm joined by +")
   parser.add_argument("--classes", type=int, default=irra.CLASSES)
   parser.add_argument("--autocast", action="store_true", help="forward pass under torch.autocast in bfloat16")
   parser.add_argument("--threads", type=int, default=2)
   parser.add_argument(
-    "--warmup", type=int, default=3, help="steps left out of the figures; the first three are slow at every size"
+    "--warmup", type=int, default=3, help="steps that are not timed; the first three are slow at every size"
   )
   parser.add_argument("--steps", type=int, default=5)
   parser.add_argument("--seed", type=int, default=0)

@@ -1,7 +1,7 @@
 """Synthetic inputs for the benchmarks: captions and retrieval embeddings.
 
-Needs numpy and nothing of the peer's, so that our own benchmarks import it and get the very same inputs. All draws come
-from numpy's RandomState, whose stream is frozen between numpy releases.
+It needs only numpy, so that our own benchmarks can import it and use the same inputs. All random numbers come from
+numpy's RandomState, which produces the same stream in every numpy release.
 """
 
 import numpy as np
@@ -211,7 +211,7 @@ _FORMS = [
 
 
 def _words(state, count):
-  """One long stream of uniform integers, handed out a slice at a time."""
+  """Returns `count` uniform random integers."""
   return state.randint(0, 2**31 - 1, size=count)
 
 
@@ -271,9 +271,8 @@ SPLITS = {"cuhk": (6156, 3074, 1000), "icfg": (19848, 19848, 1000), "rstp": (200
 def retrieval(queries, gallery, identities, dim=512, seed=0, noise=9.0):
   """Query and gallery embeddings (not normalised) with their ids.
 
-  Every identity has at least one gallery image, the rest fall unevenly; each
-  image has about queries/gallery captions, as in the real test splits. The
-  default noise gives a rank-1 of the order published for these splits.
+  Every identity has at least one gallery image, and the others are distributed unevenly. Each image has about
+  queries/gallery captions, as in the real test splits. The default noise gives a rank-1 similar to those published.
   """
   state = np.random.RandomState(seed)
   weights = state.gamma(2.0, size=identities)

@@ -1,7 +1,7 @@
-"""The few image transforms the peer asks torchvision for, on Pillow and torch.
+"""The torchvision image transforms that the peer uses, implemented with Pillow and torch.
 
-Used only where torchvision cannot be imported. Same order of work on the same
-types as torchvision's Pillow path, so the timings stand for it.
+Used only if torchvision cannot be imported. They do the same work on the same types as torchvision's Pillow backend, so
+that timings are representative.
 """
 
 import math
