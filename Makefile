@@ -21,7 +21,7 @@ PYTHONS ?= 3.11 3.12 3.13
 # .venv belongs to python3; any other Python has its own environments: .venv-3.13, .venv-parity-3.13, ...
 SUFFIX := $(if $(filter-out python3,$(PYTHON)),-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'))
 ifeq ($(SUFFIX),-)
-$(error PYTHON=$(PYTHON) does not run; name a Python of $(PYTHONS) that is installed)
+$(error PYTHON=$(PYTHON) does not run; choose an installed Python, one of $(PYTHONS))
 endif
 VENV := .venv$(SUFFIX)
 PARITY := .venv-parity$(SUFFIX)
@@ -34,7 +34,7 @@ DEMO ?= demo
 GPU ?= --to=gpu_results
 WHEELS ?= wheels
 FUZZ ?= 60
-# Every step maps its temporary memory again; with huge pages this takes a fifteenth of the page faults (glibc only).
+# Every step maps its temporary memory anew; huge pages reduce the page faults to a fifteenth (glibc only).
 HUGE_PAGES := GLIBC_TUNABLES=glibc.malloc.hugetlb=1
 
 .PHONY: demo test test-all parity tpu bench bench-search gpu gpu-wheels faults fuzz mutants lint format clean
@@ -45,7 +45,7 @@ demo: $(VENV)/run
 test: $(VENV)/dev
 	JAX_PLATFORMS=cpu $(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests
 
-# pyenv leaves Pythons that are not selected out of PATH.
+# pyenv does not add unselected Pythons to PATH.
 test-all:
 	@tested= failed=; \
 	for version in $(PYTHONS); do \

@@ -39,7 +39,7 @@ on_workers() {
 # Runs launch/worker.sh on every worker.
 worker() { on_workers "cd tireid_jax && $(quote bash launch/worker.sh "$@")"; }
 
-ask_state() {
+query_state() {
   if ((DRY_RUN)); then
     queued_resources describe "$NAME" '--format=value(state.state)'
     state=ACTIVE # a dry run prints the calls of a run without failures
@@ -53,7 +53,7 @@ ask_state() {
 await_slices() {
   local before='' unknown=0
   while :; do
-    ask_state
+    query_state
     [[ $state == "$before" ]] || say "$NAME is $state"
     before=$state
     case $state in
@@ -133,7 +133,7 @@ follow() {
       cat "$scratch/error" >&2
     fi
     sleep "$POLL_SECONDS"
-    ask_state
+    query_state
     if [[ $state != ACTIVE && $state != UNKNOWN ]]; then return 1; fi
     if [[ $state == ACTIVE ]] && ((unreachable >= MAX_UNREACHABLE)); then return 1; fi
   done

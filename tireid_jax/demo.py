@@ -1,4 +1,4 @@
-"""Runs the whole method on the embedded data: generation, preparation, pre-training, both stages, and a baseline.
+"""Runs the whole method on synthetic data: data generation, preparation, pre-training, both stages, and a baseline.
 
 python -m tireid_jax.demo --to=demo
 python -m tireid_jax.demo --to=demo --seeds=0,1,2
@@ -32,22 +32,22 @@ COMPILED_FOLDER = "compiled"
 ZERO_SHOT, STAGE_1, STAGE_2 = "zero-shot", "after stage 1", "after stage 2"
 DIRECT, DIRECT_LONG = "direct fine-tuning, steps of stage 2", "direct fine-tuning, steps of both stages"
 
-# (result, the result it must exceed, by how many points of R@1 at least); and the ratio of zero-shot R@1 to chance.
+# (result, baseline, minimum gain in R@1, percentage points), and the minimum ratio of zero-shot R@1 to chance.
 GATES = ((STAGE_1, ZERO_SHOT, 3.0), (STAGE_2, STAGE_1, 5.0))
 ZERO_SHOT_OVER_CHANCE = 3.0
 
 _NOTES = (
-  "Every person, place and caption here is drawn by the program itself; no photograph is involved. The model is tiny "
-  "and was pre-trained (stage 0) on another domain: clean garments, objects and figures on plain ground.",
-  "Stage 1 learns only the prompts, stage 2 only the encoders. Direct fine-tuning has the data and losses of stage 2 "
-  "and no prompts. The checkpoint of each is chosen on the validation split; this is the test split, scored once.",
+  "All persons, scenes and captions are synthetic; there are no photographs. The model is tiny and was pre-trained "
+  "(stage 0) on another synthetic domain: garments, objects and people on a plain background.",
+  "Stage 1 trains only the prompts, stage 2 only the encoders. Direct fine-tuning uses the data and losses of stage 2 "
+  "without prompts. Checkpoints are selected on the validation split; these results are on the test split.",
 )
 
 
 def main(_: list[str]) -> int:
   options = flags.FLAGS
   if not options.to:
-    raise UserError("give --to=DIR, the folder for everything that the demo writes")
+    raise UserError("give --to=DIR, the folder for all output of the demo")
   seeds = config_lib.seeds(options.seeds)
   config_file.print_sources()
   folder = locations.local_path(options.to, "--to")
@@ -59,7 +59,7 @@ def _run(config, folder, seeds):
   """Runs the demo and returns the exit status."""
   began = time.monotonic()
   distributed.check_backend()
-  compilation_cache.enable_persistent_cache(folder / COMPILED_FOLDER)  # most runs share encoders
+  compilation_cache.enable_persistent_cache(folder / COMPILED_FOLDER)  # most runs have the same encoders
   raw = _prepare_data(config, folder)
   by_seed = {seed: _run_seed(config, folder, seed) for seed in seeds}
   rows = _table(list(by_seed.values()))
@@ -89,7 +89,7 @@ def _prepare_data(config, folder):
 
 
 def _run_seed(config, folder, seed):
-  """Returns {row of the table: result} of one seed."""
+  """Returns {name in the table: result} of one seed."""
   config = copy.deepcopy(config)
   config.seed = seed
   seed_folder = folder / f"seed{seed}"
@@ -110,7 +110,7 @@ def _run_seed(config, folder, seed):
 
 
 def _zero_shot(config, seed_folder, pretraining):
-  """Returns the result of stage 0's model on the persons it has never seen."""
+  """Returns the test result of the model after stage 0, which has not been trained on persons of ToyPEDES."""
   model, variables, _, mesh, _ = loading.load_stage(seed_folder / "two_stages", "pretrained")
   split = _open_test(config)
   encoders = embedding.Encoders(model, mesh, config.evaluation.batch_size)
@@ -125,19 +125,19 @@ def _open_test(config):
 
 
 def _chance(config):
-  """Returns the R@1, percent, of a random order: the fraction of correct gallery images, mean over the queries."""
+  """Returns the R@1 of a random ranking, percent: the fraction of correct gallery images, averaged over the queries."""
   ids = _open_test(config).person_id
   _, inverse, counts = np.unique(ids, return_inverse=True, return_counts=True)
   return float(100 * np.mean(counts[inverse]) / len(ids))
 
 
 def _ceilings(pedes):
-  """Returns the R@1, percent, of queries by true attributes, and by the attributes that the captions mention."""
-  told = oracle.attribute_ceilings(pedes, "test", query="mentioned")
+  """Returns the R@1, percent, of queries by true attributes, and by only those that the captions mention."""
+  mentioned = oracle.attribute_ceilings(pedes, "test", query="mentioned")
   groups = ("all colours", "all shapes", "everything")
   return {
     **oracle.attribute_ceilings(pedes, "test"),
-    **{f"{name}, as the captions tell" if name != "everything" else "everything told": told[name] for name in groups},
+    **{f"{name} in the caption": mentioned[name] for name in groups},
   }
 
 
@@ -149,12 +149,12 @@ def _missed_gates(seed, rows, chance):
     missed.append(f"seed {seed}: zero-shot R@1 {r1[ZERO_SHOT]:.2f} is below {ZERO_SHOT_OVER_CHANCE:g} times chance")
   for name, before, least in GATES:
     if r1[name] - r1[before] < least:
-      missed.append(f"seed {seed}: R@1 {name} is {r1[name] - r1[before]:.2f} above {before}, not {least:g}")
+      missed.append(f"seed {seed}: R@1 {name} is {r1[name] - r1[before]:.2f} above {before}, less than {least:g}")
   return missed
 
 
 def _table(seeds):
-  """Returns the rows of the table: metrics of one seed, or mean ± standard deviation over several."""
+  """Returns the table, a dictionary per row: metrics of one seed, or mean ± standard deviation over several."""
   rows = []
   for name in seeds[0]:
     results = [seed[name] for seed in seeds]
@@ -172,7 +172,7 @@ def _table(seeds):
 
 
 def _write_report(config, folder, seed, rows, ceilings):
-  """Writes the report of one seed's curves and queries, and one query as a picture."""
+  """Writes the report with the curves and example queries of one seed, and one query as a picture."""
   seed_folder = folder / f"seed{seed}"
   stage_folders = {
     "stage 0": seed_folder / "two_stages/stage0",
@@ -198,7 +198,7 @@ def _write_report(config, folder, seed, rows, ceilings):
     queries=queries,
     notes=_NOTES,
   )
-  # One caption picked at random whose person is found, but not at once: what the ranking is like.
+  # A random query whose first correct image is at rank 2 or 3, so that the picture shows hits and misses.
   picked = np.random.default_rng(seed).permutation(np.flatnonzero((scores.first_rank > 1) & (scores.first_rank <= 3)))
   if picked.size:
     query = ranked_examples.rank_queries([("random", int(picked[0]))], scores, image, text, split)[0]
@@ -206,7 +206,7 @@ def _write_report(config, folder, seed, rows, ceilings):
 
 
 if __name__ == "__main__":
-  config_file.define_flag("config", "toy", "config of the embedded data")
+  config_file.define_flag("config", "toy", "config of the synthetic data")
   flags.DEFINE_string("to", "", "folder for data, runs and report")
   flags.DEFINE_list("seeds", ["0"], "seeds to run, as 0,1,2")
   cli.run(main)

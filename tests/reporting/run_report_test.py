@@ -83,7 +83,7 @@ def test_correct_images_have_a_green_frame_and_wrong_ones_a_red_frame(tmp_path):
 def test_rank_correctness_identity_and_similarity_are_also_given_as_text(tmp_path):
   page = write(tmp_path, queries=[make_query("random", "a man", [False, True])])
   assert [e[1]["alt"] for e in page.all("img")] == [
-    "the image that was described",
+    "the described image",
     "rank 1, wrong: identity 30, similarity 0.900",
     "rank 2, right: identity 31, similarity 0.800",
   ]
@@ -193,8 +193,8 @@ def test_an_empty_section_has_no_heading(tmp_path, missing):
   }
   headings = {
     "curves": "Curves",
-    "ceilings": "What the attributes alone would find",
-    "queries": "What single captions find",
+    "ceilings": "Upper bounds from attributes",
+    "queries": "Example queries",
     "notes": None,
   }
   del everything[missing]

@@ -1,4 +1,4 @@
-"""One HTML file that loads nothing from elsewhere: skeleton, style, tables and bars of every page, escaped by Jinja."""
+"""Self-contained HTML pages: skeleton, style, tables and bars that all pages use, escaped by Jinja."""
 
 import base64
 import io
@@ -17,14 +17,14 @@ _FOLDER = pathlib.Path(__file__).parent
 
 
 class Cell(NamedTuple):
-  """A cell of a table: its text, and the CSS class that marks it, if any."""
+  """A cell of a table: its text, and its CSS class, if any."""
 
   text: str
   css: str = ""
 
 
 class Bar(NamedTuple):
-  """A horizontal bar: its name, its length in percent of the widest possible, and the value written behind it."""
+  """A horizontal bar: its name, its length in percent of the full width, and the value shown after it."""
 
   name: str
   percent: float
@@ -32,16 +32,16 @@ class Bar(NamedTuple):
 
 
 def write_page(path: str | pathlib.Path, template: pathlib.Path, *, title: str, notes=(), **values: Any) -> None:
-  """Writes a page; a reader sees the whole file or none.
+  """Writes a page atomically.
 
-  Text is escaped wherever a template inserts it; half of a surrogate pair, which no file can hold, as \\udXXX.
+  Text is escaped wherever a template inserts it. A lone surrogate, which UTF-8 cannot encode, is written as \\udXXX.
 
   Args:
     path: HTML file.
-    template: of the page, which extends page.html; a style sheet of the same name beside it is added to page.css.
+    template: of the page, which extends page.html; a style sheet of the same name next to it is added to page.css.
     title: of the page.
     notes: paragraphs of text below the title.
-    **values: what the template's blocks use. There, the filter `jpeg_uri` makes the src of an image of u8[h, w, 3].
+    **values: variables of the template, which can also use the filter `jpeg_uri` for images, u8[h, w, 3].
   """
   environment = jinja2.Environment(
     loader=jinja2.FileSystemLoader([template.parent, _FOLDER]), autoescape=True, undefined=jinja2.StrictUndefined,

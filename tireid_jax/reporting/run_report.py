@@ -34,10 +34,10 @@ def write_report(
   Args:
     path: HTML file.
     title: of the page.
-    table: results by column; all rows have the same columns, and the first column names the row.
-    curves: records of `metric_log.read_metrics` by stage; each stage gets a row of charts.
-    select_by: the metric that selected the checkpoints, as in the config; it has a curve in either direction.
-    ceilings: R@1 in percent that queries of each kind would reach with the true attributes.
+    table: results by column; all have the same columns, and the first column is the row header.
+    curves: records of `metric_log.read_metrics` by stage; each stage has its own row of charts.
+    select_by: the metric that selected the checkpoints, as in the config; its validation curve is always shown.
+    ceilings: R@1 in percent that queries by the true attributes reach, by group of attributes.
     queries: `RankedQuery`s of `ranked_examples.rank_queries`.
     notes: paragraphs below the title.
   """
