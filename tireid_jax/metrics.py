@@ -98,7 +98,7 @@ def rank_scores(
   """Returns the scores of each query; a larger similarity ranks first.
 
   Raises:
-    ValueError: for NaN, or a query of whose identity the gallery has no image.
+    ValueError: for NaN, or a query without a gallery image of its identity.
   """
   similarity = np.asarray(similarity)
   expected = (len(query_ids), len(gallery_ids))
@@ -136,7 +136,7 @@ def top_gallery(
   for block, similarity in _cosine_blocks(query_embeddings, gallery_embeddings):
     thresholds = np.partition(similarity, -k, axis=1)[:, -k]
     for offset, (row, threshold) in enumerate(zip(similarity, thresholds, strict=True)):
-      # All that tie with the k-th are candidates, so that the stable sort keeps those of the lowest indices.
+      # All ties with the k-th are candidates, so that the stable sort selects those with the lowest indices.
       candidates = np.flatnonzero(row >= threshold)
       best = candidates[np.argsort(-row[candidates], kind="stable")[:k]]
       indices[block.start + offset], values[block.start + offset] = best, row[best]

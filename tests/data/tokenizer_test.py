@@ -217,7 +217,7 @@ def test_a_gated_tokenizer_is_an_error_that_explains_how_to_get_access(tmp_path,
   monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
   monkeypatch.setattr(huggingface_hub, "HfApi", fail)
   with pytest.raises(
-    ValueError, match=r"^the hub's some/words is gated: ask for access at \S+/some/words, then run hf"
+    ValueError, match=r"^the hub's some/words is gated: request access at \S+/some/words, then run hf"
   ):
     tokenizer.load_tokenizer("some/words")
 

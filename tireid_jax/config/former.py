@@ -7,8 +7,8 @@ from tireid_jax.errors import UserError
 from tireid_jax.losses import LOSSES
 from tireid_jax.training.optimizers import Recipe
 
-# Fields that configs stored by earlier versions lack, by section, with the value that their runs had in effect. Losses
-# that a version lacks had no weight, and settings of optimizers that it lacks had no effect, whatever their value.
+# Fields that configs stored by earlier versions lack, by section, with the value that those versions effectively used.
+# Losses that a version lacks had no weight, and settings of optimizers that it lacks had no effect.
 _RECIPE_OF_ALL_VERSIONS = {
   "epochs", "learning_rate", "adam_betas", "adam_eps", "weight_decay", "bias_lr_factor", "new_lr_factor",
   "prompt_lr_factor", "warmup_epochs", "warmup_start", "final_lr", "schedule_by", "clip_norm",

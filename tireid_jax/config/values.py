@@ -44,7 +44,12 @@ def from_json(data: Any) -> ConfigDict:
 
   try:
     return ConfigDict(tuples(former.with_new_fields(data)))
-  except (ValueError, TypeError, AttributeError, RecursionError) as error:  # a name with a dot, say, in a damaged file
+  except (
+    ValueError,
+    TypeError,
+    AttributeError,
+    RecursionError,
+  ) as error:  # for example a name with a dot in a damaged file
     raise UserError(f"this is not a config: {' '.join(str(error).split())[:200]}") from error
 
 

@@ -4,7 +4,7 @@
 
 DIR is the data set's raw folder or its parent. The result is config.data_dir/NAME/HxW/VERSION, which appears whole or
 not at all, with a report on the data: report.txt, and report.html with pictures. A killed run resumes: what it decoded
-is in a hidden folder beside the result. It takes about 0.2 GiB of memory for data sets of any size, plus the captions.
+is in a hidden folder next to the result. It takes about 0.2 GiB of memory for data sets of any size, plus the captions.
 """
 
 from absl import flags

@@ -148,7 +148,7 @@ def _find_folder(name):
     return folder
   from tireid_jax.storage import hub  # here, since its client takes part of a second
 
-  copy = hub.cached_copy(name, _is_sufficient, _FILES)  # first: the hub is asked only for what is not here
+  copy = hub.cached_copy(name, _is_sufficient, _FILES)  # first: the hub is queried only for files that are not cached
   try:
     if copy is None:
       hub.list_files(name)

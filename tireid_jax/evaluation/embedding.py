@@ -46,7 +46,7 @@ class Encoders:
   def __init__(
     self, model: CLIP, mesh: Mesh, batch_size: int, *, compiler_options: dict[str, Any] | None = None
   ) -> None:
-    """Compiles nothing yet; `batch_size` is rounded up to a multiple of the devices that share a batch."""
+    """Compiles nothing yet; `batch_size` is rounded up to a multiple of the devices that a batch is sharded over."""
     devices = sharding.batch_devices(mesh)
     self._mesh, self._embedding_size = mesh, model.variant.embedding_size
     self._batch_size = -(-batch_size // devices) * devices
@@ -107,7 +107,7 @@ class Encoders:
 
 def _store(embeddings, pending, progress):
   batch, encoded = pending
-  embeddings[batch["indices"]] = np.asarray(encoded)  # the last batch is filled by repeating a row
+  embeddings[batch["indices"]] = np.asarray(encoded)  # the last batch is padded by repeating an example
   progress.update(int(batch["is_valid"].sum()))
 
 

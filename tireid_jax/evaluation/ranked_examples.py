@@ -167,7 +167,7 @@ def ranked_strip(
 
 
 def _mark(draw, left, top, text_size, rank, right, colour):
-  """Writes the rank, and a tick or a cross, for those who cannot tell the colours apart; the font has neither."""
+  """Writes the rank, and a tick or a cross, for readers who cannot distinguish the colours; the font has neither."""
   font = ImageFont.load_default(text_size)
   draw.text((left, top), str(rank), font=font, fill="#222222")
   size, width = text_size * 0.62, max(1, round(text_size / 8))

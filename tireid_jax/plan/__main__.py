@@ -55,7 +55,7 @@ def main(_):
 
 
 def _sweep(config, number, names, arguments, picture):
-  plans = sweep.sweep(config, number, sweep.topologies_of(names), **arguments, say=log_line)
+  plans = sweep.sweep(config, number, sweep.topologies_of(names), **arguments, log=log_line)
   print(sweep.format_sweep(plans))
   points = sweep.scaling_points(plans)
   if picture and points:

@@ -26,7 +26,7 @@ def topologies_of(names: Iterable[str]) -> list[str]:
   return found
 
 
-def sweep(config, number, topologies, *, num_slices=1, dcn_gbps=0, caption_length=0, say):
+def sweep(config, number, topologies, *, num_slices=1, dcn_gbps=0, caption_length=0, log):
   """Returns {topology: plan with the largest batch that fits}, with None where not even the smallest batch fits.
 
   Args:
@@ -34,7 +34,7 @@ def sweep(config, number, topologies, *, num_slices=1, dcn_gbps=0, caption_lengt
     number: stage number.
     topologies: smallest first, since the search in each starts at the per-device batch that fits the previous one.
     num_slices, dcn_gbps, caption_length: as for `make_plan`.
-    say: called with a line of text for each compiled program.
+    log: called with a line of text for each compiled program.
   """
   plans, multiple = {}, None
   for topology in topologies:
@@ -46,7 +46,7 @@ def sweep(config, number, topologies, *, num_slices=1, dcn_gbps=0, caption_lengt
         changed, number, topology, num_slices=num_slices, dcn_gbps=dcn_gbps, caption_length=caption_length
       )
       verdict = "fits" if plan["memory"]["fits"] else "does not fit"
-      say(f"{topology}, batch {batch_size:,}: {verdict}, compiled in {plan['compile_seconds']:.0f} s")
+      log(f"{topology}, batch {batch_size:,}: {verdict}, compiled in {plan['compile_seconds']:.0f} s")
       return plan
 
     least, most = step.batch_range(config, number, chips.devices(topology, num_slices))

@@ -1,11 +1,11 @@
-"""An index on disk: vectors of images with what is known of each, written by one process and read by any number.
+"""An index on disk: image embeddings and their entries, written by one process and read by any number.
 
 INDEX/manifest.json    the segments in use (manifest.py); replaced atomically as the last step of each change
 INDEX/segment-N/       vectors and entries (segments.py); never changed
 INDEX/lock.json        while a process writes
 
-A reader keeps the segments that it has opened, also while another process changes or compacts the index. A writer that
-is killed loses what it added since its last segment; the next writer deletes what no manifest names.
+A reader keeps the segments that it has opened, even while another process changes or compacts the index. A killed
+writer loses what it added since its last segment; the next writer deletes files that the manifest does not list.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ from tireid_jax.search.entries import Entry
 from tireid_jax.search.where import Where
 from tireid_jax.storage import lock
 
-# A segment is written once so many vectors have been added, or after this time.
+# A segment is written once this many vectors have been added, or after this time.
 SEGMENT_ROWS = exact.BLOCK_ROWS
 SEGMENT_S = 60.0
 # A commit merges segments that are not full if there are more than this; each of them is copied when it is opened.
@@ -57,7 +57,7 @@ class Index:
       identity: of the model, which must have made the index.
       gallery: folder that the entries' paths are relative to; None for that of the index.
       embedding_size: E.
-      mesh: whose devices search.
+      mesh: devices that search.
       dtype: "bfloat16" or "float32"; "" for that of the index, or bfloat16 for a new one.
 
     Raises:
@@ -194,7 +194,7 @@ class Index:
     return segments.read(self.folder / info.name, info.rows, found.embedding_size, found.dtype)
 
   def _begin(self):
-    """Acquires the lock, reads what another process may have written meanwhile, and deletes what no manifest names."""
+    """Acquires the lock, reads what another process may have written meanwhile, and deletes unlisted segments."""
     if self._lock is not None:
       self._lock.check()
       return

@@ -1,4 +1,4 @@
-"""Searcher: a model and an index; what the command and the web page are made of."""
+"""Searcher: a model and an index; used by the command and the web page."""
 
 import dataclasses
 import hashlib
@@ -124,7 +124,7 @@ class Searcher:
     return [stamps[key] for key in sorted(stamps)]
 
   def update(self, *, boxes: str | os.PathLike = "", compact: bool = False, show_progress: bool = False) -> Report:
-    """Makes the index hold what is in the gallery: encodes new and changed images and drops removed ones.
+    """Synchronises the index with the gallery: encodes new and changed images and drops removed ones.
 
     Args:
       boxes: CSV table of the boxes to index instead of whole images (see `gallery.read_boxes`); "" for none.
@@ -225,7 +225,7 @@ class Searcher:
       self.index.remove(gone)
       with bar(total=len(new), desc="encoding images", unit="image", disable=not (show_progress and new)) as progress:
         for entries, pixels, failed in self._decoded(new):
-          # What could be read before and cannot any more is not in the gallery.
+          # Indexed images that can no longer be read are removed from the index.
           self.index.remove([entry.key for entry, _ in failed if entry.key in stamps])
           report.unreadable += [(entry.path, reason) for entry, reason in failed]
           report.num_changed -= sum(entry.key in stamps for entry, _ in failed)

@@ -104,7 +104,7 @@ def _client_errors(hub_id):
     yield
   except GatedRepoError as error:
     raise UserError(
-      f"the hub's {hub_id} is gated: ask for access at {constants.ENDPOINT}/{hub_id}, then run hf auth login or set "
+      f"the hub's {hub_id} is gated: request access at {constants.ENDPOINT}/{hub_id}, then run hf auth login or set "
       f"HF_TOKEN"
     ) from error
   except (RepositoryNotFoundError, HFValidationError) as error:

@@ -30,7 +30,7 @@ class Holder:
     pid: its process id.
     since: when it took the lock, by its host's clock, for messages.
     machine: identifies the boot of the kernel and the namespace of process ids.
-    started: clock ticks from boot to the start of the process, which tells a reused process id apart.
+    started: clock ticks from boot to the start of the process, which distinguishes a reused process id.
     token: random, unique to this lock.
   """
 

@@ -48,7 +48,7 @@ def _of_groups(mesh, tree, group_of):
     path = path_string(key)
     if group := group_of(path):
       factors = 2 * _mixed(np.arange(math.prod(leaf.shape[:-1]), dtype=np.uint32)) + np.uint32(1)
-      # The path and shape tell apart arrays of equal bits.
+      # The path and shape distinguish arrays with equal bits.
       name = f"{path} {leaf.shape} {leaf.dtype}"
       columns.setdefault(group, {})[name] = _compiled(mesh)(leaf, factors.reshape(leaf.shape[:-1]))
   found = jax.device_get(columns)

@@ -31,7 +31,7 @@ def explain(
   train_step: Callable,
   stop: StopRequest,
 ) -> DivergedError | SystemExit:
-  """Returns the error that ends the run, once the step is dumped; SystemExit if a signal asked to stop meanwhile.
+  """Returns the error that ends the run, once the step is dumped; SystemExit if a signal requested a stop meanwhile.
 
   Args:
     error: what the log found.
@@ -80,7 +80,7 @@ def find_again(
     train_step, batches: as in training.
     all_finite: of the weights, as Program has it.
     last: a step, from 1, that is not finite; it is the first one but for those after which only weights were not.
-    is_stopped: () -> bool, whether a signal asks to end; called after each step.
+    is_stopped: () -> bool, whether a signal requested a stop; called after each step.
   """
 
   def advance(state, is_there):

@@ -184,7 +184,7 @@ class Evaluate:
 
 
 class Save:
-  """Saves a checkpoint at intervals of steps and minutes, at each validation, at the end, and when asked to stop."""
+  """Saves a checkpoint at intervals of steps and minutes, at each validation, at the end, and on a stop signal."""
 
   def __init__(
     self,

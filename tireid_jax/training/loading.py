@@ -42,13 +42,13 @@ def load_stage(run_folder: str | os.PathLike | None, stage: str, *, config: Conf
     raise UserError(f"--stage={stage} is no stage; it must be pretrained, 0, 1 or 2")
   if run_folder:
     config = layout.read_config(run_folder)
-    config.model.attention = "auto"  # the machine that trained it may have had another one
+    config.model.attention = "auto"  # the one used in training may not be available here
   if config is None:
     raise ValueError("give a workdir or a config")
-  mesh = sharding.make_mesh(-1, 1, 1)  # all devices here, whatever mesh trained it
+  mesh = sharding.make_mesh(-1, 1, 1)  # all devices of this machine, whatever the mesh in training
   key = jax.random.key(config.seed)
   if stage == "pretrained":
-    stages.from_config(config, 1)  # a workdir of another version is refused as such
+    stages.from_config(config, 1)  # raises if another version wrote the workdir
     source = sources.find_source(config, "pretrained", run_folder, 1)
     model = build_model(config, find_variant(config, source), use_prompts=False, precision="auto")
     variables, found = initialization.initial_variables(

@@ -37,8 +37,8 @@ class Checkpoints:
   """The checkpoints of a stage, in STAGE_FOLDER/checkpoints/STEP. A context manager that waits for pending saves."""
 
   def __init__(self, stage_folder):
-    # Kept: the newest, to resume from; the one before, in case that is damaged; and the best by validation. Without
-    # `best_fn`, Orbax would write no scores.
+    # Preserved: the newest, to resume from; the one before, in case the newest is damaged; and the best by validation.
+    # Without `best_fn`, Orbax would write no scores.
     keep = checkpoint_managers.AnyPreservationPolicy(
       [
         checkpoint_managers.LatestN(2),
@@ -106,7 +106,7 @@ class Checkpoints:
       self._manager.check_for_errors()
 
   def wait(self) -> None:
-    """Waits until everything is on disk, including digests; raises DiskError if the disk is full or the like."""
+    """Waits until everything is on disk, including digests; raises DiskError if the disk is full or fails."""
     with orbax_errors.saving(self._manager.directory):
       self._manager.wait_until_finished()
       self._digester.wait()
@@ -201,7 +201,7 @@ class _Digester:
 
 
 def _fault(stage_folder, step):
-  """Returns what is wrong with a checkpoint, "" if nothing is known to be; every process calls it."""
+  """Returns what is wrong with a checkpoint, "" if no fault is found. Every process must call it."""
   folder = folder_of(stage_folder) / str(step)
   found = distributed.broadcast_from_first(lambda: digests.fault(stage_folder, step, folder))
   if found is digests.UNKNOWN:

@@ -268,7 +268,7 @@ def test_the_page_shows_errors_in_each_layout_with_images(tmp_path, name):
   assert all(kind in page.text for kind in report.to_json()["problems"])
   assert 'has a caption of 1 word: "<script>alert(1)</script>"' in page.text
   for split, counts in report.counts.items():
-    assert f"Some of {split}" in page.text
+    assert f"Examples of {split}" in page.text
     num_samples = sum(picture.heading == split for picture in pictures)
     assert num_samples == min(doctor_page.NUM_SAMPLES, counts.images)
 

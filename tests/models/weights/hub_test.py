@@ -218,7 +218,7 @@ def test_the_error_for_a_gated_model_says_how_to_get_access(fake_hub, monkeypatc
   else:
     monkeypatch.setattr(huggingface_hub.HfApi, "model_info", deny)
   with pytest.raises(
-    ValueError, match=r"^the hub's some/clip is gated: ask for access at https://.*/some/clip, then run hf auth login"
+    ValueError, match=r"^the hub's some/clip is gated: request access at https://.*/some/clip, then run hf auth login"
   ):
     hub.fetch("some/clip")
 

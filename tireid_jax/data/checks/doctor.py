@@ -34,7 +34,7 @@ class Report:
     published: {split: Counts} as published; empty if not published.
     problems: every Problem.
     notes: sentences on the data set as a whole.
-    caption_lengths: {"21-30": number of captions with so many tokens}, before truncation.
+    caption_lengths: {"21-30": number of captions of that many tokens}, before truncation.
     num_cut: number of captions that are truncated to MAX_LENGTH tokens.
     image_heights: {"129-192": number of images of such heights in pixels}.
     image_sizes: {"height": {"least", "5%", "median", "95%", "most"}, "width": likewise}, in pixels.

@@ -40,7 +40,7 @@ def is_custom(name: str) -> bool:
 
 
 def layout(name: str) -> schema.Layout:
-  """Returns a Layout with what is known of custom data by its name; config.custom describes the rest."""
+  """Returns the Layout of custom data as far as its name determines it; config.custom describes the rest."""
   return schema.Layout(
     name=name, config=f"configs/custom.py --config.data.name={name}", folder=name, annotation_files=(), path_key=""
   )

@@ -66,7 +66,7 @@ def prepare(
     state = "prepared already"
     if not source.is_prepared(target, source_digest, skip_bad):
       state = "prepared"
-      with _work_folder(home / f".preparing-{target.parent.name}") as work:  # beside the target, to be renamed to it
+      with _work_folder(home / f".preparing-{target.parent.name}") as work:  # next to the target, to be renamed to it
         plan = shards.Plan(records, image_size, work / "shards", use_exif=use_exif)
         doctor.check_space(home, plan.num_bytes)
         written, faults = plan.write(name=name, show_progress=show_progress)

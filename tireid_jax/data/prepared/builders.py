@@ -124,7 +124,7 @@ def build(name: str, shards: Sequence[Shard], data_dir: pathlib.Path, image_size
     builder.shards = shards
     builder.download_and_prepare(
       file_format="array_record",
-      # By default TFDS asks a server for the data set.
+      # By default TFDS queries a server for the data set.
       download_config=tfds.download.DownloadConfig(try_download_gcs=False),
     )
   return pathlib.Path(builder.data_path)

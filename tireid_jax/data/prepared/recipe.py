@@ -1,4 +1,4 @@
-"""What is known of a prepared data set, its dataset.json: how it was made, and what is in it."""
+"""The dataset.json of a prepared data set: how it was prepared and what it contains."""
 
 import json
 

@@ -1,6 +1,6 @@
 """Decoded images in array records, written shard by shard, so that a killed run resumes at the first missing shard.
 
-A shard appears whole or not at all, and then a JSON note of its images beside it, which completes it. The name of a
+A shard appears whole or not at all, and then a JSON file about its images next to it, which completes it. The name of a
 shard is a digest of all it is made from, so it is never confused with one of other images or of another size. The
 records are those of the TFDS builders, uncompressed: pixels hardly compress, and this way they can be read directly
 from the file.
@@ -25,10 +25,10 @@ from tireid_jax.data.raw import problems, schema
 from tireid_jax.storage import files
 from tireid_jax.terminal import progress
 
-# Pixels per shard: what a kill loses at most, and what is held in memory until the shard is written.
+# Pixels per shard, in bytes: the maximum loss if the process is killed, and held in memory until the shard is written.
 SHARD_BYTES = 64 * 2**20
 
-# Disk space besides pixels: of an image's other features and index entries, and of a file.
+# Disk space in addition to pixels: per image (other features and index entries) and per file.
 _ENTRY_BYTES = 2048
 _FILE_BYTES = 2 * record_bytes.BLOCK
 

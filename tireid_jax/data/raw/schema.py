@@ -43,7 +43,7 @@ class Layout:
     first_id: smallest identity in the published file.
     published: sizes of each split as published; empty where they are not fixed.
     path_key: key of an entry's image path, relative to the folder of images.
-    image_folder: name of the folder of images, beside the annotation file.
+    image_folder: name of the folder of images, next to the annotation file.
     source: the data set that the images were taken from; "" for one of its own. Training on one data set and testing on
       another of the same source is no test across domains.
     read_entries: takes the path of the annotation file and returns a list with one dict per image: `path_key` (str),

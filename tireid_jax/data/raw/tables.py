@@ -52,7 +52,7 @@ def _check_no_single_object(text, file, columns):
 
 
 def _table(text, file, columns, problems):
-  """Returns [(place, {column: text})] of CSV, its delimiter found by the header."""
+  """Returns [(place, {column: text})] of CSV, with the delimiter detected from the header."""
   first_line = text.split("\n", 1)[0]
   delimiter = max(_DELIMITERS, key=first_line.count)
   reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
@@ -81,7 +81,7 @@ def _check_no_row_inside(fields, image, delimiter, file, begin):
 
   Args:
     fields: cells of a row.
-    image: index of the image path among them.
+    image: index of the cell with the image path.
     delimiter: between cells.
     file: the annotation file.
     begin: line where the row begins.
