@@ -28,6 +28,7 @@ SAMPLED = {
   "training/hooks": ("training/hooks_test", "training/loop_test"),
   "training/stopping": ("training/stopping_test", "training/hooks_test"),
   "workdir/checkpoint": ("workdir/checkpoint_test", "training/loop_test"),
+  "workdir/digester": ("workdir/checkpoint_test", "training/loop_test"),
   "training/model": ("training/model_test",),
   "training/initialization": ("training/loop_test",),
 }

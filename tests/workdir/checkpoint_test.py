@@ -12,7 +12,7 @@ import pytest
 from tireid_jax import errors
 from tireid_jax.parallel import sharding
 from tireid_jax.training.state import TrainState
-from tireid_jax.workdir import checkpoint, checkpoint_scores, digests, orbax_errors
+from tireid_jax.workdir import checkpoint, checkpoint_scores, digester, digests, orbax_errors
 
 
 def state(step):
@@ -176,7 +176,7 @@ def test_stale_digests_of_a_manually_deleted_checkpoint_are_discarded_at_the_nex
 
 
 def test_an_uncommitted_save_gets_no_digests_if_one_of_several_processes_fails(tmp_path, monkeypatch):
-  monkeypatch.setattr(checkpoint, "_COMMITTED", "never_written")
+  monkeypatch.setattr(digester, "_COMMITTED", "never_written")
   checkpoints = checkpoint.Checkpoints(tmp_path)
   checkpoints.save(state(1), {}, None)
   checkpoints._manager.wait_until_finished()

@@ -3,8 +3,6 @@
 The newest two and the best are kept. Before a checkpoint is read, its files are verified against their digests.
 """
 
-import concurrent.futures
-import threading
 from typing import Any
 
 import jax
@@ -16,17 +14,13 @@ from tireid_jax.errors import DivergedError, UserError
 from tireid_jax.parallel import distributed, sharding
 from tireid_jax.storage.locations import Path
 from tireid_jax.terminal.progress import log_line
-from tireid_jax.workdir import checkpoint_scores, digests, orbax_errors
+from tireid_jax.workdir import checkpoint_scores, digester, digests, orbax_errors
 from tireid_jax.workdir.checkpoint_scores import folder_of, open_reader
 
 FOLDER = checkpoint_scores.FOLDER
 
 # Score of a checkpoint without validation, below every real score; Orbax warns about checkpoints without a score.
 NO_SCORE = -1.0
-
-# The file that Orbax writes into a checkpoint last, and how often to check for it.
-_COMMITTED = "commit_success.txt"
-_POLL_S = 0.1
 
 # Exceptions with which all processes of a run end. If one process has died, its part of a pending save will never
 # arrive, and waiting for it would hide the cause.
@@ -54,7 +48,7 @@ class Checkpoints:
         options=ocp.CheckpointManagerOptions(preservation_policy=keep, best_fn=_score, cleanup_tmp_directories=True),
         item_names=("variables", "optimizer", "metadata"),
       )
-    self._digester = _Digester(stage_folder)
+    self._digester = digester.Digester(stage_folder)
 
   def __enter__(self):
     return self
@@ -161,43 +155,6 @@ class Checkpoints:
           digests.forget(self._stage_folder, [newer])
         self._manager.delete(newer)
     return step
-
-
-class _Digester:
-  """Writes the digests of a checkpoint in a background thread, once it is committed."""
-
-  def __init__(self, stage_folder):
-    self._stage_folder = stage_folder
-    self._thread = concurrent.futures.ThreadPoolExecutor(1)
-    self._is_committed, self._is_closed = threading.Event(), False
-    self._pending: Any = None
-
-  def start(self, step, score, kept):
-    """Starts on a step with its score; deletes the digests of steps that are not in `kept`."""
-    if distributed.is_first():
-      digests.forget(self._stage_folder, [step, *(set(digests.known_steps(self._stage_folder)) - set(kept))])
-      self._is_committed.clear()
-      self._pending = self._thread.submit(self._write, step, score)
-
-  def _write(self, step, score):
-    folder = folder_of(self._stage_folder) / str(step)
-    while not (folder / _COMMITTED).is_file() and not self._is_committed.wait(_POLL_S):
-      pass
-    if not self._is_closed:
-      digests.write(self._stage_folder, step, folder, score)
-
-  def wait(self):
-    """Waits until the digests are written; call it once the checkpoint is committed."""
-    self._is_committed.set()
-    pending, self._pending = self._pending, None
-    if pending:
-      pending.result()
-
-  def close(self):
-    """Stops the thread; a checkpoint that is not committed by now gets no digests."""
-    self._is_closed = True
-    self._is_committed.set()
-    self._thread.shutdown()
 
 
 def _fault(stage_folder, step):
