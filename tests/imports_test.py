@@ -27,8 +27,8 @@ ROOMS = [
   {"models.variants"},
   {"config.former", "config.paths"},
   {"storage"},
-  {"training.optimizers"},
-  {"fields", "losses", "metrics", "parallel", "terminal", "data.permutation"},
+  {"training.optimizers", "metrics"},
+  {"fields", "losses", "ranking", "parallel", "terminal", "data.permutation"},
   {"errors"},
 ]
 # These may import only `errors` from the package.

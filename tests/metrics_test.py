@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tireid_jax import metrics
+from tireid_jax import metrics, ranking
 
 TESTDATA = pathlib.Path(__file__).parent / "testdata"
 GOLDEN = json.loads((TESTDATA / "metrics.json").read_text())["cases"]
@@ -60,7 +60,7 @@ def test_metrics_equal_the_reference_with_ties_ranked_by_lowest_index(case):
 @given(retrieval=retrievals())
 def test_metrics_equal_a_plain_loop_with_and_without_ties(chunk_queries, retrieval):
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(metrics, "CHUNK_QUERIES", chunk_queries)
+    patch.setattr(ranking, "CHUNK_QUERIES", chunk_queries)
     assert metrics.rank_metrics(*retrieval) == pytest.approx(compute_by_loop(*retrieval), abs=1e-9)
 
 
@@ -80,7 +80,7 @@ def test_ties_rank_the_lowest_gallery_index_first(positive, rank):
 def test_blocks_of_queries_do_not_change_the_metrics(monkeypatch, num_queries):
   query, gallery, query_ids, gallery_ids = random_retrieval(num_queries, 30)
   similarity = [[q @ g / np.linalg.norm(q) / np.linalg.norm(g) for g in gallery] for q in query]
-  monkeypatch.setattr(metrics, "BLOCK_QUERIES", 4)
+  monkeypatch.setattr(ranking, "BLOCK_QUERIES", 4)
   assert metrics.retrieval_metrics(query, gallery, query_ids, gallery_ids) == pytest.approx(
     compute_by_loop(similarity, query_ids, gallery_ids), abs=1e-9
   )
@@ -146,7 +146,7 @@ def test_invalid_inputs_raise(call, message):
 
 
 def test_a_query_with_nan_similarities_is_named_by_its_index_among_all_queries(monkeypatch):
-  monkeypatch.setattr(metrics, "BLOCK_QUERIES", 2)
+  monkeypatch.setattr(ranking, "BLOCK_QUERIES", 2)
   similarity = np.zeros((5, 3))
   similarity[3, 1] = similarity[4, 0] = np.nan
   with pytest.raises(ValueError, match="the similarities of query 3 hold NaN"):
@@ -159,7 +159,7 @@ def test_an_embedding_of_zeros_is_tied_with_the_whole_gallery():
 
 
 def test_the_whole_similarity_matrix_is_never_in_memory(monkeypatch):
-  monkeypatch.setattr(metrics, "BLOCK_QUERIES", 16)
+  monkeypatch.setattr(ranking, "BLOCK_QUERIES", 16)
   retrieval = random_retrieval(2000, 1000, num_ids=500)
   tracemalloc.start()
   try:
@@ -204,7 +204,7 @@ def test_top_gallery_is_the_start_of_a_stable_sort(k, angles):
 
 
 def test_top_gallery_is_best_first_with_ties_by_lowest_index(monkeypatch):
-  monkeypatch.setattr(metrics, "BLOCK_QUERIES", 1)
+  monkeypatch.setattr(ranking, "BLOCK_QUERIES", 1)
   gallery = np.array([[0, 1], [2, 0], [1, 0], [-1, 0]], np.float32)
   indices, similarities = metrics.top_gallery(np.array([[5, 0], [0, 3]], np.float32), gallery, k=3)
   assert indices.tolist() == [[1, 2, 0], [0, 1, 2]]
@@ -217,7 +217,7 @@ def test_top_gallery_returns_the_whole_gallery_if_k_is_larger():
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float64])
 def test_top_gallery_computes_blocks_of_queries_in_float32_for_any_dtype(monkeypatch, dtype):
-  monkeypatch.setattr(metrics, "BLOCK_QUERIES", 3)
+  monkeypatch.setattr(ranking, "BLOCK_QUERIES", 3)
   rng = np.random.default_rng(0)
   query, gallery = (rng.standard_normal((num, 64)).astype(dtype) for num in (8, 50))
   indices, similarities = metrics.top_gallery(query, gallery, k=5)

@@ -6,6 +6,7 @@ WHOLE = {
   "training/optimizers": ("training/optimizers_test", "config/reference_test"),
   "training/stages": ("training/stages_test",),
   "metrics": ("metrics_test",),
+  "ranking": ("metrics_test",),
   "models/prompts": ("models/prompted_test",),
 }
 # Mutants of the functions that insert prompts into the encoders are run, too.
