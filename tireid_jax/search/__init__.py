@@ -23,7 +23,7 @@ queries, and no threshold separates hits from misses.
 """
 
 from tireid_jax.search.query import Query as Query
-from tireid_jax.search.searcher import Report as Report
-from tireid_jax.search.searcher import Result as Result
+from tireid_jax.search.results import Report as Report
+from tireid_jax.search.results import Result as Result
 from tireid_jax.search.searcher import Searcher as Searcher
 from tireid_jax.search.where import Where as Where

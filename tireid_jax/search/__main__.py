@@ -22,7 +22,8 @@ from tireid_jax.config import values as config_lib
 from tireid_jax.errors import UserError
 from tireid_jax.search import contact_sheet, where
 from tireid_jax.search import query as query_lib
-from tireid_jax.search.searcher import Report, Result, Searcher
+from tireid_jax.search.results import Report, Result
+from tireid_jax.search.searcher import Searcher
 from tireid_jax.storage import compilation_cache, locations
 from tireid_jax.terminal.progress import log_line
 from tireid_jax.terminal.table import format_table

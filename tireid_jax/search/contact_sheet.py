@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from tireid_jax.data.prepared import images
 from tireid_jax.reporting import page
-from tireid_jax.search.searcher import Result
+from tireid_jax.search.results import Result
 
 # (h, w) of a thumbnail, pixels.
 _SIZE = (192, 96)

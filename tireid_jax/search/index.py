@@ -13,7 +13,6 @@ import pathlib
 import shutil
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 from jax.sharding import Mesh
@@ -79,7 +78,7 @@ class Index:
         raise UserError(f"--index={folder} holds no index; give --gallery=DIR, a folder of images, to make one")
       found = manifest.Manifest(identity._asdict(), str(gallery), dtype or "bfloat16", embedding_size)
     else:
-      _check_same(found, folder, identity, gallery, dtype)
+      manifest.check_same(found, folder, identity, gallery, dtype)
       if gallery is not None:
         found = dataclasses.replace(found, gallery=str(gallery))
     self._lock: lock.Lock | None = None
@@ -272,27 +271,3 @@ class Index:
       number += 1
     self._replace(others, number)
     self._delete_unused()
-
-
-def _check_same(
-  found: manifest.Manifest, folder: pathlib.Path, identity: Identity, gallery: pathlib.Path | None, dtype: str
-) -> None:
-  """Raises UserError if another model, gallery or dtype made an index."""
-  remedy = "give another --index, or delete this one to make it again"
-  made: dict[str, Any] = found.model
-  if made["digest"] != identity.digest:
-    raise UserError(
-      f"the index {folder} was made with another model, {made['source']}, not {identity.source}; {remedy}"
-    )
-  before, now = made["preprocessing"], identity.preprocessing
-  wrong = [
-    f"{name} was {before.get(name)}, is {now.get(name)}"
-    for name in sorted({*before, *now})
-    if before.get(name) != now.get(name)
-  ]
-  if wrong:
-    raise UserError(f"the index {folder} was made with other preprocessing: {'; '.join(wrong)}; {remedy}")
-  if dtype and dtype != found.dtype:
-    raise UserError(f"the index {folder} holds {found.dtype}, not {dtype}; {remedy}")
-  if gallery is not None and str(gallery) != found.gallery and pathlib.Path(found.gallery).is_dir():
-    raise UserError(f"the index {folder} is of the gallery {found.gallery}, not of {gallery}; {remedy}")

@@ -5,6 +5,7 @@ import pathlib
 from typing import Any
 
 from tireid_jax.errors import UserError
+from tireid_jax.search.encoders import Identity
 from tireid_jax.storage import files
 
 FILE = "manifest.json"
@@ -65,3 +66,27 @@ def read(folder: pathlib.Path) -> Manifest | None:
 def write(folder: pathlib.Path, manifest: Manifest) -> None:
   """Replaces the manifest of an index, atomically."""
   files.write_json(folder / FILE, {"version": _VERSION, **dataclasses.asdict(manifest)})
+
+
+def check_same(
+  found: Manifest, folder: pathlib.Path, identity: Identity, gallery: pathlib.Path | None, dtype: str
+) -> None:
+  """Raises UserError if another model, gallery or dtype made an index."""
+  remedy = "give another --index, or delete this one to make it again"
+  made: dict[str, Any] = found.model
+  if made["digest"] != identity.digest:
+    raise UserError(
+      f"the index {folder} was made with another model, {made['source']}, not {identity.source}; {remedy}"
+    )
+  before, now = made["preprocessing"], identity.preprocessing
+  wrong = [
+    f"{name} was {before.get(name)}, is {now.get(name)}"
+    for name in sorted({*before, *now})
+    if before.get(name) != now.get(name)
+  ]
+  if wrong:
+    raise UserError(f"the index {folder} was made with other preprocessing: {'; '.join(wrong)}; {remedy}")
+  if dtype and dtype != found.dtype:
+    raise UserError(f"the index {folder} holds {found.dtype}, not {dtype}; {remedy}")
+  if gallery is not None and str(gallery) != found.gallery and pathlib.Path(found.gallery).is_dir():
+    raise UserError(f"the index {folder} is of the gallery {found.gallery}, not of {gallery}; {remedy}")

@@ -1,12 +1,10 @@
 """Searcher: a model and an index; used by the command and the web page."""
 
-import dataclasses
 import hashlib
 import os
 import pathlib
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -15,47 +13,16 @@ from tireid_jax.data.prepared import images
 from tireid_jax.errors import UserError
 from tireid_jax.search import encoders
 from tireid_jax.search import gallery as _gallery
-from tireid_jax.search.entries import Box, Entry
+from tireid_jax.search.entries import Entry
 from tireid_jax.search.index import Index
 from tireid_jax.search.query import Content, Query
+from tireid_jax.search.results import Report, Result
 from tireid_jax.search.where import Where
 from tireid_jax.storage import locations
 from tireid_jax.terminal.progress import bar
 
 # Images that are encoded together.
 _BATCH = encoders.BATCH_SIZES[-1]
-
-
-class Result(NamedTuple):
-  """An image that a query found.
-
-  Attributes:
-    rank: from 1.
-    score: cosine similarity; comparable within the results of one query only.
-    path: as in the index: relative to the gallery, or absolute.
-    file: the image file.
-    camera, time: as indexed, "" where unknown.
-    box: (x, y, w, h) of a person in a frame; None for the whole image.
-  """
-
-  rank: int
-  score: float
-  path: str
-  file: pathlib.Path
-  camera: str
-  time: str
-  box: Box | None
-
-
-@dataclasses.dataclass
-class Report:
-  """What an update did: numbers of entries, and (path, reason) of each image that could not be read."""
-
-  num_added: int = 0
-  num_changed: int = 0
-  num_removed: int = 0
-  num_unchanged: int = 0
-  unreadable: list[tuple[str, str]] = dataclasses.field(default_factory=list)
 
 
 class Searcher:
