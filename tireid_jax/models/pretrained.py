@@ -3,10 +3,9 @@
 import contextlib
 import dataclasses
 import functools
-import math
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jax
@@ -15,8 +14,8 @@ import numpy as np
 
 from tireid_jax.errors import UserError
 from tireid_jax.models.clip import CLIP, INITIAL_LOGIT_SCALE, init_variables
-from tireid_jax.models.variants import VARIANTS, Variant, differences, patch_grid
-from tireid_jax.models.weights import files, hub, leaves, names, settings
+from tireid_jax.models.variants import VARIANTS, Variant, patch_grid
+from tireid_jax.models.weights import files, hub, leaves, names, settings, variant_choice
 from tireid_jax.models.weights.positions import METHODS, resize_positions
 from tireid_jax.models.weights.tensor import Tensor
 from tireid_jax.terminal.progress import log_line
@@ -120,13 +119,13 @@ def open_weights(
   from_shapes = functools.partial(settings.from_shapes, model.tensors, image_size=image_size)
   if file.is_torchscript:
     with _prefixing_errors(file.path):
-      found = _openai_variant(from_shapes)
+      found = variant_choice.openai_variant(from_shapes)
   else:
     found = settings.read_config(file.path, model.family)
   if found is not None:
-    _check_variant(found, _override(variant or found, num_heads, activation), file.path)
+    variant_choice.check_variant(found, variant_choice.override(variant or found, num_heads, activation), file.path)
   elif variant is not None:
-    found = _override(variant, num_heads, activation)
+    found = variant_choice.override(variant, num_heads, activation)
     log_line(
       f"{file.path} has no config file; as configured, assuming {found.image.num_heads} image heads, "
       f"{found.text.num_heads} text heads and {found.activation}"
@@ -134,7 +133,7 @@ def open_weights(
   elif num_heads and all(num_heads) and activation:
     with _prefixing_errors(file.path):
       found = from_shapes(num_heads=num_heads, activation=activation)
-      _check_grid_is_unambiguous(found, image_size, stride)
+      variant_choice.check_grid_is_unambiguous(found, image_size, stride)
   else:
     raise UserError(
       f"{file.path} has no config.json or open_clip_config.json in its folder, and the number of heads and the "
@@ -159,49 +158,6 @@ def _prefixing_errors(path: pathlib.Path) -> Iterator[None]:
     yield
   except ValueError as error:
     raise UserError(f"{path}: {error}") from error
-
-
-def _openai_variant(from_shapes: Callable[..., Variant]) -> Variant:
-  """Returns the Variant of a TorchScript archive, a format in which only OpenAI published: heads are 64 wide."""
-  found = from_shapes(num_heads=(1, 1), activation="quick_gelu")
-  image, text = (dataclasses.replace(tower, num_heads=tower.width // 64) for tower in (found.image, found.text))
-  return dataclasses.replace(found, image=image, text=text)
-
-
-def _check_grid_is_unambiguous(variant: Variant, image_size: tuple[int, int], stride: int) -> None:
-  """Raises UserError if the position embeddings fit both a square grid and that of `image_size`, of another shape."""
-  square, wanted = (
-    patch_grid(variant.native_image_size, variant.patch_size),
-    patch_grid(image_size, variant.patch_size, stride),
-  )
-  if square != wanted and math.prod(square) == math.prod(wanted):
-    either = " or ".join(f"{rows}x{columns}" for rows, columns in (square, wanted))
-    raise UserError(f"its position embeddings fit a grid of {either} patches; set --config.model.variant")
-
-
-def _override(variant: Variant, num_heads: tuple[int, int] | None, activation: str | None) -> Variant:
-  """Returns the Variant with the given heads and activation, where given."""
-  image, text = (
-    dataclasses.replace(tower, num_heads=heads or tower.num_heads)
-    for tower, heads in zip((variant.image, variant.text), num_heads or (0, 0), strict=True)
-  )
-  return dataclasses.replace(variant, image=image, text=text, activation=activation or variant.activation)
-
-
-def _check_variant(found: Variant, wanted: Variant, path: pathlib.Path) -> None:
-  """Raises UserError if the weights are for another model than requested.
-
-  Their native image size may differ, since the position embeddings are resized.
-  """
-  found = dataclasses.replace(found, native_image_size=wanted.native_image_size)
-  wrong = differences(found, wanted)
-  if wrong:
-    name = next((name for name, variant in VARIANTS.items() if not differences(found, variant)), "from_weights")
-    listed = "; ".join(f"{field} is {stored}, not {requested}" for field, (stored, requested) in wrong.items())
-    raise UserError(
-      f"the weights in {path} are for a different model than configured: their {listed}; set "
-      f"--config.model.variant={name} and leave model.num_heads and model.activation unset"
-    )
 
 
 def _convert(weights: Weights, model: CLIP, position_resize: str) -> dict[str, Any]:
