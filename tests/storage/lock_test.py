@@ -14,7 +14,7 @@ import time
 import pytest
 
 from tests.commands import ROOT, environment
-from tireid_jax.storage import files, locations, lock, lock_backend, lock_holder
+from tireid_jax.storage import files, locations, lock, lock_file, lock_holder
 
 HOLD = """
 import sys, time
@@ -47,7 +47,7 @@ def short_timeouts(monkeypatch):
 
 @pytest.fixture
 def without_kernel_locks(monkeypatch):
-  monkeypatch.setattr(lock_backend, "_flock", lambda _: None)
+  monkeypatch.setattr(lock_file, "_flock", lambda _: None)
 
 
 def holding(folder):

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 
 from tireid_jax.errors import UserError
-from tireid_jax.storage import locations, lock_backend, lock_holder
+from tireid_jax.storage import locations, lock_file, lock_holder, lock_object
 from tireid_jax.storage.locations import Path
 from tireid_jax.terminal.progress import log_line
 
@@ -40,7 +40,7 @@ class Lock:
     self._file = folder / FILE
     self._subject, self._remedy = subject, remedy
     self._own = lock_holder.this_process()
-    self._storage: lock_backend.File | lock_backend.Object | None = None
+    self._storage: lock_file.File | lock_object.Object | None = None
     self._watched: tuple = (None, 0.0)  # a record, since when it has been the same
     self._thread: threading.Thread | None = None
     self._is_ending, self._refreshing = threading.Event(), threading.Lock()
@@ -76,7 +76,7 @@ class Lock:
     """Returns None if the lock is acquired or cannot be created, otherwise the Seen lock of another process."""
     try:
       if self._storage is None:
-        kind = lock_backend.Object if locations.is_remote(self._file) else lock_backend.File
+        kind = lock_object.Object if locations.is_remote(self._file) else lock_file.File
         self._storage = kind(self._file)
       return self._storage.take(self._own, over=over)
     except Exception as error:
