@@ -121,8 +121,8 @@ class Checkout:
 
   def records(self, *programs):
     """Returns the records of all calls so far, or only those of these programs."""
-    path = self.standins / standins.CALLS
-    records = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    paths = sorted((self.standins / standins.CALLS).glob("*.json"))
+    records = [json.loads(path.read_text()) for path in paths]
     return [call for call in records if not programs or call["program"] in programs]
 
   def calls(self, *programs):
@@ -131,7 +131,7 @@ class Checkout:
 
   def clear_records(self):
     """Deletes the records of calls."""
-    (self.standins / standins.CALLS).unlink(missing_ok=True)
+    shutil.rmtree(self.standins / standins.CALLS, ignore_errors=True)
 
 
 def wait_until_ended(checkout):

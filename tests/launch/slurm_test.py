@@ -126,7 +126,7 @@ def test_at_the_time_limit_every_task_saves_and_the_job_is_requeued(checkout):
   (srun,) = checkout.records("srun")
   os.kill(srun["id"], signal.SIGTERM)  # to the tasks, not to the job's shell
   assert process.wait(timeout=TIMEOUT_S) == 0
-  assert len(checkout.records("saved")) == 2
+  assert len(checkout.records("saved")) == 2, process.stderr.read()
   assert checkout.calls("scontrol") == [["requeue", "7"]]
 
 
@@ -134,5 +134,5 @@ def test_a_cancelled_job_is_not_requeued(checkout):
   process = start_job(checkout, "save")
   os.killpg(process.pid, signal.SIGTERM)
   assert process.wait(timeout=TIMEOUT_S) == 143
-  assert len(checkout.records("saved")) == 2
+  assert len(checkout.records("saved")) == 2, process.stderr.read()
   assert checkout.calls("scontrol") == []

@@ -1,7 +1,7 @@
 """Stand-ins for programs that the launch scripts call: gcloud, sbatch, srun, scontrol, sky, and those of a TPU worker.
 
-`install` creates programs that run this file as NAME. It records each call in STANDINS/calls.jsonl and imitates NAME as
-far as the scripts can observe. A TPU worker is a folder, STANDINS/worker-N: the home directory of the commands that ssh
+`install` creates programs that run this file as NAME. It records each call in STANDINS/calls and imitates NAME as far
+as the scripts can observe. A TPU worker is a folder, STANDINS/worker-N: the home directory of the commands that ssh
 runs there. Files in STANDINS control the stand-ins:
 - `slices.json`: for each creation, the states that `describe` returns in turn; the last one is repeated.
 - `training.json`: what training does at each start on a worker (see `trainer`).
@@ -19,7 +19,7 @@ import sys
 import time
 
 FOLDER = pathlib.Path(os.environ.get("STANDINS", "."))
-CALLS = "calls.jsonl"
+CALLS = "calls"
 NUM_WORKERS = 2
 # States of a slice whose machines are gone.
 GONE_STATES = ("SUSPENDING", "SUSPENDED", "FAILED")
@@ -39,9 +39,14 @@ def write_program(path, name):
 
 
 def record(name, arguments, **more):
+  """Writes a call to a file of its own, since several programs may do so at once; names sort by time."""
   process = os.environ.get("SLURM_PROCID")  # on a worker or in a task
-  with (FOLDER / CALLS).open("a") as file:
-    file.write(json.dumps({"program": name, "args": arguments, "process": process, "id": os.getpid(), **more}) + "\n")
+  call = {"program": name, "args": arguments, "process": process, "id": os.getpid(), **more}
+  path = FOLDER / CALLS / f"{time.monotonic_ns():020}-{os.getpid()}.json"
+  path.parent.mkdir(exist_ok=True)
+  unfinished = path.with_suffix(".part")
+  unfinished.write_text(json.dumps(call))
+  unfinished.rename(path)
 
 
 def read(name, default):
