@@ -1,12 +1,16 @@
 """Drawings of animals; see `drawings.py` for the notation."""
 
+# ruff: noqa: E501  one drawing per line
+
 _LEGS = "l {0} .09 -.28 .1 -.28 .44;l {0} .09 -.12 .1 -.12 .44;l {0} .09 .14 .1 .14 .44;l {0} .09 .28 .1 .28 .44"
 
 
 def _quadruped(colour: str, details: str, tail: str = "l {0} .06 -.36 -.02 -.5 -.22") -> str:
   """Returns an animal on four legs that looks to the right: a body and a head in `colour`, then `details`."""
   body = f"e {colour} -.02 .04 .36 .2;e {colour} .36 -.18 .18 .16"
-  return ";".join([tail.format(colour), _LEGS.format(colour), body, details.replace("{0}", colour), "e k .4 -.2 .03 .03"])
+  return ";".join(
+    [tail.format(colour), _LEGS.format(colour), body, details.replace("{0}", colour), "e k .4 -.2 .03 .03"]
+  )
 
 
 ANIMALS: dict[str, str] = {

@@ -1,5 +1,7 @@
 """Drawings of shapes, furniture, kitchenware, tools, toys and food; see `drawings.py` for the notation."""
 
+# ruff: noqa: E501  one drawing per line
+
 HOUSE: dict[str, str] = {
   # shapes
   "circle": "e m 0 0 .46 .46",

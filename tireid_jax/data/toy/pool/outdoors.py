@@ -1,5 +1,7 @@
 """Drawings of vehicles, buildings, plants, weather and sports; see `drawings.py` for the notation."""
 
+# ruff: noqa: E501  one drawing per line
+
 _WHEELS = "e k -.3 .26 .13 .13;e metal -.3 .26 .05 .05;e k .3 .26 .13 .13;e metal .3 .26 .05 .05"
 
 OUTDOORS: dict[str, str] = {

@@ -1,5 +1,7 @@
 """Places behind the objects and persons of the pool: two or three bands of colour with a few details."""
 
+# ruff: noqa: E501  one drawing per line
+
 import numpy as np
 from PIL import Image, ImageDraw
 
