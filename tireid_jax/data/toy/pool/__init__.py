@@ -2,5 +2,6 @@
 
 from tireid_jax.data.toy.pool.captions import caption
 from tireid_jax.data.toy.pool.entry import render, sample_entry
+from tireid_jax.data.toy.pool.store import open_pool, write_pool
 
-__all__ = ["caption", "render", "sample_entry"]
+__all__ = ["caption", "open_pool", "render", "sample_entry", "write_pool"]

@@ -1,0 +1,81 @@
+"""The pre-training pool: determinism, breadth of the captions, and a folder that a killed run continues."""
+
+import numpy as np
+import pytest
+
+from tireid_jax.data import tokenizer
+from tireid_jax.data.toy import pool
+from tireid_jax.data.toy.pool import entry, store
+from tireid_jax.data.toy.pool.drawings import DRAWINGS, primitives
+from tireid_jax.errors import UserError
+
+
+@pytest.fixture
+def short_chunks(monkeypatch):
+  monkeypatch.setattr(store, "CHUNK", 4)
+
+
+def sample(index):
+  return pool.sample_entry(np.random.default_rng([3, index]))
+
+
+def test_a_picture_follows_from_its_entry_alone():
+  for index in range(20):
+    first = pool.render(sample(index), (96, 48))
+    assert first.shape == (96, 48, 3)
+    assert first.dtype == np.uint8
+    np.testing.assert_array_equal(first, pool.render(sample(index), (96, 48)))
+
+
+def test_every_object_can_be_drawn_in_every_style():
+  for name in DRAWINGS:
+    assert primitives(name)
+  thing = {"x": 0.5, "y": 0.5, "size": 0.8, "mirror": False, "colour": "red", "pattern": "checks", "second": "white"}
+  pictures = []
+  for style in entry.STYLES:
+    shown = {"style": style, "detail": 0, "ground": "teal", "things": [{**thing, "name": "circle"}]}
+    pictures.append(pool.render(shown, (48, 24)).tobytes())
+  assert len(set(pictures)) == len(entry.STYLES)
+
+
+def test_captions_have_hundreds_of_distinct_tokens_and_vary():
+  captions = []
+  for index in range(1500):
+    captions.append(pool.caption(sample(index), np.random.default_rng(index)))
+  assert len(np.unique(tokenizer.tokenize(captions))) > 700
+  assert len({pool.caption(sample(0), np.random.default_rng(index)) for index in range(10)}) > 5
+
+
+def test_the_relation_in_a_caption_holds_in_the_picture():
+  shown = {"kind": "relation", "style": "flat", "ground": "white", "relation": "left", "detail": 0}
+  things = [{"name": "square", "colour": colour, "x": x, "y": 0.5, "size": 0.3, "mirror": False}
+            for colour, x in (("red", 0.27), ("blue", 0.74))]  # fmt: skip
+  picture = pool.render({**shown, "things": things}, (96, 48))
+  red, blue = picture[48, 13], picture[48, 35]
+  assert red[0] > 150 > red[2]
+  assert blue[2] > 150 > blue[0]
+
+
+def test_a_killed_pool_is_continued_to_the_same_bits(tmp_path, short_chunks):
+  whole = store.write_pool(tmp_path / "whole", 10, 5, (32, 16))
+  broken = tmp_path / "broken"
+  store.write_pool(broken, 10, 5, (32, 16))
+  (broken / "entries_0000004.jsonl").unlink()
+  with pytest.raises(UserError, match="unfinished"):
+    store.open_pool(broken)
+  again = store.write_pool(broken, 10, 5, (32, 16))
+  assert len(again) == len(whole) == 10
+  for index in range(10):
+    np.testing.assert_array_equal(again.image(index), whole.image(index))
+    assert again.caption(index, 1) == whole.caption(index, 1)
+  assert any(whole.caption(index, 0) != whole.caption(index, 1) for index in range(10))
+
+
+def test_a_folder_of_other_contents_is_refused(tmp_path, short_chunks):
+  (tmp_path / "notes.txt").write_text("mine")
+  with pytest.raises(UserError, match="holds no pool"):
+    store.write_pool(tmp_path, 4, 0, (32, 16))
+  assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+  store.write_pool(tmp_path / "pool", 4, 0, (32, 16))
+  with pytest.raises(UserError, match="give the same values"):
+    store.write_pool(tmp_path / "pool", 4, 1, (32, 16))
