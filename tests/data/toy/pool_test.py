@@ -6,7 +6,7 @@ import pytest
 from tireid_jax.data import tokenizer
 from tireid_jax.data.toy import pool
 from tireid_jax.data.toy.pool import entry, store
-from tireid_jax.data.toy.pool.drawings import DRAWINGS, primitives
+from tireid_jax.data.toy.pool.drawings import DRAWINGS
 from tireid_jax.errors import UserError
 
 
@@ -27,15 +27,20 @@ def test_a_picture_follows_from_its_entry_alone():
     np.testing.assert_array_equal(first, pool.render(sample(index), (96, 48)))
 
 
-def test_every_object_can_be_drawn_in_every_style():
+def test_every_object_shows_on_its_ground():
+  empty = {"style": "outlined", "detail": 0, "ground": "teal"}
+  plain = pool.render(empty, (48, 24))
   for name in DRAWINGS:
-    assert primitives(name)
-  thing = {"x": 0.5, "y": 0.5, "size": 0.8, "mirror": False, "colour": "red", "pattern": "checks", "second": "white"}
-  pictures = []
-  for style in entry.STYLES:
-    shown = {"style": style, "detail": 0, "ground": "teal", "things": [{**thing, "name": "circle"}]}
-    pictures.append(pool.render(shown, (48, 24)).tobytes())
-  assert len(set(pictures)) == len(entry.STYLES)
+    thing = {"name": name, "x": 0.5, "y": 0.5, "size": 0.8, "mirror": False, "colour": "red"}
+    changed = np.any(pool.render({**empty, "things": [thing]}, (48, 24)) != plain, axis=-1)
+    assert changed.sum() > 30, name
+
+
+def test_every_style_draws_differently():
+  thing = {"name": "cat", "x": 0.5, "y": 0.5, "size": 0.8, "mirror": False, "colour": "red"}
+  shown = {"detail": 0, "ground": "teal", "things": [thing]}
+  pictures = {pool.render({**shown, "style": style}, (48, 24)).tobytes() for style in entry.STYLES}
+  assert len(pictures) == len(entry.STYLES)
 
 
 def test_captions_have_hundreds_of_distinct_tokens_and_vary():
@@ -44,6 +49,10 @@ def test_captions_have_hundreds_of_distinct_tokens_and_vary():
     captions.append(pool.caption(sample(index), np.random.default_rng(index)))
   assert len(np.unique(tokenizer.tokenize(captions))) > 700
   assert len({pool.caption(sample(0), np.random.default_rng(index)) for index in range(10)}) > 5
+
+
+def test_only_words_that_the_pool_lacks_are_reported():
+  assert pool.words_never_used(["A man in blue trousers, xylophonic."], num=300) == ["xylophonic"]
 
 
 def test_the_relation_in_a_caption_holds_in_the_picture():

@@ -6,7 +6,7 @@ from tireid_jax.data.toy.attributes import pick
 from tireid_jax.data.toy.pool.entry import Entry, person_of
 from tireid_jax.data.toy.pool.people import describe_person
 from tireid_jax.data.toy.pool.places import PLACES
-from tireid_jax.data.toy.pool.styles import COLOURLESS, STYLES
+from tireid_jax.data.toy.pool.styles import COLOURLESS, PATTERNLESS, STYLES
 from tireid_jax.data.toy.pool.vocabulary import (
   BIG,
   COLOUR_TABLE,
@@ -39,7 +39,10 @@ def caption(attributes: Entry, rng: np.random.Generator) -> str:
   elif attributes["style"] not in ("grey",) and rng.random() < 0.2:
     text = f"{text} {one(rng, GROUND).format(colour(rng, attributes['ground']))}"
   style = pick(rng, STYLES[attributes["style"]][1]) if rng.random() < 0.5 else one(rng, PHOTO)
-  return fix_articles(one(rng, FRAMES).format(style=style, text=text))
+  frame = one(rng, FRAMES)
+  if attributes["kind"] == "count":
+    frame = frame.replace("this is", "these are").replace(" is", " are")
+  return fix_articles(frame.format(style=style, text=text))
 
 
 def one(rng: np.random.Generator, alternatives: str) -> str:
@@ -124,8 +127,11 @@ def _letter(attributes, rng):
 
 
 def _people(attributes, rng):
-  has_colours = attributes["style"] not in COLOURLESS
-  told = [describe_person(rng, person_of(data), data["view"], has_colours) for data in attributes["people"]]
+  has_colours, has_patterns = attributes["style"] not in COLOURLESS, attributes["style"] not in PATTERNLESS
+  told = [
+    describe_person(rng, person_of(data), data["view"], has_colours=has_colours, has_patterns=has_patterns)
+    for data in attributes["people"]
+  ]
   if len(told) == 2:
     return f"{told[0]} {one(rng, 'next to|beside|and|with|left of|to the left of|alongside|accompanied by')} {told[1]}"
   if attributes.get("things"):

@@ -1,5 +1,7 @@
 """Entries of the pool: what a picture shows, as JSON data, and the picture itself."""
 
+# ruff: noqa: E501  one table row per line
+
 import dataclasses
 import math
 from typing import Any

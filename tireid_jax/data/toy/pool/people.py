@@ -21,7 +21,9 @@ WEARS = ("in", "wearing", "dressed in", "who wears", "who is wearing", "who has 
 PRONOUNS = {"man": ("his", "him"), "woman": ("her", "her"), "person": ("their", "them")}
 
 
-def describe_person(rng: np.random.Generator, person: Person, view: str, has_colours: bool) -> str:
+def describe_person(
+  rng: np.random.Generator, person: Person, view: str, *, has_colours: bool, has_patterns: bool
+) -> str:
   """Returns a noun phrase for a person, with one to six of the attributes that `view` shows.
 
   Args:
@@ -29,6 +31,7 @@ def describe_person(rng: np.random.Generator, person: Person, view: str, has_col
     person: whom to describe.
     view: "front", "back", "left" or "right".
     has_colours: whether the picture shows colours.
+    has_patterns: whether it shows patterns of cloth.
   """
   worn = person.attributes
   gender = worn["gender"] if rng.random() < 0.85 else "person"
@@ -36,7 +39,11 @@ def describe_person(rng: np.random.Generator, person: Person, view: str, has_col
   noun = choose(rng, SUBJECTS[gender])
   if rng.random() < 0.12:
     noun = f"{choose(rng, BUILD_WORDS[worn['build']])} {noun}"
-  clothes = [_item(rng, person, name, view, has_colours) for name in ("top", "bottom", "shoes", "hat") if name in worn]
+  clothes = [
+    _item(rng, person, name, view, has_colours, has_patterns)
+    for name in ("top", "bottom", "shoes", "hat")
+    if name in worn
+  ]
   clothes = [clothes[k] for k in rng.permutation(len(clothes))[: 1 + int(rng.random() * len(clothes))]]
   text = f"a {noun}"
   if _shows_hair(worn) and rng.random() < 0.35:
@@ -46,14 +53,14 @@ def describe_person(rng: np.random.Generator, person: Person, view: str, has_col
   text += f" {pick(rng, WEARS)} {_join(clothes)}"
   for name, phrases in (("bag", BAG_PHRASES), ("held", HELD_PHRASES)):
     if name in worn and rng.random() < 0.5 and _shows(worn[name], view):
-      thing = _item(rng, person, name, view, has_colours)
+      thing = _item(rng, person, name, view, has_colours, has_patterns)
       text += f" {choose(rng, phrases[worn[name]]).format(thing=thing, his=his, him=him)}"
   if rng.random() < 0.12:
     text += f", {choose(rng, VIEW_PHRASES[view])}"
   return text
 
 
-def _item(rng, person, name, view, has_colours):
+def _item(rng, person, name, view, has_colours, has_patterns):
   worn = person.attributes
   kind = worn[name]
   words = KIND_WORDS[kind]
@@ -64,7 +71,7 @@ def _item(rng, person, name, view, has_colours):
   if word.startswith("blue "):
     first = ""
   pattern = worn["pattern"] if name == "top" and rng.random() < 0.85 else ""
-  if (pattern == "logo" and view != "front") or not has_colours:
+  if (pattern == "logo" and view != "front") or not (has_colours and has_patterns):
     pattern = ""
   second = ""
   if pattern not in ("", "plain"):

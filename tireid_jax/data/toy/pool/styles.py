@@ -1,5 +1,7 @@
 """Drawing styles: how primitives are painted on a canvas, and what happens to the finished picture."""
 
+# ruff: noqa: E501  one table row per line
+
 import numpy as np
 from PIL import Image, ImageFilter
 
@@ -22,6 +24,8 @@ STYLES: dict[str, tuple[float, tuple[str, ...]]] = {
   "neon": (0.02, ("a neon sign", "a glowing drawing", "a neon drawing")),
 }  # fmt: skip
 COLOURLESS = ("grey", "silhouette")
+# Styles that leave out the patterns of cloth.
+PATTERNLESS = ("lines", "neon", "silhouette")
 
 
 class StyledCanvas(Canvas):
