@@ -28,7 +28,7 @@ def test_a_picture_follows_from_its_entry_alone():
 
 
 def test_every_object_shows_on_its_ground():
-  empty = {"style": "outlined", "detail": 0, "ground": "teal"}
+  empty = {"style": "flat", "detail": 0, "ground": "teal"}
   plain = pool.render(empty, (48, 24))
   for name in DRAWINGS:
     thing = {"name": name, "x": 0.5, "y": 0.5, "size": 0.8, "mirror": False, "colour": "red"}
@@ -43,11 +43,20 @@ def test_every_style_draws_differently():
   assert len(pictures) == len(entry.STYLES)
 
 
-def test_captions_have_hundreds_of_distinct_tokens_and_vary():
-  captions = []
-  for index in range(1500):
-    captions.append(pool.caption(sample(index), np.random.default_rng(index)))
-  assert len(np.unique(tokenizer.tokenize(captions))) > 700
+def test_a_doll_shows_what_its_person_wears_and_carries():
+  person = next(data for index in range(99) for data in sample(index).get("people", []) if "bag" in data["attributes"])
+  shown = {"style": "flat", "detail": 0, "ground": "teal", "people": [{**person, "is_doll": True, "view": "back"}]}
+  colours = [name for name in person["paint"] if name not in ("skin", "pattern_colour", "under_colour", "held_colour")]
+  before = pool.render(shown, (96, 48))
+  for name in colours:
+    shown["people"][0]["paint"] = {**person["paint"], name: [1, 2, 3]}
+    assert np.any(pool.render(shown, (96, 48)) != before), name
+
+
+def test_captions_fit_have_hundreds_of_distinct_tokens_and_vary():
+  tokens = tokenizer.tokenize([pool.caption(sample(index), np.random.default_rng(index)) for index in range(1500)])
+  assert len(np.unique(tokens)) > 700
+  assert tokenizer.token_lengths(tokens).max() < 77  # none was truncated
   assert len({pool.caption(sample(0), np.random.default_rng(index)) for index in range(10)}) > 5
 
 
@@ -78,6 +87,12 @@ def test_a_killed_pool_is_continued_to_the_same_bits(tmp_path, short_chunks):
     np.testing.assert_array_equal(again.image(index), whole.image(index))
     assert again.caption(index, 1) == whole.caption(index, 1)
   assert any(whole.caption(index, 0) != whole.caption(index, 1) for index in range(10))
+
+
+def test_several_processes_draw_the_same_pictures(tmp_path, short_chunks):
+  one, two = (store.write_pool(tmp_path / f"by{count}", 6, 5, (32, 16), processes=count) for count in (1, 2))
+  for index in range(6):
+    np.testing.assert_array_equal(one.image(index), two.image(index))
 
 
 def test_a_folder_of_other_contents_is_refused(tmp_path, short_chunks):

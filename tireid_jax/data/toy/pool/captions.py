@@ -128,9 +128,12 @@ def _letter(attributes, rng):
 
 def _people(attributes, rng):
   has_colours, has_patterns = attributes["style"] not in COLOURLESS, attributes["style"] not in PATTERNLESS
+  people = attributes["people"]
   told = [
-    describe_person(rng, person_of(data), data["view"], has_colours=has_colours, has_patterns=has_patterns)
-    for data in attributes["people"]
+    describe_person(
+      rng, person_of(data), data["view"], has_colours=has_colours, has_patterns=has_patterns, is_brief=len(people) > 1
+    )
+    for data in people
   ]
   if len(told) == 2:
     return f"{told[0]} {one(rng, 'next to|beside|and|with|left of|to the left of|alongside|accompanied by')} {told[1]}"

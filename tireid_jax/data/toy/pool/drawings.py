@@ -61,7 +61,7 @@ def draw(pen: Pen, name: str, rgb: RGB, texture: tuple[str, RGB] | None = None) 
     if letter == "l":
       pen.line(_pairs(numbers[1:]), numbers[0], paint)
     elif letter == "e" and cloth is None:
-      pen.ellipse(numbers[:2], *numbers[2:], paint)
+      pen.ellipse(numbers[:2], numbers[2], numbers[3], paint)
     else:
       pen.polygon(_outline(letter, numbers), paint, texture=cloth)
 
@@ -71,7 +71,9 @@ def _outline(letter, numbers):
     x, y, rx, ry = numbers
     return [(x + rx * math.cos(a * math.pi / 12), y + ry * math.sin(a * math.pi / 12)) for a in range(24)]
   points = _pairs(numbers)
-  return {"p": list, "s": mirrored, "c": smooth}[letter](points)
+  if letter == "c":
+    return smooth(points)
+  return mirrored(points) if letter == "s" else points
 
 
 def _pairs(numbers):

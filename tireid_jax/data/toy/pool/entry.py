@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageFont
+from PIL import Image
 
 from tireid_jax.data.toy.attributes import Person, make_person, pick, sample_attributes
 from tireid_jax.data.toy.canvas import Pen
 from tireid_jax.data.toy.figure import draw_person
 from tireid_jax.data.toy.palette import luma
+from tireid_jax.data.toy.pool.doll import draw_doll
 from tireid_jax.data.toy.pool.drawings import DRAWINGS, draw, has_colour
 from tireid_jax.data.toy.pool.places import PLACES, draw_place
 from tireid_jax.data.toy.pool.styles import COLOURLESS, STYLES, StyledCanvas
@@ -21,8 +22,8 @@ from tireid_jax.data.toy.pool.vocabulary import COLOUR_TABLE, FLAGS, NUMBERS, PO
 
 Entry = dict[str, Any]
 
-KINDS = {"person": 0.36, "two": 0.05, "single": 0.22, "position": 0.06, "count": 0.09, "relation": 0.16, "flag": 0.02,
-         "letter": 0.04}  # fmt: skip
+KINDS = {"person": 0.34, "two": 0.05, "single": 0.24, "position": 0.06, "count": 0.09, "relation": 0.17, "flag": 0.02,
+         "letter": 0.03}  # fmt: skip
 MIN_CONTRAST = 60.0
 GROUNDS = ("white", "light gray", "beige", "light blue", "yellow", "light green", "pink", "lavender", "navy", "black",
            "teal", "orange", "dark gray")  # fmt: skip
@@ -52,7 +53,7 @@ def sample_entry(rng: np.random.Generator) -> Entry:
     entry["ground"] = pick(rng, ("white", "light gray", "yellow", "light blue"))
   if kind in ("person", "two"):
     num = 1 if kind == "person" else 2
-    entry["people"] = [_person(rng) for _ in range(num)]
+    entry["people"] = [_person(rng, entry["style"]) for _ in range(num)]
     if num == 1 and rng.random() < 0.12:
       entry["things"] = [_thing(rng, entry, x=pick(rng, ("0.2", "0.8")), y=0.8, size=0.36)]
       entry["things"][0]["x"] = float(entry["things"][0]["x"])
@@ -80,7 +81,7 @@ def sample_entry(rng: np.random.Generator) -> Entry:
     while entry["things"][1]["name"] == entry["things"][0]["name"]:
       entry["things"][1] = _thing(rng, entry, x=centres[1][0], y=centres[1][1], size=size)
   elif kind == "flag":
-    entry["country"], entry["style"] = pick(rng, tuple(FLAGS)), "outlined"
+    entry["country"], entry["style"] = pick(rng, tuple(FLAGS)), "flat"
   else:
     entry["letter"] = pick(rng, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
     entry["style"] = "flat"
@@ -102,8 +103,7 @@ def render(attributes: Entry, size: tuple[int, int]) -> UInt8[np.ndarray, "h w 3
   backdrop = draw_place(place, rng, w, h) if place else Image.new("RGB", (w, h), ground)
   canvas = StyledCanvas(backdrop, w, h, attributes["style"], rng)
   if "letter" in attributes:
-    font = ImageFont.load_default(2.7 * w)
-    canvas._ink.text((1.5 * w, 1.5 * h), attributes["letter"], COLOUR_TABLE[attributes["colour"]][1], font, anchor="mm")
+    canvas.text(attributes["letter"], COLOUR_TABLE[attributes["colour"]][1], 0.9 * w)
   if "country" in attributes:
     _flag(canvas, attributes["country"], w, h)
   people = attributes.get("people", [])
@@ -125,16 +125,14 @@ def person_of(data: dict[str, Any]) -> Person:
 
 
 def _figure(canvas, data, rng, x, w, h, count):
-  height = min(h * (0.9 if count == 1 else 0.8), w * 1.9 if count == 1 else w * 1.5) * rng.uniform(0.9, 1.0)
-  pen = Pen(
-    canvas,
-    x,
-    h * 0.97 - height,
-    height,
-    breadth=data["breadth"] * (1 if count == 1 else 0.85),
-    mirror=data["view"] == "left",
-  )
-  draw_person(pen, person_of(data), data["view"], phase=data["phase"], stride=data["stride"], light=1)
+  alone, is_doll = count == 1, data["is_doll"]
+  height = min(h * (0.9 if alone else 0.8), w * (1.7 if is_doll else 1.9) * (1 if alone else 0.8)) * rng.uniform(0.9, 1)
+  breadth = (min(data["breadth"], 1.15) if is_doll else data["breadth"]) * (1 if alone else 0.85)
+  pen = Pen(canvas, x, h * 0.97 - height, height, breadth=breadth, mirror=data["view"] == "left")
+  if is_doll:
+    draw_doll(pen, person_of(data), data["view"])
+  else:
+    draw_person(pen, person_of(data), data["view"], phase=data["phase"], stride=data["stride"], light=1)
 
 
 def _flag(canvas, country, w, h):
@@ -153,12 +151,14 @@ def _style(rng):
   return pick(rng, {name: weight for name, (weight, _) in STYLES.items()})
 
 
-def _person(rng):
+def _person(rng, style):
   person = make_person(rng, sample_attributes(rng))
   data = dataclasses.asdict(person)
   data["paint"] = {name: list(rgb) for name, rgb in person.paint.items()}
   data["view"] = pick(rng, {"front": 0.55, "back": 0.21, "left": 0.12, "right": 0.12})
   return data | {
+    # A flat figure would look like those of ToyPEDES.
+    "is_doll": rng.random() < 0.5 or style == "flat",
     "breadth": round(rng.uniform(1.0, 1.35), 3),
     "phase": round(rng.uniform(0, 2 * math.pi), 3),
     "stride": round(rng.uniform(0, 0.9), 3),
@@ -170,7 +170,7 @@ def _thing(rng, entry, *, x, y, size):
   if not has_colour(thing["name"]) or entry["style"] in COLOURLESS:
     return thing
   thing["colour"] = _standing_out(rng, entry["ground"])
-  if size > 0.5 and rng.random() < 0.3 and entry["style"] in ("flat", "outlined", "bold", "soft"):
+  if size > 0.5 and rng.random() < 0.3 and entry["style"] in ("flat", "cutout", "bold", "soft"):
     thing["pattern"] = pick(rng, ("stripes", "vertical", "checks", "dots"))
     thing["second"] = _standing_out(rng, thing["colour"])
   return thing

@@ -22,9 +22,9 @@ PRONOUNS = {"man": ("his", "him"), "woman": ("her", "her"), "person": ("their", 
 
 
 def describe_person(
-  rng: np.random.Generator, person: Person, view: str, *, has_colours: bool, has_patterns: bool
+  rng: np.random.Generator, person: Person, view: str, *, has_colours: bool, has_patterns: bool, is_brief: bool = False
 ) -> str:
-  """Returns a noun phrase for a person, with one to six of the attributes that `view` shows.
+  """Returns a noun phrase for a person, with one to seven of the attributes that `view` shows.
 
   Args:
     rng: samples the attributes and words.
@@ -32,6 +32,7 @@ def describe_person(
     view: "front", "back", "left" or "right".
     has_colours: whether the picture shows colours.
     has_patterns: whether it shows patterns of cloth.
+    is_brief: at most two garments, and nothing carried: two such phrases fit into a caption of 77 tokens.
   """
   worn = person.attributes
   gender = worn["gender"] if rng.random() < 0.85 else "person"
@@ -44,7 +45,8 @@ def describe_person(
     for name in ("top", "bottom", "shoes", "hat")
     if name in worn
   ]
-  clothes = [clothes[k] for k in rng.permutation(len(clothes))[: 1 + int(rng.random() * len(clothes))]]
+  most = 2 if is_brief else len(clothes)
+  clothes = [clothes[k] for k in rng.permutation(len(clothes))[: 1 + int(rng.random() * most)]]
   text = f"a {noun}"
   if _shows_hair(worn) and rng.random() < 0.35:
     hair = choose(rng, HAIR_PHRASES[worn["hair_length"]])
@@ -52,7 +54,7 @@ def describe_person(
     text += f" with {' '.join(hair.format(colour=tone, his=his).split())}"
   text += f" {pick(rng, WEARS)} {_join(clothes)}"
   for name, phrases in (("bag", BAG_PHRASES), ("held", HELD_PHRASES)):
-    if name in worn and rng.random() < 0.5 and _shows(worn[name], view):
+    if name in worn and not is_brief and rng.random() < 0.5 and _shows(worn[name], view):
       thing = _item(rng, person, name, view, has_colours, has_patterns)
       text += f" {choose(rng, phrases[worn[name]]).format(thing=thing, his=his, him=him)}"
   if rng.random() < 0.12:

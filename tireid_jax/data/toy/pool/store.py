@@ -64,8 +64,10 @@ def write_pool(folder: str | os.PathLike, num: int, seed: int, size: tuple[int, 
     UserError: the folder holds something else, or another process writes to it, or an argument is out of range.
   """
   if num < 1 or seed < 0 or min(size) < 16 or processes < 1:
-    raise UserError(f"a pool needs 1 or more pictures and processes, a seed of 0 or more and sides of 16 pixels or more,"
-                    f" got {num}, {processes}, {seed} and {size[0]}x{size[1]}")  # fmt: skip
+    raise UserError(
+      f"a pool needs 1 or more pictures and processes, a seed of 0 or more and sides of 16 pixels or more, got {num}, "
+      f"{processes}, {seed} and {size[0]}x{size[1]}"
+    )
   folder = pathlib.Path(folder)
   settings = {"version": VERSION, "num": num, "seed": seed, "size": list(size)}
   with naming(folder):

@@ -3,7 +3,7 @@
 # ruff: noqa: E501  one table row per line
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image, ImageFilter, ImageFont
 
 from tireid_jax.data.toy.canvas import SUPERSAMPLING, Canvas
 from tireid_jax.data.toy.palette import RGB, mix
@@ -11,21 +11,28 @@ from tireid_jax.data.toy.palette import RGB, mix
 BLACK: RGB = (24, 24, 28)
 # Name of the style: (weight, words for the picture). Styles in COLOURLESS show no colours to mention.
 STYLES: dict[str, tuple[float, tuple[str, ...]]] = {
-  "flat": (0.2, ("a flat illustration", "a clip art", "a graphic", "an icon", "a vector image", "a simple illustration")),
-  "outlined": (0.26, ("a picture", "an image", "a drawing", "an illustration", "a rendering")),
-  "bold": (0.14, ("a cartoon", "a comic", "a sticker", "a cartoon drawing", "an animated picture")),
+  "flat": (0.26, ("a flat illustration", "a clip art", "a graphic", "an icon", "a vector image", "a simple illustration")),
+  "cutout": (0.18, ("a sticker", "a paper cutout", "a collage", "a drawing", "an illustration", "a rendering")),
+  "bold": (0.17, ("a cartoon", "a comic", "a cartoon drawing", "an animated picture", "a coloring book page")),
   "lines": (0.08, ("a line drawing", "a colored outline", "a doodle", "a pen drawing", "an ink drawing")),
-  "sketch": (0.08, ("a sketch", "a crayon drawing", "a child's drawing", "a rough scribble", "a pencil drawing")),
-  "pixels": (0.06, ("a pixel art picture", "a pixelated image", "a low resolution photo", "a video game sprite")),
-  "soft": (0.06, ("a blurry picture", "a blurred photo", "a watercolor painting", "an out of focus photo")),
+  "sketch": (0.09, ("a sketch", "a crayon drawing", "a child's drawing", "a rough scribble", "a pencil drawing")),
+  "pixels": (0.07, ("a pixel art picture", "a pixelated image", "a low resolution photo", "a video game sprite")),
+  "soft": (0.05, ("a blurry picture", "a blurred photo", "a watercolor painting", "an out of focus photo")),
   "grain": (0.05, ("a noisy photo", "a grainy picture", "an old film photo", "a poster print")),
   "grey": (0.03, ("a black and white photo", "a grayscale picture", "a monochrome image")),
-  "silhouette": (0.02, ("a silhouette", "a shadow", "a dark outline", "a stencil")),
-  "neon": (0.02, ("a neon sign", "a glowing drawing", "a neon drawing")),
+  "silhouette": (0.01, ("a silhouette", "a shadow", "a dark outline", "a stencil")),
+  "neon": (0.01, ("a neon sign", "a glowing drawing", "a neon drawing")),
 }  # fmt: skip
 COLOURLESS = ("grey", "silhouette")
 # Styles that leave out the patterns of cloth.
 PATTERNLESS = ("lines", "neon", "silhouette")
+# Colour and width, in painted pixels, of the outlines of these styles.
+_OUTLINES: dict[str, tuple[RGB, int]] = {
+  "cutout": ((250, 250, 248), 3),
+  "bold": (BLACK, 4),
+  "sketch": ((110, 110, 116), 2),
+  "pixels": (BLACK, 3),
+}
 
 
 class StyledCanvas(Canvas):
@@ -62,6 +69,12 @@ class StyledCanvas(Canvas):
     self._ink.line(large, fill=BLACK if self._style == "silhouette" else rgb,
                    width=max(2, round(width * SUPERSAMPLING)), joint="curve")  # fmt: skip
 
+  def text(self, text: str, rgb: RGB, height: float) -> None:
+    """Paints `text` in the middle, in a font of `height` logical pixels."""
+    width, tall = self.picture.size
+    font = ImageFont.load_default(SUPERSAMPLING * height)
+    self._ink.text((width / 2, tall / 2), text, rgb, font, anchor="mm")
+
   def blend(self, points, paint, opacity):
     if self._style not in ("lines", "silhouette", "neon"):
       super().blend(points, paint, opacity)
@@ -93,14 +106,12 @@ class StyledCanvas(Canvas):
     return mix(rgb, (255, 255, 255), 0.12) if self._style == "sketch" else rgb
 
   def _outline(self, rgb, outline):
-    """Returns (colour or None, width in painted pixels) of the outline."""
-    if self._style in ("flat", "silhouette"):
-      return None, 0
+    """Returns (colour or None, width in painted pixels) of the outline; none is the thin dark one of ToyPEDES."""
     if self._style in ("lines", "neon"):
       return mix(rgb, (255, 255, 255), 0.25) if self._style == "neon" else rgb, 4
-    if outline is None:
+    if outline is None or self._style not in _OUTLINES:
       return None, 0
-    return (BLACK, 4) if self._style == "bold" else (outline, 2)
+    return _OUTLINES[self._style]
 
   def _shaken(self, points):
     shift = self._rng.uniform(-0.7, 0.7, (len(points), 2))
