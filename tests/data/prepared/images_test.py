@@ -113,6 +113,16 @@ def test_an_image_is_rotated_and_flipped_by_its_exif_orientation(jpeg, value):
   assert (decoded.digest != images.decode(file, SIZE, use_exif=False).digest) == is_changed
 
 
+@pytest.mark.parametrize("value", range(1, 9))
+def test_the_size_in_the_header_is_that_of_the_upright_image(jpeg, value):
+  file = with_orientation(jpeg, value)
+  assert images.read_size(file) == images.decode(file, SIZE).size
+  assert images.read_size(file, use_exif=False) == images.decode(file, SIZE, use_exif=False).size
+  file.write_bytes(b"no image")
+  with pytest.raises(images.BadImageError, match="does not decode as an image"):
+    images.read_size(file)
+
+
 def test_exif_orientation_can_be_ignored_as_in_the_reference(jpeg):
   ignored, plain = images.decode(with_orientation(jpeg, 6), SIZE, use_exif=False), images.decode(jpeg, SIZE)
   np.testing.assert_array_equal(ignored.pixels, plain.pixels)

@@ -134,6 +134,21 @@ def decode(
   return Decoded(pixels, own_size, digest.hexdigest())
 
 
+def read_size(image_file: str | os.PathLike, *, use_exif: bool = True) -> tuple[int, int]:
+  """Returns (h, w) of the upright image in a file, from its header alone.
+
+  Raises:
+    BadImageError: the file is missing, or its header is no image's or claims too many pixels.
+  """
+  content = _read(image_file)
+  try:
+    with _opened(content) as image:
+      size = image.height, image.width
+      return size[::-1] if use_exif and _orientation(image) >= 5 else size
+  except Exception as error:  # for damaged files, PIL's readers raise errors of any type
+    raise BadImageError(image_file, "unreadable image", f"does not decode as an image ({error})") from error
+
+
 def resize(pixels: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
   """Returns u8[h, w, 3] resized from an image of any size, as `decode` does."""
   height, width = image_size
