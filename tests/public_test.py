@@ -8,7 +8,19 @@ import pytest
 
 from tests import commands, forked
 
-COMMANDS = ("main", "evaluate", "compare", "export", "demo", "plan", "replay", "search", "data.prepare", "data.toy")
+COMMANDS = (
+  "main",
+  "evaluate",
+  "compare",
+  "export",
+  "demo",
+  "plan",
+  "replay",
+  "search",
+  "serve",
+  "data.prepare",
+  "data.toy",
+)
 
 # Imports and keyword arguments as in other programs.
 PROGRAM = """

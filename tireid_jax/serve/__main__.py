@@ -1,0 +1,141 @@
+"""Serves a web page to search a folder of person images with.
+
+python -m tireid_jax.serve --workdir=W --gallery=DIR
+python -m tireid_jax.serve --pretrained=CLIP --gallery=DIR --port=9000
+python -m tireid_jax.serve --workdir=W --gallery=DIR --host=0.0.0.0 --allowed_host=gallery.example
+
+Needs `pip install ".[serve]"`. All new and changed images are encoded before the page is served, as by `search`. The
+page is served to this machine only unless --host says otherwise; others need the token of --token_file, or the one that
+is printed at the start. Use a reverse proxy for HTTPS.
+"""
+
+import errno
+import ipaddress
+import pathlib
+import secrets
+import socket
+
+from absl import flags
+
+from tireid_jax import cli
+from tireid_jax.config import config_file
+from tireid_jax.config import values as config_lib
+from tireid_jax.errors import UserError, naming
+from tireid_jax.search import Searcher
+from tireid_jax.search.gallery import folder_of
+from tireid_jax.serve.settings import Settings
+from tireid_jax.storage import compilation_cache
+from tireid_jax.terminal.progress import log_line
+
+# Shorter tokens can be guessed.
+_MIN_TOKEN = 16
+
+
+def main(_: list[str]) -> None:
+  options = flags.FLAGS
+  try:
+    import uvicorn
+
+    from tireid_jax.serve.app import make_app
+  except ImportError as error:
+    raise UserError(f'serve needs the package {error.name}; run pip install "tireid_jax[serve]"') from error
+  if options.config is not None:
+    config_lib.check(options.config)
+  if options.boxes and not options.gallery:
+    raise UserError("--boxes changes the index; give --gallery=DIR too")
+  if options.gallery:
+    folder_of(options.gallery)
+  settings = _settings(options.host, options.allowed_host, options.token_file)
+  listener = listen(options.host, options.port)
+  if options.config is not None:
+    config_file.print_sources()
+  compilation_cache.enable_persistent_cache()
+  searcher = Searcher.open(
+    workdir=options.workdir, stage=options.stage, pretrained=options.pretrained, config=options.config,
+    gallery=options.gallery, index=options.index, dtype=options.dtype or "",
+  )  # fmt: skip
+  if options.gallery:
+    report = searcher.update(boxes=options.boxes, show_progress=True)
+    log_line(f"{len(searcher):,} images, {len(report.unreadable):,} unreadable")
+  app = make_app(searcher, settings)
+  name = options.allowed_host[0] if options.allowed_host else options.host
+  log_line(f"open http://{f'[{name}]' if ':' in name else name}:{listener.getsockname()[1]}/ (Ctrl-C ends it)")
+  if settings.token and not options.token_file:
+    log_line(f"token: {settings.token}")
+  config = uvicorn.Config(
+    app, log_level="warning", access_log=False, proxy_headers=False, server_header=False, limit_concurrency=256,
+    timeout_graceful_shutdown=5,
+  )  # fmt: skip
+  uvicorn.Server(config).run(sockets=[listener])
+
+
+def listen(host: str, port: int) -> socket.socket:
+  """Returns a socket bound to an address.
+
+  Raises:
+    UserError: the port is in use or may not be used, or the address is not one of this machine.
+  """
+  try:
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+  except (OSError, OverflowError, UnicodeError) as error:
+    raise UserError(f"--host={host} --port={port}: there is no such address ({error})") from error
+  listener = socket.socket(family, kind, protocol)
+  listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+  try:
+    listener.bind(address)
+    listener.listen(2048)
+  except OSError as error:
+    listener.close()
+    if error.errno == errno.EADDRINUSE:
+      raise UserError(f"--port={port} is in use by another program; end it, or choose another port") from error
+    if error.errno == errno.EACCES:
+      raise UserError(f"--port={port} needs the rights of an administrator; choose one from 1024") from error
+    raise UserError(f"--host={host} is no address of this machine ({error.strerror})") from error
+  return listener
+
+
+def _settings(host: str, allowed: list[str], token_file: str) -> Settings:
+  """Returns the Settings for an address to listen at."""
+  token = _read_token(token_file) if token_file else ""
+  if _is_loopback(host):
+    return Settings(hosts=(*Settings.hosts, host.lower(), *(name.lower() for name in allowed)), token=token)
+  if not allowed and host in ("0.0.0.0", "::", ""):
+    raise UserError(f"--host={host} listens at all addresses; give --allowed_host=NAME, by which browsers call it")
+  return Settings(hosts=tuple(name.lower() for name in allowed or [host]), token=token or secrets.token_urlsafe(24))
+
+
+def _is_loopback(host: str) -> bool:
+  if host.lower() == "localhost":
+    return True
+  try:
+    return ipaddress.ip_address(host).is_loopback
+  except ValueError:
+    return False
+
+
+def _read_token(file: str) -> str:
+  with naming(file):
+    token = pathlib.Path(file).read_text(errors="replace").strip()
+  if len(token) < _MIN_TOKEN or not token.isascii() or any(character.isspace() for character in token):
+    raise UserError(
+      f"--token_file={file} must hold at least {_MIN_TOKEN} ASCII characters without spaces, and nothing else"
+    )
+  return token
+
+
+if __name__ == "__main__":
+  config_file.define_flag("config", None, "with --pretrained: config of the image size, tokenizer and model")
+  flags.DEFINE_string("workdir", "", "workdir of a run, also as gs://BUCKET/FOLDER")
+  flags.DEFINE_string("stage", "2", "of the run: pretrained, 0, 1 or 2")
+  flags.DEFINE_string(
+    "pretrained", "", "CLIP weights instead of a run: a file, a folder, a hub id or an exported folder"
+  )
+  flags.DEFINE_string("gallery", "", "folder of images")
+  flags.DEFINE_string("boxes", "", "CSV of path, x, y, w, h, camera, time: boxes to index instead of whole images")
+  flags.DEFINE_string("index", "", "folder of the index; by default below ~/.cache/tireid_jax/search")
+  flags.DEFINE_enum("dtype", None, ["bfloat16", "float32"], "of a new index; bfloat16 by default")
+  flags.DEFINE_string("host", "127.0.0.1", "address to listen at; others than loopback require a token")
+  flags.DEFINE_integer("port", 8000, "to listen at; 0 for any that is free")
+  flags.DEFINE_multi_string("allowed_host", [], "name by which browsers call the server; may be repeated")
+  flags.DEFINE_string("token_file", "", "file with the token; without it, one is made and printed if needed")
+  cli.run(main)

@@ -1,0 +1,93 @@
+"""The ASGI application: static files of the page, the API, and the middleware around both."""
+
+import importlib.resources
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from tireid_jax.errors import UserError
+from tireid_jax.search import Searcher
+from tireid_jax.serve import routes
+from tireid_jax.serve.errors import ApiError, json_of, response
+from tireid_jax.serve.security import Guard
+from tireid_jax.serve.service import Service
+from tireid_jax.serve.settings import Settings
+
+_MEDIA_TYPES = {
+  "html": "text/html; charset=utf-8",
+  "css": "text/css; charset=utf-8",
+  "js": "text/javascript; charset=utf-8",
+  "svg": "image/svg+xml",
+}
+
+
+def make_app(searcher: Searcher, settings: Settings) -> FastAPI:
+  """Returns the application that searches with a Searcher.
+
+  Args:
+    searcher: whose index is up to date and not empty.
+    settings: Settings.
+
+  Raises:
+    UserError: the index is empty.
+  """
+  if not len(searcher):
+    raise UserError(f"no image of {searcher.gallery} has been indexed, so there is nothing to search")
+  app = FastAPI(
+    title="tireid_jax", description="Search a gallery of person images by sentence and image.", docs_url=None,
+    redoc_url=None, openapi_url="/api/openapi.json", redirect_slashes=False,
+  )  # fmt: skip
+  app.include_router(routes.router(Service(searcher, settings)))
+  _add_page(app)
+  _add_error_handlers(app)
+  app.add_middleware(Guard, settings=settings)
+  return app
+
+
+def _add_page(app: FastAPI) -> None:
+  """Adds the files of the page. They are read once, so no request names a path on the disk."""
+  folder = importlib.resources.files(__package__) / "static"
+  files = {file.name: file.read_bytes() for file in folder.iterdir() if file.name.rpartition(".")[2] in _MEDIA_TYPES}
+
+  def send(name: str) -> Response:
+    if name not in files:
+      raise ApiError(404, "there is no such page")
+    media_type = _MEDIA_TYPES[name.rpartition(".")[2]]
+    return Response(files[name], media_type=media_type, headers={"cache-control": "no-cache"})
+
+  @app.get("/", include_in_schema=False)
+  def page() -> Response:
+    return send("index.html")
+
+  @app.get("/static/{name}", include_in_schema=False)
+  def static(name: str) -> Response:
+    return send(name)
+
+
+def _add_error_handlers(app: FastAPI) -> None:
+  @app.exception_handler(ApiError)
+  def api_error(_: Request, error: ApiError) -> Response:
+    return response(error)
+
+  @app.exception_handler(UserError)
+  def user_error(_: Request, error: UserError) -> Response:
+    return json_of(422, str(error))
+
+  @app.exception_handler(RequestValidationError)
+  def invalid(_: Request, error: RequestValidationError) -> Response:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"][1:])
+    return json_of(422, f"{where}: {first['msg']}" if where else first["msg"])
+
+  @app.exception_handler(HTTPException)
+  def http_error(_: Request, error: HTTPException) -> Response:
+    lines = {404: "there is no such page", 405: "this address does not support that method"}
+    return json_of(error.status_code, lines.get(error.status_code, str(error.detail)), error.headers)
+
+  @app.exception_handler(Exception)
+  def unexpected(_: Request, error: Exception) -> Response:
+    del error  # Starlette raises it again after the response, and uvicorn logs it with its traceback
+    return json_of(500, "the server failed; its log has the details")

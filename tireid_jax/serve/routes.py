@@ -1,0 +1,70 @@
+"""The routes of the gallery: search, pictures, what is known of it, and the login."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Request
+from fastapi.responses import Response
+
+from tireid_jax.serve import schemas, security
+from tireid_jax.serve.errors import ApiError
+from tireid_jax.serve.service import Service
+
+# Of every route, for OpenAPI.
+ERRORS: dict[int | str, dict[str, Any]] = {
+  status: {"model": schemas.Error, "description": description}
+  for status, description in {
+    400: "another Host, or a body that ends early",
+    401: "without the token",
+    403: "from a page of another site",
+    404: "no such image",
+    413: "too large",
+    422: "makes no sense",
+    429: "too many requests",
+  }.items()
+}
+_JPEG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}, "description": "the picture"}}
+_Id = Annotated[str, Path(pattern="^[0-9a-f]{24}$")]
+# The picture of an id changes only if its file does.
+_CACHED = {"cache-control": "private, max-age=3600"}
+
+
+def router(service: Service) -> APIRouter:
+  """Returns the routes of a Service."""
+  api = APIRouter(prefix="/api", responses=ERRORS)
+
+  @api.get("/gallery")
+  def gallery() -> schemas.GalleryResponse:
+    """What can be searched and filtered by, and the limits of this server."""
+    return service.gallery()
+
+  @api.post("/search")
+  def search(request: schemas.SearchRequest) -> schemas.SearchResponse:
+    """The images that fit a sentence, an image or both best."""
+    size = service.searcher.encoders.image_size
+    image = service.pictures.query(request.image, size) if request.image else None
+    return service.search(request, image=image, searcher=service.searcher)
+
+  @api.get("/images/{image}", response_class=Response, responses=_JPEG)
+  def full_image(image: _Id) -> Response:
+    """An image, scaled down if it is large."""
+    return Response(service.pictures.jpeg(image, "full"), media_type="image/jpeg", headers=_CACHED)
+
+  @api.get("/images/{image}/thumbnail", response_class=Response, responses=_JPEG)
+  def thumbnail(image: _Id) -> Response:
+    """A small version of an image, made when it is first requested."""
+    return Response(service.pictures.jpeg(image, "thumbnail"), media_type="image/jpeg", headers=_CACHED)
+
+  @api.post("/login", status_code=204)
+  def login(request: schemas.LoginRequest, http: Request) -> Response:
+    """Sets the cookie that stands for the token."""
+    token = service.settings.token
+    if token and not security.is_token(request.token, token):
+      raise ApiError(401, "this is not the token of this server")
+    response = Response(status_code=204)
+    if token:
+      response.set_cookie(
+        security.COOKIE, security.cookie_of(token), httponly=True, samesite="strict", secure=http.url.scheme == "https"
+      )
+    return response
+
+  return api

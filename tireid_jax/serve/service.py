@@ -1,0 +1,84 @@
+"""What the routes do, apart from HTTP: search, pictures and what is known of the gallery."""
+
+import hashlib
+import threading
+
+from tireid_jax.search import Query, Searcher, Where
+from tireid_jax.search.entries import key_of, seconds
+from tireid_jax.search.query import Content
+from tireid_jax.serve import schemas
+from tireid_jax.serve.errors import ApiError, escaped
+from tireid_jax.serve.pictures import Pictures, id_of
+from tireid_jax.serve.settings import Settings
+
+_EXAMPLES = (
+  "a woman in a red coat",
+  "a man in a black jacket and blue trousers, carrying a backpack",
+  "a person in a white shirt with a handbag",
+)
+# Folders that the page offers as filters; a gallery with a folder for each person has thousands.
+_MAX_FOLDERS = 500
+
+
+class Service:
+  """A Searcher whose results have ids, for several threads."""
+
+  def __init__(self, searcher: Searcher, settings: Settings) -> None:
+    self.searcher, self.settings = searcher, settings
+    entries = searcher.entries()
+    self.pictures = Pictures(searcher.gallery, entries, use_exif=searcher.encoders.use_exif)
+    self._cameras = sorted({entry.camera for entry in entries} - {""})
+    folders = {entry.path.partition("/")[0] for entry in entries if "/" in entry.path.lstrip("/")}
+    self._folders = sorted(folders - {""})[:_MAX_FOLDERS]
+    self._has_times = any(entry.time for entry in entries)
+    # One search uses all devices and cores; several at once would only be slower.
+    self.computing = threading.Lock()
+
+  def gallery(self) -> schemas.GalleryResponse:
+    """Returns what the page needs to know of the gallery."""
+    root = self.searcher.gallery
+    return schemas.GalleryResponse(
+      id=hashlib.blake2b(str(root).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest(),
+      name=escaped(root.name), num_images=len(self.searcher), cameras=[escaped(name) for name in self._cameras],
+      folders=[escaped(name) for name in self._folders], has_times=self._has_times, examples=list(_EXAMPLES),
+      limits=schemas.Limits(
+        max_top=self.settings.max_top, max_upload_bytes=self.settings.max_upload_bytes,
+        max_upload_pixels=self.settings.max_upload_pixels, max_uploads=self.settings.max_uploads,
+        text_length=self.searcher.text_length,
+      ),
+    )  # fmt: skip
+
+  def search(
+    self, request: schemas.SearchRequest, *, image: Content | None, searcher: Searcher, scope: str = ""
+  ) -> schemas.SearchResponse:
+    """Returns the results of a request.
+
+    Args:
+      request: what to search for.
+      image: the content of `request.image`.
+      searcher: of the gallery or of a session.
+      scope: of the ids of its pictures (see `pictures.id_of`).
+
+    Raises:
+      ApiError, UserError: the request makes no sense.
+    """
+    if request.top > self.settings.max_top:
+      raise ApiError(422, f"top: {request.top} results are too many; this server returns up to {self.settings.max_top}")
+    parts: list[tuple[float, Content]] = [(1.0, request.text)] if request.text.strip() else []
+    parts += [(1.0, image)] if image is not None else []
+    if not parts:
+      raise ApiError(422, "the query is empty; describe the person, or choose a picture")
+    filters = request.filters
+    for time in filter(None, (filters.start, filters.end)):
+      seconds(time)
+    where = Where(tuple(filters.cameras), filters.start, filters.end, tuple(filters.folders))
+    with self.computing:
+      found = searcher.search(Query(parts), request.top, where)
+    return schemas.SearchResponse(results=[_found(result, scope) for result in found])
+
+
+def _found(result, scope):
+  return schemas.FoundImage(
+    rank=result.rank, score=result.score, id=id_of(key_of(result.path, result.box), scope), path=escaped(result.path),
+    camera=escaped(result.camera), time=escaped(result.time), box=result.box,
+  )  # fmt: skip
