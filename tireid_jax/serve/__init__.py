@@ -1,1 +1,1 @@
-"""A web page to search a gallery with: `python -m tireid_jax.serve`; as an ASGI application `make_app` of `serve.app`."""
+"""A web page to search a gallery with: `python -m tireid_jax.serve`, or `serve.app.make_app` as an ASGI application."""

@@ -1,6 +1,7 @@
 """The pictures of a gallery by opaque id, as JPEG.
 
-Files are decoded and encoded again, so nothing but pixels leaves the gallery: no metadata, and no file that is no image.
+Files are decoded and encoded again, so nothing but pixels leaves the gallery: no metadata, and no file of
+another kind.
 """
 
 import collections

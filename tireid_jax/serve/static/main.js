@@ -1,0 +1,167 @@
+// The page: reads the address, searches, and shows what was found.
+
+import * as address from "./address.js";
+import { ApiError, call } from "./api.js";
+import * as grid from "./grid.js";
+
+const at = (id) => document.getElementById(id);
+let query = address.empty();
+let pending = null;
+
+function say(line, isError = false) {
+  at("message").textContent = line;
+  at("message").classList.toggle("error", isError);
+}
+
+function selected(id) {
+  return [...at(id).selectedOptions].map((option) => option.value);
+}
+
+function readForm() {
+  query.text = at("text").value;
+  query.top = at("top").valueAsNumber || address.DEFAULT_TOP;
+  query.filters = {
+    cameras: selected("cameras"), folders: selected("folders"), start: at("start").value.trim(), end: at("end").value.trim(),
+  };
+}
+
+function fillForm() {
+  at("text").value = query.text;
+  at("top").value = String(query.top);
+  for (const id of ["cameras", "folders"]) {
+    for (const option of at(id).options) option.selected = query.filters[id].includes(option.value);
+  }
+  at("start").value = query.filters.start;
+  at("end").value = query.filters.end;
+  const { cameras, folders, start, end } = query.filters;
+  if (cameras.length || folders.length || start || end) at("filters").open = true;
+  at("chosen").hidden = !query.image;
+  at("chosen-mix").hidden = !query.text.trim();
+  if (query.image) at("chosen-image").src = `/api/images/${query.image}/thumbnail`;
+  else at("chosen-image").removeAttribute("src");
+  document.title = query.text.trim() ? `${query.text} – Person search` : "Person search";
+}
+
+async function run() {
+  pending?.abort();
+  fillForm();
+  const results = at("results");
+  if (address.isEmpty(query)) {
+    results.replaceChildren();
+    results.setAttribute("aria-busy", "false");
+    say("Describe a person, or choose an example.");
+    return;
+  }
+  const request = new AbortController();
+  pending = request;
+  results.setAttribute("aria-busy", "true");
+  say("Searching …");
+  try {
+    const answer = await call("POST", "/api/search", { json: query, signal: request.signal });
+    grid.show(results, answer.results, choose);
+    say(answer.results.length ? `${answer.results.length} images, best first.` : "No image satisfies the filters.");
+  } catch (error) {
+    if (error.name === "AbortError") return;
+    results.replaceChildren();
+    if (error.status === 401) login();
+    else say(error.message, true);
+  }
+  results.setAttribute("aria-busy", "false");
+}
+
+function search() {
+  const next = address.write(query);
+  if (next !== location.search) history.pushState(null, "", next);
+  run();
+}
+
+function choose(result) {
+  query = { ...query, image: result.id, text: "" };
+  search();
+  scrollTo({ top: 0 });
+  at("text").focus();
+}
+
+function login() {
+  if (!at("login").open) at("login").showModal();
+}
+
+async function submitToken(event) {
+  event.preventDefault();
+  try {
+    await call("POST", "/api/login", { json: { token: at("token").value.trim() } });
+    at("token").value = "";
+    at("login").close();
+    start();
+  } catch (error) {
+    at("login-message").textContent = error.message;
+  }
+}
+
+function addOptions(id, names) {
+  at(id).replaceChildren(...names.map((name) => new Option(name, name)));
+  at(`${id}-label`).hidden = !names.length;
+}
+
+function addExamples(examples) {
+  at("examples").replaceChildren(...examples.map((sentence) => {
+    const button = Object.assign(document.createElement("button"), { type: "button", textContent: sentence });
+    button.addEventListener("click", () => {
+      query = { ...query, text: sentence, image: null };
+      search();
+    });
+    return button;
+  }));
+}
+
+async function start() {
+  try {
+    const gallery = await call("GET", "/api/gallery");
+    at("about").textContent = `${gallery.num_images.toLocaleString()} images in ${gallery.name}`;
+    at("top").max = String(gallery.limits.max_top);
+    addOptions("cameras", gallery.cameras);
+    addOptions("folders", gallery.folders);
+    for (const label of document.querySelectorAll(".time")) label.hidden = !gallery.has_times;
+    at("filters").hidden = !gallery.cameras.length && !gallery.folders.length && !gallery.has_times;
+    addExamples(gallery.examples);
+    query = address.read(location.search);
+    run();
+  } catch (error) {
+    if (error instanceof ApiError && error.status === 401) login();
+    else say(error.message, true);
+  }
+}
+
+function toggleTheme() {
+  const root = document.documentElement;
+  const isDark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  root.dataset.theme = isDark ? "light" : "dark";
+  localStorage.setItem("theme", root.dataset.theme);
+}
+
+const theme = localStorage.getItem("theme");
+if (theme === "dark" || theme === "light") document.documentElement.dataset.theme = theme;
+at("theme").addEventListener("click", toggleTheme);
+at("search").addEventListener("submit", (event) => {
+  event.preventDefault();
+  readForm();
+  search();
+});
+at("chosen-remove").addEventListener("click", () => {
+  readForm();
+  query.image = null;
+  search();
+  at("text").focus();
+});
+at("filters-clear").addEventListener("click", () => {
+  readForm();
+  query.filters = address.empty().filters;
+  search();
+});
+at("login-form").addEventListener("submit", submitToken);
+addEventListener("popstate", () => {
+  query = address.read(location.search);
+  run();
+});
+grid.addKeys(at("results"));
+start();
