@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import Response
 
-from tireid_jax.serve import schemas, security
+from tireid_jax.serve import marks, schemas, security
 from tireid_jax.serve.errors import ApiError
 from tireid_jax.serve.service import Service
 
@@ -53,6 +53,12 @@ def router(service: Service) -> APIRouter:
   def thumbnail(image: _Id) -> Response:
     """A small version of an image, made when it is first requested."""
     return Response(service.pictures.jpeg(image, "thumbnail"), media_type="image/jpeg", headers=_CACHED)
+
+  @api.post("/annotations")
+  def annotations(request: schemas.MarksRequest) -> schemas.AnnotationsResponse:
+    """Marks of images of the gallery as an annotation file for training, and the wrong ones in a list of their own."""
+    marked = [marks.Marked(service.pictures.entry(mark.image), mark.caption, mark.mark) for mark in request.marks]
+    return schemas.AnnotationsResponse(**marks.export(marked)._asdict())
 
   @api.post("/login", status_code=204)
   def login(request: schemas.LoginRequest, http: Request) -> Response:

@@ -3,10 +3,12 @@
 import * as address from "./address.js";
 import { ApiError, call } from "./api.js";
 import * as grid from "./grid.js";
+import { Marks } from "./marks.js";
 
 const at = (id) => document.getElementById(id);
 let query = address.empty();
 let pending = null;
+let marks = null;
 
 function say(line, isError = false) {
   at("message").textContent = line;
@@ -58,7 +60,9 @@ async function run() {
   say("Searching …");
   try {
     const answer = await call("POST", "/api/search", { json: query, signal: request.signal });
-    grid.show(results, answer.results, choose);
+    if (query.text.trim()) at("caption").value = query.text.trim();
+    marks.forget();
+    grid.show(results, answer.results, choose, query.session ? undefined : (result) => [marks.buttons(result)]);
     say(answer.results.length ? `${answer.results.length} images, best first.` : "No image satisfies the filters.");
   } catch (error) {
     if (error.name === "AbortError") return;
@@ -118,6 +122,7 @@ async function start() {
   try {
     const gallery = await call("GET", "/api/gallery");
     at("about").textContent = `${gallery.num_images.toLocaleString()} images in ${gallery.name}`;
+    marks = new Marks(gallery.id, { caption: at("caption"), count: at("marks-count"), say });
     at("top").max = String(gallery.limits.max_top);
     addOptions("cameras", gallery.cameras);
     addOptions("folders", gallery.folders);
@@ -159,6 +164,9 @@ at("filters-clear").addEventListener("click", () => {
   search();
 });
 at("login-form").addEventListener("submit", submitToken);
+at("marks-export").addEventListener("click", () => marks?.download());
+at("marks-clear").addEventListener("click", () => marks?.clear());
+at("caption").addEventListener("input", () => marks?.refresh());
 addEventListener("popstate", () => {
   query = address.read(location.search);
   run();
