@@ -1,8 +1,13 @@
 """The ASGI application: static files of the page, the API, and the middleware around both."""
 
+import asyncio
+import contextlib
 import importlib.resources
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 
 from fastapi import FastAPI
+from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
@@ -10,7 +15,7 @@ from starlette.requests import Request
 
 from tireid_jax.errors import UserError
 from tireid_jax.search import Searcher
-from tireid_jax.serve import routes
+from tireid_jax.serve import routes, session_routes
 from tireid_jax.serve.errors import ApiError, json_of, response
 from tireid_jax.serve.security import Guard
 from tireid_jax.serve.service import Service
@@ -22,6 +27,8 @@ _MEDIA_TYPES = {
   "js": "text/javascript; charset=utf-8",
   "svg": "image/svg+xml",
 }
+# Seconds between two looks for sessions that nobody uses any more.
+_SWEEP_S = 30.0
 
 
 def make_app(searcher: Searcher, settings: Settings) -> FastAPI:
@@ -36,15 +43,37 @@ def make_app(searcher: Searcher, settings: Settings) -> FastAPI:
   """
   if not len(searcher):
     raise UserError(f"no image of {searcher.gallery} has been indexed, so there is nothing to search")
+  service = Service(searcher, settings)
   app = FastAPI(
     title="tireid_jax", description="Search a gallery of person images by sentence and image.", docs_url=None,
-    redoc_url=None, openapi_url="/api/openapi.json", redirect_slashes=False,
+    redoc_url=None, openapi_url="/api/openapi.json", redirect_slashes=False, lifespan=_ending_sessions(service),
   )  # fmt: skip
-  app.include_router(routes.router(Service(searcher, settings)))
+  app.include_router(routes.router(service))
+  app.include_router(session_routes.router(service))
   _add_page(app)
   _add_error_handlers(app)
   app.add_middleware(Guard, settings=settings)
   return app
+
+
+def _ending_sessions(service: Service) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+  """Returns the lifespan of an application: it ends unused sessions while it runs, and all when it ends."""
+
+  async def sweep() -> None:
+    while True:
+      await asyncio.sleep(_SWEEP_S)
+      await run_in_threadpool(service.sessions.sweep)
+
+  @contextlib.asynccontextmanager
+  async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    task = asyncio.create_task(sweep())
+    try:
+      yield
+    finally:
+      task.cancel()
+      service.sessions.close()
+
+  return lifespan
 
 
 def _add_page(app: FastAPI) -> None:

@@ -8,6 +8,7 @@ from fastapi.responses import Response
 from tireid_jax.serve import marks, schemas, security
 from tireid_jax.serve.errors import ApiError
 from tireid_jax.serve.service import Service
+from tireid_jax.serve.sessions import Session
 
 # Of every route, for OpenAPI.
 ERRORS: dict[int | str, dict[str, Any]] = {
@@ -23,9 +24,15 @@ ERRORS: dict[int | str, dict[str, Any]] = {
   }.items()
 }
 _JPEG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}, "description": "the picture"}}
+SESSION_COOKIE = "tireid_session"
 _Id = Annotated[str, Path(pattern="^[0-9a-f]{24}$")]
 # The picture of an id changes only if its file does.
 _CACHED = {"cache-control": "private, max-age=3600"}
+
+
+def session_of(service: Service, http: Request) -> Session | None:
+  """Returns the session of a request, None without one."""
+  return service.sessions.find(http.cookies.get(SESSION_COOKIE))
 
 
 def router(service: Service) -> APIRouter:
@@ -38,21 +45,19 @@ def router(service: Service) -> APIRouter:
     return service.gallery()
 
   @api.post("/search")
-  def search(request: schemas.SearchRequest) -> schemas.SearchResponse:
+  def search(request: schemas.SearchRequest, http: Request) -> schemas.SearchResponse:
     """The images that fit a sentence, an image or both best."""
-    size = service.searcher.encoders.image_size
-    image = service.pictures.query(request.image, size) if request.image else None
-    return service.search(request, image=image, searcher=service.searcher)
+    return service.search(request, session_of(service, http))
 
   @api.get("/images/{image}", response_class=Response, responses=_JPEG)
-  def full_image(image: _Id) -> Response:
+  def full_image(image: _Id, http: Request) -> Response:
     """An image, scaled down if it is large."""
-    return Response(service.pictures.jpeg(image, "full"), media_type="image/jpeg", headers=_CACHED)
+    return _picture(service, image, "full", http)
 
   @api.get("/images/{image}/thumbnail", response_class=Response, responses=_JPEG)
-  def thumbnail(image: _Id) -> Response:
+  def thumbnail(image: _Id, http: Request) -> Response:
     """A small version of an image, made when it is first requested."""
-    return Response(service.pictures.jpeg(image, "thumbnail"), media_type="image/jpeg", headers=_CACHED)
+    return _picture(service, image, "thumbnail", http)
 
   @api.post("/annotations")
   def annotations(request: schemas.MarksRequest) -> schemas.AnnotationsResponse:
@@ -74,3 +79,10 @@ def router(service: Service) -> APIRouter:
     return response
 
   return api
+
+
+def _picture(service: Service, image: str, size: str, http: Request) -> Response:
+  pictures = service.pictures_of(image, session_of(service, http))
+  # An uploaded picture is in no cache after its session.
+  headers = _CACHED if pictures is service.pictures else {"cache-control": "no-store"}
+  return Response(pictures.jpeg(image, size), media_type="image/jpeg", headers=headers)

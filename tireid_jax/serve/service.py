@@ -9,6 +9,7 @@ from tireid_jax.search.query import Content
 from tireid_jax.serve import schemas
 from tireid_jax.serve.errors import ApiError, escaped
 from tireid_jax.serve.pictures import Pictures, id_of
+from tireid_jax.serve.sessions import Session, Sessions
 from tireid_jax.serve.settings import Settings
 
 _EXAMPLES = (
@@ -31,6 +32,7 @@ class Service:
     folders = {entry.path.partition("/")[0] for entry in entries if "/" in entry.path.lstrip("/")}
     self._folders = sorted(folders - {""})[:_MAX_FOLDERS]
     self._has_times = any(entry.time for entry in entries)
+    self.sessions = Sessions(searcher, settings)
     # One search uses all devices and cores; several at once would only be slower.
     self.computing = threading.Lock()
 
@@ -48,37 +50,40 @@ class Service:
       ),
     )  # fmt: skip
 
-  def search(
-    self, request: schemas.SearchRequest, *, image: Content | None, searcher: Searcher, scope: str = ""
-  ) -> schemas.SearchResponse:
-    """Returns the results of a request.
+  def pictures_of(self, image: str, session: Session | None) -> Pictures:
+    """Returns the Pictures that an id is of: those of the gallery, or of the session."""
+    return session.pictures if session is not None and image in session.pictures else self.pictures
 
-    Args:
-      request: what to search for.
-      image: the content of `request.image`.
-      searcher: of the gallery or of a session.
-      scope: of the ids of its pictures (see `pictures.id_of`).
+  def search(self, request: schemas.SearchRequest, session: Session | None) -> schemas.SearchResponse:
+    """Returns the results of a request, for a visitor with this session.
 
     Raises:
       ApiError, UserError: the request makes no sense.
     """
     if request.top > self.settings.max_top:
       raise ApiError(422, f"top: {request.top} results are too many; this server returns up to {self.settings.max_top}")
+    if request.session and session is None:
+      raise ApiError(404, "there are no uploaded pictures to search; they are deleted when a session ends")
     parts: list[tuple[float, Content]] = [(1.0, request.text)] if request.text.strip() else []
-    parts += [(1.0, image)] if image is not None else []
+    if request.image is not None:
+      pictures = self.pictures_of(request.image, session)
+      parts.append((1.0, pictures.query(request.image, self.searcher.encoders.image_size)))
     if not parts:
       raise ApiError(422, "the query is empty; describe the person, or choose a picture")
     filters = request.filters
     for time in filter(None, (filters.start, filters.end)):
       seconds(time)
     where = Where(tuple(filters.cameras), filters.start, filters.end, tuple(filters.folders))
+    searched = session if request.session else None
+    searcher = self.searcher if searched is None else searched.searcher
     with self.computing:
       found = searcher.search(Query(parts), request.top, where)
-    return schemas.SearchResponse(results=[_found(result, scope) for result in found])
+    return schemas.SearchResponse(results=[_found(result, searched) for result in found])
 
 
-def _found(result, scope):
+def _found(result, session):
+  image = id_of(key_of(result.path, result.box), "" if session is None else session.id)
   return schemas.FoundImage(
-    rank=result.rank, score=result.score, id=id_of(key_of(result.path, result.box), scope), path=escaped(result.path),
-    camera=escaped(result.camera), time=escaped(result.time), box=result.box,
+    rank=result.rank, score=result.score, id=image, camera=escaped(result.camera), time=escaped(result.time),
+    path=escaped(result.path if session is None else session.names.get(image, result.path)), box=result.box,
   )  # fmt: skip

@@ -4,11 +4,13 @@ import * as address from "./address.js";
 import { ApiError, call } from "./api.js";
 import * as grid from "./grid.js";
 import { Marks } from "./marks.js";
+import { Uploads } from "./uploads.js";
 
 const at = (id) => document.getElementById(id);
 let query = address.empty();
 let pending = null;
 let marks = null;
+let uploads = null;
 
 function say(line, isError = false) {
   at("message").textContent = line;
@@ -22,6 +24,7 @@ function selected(id) {
 function readForm() {
   query.text = at("text").value;
   query.top = at("top").valueAsNumber || address.DEFAULT_TOP;
+  query.session = at("session").checked;
   query.filters = {
     cameras: selected("cameras"), folders: selected("folders"), start: at("start").value.trim(), end: at("end").value.trim(),
   };
@@ -35,6 +38,7 @@ function fillForm() {
   }
   at("start").value = query.filters.start;
   at("end").value = query.filters.end;
+  at("session").checked = query.session;
   const { cameras, folders, start, end } = query.filters;
   if (cameras.length || folders.length || start || end) at("filters").open = true;
   at("chosen").hidden = !query.image;
@@ -129,6 +133,10 @@ async function start() {
     for (const label of document.querySelectorAll(".time")) label.hidden = !gallery.has_times;
     at("filters").hidden = !gallery.cameras.length && !gallery.folders.length && !gallery.has_times;
     addExamples(gallery.examples);
+    uploads = new Uploads(gallery.limits, {
+      list: at("uploads-list"), count: at("uploads-count"), say, choose,
+    });
+    await uploads.load();
     query = address.read(location.search);
     run();
   } catch (error) {
@@ -164,6 +172,22 @@ at("filters-clear").addEventListener("click", () => {
   search();
 });
 at("login-form").addEventListener("submit", submitToken);
+at("files").addEventListener("change", async (event) => {
+  await uploads?.add([...event.target.files]);
+  event.target.value = "";
+});
+at("uploads-delete").addEventListener("click", async () => {
+  await uploads?.clear();
+  if (query.session) {
+    readForm();
+    query.session = false;
+    search();
+  }
+});
+at("session").addEventListener("change", () => {
+  readForm();
+  search();
+});
 at("marks-export").addEventListener("click", () => marks?.download());
 at("marks-clear").addEventListener("click", () => marks?.clear());
 at("caption").addEventListener("input", () => marks?.refresh());
