@@ -27,20 +27,20 @@ class _Request(BaseModel):
 class Filters(_Request):
   """What a result must satisfy."""
 
-  cameras: list[_Name] = Field([], max_length=1000, description="one of these; empty for any")
-  folders: list[_Name] = Field([], max_length=1000, description="below one of these; empty for any")
-  start: str = Field("", max_length=100, description="earliest time, a number or ISO 8601; empty for no limit")
-  end: str = Field("", max_length=100, description="latest time, a number or ISO 8601; empty for no limit")
+  cameras: list[_Name] = Field(default=[], max_length=1000, description="one of these; empty for any")
+  folders: list[_Name] = Field(default=[], max_length=1000, description="below one of these; empty for any")
+  start: str = Field(default="", max_length=100, description="earliest time, a number or ISO 8601; empty for no limit")
+  end: str = Field(default="", max_length=100, description="latest time, a number or ISO 8601; empty for no limit")
 
 
 class SearchRequest(_Request):
   """A sentence, an image, or a mix of both, whose normalised embeddings are added."""
 
-  text: str = Field("", max_length=_MAX_TEXT)
+  text: str = Field(default="", max_length=_MAX_TEXT)
   image: ImageId | None = None
-  top: int = Field(10, ge=1, description="how many results")
+  top: int = Field(default=10, ge=1, description="how many results")
   filters: Filters = Filters()
-  session: bool = Field(False, description="whether to search the uploaded images instead of the gallery")
+  session: bool = Field(default=False, description="whether to search the uploaded images instead of the gallery")
 
 
 class FoundImage(BaseModel):

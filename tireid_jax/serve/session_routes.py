@@ -13,10 +13,13 @@ from tireid_jax.serve.service import Service
 
 def router(service: Service) -> APIRouter:
   """Returns the routes of the sessions of a Service."""
-  full = {409: {"model": schemas.Error, "description": "the session is full"}}
-  many = {503: {"model": schemas.Error, "description": "too many sessions"}}
+  errors = {
+    **routes.ERRORS,
+    409: {"model": schemas.Error, "description": "the session is full"},
+    503: {"model": schemas.Error, "description": "too many sessions"},
+  }
   body = {"requestBody": {"required": True, "content": {"image/*": {"schema": {"type": "string", "format": "binary"}}}}}
-  api = APIRouter(prefix="/api/session", responses={**routes.ERRORS, **full, **many})
+  api = APIRouter(prefix="/api/session", responses=errors)
 
   @api.get("")
   def uploaded(http: Request) -> schemas.SessionResponse:
