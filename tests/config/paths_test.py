@@ -18,6 +18,7 @@ from tireid_jax.errors import UserError
 PLAN = ("--config=configs/rstp.py", "--stage=1", "--topology=cpu:1", "--sweep")
 MAIN = ("--config=configs/rstp.py", "--workdir=/nowhere/w")
 SEARCH = ("--gallery=.", "--query=x")
+SERVE = ("--gallery=.", "--port=0")
 PATHS = {
   ("main", "config"): (),
   ("main", "workdir"): ("--config=configs/rstp.py",),
@@ -55,9 +56,16 @@ PATHS = {
   ("search", "boxes"): ("--gallery=.", "--pretrained=/nowhere", "--query=x"),
   ("search", "queries"): ("--gallery=.", "--pretrained=/nowhere"),
   ("search", "html"): ("--gallery=.", "--pretrained=/nowhere", "--query=x"),
+  ("serve", "config"): (),
+  ("serve", "workdir"): SERVE,
+  ("serve", "pretrained"): SERVE,
+  ("serve", "gallery"): ("--pretrained=/nowhere", "--port=0"),
+  ("serve", "index"): ("--pretrained=/nowhere", *SERVE),
+  ("serve", "boxes"): ("--pretrained=/nowhere", *SERVE),
+  ("serve", "token_file"): ("--pretrained=/nowhere", *SERVE),
 }
 # Flags and fields whose text is not a path.
-OTHERS = {"stage", "seeds", "profile", "topology", "split", "coordinator", "query", "filter"}
+OTHERS = {"stage", "seeds", "profile", "topology", "split", "coordinator", "query", "filter", "host", "allowed_host"}
 OTHER_FIELDS = {
   "ablation", "select_on", "select_by", "pretrained_prefix", "data.name", "model.variant", "model.activation",
   "model.position_resize", "model.blocks", "model.remat", "model.attention", "prompts.placement", "mesh.dcn_axis",

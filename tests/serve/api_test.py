@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.forked import run as run_command
 from tests.search import searching
 from tests.serve import serving
 from tireid_jax.errors import UserError
@@ -43,19 +42,12 @@ def with_index(searcher, folder, gallery):
   return Searcher(searcher.encoders, index)
 
 
-def test_api_searcher_and_command_give_the_same_images_in_the_same_order(client, searcher):
+def test_api_and_searcher_give_the_same_images_in_the_same_order(client, searcher):
   expected = searcher.search(SENTENCE, top=10)
   results = search(client, text=SENTENCE, top=10)
   assert [result["path"] for result in results] == [result.path for result in expected]
   assert [result["rank"] for result in results] == list(range(1, 11))
   assert [result["score"] for result in results] == pytest.approx([result.score for result in expected], abs=1e-6)
-  folder = searcher.index.folder.parent
-  done = run_command(
-    "search", "--workdir=run", "--index=index", f"--query={SENTENCE}", "--top=10", "--json", folder=folder
-  )
-  assert done.returncode == 0, done.stderr
-  (printed,) = json.loads(done.stdout)
-  assert [result["path"] for result in printed["results"]] == [result.path for result in expected]
 
 
 def test_an_image_finds_itself_and_a_mix_is_that_of_the_searcher(client, searcher):

@@ -10,10 +10,11 @@ is printed at the start. Use a reverse proxy for HTTPS.
 """
 
 import errno
+import importlib.util
 import ipaddress
-import pathlib
 import secrets
 import socket
+from typing import Any
 
 from absl import flags
 
@@ -24,7 +25,7 @@ from tireid_jax.errors import UserError, naming
 from tireid_jax.search import Searcher
 from tireid_jax.search.gallery import folder_of
 from tireid_jax.serve.settings import Settings
-from tireid_jax.storage import compilation_cache
+from tireid_jax.storage import compilation_cache, locations
 from tireid_jax.terminal.progress import log_line
 
 # Shorter tokens can be guessed.
@@ -33,20 +34,11 @@ _MIN_TOKEN = 16
 
 def main(_: list[str]) -> None:
   options = flags.FLAGS
-  try:
-    import uvicorn
+  settings, listener = check(options)
+  import uvicorn
 
-    from tireid_jax.serve.app import make_app
-  except ImportError as error:
-    raise UserError(f'serve needs the package {error.name}; run pip install "tireid_jax[serve]"') from error
-  if options.config is not None:
-    config_lib.check(options.config)
-  if options.boxes and not options.gallery:
-    raise UserError("--boxes changes the index; give --gallery=DIR too")
-  if options.gallery:
-    folder_of(options.gallery)
-  settings = _settings(options.host, options.allowed_host, options.token_file)
-  listener = listen(options.host, options.port)
+  from tireid_jax.serve.app import make_app
+
   if options.config is not None:
     config_file.print_sources()
   compilation_cache.enable_persistent_cache()
@@ -59,7 +51,7 @@ def main(_: list[str]) -> None:
     log_line(f"{len(searcher):,} images, {len(report.unreadable):,} unreadable")
   app = make_app(searcher, settings)
   name = options.allowed_host[0] if options.allowed_host else options.host
-  log_line(f"open http://{f'[{name}]' if ':' in name else name}:{listener.getsockname()[1]}/ (Ctrl-C ends it)")
+  log_line(f"open http://{f'[{name}]' if ':' in name else name}:{listener.getsockname()[1]}/ (Ctrl-C stops the server)")
   if settings.token and not options.token_file:
     log_line(f"token: {settings.token}")
   config = uvicorn.Config(
@@ -69,16 +61,38 @@ def main(_: list[str]) -> None:
   uvicorn.Server(config).run(sockets=[listener])
 
 
-def listen(host: str, port: int) -> socket.socket:
-  """Returns a socket bound to an address.
+def check(options: Any) -> tuple[Settings, socket.socket]:
+  """Returns the Settings of the flags and the socket to listen on, before a model is loaded.
 
   Raises:
-    UserError: the port is in use or may not be used, or the address is not one of this machine.
+    UserError, MissingFileError: the flags do not fit together, or the port cannot be used.
   """
+  for name in ("fastapi", "starlette", "uvicorn"):
+    if importlib.util.find_spec(name) is None:
+      raise UserError(f'serve needs the package {name}; run pip install "tireid_jax[serve]"')
+  if options.config is not None:
+    config_lib.check(options.config)
+  if options.boxes and not options.gallery:
+    raise UserError("--boxes changes the index; give --gallery=DIR too")
+  if options.gallery:
+    folder_of(options.gallery)
+  for flag in ("boxes", "index"):
+    locations.local_path(getattr(options, flag), f"--{flag}")
+  return _settings(options.host, options.allowed_host, options.token_file), listen(options.host, options.port)
+
+
+def listen(host: str, port: int) -> socket.socket:
+  """Returns a socket that listens at an address.
+
+  Raises:
+    UserError: the port is in use or not permitted, or the address is not one of this machine.
+  """
+  if not 0 <= port < 2**16:
+    raise UserError(f"--port={port} is not a port; give a number from 1024 to 65535, or 0 for any that is free")
   try:
     family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-  except (OSError, OverflowError, UnicodeError) as error:
-    raise UserError(f"--host={host} --port={port}: there is no such address ({error})") from error
+  except (OSError, UnicodeError) as error:
+    raise UserError(f"--host={host}: there is no such address ({error})") from error
   listener = socket.socket(family, kind, protocol)
   listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
   try:
@@ -90,7 +104,7 @@ def listen(host: str, port: int) -> socket.socket:
       raise UserError(f"--port={port} is in use by another program; end it, or choose another port") from error
     if error.errno == errno.EACCES:
       raise UserError(f"--port={port} needs the rights of an administrator; choose one from 1024") from error
-    raise UserError(f"--host={host} is no address of this machine ({error.strerror})") from error
+    raise UserError(f"--host={host} is not an address of this machine ({error.strerror})") from error
   return listener
 
 
@@ -114,11 +128,12 @@ def _is_loopback(host: str) -> bool:
 
 
 def _read_token(file: str) -> str:
-  with naming(file):
-    token = pathlib.Path(file).read_text(errors="replace").strip()
+  path = locations.local_path(file, "--token_file")
+  with naming(path):
+    token = path.read_text(errors="replace").strip()
   if len(token) < _MIN_TOKEN or not token.isascii() or any(character.isspace() for character in token):
     raise UserError(
-      f"--token_file={file} must hold at least {_MIN_TOKEN} ASCII characters without spaces, and nothing else"
+      f"--token_file={file} must contain at least {_MIN_TOKEN} ASCII characters without spaces, and nothing else"
     )
   return token
 
