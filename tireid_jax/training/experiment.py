@@ -10,7 +10,6 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from tireid_jax.data import loader
 from tireid_jax.data.prepared import splits
 from tireid_jax.evaluation import embedding
 from tireid_jax.parallel import distributed, sharding
@@ -19,6 +18,7 @@ from tireid_jax.training import origin
 from tireid_jax.training.preflight import CheckedStage
 from tireid_jax.training.program import Program
 from tireid_jax.training.sources import Source
+from tireid_jax.training.stage_data import PREPARED, StageData, TrainBatches, TrainSplit
 from tireid_jax.training.stages import Stage
 from tireid_jax.workdir import checkpoint, layout
 
@@ -30,6 +30,7 @@ class Experiment:
   Attributes:
     config: of the run.
     recorded_config: as the stage's files store it: with the name by which the workdir's weights were first read.
+    data: of the stage.
     stage: Stage.
     run_folder, folder: the workdir, and the stage's folder in it.
     resumes: whether the stage has a checkpoint to resume from.
@@ -46,15 +47,16 @@ class Experiment:
 
   config: ConfigDict
   recorded_config: ConfigDict
+  data: StageData
   stage: Stage
   run_folder: str | os.PathLike
   folder: pathlib.Path
   resumes: bool
   source: Source | None
   mesh: Mesh
-  train_split: splits.Split
+  train_split: TrainSplit
   selection_split: splits.Split | None
-  batches: loader.Batches
+  batches: TrainBatches
   num_steps: int
   program: Program
   all_finite: Callable[[Any], jax.Array]
@@ -82,7 +84,9 @@ class Experiment:
     )
 
 
-def build(config: ConfigDict, checked: CheckedStage, run_folder: str | os.PathLike) -> Experiment:
+def build(
+  config: ConfigDict, checked: CheckedStage, run_folder: str | os.PathLike, data: StageData = PREPARED
+) -> Experiment:
   """Returns the Experiment of a stage that passed `preflight.check`. Every process calls it alike.
 
   Nothing is computed or written yet, but for a probe of cuDNN on a GPU.
@@ -94,16 +98,12 @@ def build(config: ConfigDict, checked: CheckedStage, run_folder: str | os.PathLi
   folder = layout.stage_folder(run_folder, stage.number)
   mesh = sharding.make_mesh(**config.mesh)
   recorded_config = origin.with_recorded_name(config, run_folder)
-  train_split = open_split(config, stage, "train")
-  distributed.check_same(train_split.fingerprint, f"the processes have different data in {config.data_dir}")
-  selection_split = None if config.select_on == "last" else open_split(config, stage, config.select_on)
+  train_split = data.train_split(config, stage)
+  distributed.check_same(train_split.fingerprint, f"the processes have different data {data.where(config)}")
+  selection_split = None if config.select_on == "last" else data.open_split(config, stage, config.select_on)
   if config.select_on == "test":
     log_line("warning: select_on=test selects the checkpoint on the reported split; its metrics are biased upwards")
-  batches = loader.Batches(
-    train_split, stage.batch_size, seed=config.seed, num_epochs=stage.epochs,
-    caption_lengths=config.data.caption_lengths, sampler=stage.sampler,
-    shard=sharding.process_batch_indices(mesh, stage.batch_size),
-  )  # fmt: skip
+  batches = data.batches(config, stage, train_split, sharding.process_batch_indices(mesh, stage.batch_size))
   program = Program(
     config, stage, checked.variant, mesh, num_identities=train_split.num_identities,
     steps_per_epoch=batches.steps_per_epoch,
@@ -112,19 +112,8 @@ def build(config: ConfigDict, checked: CheckedStage, run_folder: str | os.PathLi
     program.model, mesh, config.evaluation.batch_size, compiler_options=program.compiler_options
   )
   return Experiment(
-    config=config, recorded_config=recorded_config, stage=stage, run_folder=run_folder, folder=folder,
+    config=config, recorded_config=recorded_config, data=data, stage=stage, run_folder=run_folder, folder=folder,
     resumes=checked.resumes, source=checked.source, mesh=mesh, train_split=train_split,
     selection_split=selection_split, batches=batches, num_steps=stage.epochs * batches.steps_per_epoch,
     program=program, all_finite=program.all_finite(), encoders=encoders,
-  )  # fmt: skip
-
-
-def open_split(config: ConfigDict, stage: Stage, split: str) -> splits.Split:
-  """Returns a split of the data set that the stage reads: "train", "val" or "test"."""
-  data = config.data
-  return splits.open_split(
-    config.data_dir, stage.data or data.name, data.image_size, split, tokenizer=data.tokenizer,
-    val_identities=0 if stage.data else data.val_identities, seed=config.seed,
-    # One of several processes reads no more than its shard.
-    in_memory_bytes=splits.IN_MEMORY_BYTES if jax.process_count() == 1 else 0,
   )  # fmt: skip

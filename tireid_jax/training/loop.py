@@ -18,13 +18,18 @@ from tireid_jax.training.experiment import build
 from tireid_jax.training.fit import fit
 from tireid_jax.training.preflight import CheckedStage
 from tireid_jax.training.report import report
+from tireid_jax.training.stage_data import PREPARED, StageData
 from tireid_jax.training.start import first_start, resume
 from tireid_jax.training.stopping import StopRequest
 from tireid_jax.workdir import checkpoint, layout
 
 
 def run(
-  config: ConfigDict, numbers: Sequence[int], run_folder: str | os.PathLike, profile: Window | None = None
+  config: ConfigDict,
+  numbers: Sequence[int],
+  run_folder: str | os.PathLike,
+  profile: Window | None = None,
+  data: StageData = PREPARED,
 ) -> dict[int, dict[str, Any]]:
   """Runs stages one after the other and returns {number: result}. Every process of a run calls it alike.
 
@@ -33,6 +38,7 @@ def run(
     numbers: stages, ascending.
     run_folder: workdir, created if need be.
     profile: which steps of each stage are traced, None for none.
+    data: of all stages.
 
   Raises:
     ValueError, FileNotFoundError: anything that a user can correct; checked before anything is written.
@@ -41,17 +47,22 @@ def run(
   distributed.check_same(requested, "the processes were started with different flags or config files")
   config = distributed.run_on_all(lambda: paths.with_absolute_paths(config))
   with layout.locked(run_folder) as lock:
-    checked = distributed.run_on_all(lambda: preflight.check(config, numbers, run_folder, profile))
-    return {each.stage.number: run_stage(config, each, run_folder, lock, profile) for each in checked}
+    checked = distributed.run_on_all(lambda: preflight.check(config, numbers, run_folder, profile, data))
+    return {each.stage.number: run_stage(config, each, run_folder, lock, profile, data) for each in checked}
 
 
 def run_stage(
-  config: ConfigDict, checked: CheckedStage, run_folder: str | os.PathLike, lock: Lock, profile: Window | None = None
+  config: ConfigDict,
+  checked: CheckedStage,
+  run_folder: str | os.PathLike,
+  lock: Lock,
+  profile: Window | None = None,
+  data: StageData = PREPARED,
 ) -> dict[str, Any]:
   """Runs one stage and returns its result, as in WORKDIR/stageN/result.json; a finished stage is not run again.
 
   Args:
-    config, run_folder, profile: as in `run`.
+    config, run_folder, profile, data: as in `run`.
     checked: the stage, from `preflight.check`.
     lock: on the workdir.
   """
@@ -59,7 +70,7 @@ def run_stage(
   result = _finished_result(number, run_folder)
   if result is not None:
     return result
-  experiment = build(config, checked, run_folder)
+  experiment = build(config, checked, run_folder, data)
   # Whatever can fail does so before the workdir is touched.
   first = None if experiment.resumes else first_start(experiment)
   distributed.run_on_first(lambda: layout.write_config(run_folder, experiment.recorded_config, number))

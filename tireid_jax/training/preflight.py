@@ -10,8 +10,6 @@ from ml_collections import ConfigDict
 
 from tireid_jax.config import paths
 from tireid_jax.config import values as config_lib
-from tireid_jax.data import sampling
-from tireid_jax.data.prepared import splits
 from tireid_jax.data.transforms import augment_text
 from tireid_jax.errors import UserError
 from tireid_jax.models import variants
@@ -22,6 +20,7 @@ from tireid_jax.terminal.progress import log_line
 from tireid_jax.training import initialization, origin, sources, stages
 from tireid_jax.training.model import FROM_WEIGHTS, build_model, check_tokens, check_weights, find_variant
 from tireid_jax.training.sources import Source
+from tireid_jax.training.stage_data import PREPARED, StageData
 from tireid_jax.training.stages import Stage
 from tireid_jax.workdir import checkpoint, layout
 
@@ -44,7 +43,11 @@ class CheckedStage:
 
 
 def check(
-  config: ConfigDict, numbers: Sequence[int], run_folder: str | os.PathLike, profile: capture.Window | None = None
+  config: ConfigDict,
+  numbers: Sequence[int],
+  run_folder: str | os.PathLike,
+  profile: capture.Window | None = None,
+  data: StageData = PREPARED,
 ) -> list[CheckedStage]:
   """Returns the stages to be run; reads no image.
 
@@ -55,6 +58,7 @@ def check(
     numbers: stages to be run, ascending.
     run_folder: workdir.
     profile: capture.Window, None for none.
+    data: of the stages.
 
   Raises:
     ValueError, FileNotFoundError: there is a mistake in one of the stages.
@@ -68,14 +72,14 @@ def check(
     layout.check(run_folder, config, number)
     for field in ("batch_size", "microbatch_size"):
       sharding.check_batch(f"{stage.name}.{field}", getattr(stage, field), mesh, stage.captions_per_image)
-    info = _check_data(config, stage, run_folder)
+    info = _check_data(config, stage, run_folder, data)
     with _naming(stage):
       augment_text.check(info["tokenizer"], **stage.augment_text)
     checked[stage.name] = found = _look_up(config, stage, run_folder, checked)
     _check_model(config, stage, found.variant)
     check_tokens(found.variant, info)
     if profile and layout.read_result(run_folder, number) is None:
-      profile.check(number, _num_steps(config, stage))
+      profile.check(number, stage.epochs * data.steps_per_epoch(config, stage))
   return list(checked.values())
 
 
@@ -149,28 +153,13 @@ def _check_model(config, stage, variant):
   stage.labels(jax.eval_shape(lambda: initialization.random_variables(model, jax.random.key(0), num_identities)))
 
 
-def _num_steps(config, stage):
-  data = config.data
-  split = splits.open_split(
-    config.data_dir, stage.data or data.name, data.image_size, "train", tokenizer=data.tokenizer,
-    val_identities=0 if stage.data else data.val_identities, seed=config.seed, in_memory_bytes=0,
-  )  # fmt: skip
-  return stage.epochs * sampling.make_sampler(split, stage.batch_size, config.seed, **stage.sampler).steps_per_epoch
-
-
-def _check_data(config, stage, run_folder):
+def _check_data(config, stage, run_folder, data):
   """Returns the stage's `dataset_info`; raises if a split is missing or a finished stage was trained on other data."""
-  data, name = config.data, stage.data or config.data.name
-  val_identities = 0 if stage.data else data.val_identities
-  for split in {"train", "test", config.select_on} - {"last"}:
-    splits.check_split(
-      config.data_dir, name, data.image_size, split, tokenizer=data.tokenizer, val_identities=val_identities
-    )
-  info = splits.dataset_info(config.data_dir, name, data.image_size, data.tokenizer)
+  info = data.check(config, stage)
   result = layout.read_result(run_folder, stage.number)
   if result is not None and result["fingerprint"] != info["fingerprint"]:
     raise UserError(
-      f"stage {stage.number} in {run_folder} was trained on another {name} than the one prepared in {config.data_dir} "
+      f"stage {stage.number} in {run_folder} was trained on another {info['name']} than the one {data.where(config)} "
       f"(their fingerprints differ); choose another --workdir"
     )
   return info

@@ -7,7 +7,7 @@ from tireid_jax.parallel import distributed
 from tireid_jax.storage import files
 from tireid_jax.storage.lock import Lock
 from tireid_jax.terminal.progress import log_line
-from tireid_jax.training.experiment import Experiment, open_split
+from tireid_jax.training.experiment import Experiment
 from tireid_jax.training.start import Start, check_frozen
 from tireid_jax.workdir import checkpoint, layout
 
@@ -29,7 +29,7 @@ def report(experiment: Experiment, start: Start, *, seconds: float, lock: Lock) 
   assert step is not None  # the last step was saved
   variables, _ = checkpoint.restore_variables(experiment.folder, step, experiment.mesh)
   frozen = check_frozen(experiment, start, variables, step)
-  split = open_split(config, stage, "test")
+  split = experiment.data.open_split(config, stage, "test")
   embedding.warn_if_small(split)
   _, _, scores = experiment.encoders.score(variables, split, config.data.caption_lengths, show_progress=True)
   result = {
