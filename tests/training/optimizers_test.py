@@ -23,6 +23,11 @@ def test_warm_up_is_linear_and_decay_a_cosine(step, fraction):
   assert rate("weights", step) == pytest.approx(1e-3 * fraction, abs=1e-9)
 
 
+@pytest.mark.parametrize(("step", "fraction"), [(10, 0.55), (20, 1.0), (40, 1.0), (50, 0.5), (60, 0.0)])
+def test_the_peak_is_held_for_the_stable_epochs(step, fraction):
+  assert rate("weights", step, stable_epochs=2.0) == pytest.approx(1e-3 * fraction, abs=1e-9)
+
+
 def test_a_schedule_by_epoch_is_constant_within_each_epoch():
   assert rate("weights", 10, schedule_by="epoch") == rate("weights", 19, schedule_by="epoch")
   assert rate("weights", 9, schedule_by="epoch") == pytest.approx(1e-4)

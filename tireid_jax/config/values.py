@@ -2,7 +2,7 @@
 
 import json
 import runpy
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from absl import flags
@@ -14,10 +14,11 @@ from tireid_jax.config.schema import STAGES as STAGES
 from tireid_jax.errors import UserError, did_you_mean
 
 # Sections that all stages of a workdir share: another value would mean another model or data set.
-SHARED_FIELDS = ("data", "model", "prompts", "temperature", "seed", "select_on", "select_by", "toy")
+SHARED_FIELDS = ("data", "model", "prompts", "temperature", "seed", "select_on", "select_by", "toy", "pool")
 # Exceptions: fields that change memory and speed but not results, or that the data's fingerprint already covers.
 FREE_FIELDS = (
   "data/use_exif",
+  "pool/folder",
   "model/blocks",
   "model/remat",
   "model/attention",
@@ -75,17 +76,22 @@ def seeds(values: Sequence[str]) -> list[int]:
   return [int(value) for value in values]
 
 
-def differences(old: dict[str, Any], new: dict[str, Any], stage_numbers: Iterable[int]) -> list[str]:
+def differences(
+  old: dict[str, Any], new: dict[str, Any], stage_numbers: Iterable[int], free_fields: Collection[str] = ()
+) -> list[str]:
   """Returns a line for each field in which two configs (JSON data) would make these stages other runs.
 
-  Other stages' fields, logging, the mesh and folders of data may differ, and so may the spelling of a path.
+  Other stages' fields, logging, the mesh and folders of data may differ, and so may the spelling of a path and
+  `free_fields`, as "stage0/epochs".
   """
   sections = (*SHARED_FIELDS, *(f"stage{n}" for n in stage_numbers))
   old_fields, new_fields = _flatten(former.with_new_fields(old)), _flatten(new)
   return [
     f"{field.replace('/', '.')}: {old_fields.get(field)!r} in the workdir, {new_fields.get(field)!r} requested"
     for field in sorted(old_fields.keys() | new_fields.keys())
-    if field.split("/")[0] in sections and field not in FREE_FIELDS and not _is_same(field, old_fields, new_fields)
+    if field.split("/")[0] in sections
+    and field not in (*FREE_FIELDS, *free_fields)
+    and not _is_same(field, old_fields, new_fields)
   ]
 
 

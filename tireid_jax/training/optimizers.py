@@ -63,6 +63,7 @@ class Recipe:
   new_lr_factor: float = field(1.0, "times learning_rate, for the identity head")
   prompt_lr_factor: float = field(1.0, "times learning_rate, for prompts")
   warmup_epochs: float = field(0.0, "epochs of linear warm-up", _NOT_NEGATIVE)
+  stable_epochs: float = field(0.0, "epochs at the peak learning rate, between warm-up and cosine", _NOT_NEGATIVE)
   warmup_start: float = field(0.0, "fraction of the learning rate at step 0")
   final_lr: float = field(0.0, "fraction of the learning rate at the end of the cosine")
   schedule_by: str = field("step", '"step", or "epoch": constant within an epoch', one_of("step", "epoch"))
@@ -88,12 +89,14 @@ def learning_rates(recipe: Recipe, steps_per_epoch: int) -> dict[str, Schedule]:
 
 
 def _schedule(recipe: Recipe, steps_per_epoch: int) -> Schedule:
-  """Returns step -> fraction of the peak: linear warm-up, then cosine, updated per step or per epoch.
+  """Returns step -> fraction of the peak: linear warm-up, peak, cosine; updated per step or per epoch.
 
   Source: IRRA's LRSchedulerWithWarmup; epochs count from 0, as in its scheduler.
   """
   # Not optax.warmup_cosine_decay_schedule, whose rounding differs: for stage 2 on CUHK-PEDES at 13,832 of 63,840 steps
   # in float32, so runs would no longer repeat to the bit. Its warm-up also has a whole number of steps.
+
+  held_until = recipe.warmup_epochs + recipe.stable_epochs
 
   def fraction(step):
     epoch = step / steps_per_epoch
@@ -101,7 +104,7 @@ def _schedule(recipe: Recipe, steps_per_epoch: int) -> Schedule:
       epoch = jnp.floor_divide(step, steps_per_epoch)
     warm = epoch / max(recipe.warmup_epochs, 1e-9)
     rising = recipe.warmup_start + (1 - recipe.warmup_start) * warm
-    progress = (epoch - recipe.warmup_epochs) / max(recipe.epochs - recipe.warmup_epochs, 1e-9)
+    progress = (epoch - held_until) / max(recipe.epochs - held_until, 1e-9)
     falling = recipe.final_lr + (1 - recipe.final_lr) * 0.5 * (1 + jnp.cos(jnp.pi * jnp.clip(progress, 0, 1)))
     return jnp.where(epoch < recipe.warmup_epochs, rising, falling)
 

@@ -17,7 +17,7 @@ from tireid_jax.models.variants import Variant
 from tireid_jax.parallel import sharding
 from tireid_jax.profiling import capture
 from tireid_jax.terminal.progress import log_line
-from tireid_jax.training import initialization, origin, sources, stages
+from tireid_jax.training import extension, initialization, origin, sources, stages
 from tireid_jax.training.model import FROM_WEIGHTS, build_model, check_tokens, check_weights, find_variant
 from tireid_jax.training.sources import Source
 from tireid_jax.training.stage_data import PREPARED, StageData
@@ -69,7 +69,7 @@ def check(
   checked: dict[str, CheckedStage] = {}
   for number in numbers:
     stage = stages.from_config(config, number)
-    layout.check(run_folder, config, number)
+    layout.check(run_folder, config, number, free_fields=extension.free_fields(config, stage, run_folder, data))
     for field in ("batch_size", "microbatch_size"):
       sharding.check_batch(f"{stage.name}.{field}", getattr(stage, field), mesh, stage.captions_per_image)
     info = _check_data(config, stage, run_folder, data)

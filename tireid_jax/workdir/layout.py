@@ -3,7 +3,7 @@
 import contextlib
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import numpy as np
@@ -69,9 +69,10 @@ def read_config(workdir: str | Path) -> ConfigDict:
   return config
 
 
-def check(workdir: Path, config: ConfigDict, number: int) -> None:
+def check(workdir: Path, config: ConfigDict, number: int, *, free_fields: Collection[str] = ()) -> None:
   """Raises ValueError with the differences if the workdir holds another model, data set or stage config.
 
+  Fields in `free_fields`, as "stage0/epochs", may differ.
   It also rejects a name that Orbax would expand as a glob pattern: checkpoints would be committed without their arrays.
   """
   if set("*?[") & set(os.fspath(workdir)):
@@ -85,7 +86,7 @@ def check(workdir: Path, config: ConfigDict, number: int) -> None:
     there = files.read_json(stage_folder(workdir, other) / CONFIG_FILE, _REMEDY)
     former.check_data_set(there.get("data", {}).get("name"))
     depended_on = [n for n in made if n <= min(other, number)]
-    found = config_lib.differences(there, requested, depended_on)
+    found = config_lib.differences(there, requested, depended_on, free_fields)
     if found:
       more = f" and {len(found) - 3} more" if len(found) > 3 else ""
       raise UserError(
