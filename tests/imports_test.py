@@ -11,7 +11,7 @@ PACKAGE = pathlib.Path(__file__).parent.parent / "tireid_jax"
 # A room is a folder of the package, or a file directly in the package or in data/. From top to bottom: a file may
 # import from its own room and from rooms below it.
 ROOMS = [
-  {"demo", "serve"},
+  {"demo", "pretrain", "serve"},
   {"main", "evaluate", "compare", "export", "replay", "plan", "search", "data.prepare", "data.toy"},
   {"cli", "training"},
   {"evaluation", "exporting", "workdir", "profiling"},

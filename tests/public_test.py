@@ -15,6 +15,7 @@ COMMANDS = (
   "export",
   "demo",
   "plan",
+  "pretrain",
   "replay",
   "search",
   "serve",

@@ -58,7 +58,7 @@ class Batches:
     self._buckets = _Buckets(split.tokens, caption_lengths)
     self.steps_per_epoch = self._captions.steps_per_epoch
     self.num_steps = None if num_epochs is None else num_epochs * self.steps_per_epoch
-    self._read = _ReadAhead(self._load, read_ahead, self.num_steps)
+    self._read = ReadAhead(self._load, read_ahead, self.num_steps)
 
   def __call__(self, step: int) -> dict[str, np.ndarray]:
     """Returns {"images": u8[B, h, w, 3], "tokens": i32[B, L], "person_id": i32[B] labels} of one step, from 0.
@@ -146,7 +146,7 @@ def _evaluation_batches(order, batch_size, load, read_ahead):
   num_batches = -(-len(order) // batch_size)
   padded = np.pad(order, (0, num_batches * batch_size - len(order)), mode="edge").reshape(num_batches, batch_size)
   is_valid = np.arange(padded.size).reshape(padded.shape) < len(order)
-  read = _ReadAhead(lambda batch: load(padded[batch]), read_ahead, num_batches)
+  read = ReadAhead(lambda batch: load(padded[batch]), read_ahead, num_batches)
   try:
     for batch in range(num_batches):
       yield padded[batch], is_valid[batch], read(batch)
@@ -171,7 +171,7 @@ class _Buckets:
     return int(self._lengths[np.searchsorted(self._lengths, self.lengths[captions].max())])
 
 
-class _ReadAhead:
+class ReadAhead:
   """Calls `load(step)`; if steps are requested in order, prefetches the next ones in a thread.
 
   At most `depth` results are held. An exception of `load` is raised by the call for its step.

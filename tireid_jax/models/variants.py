@@ -1,4 +1,4 @@
-"""Sizes of the CLIP models by name, as published, and `tiny` for the demo and the tests."""
+"""Sizes of the CLIP models by name, as published, `tiny` for the demo and the tests, and `small` for `pretrain`."""
 
 import dataclasses
 import math
@@ -129,6 +129,13 @@ VARIANTS = {
   "tiny": Variant(
     image=Tower(width=128, num_blocks=4, num_heads=4),
     text=Tower(width=64, num_blocks=3, num_heads=2),
+    patch_size=16,
+    embedding_size=64,
+    native_image_size=(96, 48),
+  ),
+  "small": Variant(
+    image=Tower(width=128, num_blocks=6, num_heads=4),
+    text=Tower(width=64, num_blocks=4, num_heads=2),
     patch_size=16,
     embedding_size=64,
     native_image_size=(96, 48),

@@ -5,7 +5,7 @@ import pytest
 
 from tireid_jax.data import tokenizer
 from tireid_jax.data.toy import pool
-from tireid_jax.data.toy.pool import entry, store
+from tireid_jax.data.toy.pool import batches, entry, splits, store
 from tireid_jax.data.toy.pool.drawings import DRAWINGS
 from tireid_jax.errors import UserError
 
@@ -93,6 +93,45 @@ def test_several_processes_draw_the_same_pictures(tmp_path, short_chunks):
   one, two = (store.write_pool(tmp_path / f"by{count}", 6, 5, (32, 16), processes=count) for count in (1, 2))
   for index in range(6):
     np.testing.assert_array_equal(one.image(index), two.image(index))
+
+
+def test_batches_follow_from_the_step_alone_and_take_every_picture_once_in_a_pass(tmp_path, short_chunks):
+  split = splits.train_split(store.write_pool(tmp_path, 12, 5, (32, 16)), num_held_out=2)
+  options = {"seed": 1, "epoch_size": 8, "num_epochs": 8, "caption_lengths": (77,)}
+  with batches.PoolBatches(split, 4, **options) as forward:
+    taken = [forward(step) for step in range(4)]
+  with batches.PoolBatches(split, 4, read_ahead=0, **options) as backward:
+    again = [backward(step) for step in reversed(range(4))][::-1]
+    shown = backward.examples(2)
+  for first, second in zip(taken, again, strict=True):
+    for name in first:
+      np.testing.assert_array_equal(first[name], second[name])
+  labels = np.concatenate([batch["person_id"] for batch in taken])
+  assert sorted(labels[:8]) == sorted(labels[8:]) == list(range(8))
+  np.testing.assert_array_equal(taken[2]["images"][0], split.pool.image(4 + labels[8]))
+  assert shown == [{"caption": 1, "image": str(4 + label)} for label in labels[8:12]]
+  tokens = np.concatenate([batch["tokens"] for batch in taken])
+  before, after = (tokens[:8][np.argsort(labels[:8])], tokens[8:][np.argsort(labels[8:])])
+  assert (before != after).any(axis=1).sum() > 4  # most captions are new in the second pass
+
+
+def test_a_shard_holds_its_examples_padded_like_the_whole_batch(tmp_path, short_chunks):
+  split = splits.train_split(store.write_pool(tmp_path, 12, 5, (32, 16)), num_held_out=2)
+  options = {"seed": 1, "epoch_size": 8, "num_epochs": 1, "caption_lengths": (20, 40, 77), "read_ahead": 0}
+  whole = batches.PoolBatches(split, 8, **options)(0)
+  part = batches.PoolBatches(split, 8, shard=slice(4, 6), **options)(0)
+  for name in whole:
+    np.testing.assert_array_equal(part[name], whole[name][4:6])
+
+
+def test_held_out_pictures_are_not_for_training(tmp_path, short_chunks):
+  opened = store.write_pool(tmp_path, 12, 5, (32, 16))
+  val, test = (splits.open_held_out(opened, name, 2) for name in ("val", "test"))
+  assert (val.file_paths, test.file_paths, splits.train_split(opened, 2).first) == (["0", "1"], ["2", "3"], 4)
+  np.testing.assert_array_equal(test.images[1], opened.image(3))
+  assert test.captions[2:] == [opened.caption(3, 0), opened.caption(3, 1)]
+  assert test.caption_image.tolist() == [0, 0, 1, 1]
+  np.testing.assert_array_equal(test.tokens, tokenizer.tokenize(test.captions))
 
 
 def test_a_folder_of_other_contents_is_refused(tmp_path, short_chunks):

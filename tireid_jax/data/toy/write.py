@@ -222,7 +222,7 @@ def _is_made(target: Path, settings: dict[str, Any]) -> bool:
 def _spread(work, tasks, num_images, num_workers):
   """Yields work(task) in the order of the tasks, computed by `num_workers` processes."""
   if num_workers is None:
-    num_workers = _num_cores() if num_images >= MIN_IMAGES_TO_SPREAD else 1
+    num_workers = num_cores() if num_images >= MIN_IMAGES_TO_SPREAD else 1
   if num_workers == 1:
     yield from map(work, tasks)
     return
@@ -230,7 +230,7 @@ def _spread(work, tasks, num_images, num_workers):
     yield from pool.imap(work, tasks, chunksize=4)
 
 
-def _num_cores() -> int:
+def num_cores() -> int:
   """Returns the number of cores this process may use, in a container often fewer than the machine has."""
   return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

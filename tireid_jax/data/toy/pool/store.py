@@ -1,10 +1,12 @@
 """A pool on disk: pictures in a memory-mapped file, their entries in chunks of JSON lines."""
 
 import concurrent.futures
+import hashlib
 import json
 import multiprocessing
 import os
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import UInt8
@@ -16,6 +18,7 @@ from tireid_jax.storage import files, lock
 from tireid_jax.terminal.progress import bar
 
 SETTINGS = "pool.json"
+# To be increased with any change that changes a picture or a caption for the same settings.
 VERSION = 1
 CHUNK = 1000
 # Every random stream of a pool is default_rng([seed, ENTRY or CAPTION, index, ...]).
@@ -23,11 +26,16 @@ ENTRY, CAPTION = 11, 12
 
 
 class Pool:
-  """Pictures and captions of a pool folder that `write_pool` has completed."""
+  """Pictures and captions of a pool folder that `write_pool` has completed.
+
+  Attributes:
+    fingerprint: digest of its settings, which determine every picture and caption.
+  """
 
   def __init__(self, folder: pathlib.Path, settings: dict):
     """Opens every chunk; `settings` is the content of the folder's pool.json."""
     self._seed = settings["seed"]
+    self.fingerprint = fingerprint(**settings)
     starts = range(0, settings["num"], CHUNK)
     self._images = [np.load(_images(folder, start), mmap_mode="r") for start in starts]
     self._entries = [_entries(folder, start).read_bytes().splitlines() for start in starts]
@@ -63,20 +71,17 @@ def write_pool(folder: str | os.PathLike, num: int, seed: int, size: tuple[int, 
   Raises:
     UserError: the folder holds something else, or another process writes to it, or an argument is out of range.
   """
-  if num < 1 or seed < 0 or min(size) < 16 or processes < 1:
-    raise UserError(
-      f"a pool needs 1 or more pictures and processes, a seed of 0 or more and sides of 16 pixels or more, got {num}, "
-      f"{processes}, {seed} and {size[0]}x{size[1]}"
-    )
+  if processes < 1:
+    raise UserError(f"a pool is drawn by 1 or more processes, not {processes}")
+  check(folder, num, seed, size)
   folder = pathlib.Path(folder)
-  settings = {"version": VERSION, "num": num, "seed": seed, "size": list(size)}
-  with naming(folder):
+  settings = _settings(num, seed, size)
+  with naming(folder), lock.holding(folder, folder, "give another folder"):
     _check_content(folder, settings)
-    with lock.holding(folder, folder, "give another folder"):
-      files.write_json(folder / SETTINGS, settings)
-      tasks = [(folder, seed, tuple(size), start, min(start + CHUNK, num)) for start in range(0, num, CHUNK)]
-      missing = [task for task in tasks if not _entries(folder, task[3]).exists()]
-      _draw(missing, num, sum(stop - start for *_, start, stop in missing), processes)
+    files.write_json(folder / SETTINGS, settings)
+    tasks = [(folder, seed, tuple(size), start, min(start + CHUNK, num)) for start in range(0, num, CHUNK)]
+    missing = [task for task in tasks if not _entries(folder, task[3]).exists()]
+    _draw(missing, num, sum(stop - start for *_, start, stop in missing), processes)
   return open_pool(folder)
 
 
@@ -98,6 +103,26 @@ def open_pool(folder: str | os.PathLike) -> Pool:
   if missing:
     raise UserError(f"{folder} is unfinished: {len(missing)} chunks are missing; call write_pool again to continue")
   return Pool(folder, settings)
+
+
+def fingerprint(num: int, seed: int, size: Sequence[int], version: int = VERSION) -> str:
+  """Returns a digest of the settings of a pool."""
+  return hashlib.sha256(json.dumps(["pool", version, num, seed, list(size)]).encode()).hexdigest()
+
+
+def check(folder: str | os.PathLike, num: int, seed: int, size: tuple[int, int]) -> None:
+  """Raises as `write_pool` for settings that no pool can have, or a folder that holds something else; draws nothing."""
+  if num < 1 or seed < 0 or min(size) < 16:
+    raise UserError(
+      f"a pool needs 1 or more pictures, a seed of 0 or more and sides of 16 pixels or more, got {num}, {seed} and "
+      f"{size[0]}x{size[1]}"
+    )
+  with naming(folder):
+    _check_content(pathlib.Path(folder), _settings(num, seed, size))
+
+
+def _settings(num, seed, size):
+  return {"num": num, "seed": seed, "size": list(size), "version": VERSION}
 
 
 def _check_content(folder, settings):
