@@ -5,14 +5,11 @@ python -m tireid_jax.evaluate --workdir=W --stage=2 --split=test --data=configs/
 python -m tireid_jax.evaluate --config=configs/cuhk.py --config.pretrained=CLIP --stage=pretrained --split=test
 """
 
-import jax
 from absl import flags
 
 from tireid_jax import cli
 from tireid_jax.config import config_file, paths
 from tireid_jax.config import values as config_lib
-from tireid_jax.data.datasets import registry
-from tireid_jax.data.prepared import splits
 from tireid_jax.errors import MissingFileError, UserError
 from tireid_jax.evaluation import embedding, score_file
 from tireid_jax.metrics import DIRECTIONS
@@ -21,7 +18,6 @@ from tireid_jax.storage import compilation_cache, locations
 from tireid_jax.terminal.progress import log_line
 from tireid_jax.terminal.table import format_table
 from tireid_jax.training import loading
-from tireid_jax.training.model import check_tokens
 from tireid_jax.workdir import layout
 
 
@@ -32,29 +28,12 @@ def main(_: list[str]) -> None:
   if distributed.is_first():
     config_file.print_sources()
   distributed.run_on_all(lambda: _check(options))
-  model, variables, config, mesh, step = loading.load_stage(options.workdir, options.stage, config=options.config)
-  data = options.data if options.data is not None else config
-  prepared_as = (data.data_dir, data.data.name, config.data.image_size)
-  check_tokens(model.variant, splits.dataset_info(*prepared_as, config.data.tokenizer))
-  split = splits.open_split(
-    *prepared_as,
-    options.split,
-    tokenizer=config.data.tokenizer,
-    val_identities=data.data.val_identities,
-    seed=data.seed,
-    in_memory_bytes=splits.IN_MEMORY_BYTES if jax.process_count() == 1 else 0,
-  )
-  trained_on = config.data.name
-  if data.data.name in registry.same_source(trained_on):
-    trained, tested = registry.layout_of(trained_on), registry.layout_of(data.data.name)
-    both = " and ".join(sorted((trained.folder, tested.folder)))
-    log_line(
-      f"warning: {both} take their images from the same source ({trained.source}); this is no test across domains"
-    )
-  embedding.warn_if_small(split)
+  loaded = loading.load_stage(options.workdir, options.stage, config=options.config)
+  model, variables, config, mesh, step = loaded
+  split = loading.open_split(loaded, options.split, data=options.data)
   encoders = embedding.Encoders(model, mesh, config.evaluation.batch_size)
   image, text, scores = encoders.score(variables, split, config.data.caption_lengths, show_progress=True)
-  title = f"{data.data.name} {options.split}, stage {options.stage}" + (f", step {step}" if step else "")
+  title = f"{split.name} {options.split}, stage {options.stage}" + (f", step {step}" if step else "")
 
   def report():
     rows = [{"direction": DIRECTIONS[name], **values} for name, values in embedding.summarize(scores).items()]

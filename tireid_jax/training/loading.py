@@ -8,12 +8,16 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from tireid_jax.config import values as config_lib
+from tireid_jax.data.datasets import registry
+from tireid_jax.data.prepared import splits
 from tireid_jax.errors import MissingFileError, UserError
+from tireid_jax.evaluation import embedding
 from tireid_jax.models import variants
 from tireid_jax.models.clip import CLIP
 from tireid_jax.parallel import sharding
+from tireid_jax.terminal.progress import log_line
 from tireid_jax.training import initialization, origin, sources, stages
-from tireid_jax.training.model import build_model, find_variant
+from tireid_jax.training.model import build_model, check_tokens, find_variant
 from tireid_jax.workdir import best_checkpoint, checkpoint, layout
 
 
@@ -68,3 +72,37 @@ def load_stage(run_folder: str | os.PathLike | None, stage: str, *, config: Conf
   variant = variants.from_json(metadata["variant"])
   model = build_model(config, variant, use_prompts=settings.use_prompts, precision=settings.precision)
   return Loaded(model, variables, config, mesh, step)
+
+
+def open_split(loaded: Loaded, split: str, *, data: ConfigDict | None = None) -> splits.Split:
+  """Returns a split for a Loaded model to be scored on; logs a warning where the result says little.
+
+  Args:
+    loaded: from `load_stage`.
+    split: "train", "val" or "test".
+    data: config of the data set; None for that of the model's own config.
+
+  Raises:
+    UserError, MissingFileError: the data set is not prepared, has no such split, or does not fit the model.
+  """
+  config = loaded.config
+  data = config if data is None else data
+  prepared_as = (data.data_dir, data.data.name, config.data.image_size)
+  check_tokens(loaded.model.variant, splits.dataset_info(*prepared_as, config.data.tokenizer))
+  opened = splits.open_split(
+    *prepared_as,
+    split,
+    tokenizer=config.data.tokenizer,
+    val_identities=data.data.val_identities,
+    seed=data.seed,
+    in_memory_bytes=splits.IN_MEMORY_BYTES if jax.process_count() == 1 else 0,
+  )
+  trained_on = config.data.name
+  if data.data.name in registry.same_source(trained_on):
+    trained, tested = registry.layout_of(trained_on), registry.layout_of(data.data.name)
+    both = " and ".join(sorted((trained.folder, tested.folder)))
+    log_line(
+      f"warning: {both} take their images from the same source ({trained.source}); this is no test across domains"
+    )
+  embedding.warn_if_small(opened)
+  return opened
