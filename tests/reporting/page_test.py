@@ -1,8 +1,12 @@
 """The skeleton of all pages: inserted text is escaped, including characters that UTF-8 cannot encode."""
 
+import base64
+import io
+
 import numpy as np
 import pytest
 from jinja2 import UndefinedError
+from PIL import Image
 
 from tireid_jax.reporting import page
 
@@ -56,3 +60,13 @@ def test_a_jpeg_uri_is_smaller_at_lower_quality():
   fine, coarse = page.jpeg_uri(image, 90), page.jpeg_uri(image, 20)
   assert fine.startswith("data:image/jpeg;base64,")
   assert len(coarse) < len(fine) / 2
+
+
+def test_a_higher_image_is_reduced_in_proportion_and_a_lower_one_is_kept():
+  image = np.zeros((40, 20, 3), np.uint8)
+
+  def size(height):
+    data = page.jpeg_uri(image, 90, height).removeprefix("data:image/jpeg;base64,")
+    return Image.open(io.BytesIO(base64.b64decode(data))).size
+
+  assert (size(10), size(40), size(100), size(0)) == ((5, 10), (20, 40), (20, 40), (20, 40))

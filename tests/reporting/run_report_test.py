@@ -1,7 +1,6 @@
 """The run report as a browser parses it: one self-contained file, correct frames around images, escaped text."""
 
 import base64
-import html.parser
 import io
 import re
 
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.reporting.pages import Page
 from tireid_jax import metrics
 from tireid_jax.evaluation import ranked_examples
 from tireid_jax.reporting import run_report, svg_chart
@@ -17,35 +17,6 @@ ROWS = [
   {"run": "zero-shot", "R@1": 6.5, "mAP": 5.0, "trainable parameters": 0, "time": "-"},
   {"run": "after stage 2", "R@1": 41.25, "mAP": 3.0, "trainable parameters": 2345678, "time": "1 min"},
 ]
-VOID = {"meta", "img", "br", "link", "input"}
-
-
-class Page(html.parser.HTMLParser):
-  """Parses the elements in order, each as [tag, attributes, inner text]; raises if tags are not nested correctly."""
-
-  def __init__(self, text):
-    super().__init__()
-    self.elements, self._open = [], []
-    self.feed(text)
-    assert not self._open
-
-  def handle_starttag(self, tag, attrs):
-    self.elements.append([tag, dict(attrs), ""])
-    if tag not in VOID:
-      self._open.append(self.elements[-1])
-
-  def handle_startendtag(self, tag, attrs):
-    self.elements.append([tag, dict(attrs), ""])
-
-  def handle_endtag(self, tag):
-    assert self._open.pop()[0] == tag
-
-  def handle_data(self, data):
-    for element in self._open:
-      element[2] += data
-
-  def all(self, tag, css=None):
-    return [e for e in self.elements if e[0] == tag and (css is None or css in e[1].get("class", "").split())]
 
 
 def make_query(kind, caption, is_correct, shade=0):

@@ -63,3 +63,15 @@ def test_a_long_line_has_every_value_but_few_tooltips():
   assert len(polylines(svg)[0]) == 2000
   assert 20 <= len(list(svg.iter("title"))) <= svg_chart.MAX_DOTS
   assert len(re.findall("hidden", ElementTree.tostring(svg, encoding="unicode"))) <= svg_chart.MAX_DOTS
+
+
+def test_a_histogram_has_its_own_range_and_shaded_areas_down_to_the_axis():
+  svg = chart({"a": [(-0.5, 0.0), (0.0, 40.0)]}, x_range=(-0.5, 0.5), x_name="cos", y_range=(0, 80), is_filled=True)
+  middle = (svg_chart.LEFT + svg_chart.WIDTH - svg_chart.RIGHT) / 2
+  ((first, last),) = polylines(svg)
+  assert (first[0], last[0]) == (svg_chart.LEFT, middle)
+  (area,) = svg.iter("polygon")
+  corners = [tuple(map(float, corner.split(","))) for corner in area.get("points").split()]
+  bottom = svg_chart.HEIGHT - svg_chart.BOTTOM
+  assert corners == [(svg_chart.LEFT, bottom), first, last, (middle, bottom)]
+  assert "a 40 at cos 0.0" in [title.text for title in svg.iter("title")]

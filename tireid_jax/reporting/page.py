@@ -54,10 +54,20 @@ def write_page(path: str | pathlib.Path, template: pathlib.Path, *, title: str, 
   files.write_text(path, page)
 
 
-def jpeg_uri(image: UInt8[np.ndarray, "h w 3"], quality: int) -> str:
-  """Returns u8[h, w, 3] as a data: URI of a JPEG file of this quality, 1 to 95."""
+def jpeg_uri(image: UInt8[np.ndarray, "h w 3"], quality: int, height: int = 0) -> str:
+  """Returns u8[h, w, 3] as a data: URI of a JPEG file.
+
+  Args:
+    image: pixels.
+    quality: 1 to 95.
+    height: pixels to reduce a higher image to; 0 for its own.
+  """
   stream = io.BytesIO()
-  Image.fromarray(image).save(stream, "JPEG", quality=quality)
+  picture = Image.fromarray(image)
+  if 0 < height < picture.height:
+    width = max(1, round(picture.width * height / picture.height))
+    picture = picture.resize((width, height), Image.Resampling.LANCZOS)
+  picture.save(stream, "JPEG", quality=quality)
   return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"
 
 

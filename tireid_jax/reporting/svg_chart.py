@@ -17,29 +17,39 @@ MAX_DOTS = 40
 # The style sheet has this many line colors.
 MAX_SERIES = 4
 
-Line = Sequence[tuple[int, float]]
+Series = Mapping[str, Sequence[tuple[float, float]]]  # name in the legend -> (x, value) of each point
 
 
 def line_chart(
-  series: Mapping[str, Line], *, label: str, y_range: tuple[float, float] | None = None, unit: str = ""
+  series: Series,
+  *,
+  label: str,
+  y_range: tuple[float, float] | None = None,
+  unit: str = "",
+  x_name: str = "step",
+  x_range: tuple[float, float] | None = None,
+  is_filled: bool = False,
 ) -> Markup:
-  """Returns an <svg> of lines over the training step.
+  """Returns an <svg> of lines, by default over the training step.
 
   Args:
-    series: (step, value) of each point by the name of the line; at most MAX_SERIES lines of at least one point.
+    series: (x, value) of each point by the name of the line; at most MAX_SERIES lines of at least one point.
     label: what the chart shows, for screen readers.
     y_range: (lowest, highest); by default that of the values.
     unit: appended to the values in tooltips.
+    x_name: of the horizontal axis, at most four letters.
+    x_range: (leftmost, rightmost); by default from 0 to the last x.
+    is_filled: whether the area under each line is shaded, as in a histogram.
   """
   points = [point for line in series.values() for point in line]
-  last = max(1, *(step for step, _ in points))
-  x_ticks = [tick for tick in ticks(0, last, 6) if tick <= last]
+  left, right = x_range or (0, max(1, *(x for x, _ in points)))
+  x_ticks = [tick for tick in ticks(left, right, 6) if left <= tick <= right]
   low, high = y_range or _span([value for _, value in points])
   y_ticks = ticks(low, high, 5)
   low, high = min(low, y_ticks[0]), max(high, y_ticks[-1])
 
-  def x(step: float) -> float:
-    return LEFT + (WIDTH - LEFT - RIGHT) * step / last
+  def x(position: float) -> float:
+    return LEFT + (WIDTH - LEFT - RIGHT) * (position - left) / (right - left)
 
   def y(value: float) -> float:
     return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (value - low) / (high - low)
@@ -51,10 +61,16 @@ def line_chart(
   for tick in x_ticks:
     anchor = "end" if x(tick) > WIDTH - RIGHT - 12 else "middle"
     parts.append(f'<text class="tick" x="{x(tick):.1f}" y="{HEIGHT - 14}" text-anchor="{anchor}">{tick:,g}</text>')
-  parts.append(f'<text class="tick" x="{LEFT - 14}" y="{HEIGHT - 14}" text-anchor="end">step</text>')
+  parts.append(f'<text class="tick" x="{LEFT - 14}" y="{HEIGHT - 14}" text-anchor="end">{escape(x_name)}</text>')
   # The first line is drawn last, on top of the others.
   for number, (name, line) in reversed([*enumerate(series.items())]):
-    parts.append(_line(name, [(x(s), y(v), s, v) for s, v in line], number, unit))
+    if is_filled:
+      corners = [(line[0][0], low), *line, (line[-1][0], low)]
+      path = " ".join(f"{x(position):.1f},{y(value):.1f}" for position, value in corners)
+      parts.append(f'<g class="s{number}"><polygon class="area" points="{path}"/></g>')
+    parts.append(
+      _line(name, [(x(position), y(value), position, value) for position, value in line], number, unit, x_name)
+    )
   return Markup("".join([*parts, "</svg>"]))
 
 
@@ -64,8 +80,8 @@ def legend(names: Iterable[str]) -> Markup:
   return Markup(f'<ul class="legend">{items}</ul>')
 
 
-def _line(name: str, points: Sequence[tuple[float, float, int, float]], number: int, unit: str) -> str:
-  """Returns line `number` of a chart; each point is (x, y, step, value)."""
+def _line(name: str, points: Sequence[tuple[float, float, float, float]], number: int, unit: str, x_name: str) -> str:
+  """Returns line `number` of a chart; each point is (x, y) in the drawing and (position, value) on the axes."""
   path = " ".join(f"{x:.1f},{y:.1f}" for x, y, _, _ in points)
   has_dots = len(points) <= MAX_DOTS
   # Each tooltip is an element of the page, so their number is limited.
@@ -73,8 +89,8 @@ def _line(name: str, points: Sequence[tuple[float, float, int, float]], number: 
   dots = "".join(
     f'<g class="point"><circle class="dot{"" if has_dots else " hidden"}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>'
     f'<circle class="target" cx="{x:.1f}" cy="{y:.1f}" r="9"/>'
-    f"<title>{escape(name)} {value:.4g}{unit} at step {step:,}</title></g>"
-    for x, y, step, value in shown
+    f"<title>{escape(name)} {value:.4g}{unit} at {escape(x_name)} {position:,}</title></g>"
+    for x, y, position, value in shown
   )
   return f'<g class="line s{number}"><polyline points="{path}"/>{dots}</g>'
 
