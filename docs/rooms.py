@@ -13,7 +13,20 @@ BEGIN, END = "<!-- rooms: python -m docs.rooms -->\n", "<!-- end of rooms -->\n"
 # Every room above these may import them; in the picture, their edges would hide the others.
 _EVERYWHERE = {"cli", "errors"}
 _COMMANDS = sorted(
-  {"main", "evaluate", "compare", "export", "demo", "replay", "plan", "search", "serve", "data.prepare", "data.toy"}
+  {
+    "main",
+    "evaluate",
+    "compare",
+    "export",
+    "demo",
+    "replay",
+    "report",
+    "plan",
+    "search",
+    "serve",
+    "data.prepare",
+    "data.toy",
+  }
 )
 
 

@@ -12,6 +12,7 @@ PACKAGE = pathlib.Path(__file__).parent.parent / "tireid_jax"
 # import from its own room and from rooms below it.
 ROOMS = [
   {"demo", "pretrain", "serve"},
+  {"report"},
   {"main", "evaluate", "compare", "export", "replay", "plan", "search", "data.prepare", "data.toy"},
   {"cli", "training"},
   {"evaluation", "exporting", "workdir", "profiling"},

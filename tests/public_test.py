@@ -17,6 +17,7 @@ COMMANDS = (
   "plan",
   "pretrain",
   "replay",
+  "report",
   "search",
   "serve",
   "data.prepare",
@@ -86,7 +87,7 @@ def test_each_command_lists_its_flags_and_reports_bad_input_in_one_line(name, tm
   assert f"python -m tireid_jax.{name} " in done.stdout  # the description shows how to call it
   assert "--[no]traceback" in done.stdout
   # No command does anything without a flag or an argument; --config=cuhk is one of the package's configs.
-  config = () if name in ("compare", "replay", "export") else ("--config=cuhk",)
+  config = () if name in ("compare", "replay", "report", "export") else ("--config=cuhk",)
   done = forked.run(name, *config, "--no_such_flag", folder=tmp_path)
   assert done.returncode == 2
   assert done.stderr.splitlines()[-1].startswith("error: Unknown command line flag 'no_such_flag'"), done.stderr

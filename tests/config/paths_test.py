@@ -48,6 +48,9 @@ PATHS = {
   ("data.toy", "config"): (),
   ("data.toy", "to"): ("--config=configs/toy.py",),
   ("compare", ""): ("W1",),
+  ("report", "workdir"): (),
+  ("report", "data"): ("--workdir=/nowhere",),
+  ("report", "to"): ("--workdir=/nowhere",),
   ("search", "config"): (),
   ("search", "workdir"): SEARCH,
   ("search", "pretrained"): SEARCH,
@@ -76,6 +79,7 @@ RUN_ALL = """
 import json, os, runpy, sys, tempfile
 import tireid_jax.main, tireid_jax.evaluate, tireid_jax.export, tireid_jax.compare, tireid_jax.demo
 import tireid_jax.data.prepare, tireid_jax.data.toy.write, tireid_jax.plan.estimate, tireid_jax.search.searcher
+import tireid_jax.report.analysis
 for module, arguments in json.loads(sys.argv[1]):
   with tempfile.TemporaryFile() as errors:
     child = os.fork()

@@ -1,0 +1,62 @@
+"""What a model does on a split: its scores, ranked examples, and the sections of the report."""
+
+import dataclasses
+
+import numpy as np
+
+from tireid_jax import metrics
+from tireid_jax.data.prepared.splits import Split
+from tireid_jax.evaluation import confusions, embedding, ranked_examples, similarities
+from tireid_jax.report import pairs
+from tireid_jax.reporting import sections
+from tireid_jax.training.loading import Loaded
+
+# Pairs of confused identities that are shown.
+NUM_CONFUSED = 6
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Analysis:
+  """Scores in both directions, example queries, and further sections of the report."""
+
+  scores: dict[str, metrics.QueryScores]
+  queries: list[ranked_examples.RankedQuery]
+  sections: list[sections.Section]
+
+
+def analyse(
+  loaded: Loaded,
+  split: Split,
+  *,
+  num_examples: int = 12,
+  persons: dict[int, str] | None = None,
+  show_progress: bool = False,
+) -> Analysis:
+  """Returns the Analysis of a model on a split.
+
+  Args:
+    loaded: from `loading.load_stage`.
+    split: of a prepared data set that the model fits.
+    num_examples: ranked example queries, a third each of the best, the worst and random ones.
+    persons: annotated name of an identity, where it has one.
+    show_progress: whether to show progress bars.
+  """
+  config = loaded.config
+  encoders = embedding.Encoders(loaded.model, loaded.mesh, config.evaluation.batch_size)
+  image, text, scores = encoders.score(
+    loaded.variables, split, config.data.caption_lengths, show_progress=show_progress
+  )
+  t2i = scores["t2i"]
+  chosen = ranked_examples.choose_queries(t2i, num=num_examples, seed=config.seed) if num_examples else []
+  queries = ranked_examples.rank_queries(chosen, t2i, image, text, split) if chosen else []
+  found = similarities.similarities(text, image, t2i.query_ids, split.person_id, show_progress=show_progress)
+  confused = confusions.most_confused(t2i, found.hardest_index, split.person_id, NUM_CONFUSED)
+  num_wrong = int(np.count_nonzero(t2i.first_rank > 1))
+  return Analysis(
+    scores,
+    queries,
+    [
+      pairs.confused_section(confused, split, num_wrong, persons or {}),
+      pairs.similarity_section(found),
+    ],
+  )
