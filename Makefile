@@ -3,6 +3,7 @@
 # make test-all    the tests on each Python in PYTHONS that is installed
 # make parity      comparison with transformers' CLIP, in a separate environment with torch
 # make tpu         the tests of the plan with the TPU compiler, in a separate environment with libtpu
+# make browser     the tests of the web page in a browser, in a separate environment; needs chromium on PATH
 # make bench       benchmarks. PEER=FOLDER, a checkout of the reference (IRRA), compares with it, in a separate
 #                  environment with torch. BENCH='--rounds=3 --json=FILE': flags of benchmarks/run.py
 # make bench-search  exact search next to FAISS and usearch. SEARCH='--sizes=1000000 --json=FILE': flags of
@@ -26,6 +27,7 @@ endif
 VENV := .venv$(SUFFIX)
 PARITY := .venv-parity$(SUFFIX)
 TPU := .venv-tpu$(SUFFIX)
+BROWSER := .venv-browser$(SUFFIX)
 FUZZING := .venv-fuzz$(SUFFIX)
 REFERENCE := .venv-peer$(SUFFIX)
 SEARCHING := .venv-search$(SUFFIX)
@@ -37,13 +39,13 @@ FUZZ ?= 60
 # Every step maps its temporary memory anew; huge pages reduce the page faults to a fifteenth (glibc only).
 HUGE_PAGES := GLIBC_TUNABLES=glibc.malloc.hugetlb=1
 
-.PHONY: demo test test-all parity tpu bench bench-search gpu gpu-wheels faults fuzz mutants lint format clean
+.PHONY: demo test test-all parity tpu browser bench bench-search gpu gpu-wheels faults fuzz mutants lint format clean
 
 demo: $(VENV)/run
 	JAX_PLATFORMS=cpu $(HUGE_PAGES) $(RUN) -m tireid_jax.demo --to=$(DEMO)
 
 test: $(VENV)/dev
-	JAX_PLATFORMS=cpu $(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests
+	JAX_PLATFORMS=cpu $(RUN) -m pytest -rs -n 2 --dist loadfile --no-loadscope-reorder tests
 
 # pyenv does not add unselected Pythons to PATH.
 test-all:
@@ -64,6 +66,9 @@ parity: $(PARITY)/run
 
 tpu: $(TPU)/run
 	JAX_PLATFORMS=cpu XLA_FLAGS= $(TPU)/bin/python -m pytest tests/tpu
+
+browser: $(BROWSER)/run
+	JAX_PLATFORMS=cpu $(BROWSER)/bin/python -m pytest tests/browser
 
 bench: $(VENV)/run $(if $(PEER),$(REFERENCE)/run)
 	$(RUN) -m benchmarks.run $(if $(PEER),"--peer=$(PEER)" --peer_python=$(REFERENCE)/bin/python) $(BENCH)
@@ -112,6 +117,11 @@ $(PARITY)/run: requirements-parity.txt requirements-dev.txt requirements.txt
 $(TPU)/run: requirements-tpu.txt requirements-dev.txt requirements.txt
 	test -x $(TPU)/bin/python || $(PYTHON) -m venv $(TPU)
 	$(TPU)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-tpu.txt
+	touch $@
+
+$(BROWSER)/run: requirements-browser.txt requirements-dev.txt requirements-serve.txt requirements.txt
+	test -x $(BROWSER)/bin/python || $(PYTHON) -m venv $(BROWSER)
+	$(BROWSER)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-browser.txt
 	touch $@
 
 $(FUZZING)/run: requirements-fuzz.txt requirements-dev.txt requirements.txt

@@ -9,6 +9,7 @@ from tireid_jax.data import toy
 from tireid_jax.search import Searcher
 from tireid_jax.serve.app import make_app
 from tireid_jax.serve.settings import Settings
+from tireid_jax.serve.vocabulary import Vocabulary
 
 HOME = "http://localhost:8000"
 
@@ -23,6 +24,9 @@ def make_searcher(folder: pathlib.Path) -> Searcher:
   return searcher
 
 
-def make_client(searcher: Searcher, *, home: str = HOME, **settings) -> TestClient:
+def make_client(
+  searcher: Searcher, *, home: str = HOME, vocabulary: Vocabulary | None = None, **settings
+) -> TestClient:
   """Returns a client of the application with these Settings, which has called nothing yet."""
-  return TestClient(make_app(searcher, Settings(**settings)), base_url=home, raise_server_exceptions=False)
+  app = make_app(searcher, Settings(**settings), vocabulary)
+  return TestClient(app, base_url=home, raise_server_exceptions=False)

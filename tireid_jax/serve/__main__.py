@@ -24,7 +24,9 @@ from tireid_jax.config import values as config_lib
 from tireid_jax.errors import UserError, naming
 from tireid_jax.search import Searcher
 from tireid_jax.search.gallery import folder_of
+from tireid_jax.serve import vocabulary
 from tireid_jax.serve.settings import Settings
+from tireid_jax.serve.vocabulary import Vocabulary
 from tireid_jax.storage import compilation_cache, locations
 from tireid_jax.terminal.progress import log_line
 
@@ -49,7 +51,7 @@ def main(_: list[str]) -> None:
   if options.gallery:
     report = searcher.update(boxes=options.boxes, show_progress=True)
     log_line(f"{len(searcher):,} images, {len(report.unreadable):,} unreadable")
-  app = make_app(searcher, settings)
+  app = make_app(searcher, settings, _vocabulary(options.workdir, options.stage))
   name = options.allowed_host[0] if options.allowed_host else options.host
   log_line(f"open http://{f'[{name}]' if ':' in name else name}:{listener.getsockname()[1]}/ (Ctrl-C stops the server)")
   if settings.token and not options.token_file:
@@ -116,6 +118,17 @@ def _settings(host: str, allowed: list[str], token_file: str) -> Settings:
   if not allowed and host in ("0.0.0.0", "::", ""):
     raise UserError(f"--host={host} listens at all addresses; give --allowed_host=NAME, by which browsers call it")
   return Settings(hosts=tuple(name.lower() for name in allowed or [host]), token=token or secrets.token_urlsafe(24))
+
+
+def _vocabulary(workdir: str, stage: str) -> Vocabulary:
+  """Returns the Vocabulary of a run; an empty one for published weights, or if the training data are not there."""
+  if not workdir:
+    return Vocabulary([])
+  try:
+    return vocabulary.of_run(workdir, stage)
+  except UserError as error:
+    log_line(f"words that the model was not trained on are not marked: {error}")
+    return Vocabulary([])
 
 
 def _is_loopback(host: str) -> bool:

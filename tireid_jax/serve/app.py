@@ -20,6 +20,7 @@ from tireid_jax.serve.errors import ApiError, json_of, response
 from tireid_jax.serve.security import Guard
 from tireid_jax.serve.service import Service
 from tireid_jax.serve.settings import Settings
+from tireid_jax.serve.vocabulary import Vocabulary
 
 _MEDIA_TYPES = {
   "html": "text/html; charset=utf-8",
@@ -31,19 +32,20 @@ _MEDIA_TYPES = {
 _SWEEP_S = 30.0
 
 
-def make_app(searcher: Searcher, settings: Settings) -> FastAPI:
+def make_app(searcher: Searcher, settings: Settings, vocabulary: Vocabulary | None = None) -> FastAPI:
   """Returns the application that searches with a Searcher.
 
   Args:
     searcher: whose index is up to date and not empty.
     settings: Settings.
+    vocabulary: words that the model was trained on, None if they are not known; others are reported.
 
   Raises:
     UserError: the index is empty.
   """
   if not len(searcher):
     raise UserError(f"no image of {searcher.gallery} has been indexed, so there is nothing to search")
-  service = Service(searcher, settings)
+  service = Service(searcher, settings, vocabulary or Vocabulary([]))
   app = FastAPI(
     title="tireid_jax", description="Search a gallery of person images by sentence and image.", docs_url=None,
     redoc_url=None, openapi_url="/api/openapi.json", redirect_slashes=False, lifespan=_ending_sessions(service),

@@ -59,6 +59,9 @@ class SearchResponse(BaseModel):
   """The best images, best first."""
 
   results: list[FoundImage]
+  unseen: list[str] = Field(
+    description="words of the text that are in no caption that the model was trained on; empty if those are not known"
+  )
 
 
 class Limits(BaseModel):

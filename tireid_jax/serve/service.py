@@ -11,6 +11,7 @@ from tireid_jax.serve.errors import ApiError, escaped
 from tireid_jax.serve.pictures import Pictures, id_of
 from tireid_jax.serve.sessions import Session, Sessions
 from tireid_jax.serve.settings import Settings
+from tireid_jax.serve.vocabulary import Vocabulary
 
 _EXAMPLES = (
   "a woman in a red coat",
@@ -24,8 +25,8 @@ _MAX_FOLDERS = 500
 class Service:
   """A Searcher whose results have ids, for several threads."""
 
-  def __init__(self, searcher: Searcher, settings: Settings) -> None:
-    self.searcher, self.settings = searcher, settings
+  def __init__(self, searcher: Searcher, settings: Settings, vocabulary: Vocabulary) -> None:
+    self.searcher, self.settings, self._vocabulary = searcher, settings, vocabulary
     entries = searcher.entries()
     self.pictures = Pictures(searcher.gallery, entries, use_exif=searcher.encoders.use_exif)
     self._cameras = sorted({entry.camera for entry in entries} - {""})
@@ -78,7 +79,9 @@ class Service:
     searcher = self.searcher if searched is None else searched.searcher
     with self.computing:
       found = searcher.search(Query(parts), request.top, where)
-    return schemas.SearchResponse(results=[_found(result, searched) for result in found])
+    return schemas.SearchResponse(
+      results=[_found(result, searched) for result in found], unseen=self._vocabulary.unseen(request.text)
+    )
 
 
 def _found(result, session):

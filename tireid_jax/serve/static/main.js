@@ -48,8 +48,15 @@ function fillForm() {
   document.title = query.text.trim() ? `${query.text} – Person search` : "Person search";
 }
 
+function showUnseen(words) {
+  const marked = words.flatMap((word) => [Object.assign(document.createElement("mark"), { textContent: word }), " "]);
+  at("unseen-words").replaceChildren(...marked);
+  at("unseen").hidden = !words.length;
+}
+
 async function run() {
   pending?.abort();
+  showUnseen([]);
   fillForm();
   const results = at("results");
   if (address.isEmpty(query)) {
@@ -67,6 +74,7 @@ async function run() {
     if (query.text.trim()) at("caption").value = query.text.trim();
     marks.forget();
     grid.show(results, answer.results, choose, query.session ? undefined : (result) => [marks.buttons(result)]);
+    showUnseen(answer.unseen);
     say(answer.results.length ? `${answer.results.length} images, best first.` : "No image satisfies the filters.");
   } catch (error) {
     if (error.name === "AbortError") return;
