@@ -7,24 +7,26 @@ function element(name, properties = {}, ...children) {
 }
 
 function describe(result) {
-  const parts = [result.path];
-  if (result.camera) parts.push(`camera ${result.camera}`);
-  if (result.time) parts.push(result.time);
-  return parts.join(" · ");
+  return [result.camera && `camera ${result.camera}`, result.time].filter(Boolean).join(" · ");
 }
 
 function card(result, onChoose, extras) {
   const image = element("img", {
-    src: `/api/images/${result.id}/thumbnail`, alt: `rank ${result.rank}: ${describe(result)}`, loading: "lazy", decoding: "async",
+    src: `/api/images/${result.id}/thumbnail`, alt: `rank ${result.rank}: ${result.path}`, loading: "lazy", decoding: "async",
   });
   const picture = element("button", { type: "button", className: "picture", title: "Search by this picture" }, image);
   picture.addEventListener("click", () => onChoose(result));
-  const rank = element("span", { className: "rank", textContent: `#${result.rank}` });
-  const large = element("a", { href: `/api/images/${result.id}`, target: "_blank", rel: "noopener", textContent: "large" });
-  large.setAttribute("aria-label", `Show rank ${result.rank} large`);
+  const large = element("a", {
+    href: `/api/images/${result.id}`, target: "_blank", rel: "noopener", textContent: result.path, title: "Show the picture large",
+  });
+  const line = element(
+    "p", { className: "line-of-rank" }, element("span", { className: "rank", textContent: `#${result.rank}` }),
+    element("span", { className: "score", textContent: result.score.toFixed(4), title: "score within this search" }),
+  );
+  const known = describe(result);
   return element(
-    "li", { className: "card" }, picture, element("p", {}, rank, ` score ${result.score.toFixed(4)} · `, large),
-    element("p", { textContent: describe(result) }), ...extras(result),
+    "li", { className: "card" }, picture, line, element("p", {}, large),
+    ...(known ? [element("p", { textContent: known })] : []), ...extras(result),
   );
 }
 

@@ -40,7 +40,11 @@ function fillForm() {
   at("end").value = query.filters.end;
   at("session").checked = query.session;
   const { cameras, folders, start, end } = query.filters;
-  if (cameras.length || folders.length || start || end) at("filters").open = true;
+  const numFilters = cameras.length + folders.length + Boolean(start) + Boolean(end);
+  at("filters-count").textContent = numFilters || "none";
+  if (numFilters) at("filters").open = true;
+  at("examples").hidden = !address.isEmpty(query);
+  at("found").hidden = address.isEmpty(query);
   at("chosen").hidden = !query.image;
   at("chosen-mix").hidden = !query.text.trim();
   if (query.image) at("chosen-image").src = `/api/images/${query.image}/thumbnail`;
@@ -150,6 +154,7 @@ async function start() {
   } catch (error) {
     if (error instanceof ApiError && error.status === 401) login();
     else say(error.message, true);
+    at("results").setAttribute("aria-busy", "false");
   }
 }
 

@@ -1,4 +1,5 @@
-// Marks of results, kept in this browser until they are deleted. On a focused result, the keys 1, 2 and 3 set them.
+// Marks of results, kept in this browser until they are deleted. While their section is open, each result has buttons for
+// them, and the keys 1, 2 and 3 set them on a focused result.
 
 import { call } from "./api.js";
 
@@ -44,7 +45,8 @@ export class Marks {
     group.append(...buttons.map(([, button]) => button));
     queueMicrotask(() => group.closest(".card")?.addEventListener("keydown", (event) => {
       const mark = Object.keys(NAMES)[["1", "2", "3"].indexOf(event.key)];
-      if (mark && !event.ctrlKey && !event.metaKey && !event.altKey) this.toggle(result.id, mark);
+      const isMarking = document.getElementById("marks").open;
+      if (isMarking && mark && !event.ctrlKey && !event.metaKey && !event.altKey) this.toggle(result.id, mark);
     }));
     this.groups.push([result.id, buttons]);
     this.refreshGroup(result.id, buttons);
