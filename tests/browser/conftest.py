@@ -1,4 +1,4 @@
-"""The page in a browser: a server in this process, on a random model and ToyPEDES, and chromium with its own profile."""
+"""The page in a browser: a server in this process, on a random model and ToyPEDES, and a chromium without a profile."""
 
 import contextlib
 import shutil
@@ -43,6 +43,17 @@ def site(tmp_path_factory):
   made = sites.make(folder)
   with serving(made.app) as url:
     yield types.SimpleNamespace(**vars(made), url=url)
+
+
+@pytest.fixture
+def guarded(site):
+  """The same gallery with a token: url, token."""
+  from tireid_jax.serve.app import make_app
+  from tireid_jax.serve.settings import Settings
+
+  token = "t" * 32
+  with serving(make_app(site.searcher, Settings(token=token))) as url:
+    yield types.SimpleNamespace(url=url, token=token)
 
 
 @pytest.fixture(scope="session")

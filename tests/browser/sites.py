@@ -17,7 +17,12 @@ SIZES = {"num_train_ids": 2, "num_val_ids": 2, "num_test_ids": 14, "images_per_i
 
 
 def make(folder: pathlib.Path) -> types.SimpleNamespace:
-  """Writes all below a folder. Returns run, gallery, data_dir, queries (caption, identity), identity_of (by path), searcher, app."""
+  """Writes all below a folder and returns it as attributes.
+
+  Returns:
+    folder, run, gallery, data_dir: paths; searcher: Searcher; app: the application; queries: (caption, identity) of the
+    test split; identity_of: {path in the gallery: identity}.
+  """
   raw = toy.write_pedes(folder / "raw", seed=3, **SIZES, num_workers=1)
   prepare("toy_pedes", folder / "raw", folder / "data", searching.SIZE, show_progress=False)
   entries = [entry for entry in json.loads((raw / "reid_raw.json").read_text()) if entry["split"] == "test"]
