@@ -2,9 +2,9 @@
 
   python -m tireid_jax.pretrain --config=configs/toy_clip.py --workdir=W
 
-An epoch is 10,000 pictures, so that validation gives R@1 at 10,000 x 2^k pictures. Between warm-up and cosine the
-learning rate is constant; up to the cosine, a run can be continued with more `stage0.stable_epochs` and `epochs`.
-Captions distinguish left from right, so pictures are not flipped.
+An epoch is 10,000 pictures, so that validation, every second epoch, gives R@1 at 20,000 x 2^k pictures. Between warm-up
+and cosine the learning rate is constant; up to the cosine, a run can be continued with more `stage0.stable_epochs` and
+`epochs`. Captions distinguish left from right, so pictures are not flipped.
 """
 
 from tireid_jax.configs import common
@@ -16,7 +16,7 @@ def get_config(ablation=""):
   config.stages = (0,)
   config.data.name = "toy_pedes"
   config.data.image_size = (96, 48)
-  config.data.caption_lengths = (40, 56, 77)
+  config.data.caption_lengths = (48, 64, 77)
   config.model.variant = "small"
   config.model.blocks = "unrolled"
   config.pool = {
@@ -31,6 +31,7 @@ def get_config(ablation=""):
   stage.data = "toy_pool"
   stage.epochs = 400
   stage.stable_epochs = 320.0
+  stage.evaluate_every_epochs = 2
   stage.warmup_epochs = 4.0
   stage.batch_size = 256
   stage.optimizer = "adamw"
