@@ -88,3 +88,11 @@ def test_scores_rank_images_for_captions_and_captions_for_images():
   assert (str(arrays["dataset"]), str(arrays["split"]), str(arrays["fingerprint"])) == ("mine", "val", "f")
   np.testing.assert_array_equal(arrays["t2i_first_rank"], scores["t2i"].first_rank)
   np.testing.assert_array_equal(arrays["i2t_query_ids"], split.person_id)
+
+
+def test_captions_that_are_not_of_the_split_are_encoded_alike():
+  split = make_split()
+  encoders = embedding.Encoders(AngleModel(), sharding.make_mesh(1, 1, 1), 4)
+  variables = {"scale": jnp.float32(3.0)}
+  expected = encoders.encode_captions(variables, split, (4, 6))
+  np.testing.assert_array_equal(encoders.encode_tokens(variables, split.tokens[::-1], (4, 6)), expected[::-1])

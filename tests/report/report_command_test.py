@@ -64,6 +64,7 @@ def test_curves_examples_confused_identities_and_similarities_are_shown(page):
   assert "loss" in "".join(texts(page, "h3"))
   ranked = [figure for figure in page.all("figure") if figure[1].get("class") in ("right", "wrong")]
   assert len(ranked) == 12 * 10
+  assert page.all("span", "word")
   (percentiles,) = [table for table in texts(page, "table") if "same identity" in table]
   # Every caption has two images of its person, and 22 others.
   num_captions = 2 * 2 * NUM_TEST_IDS

@@ -1,6 +1,7 @@
 """The run report as a browser parses it: one self-contained file, correct frames around images, escaped text."""
 
 import base64
+import dataclasses
 import io
 import re
 
@@ -10,7 +11,7 @@ from PIL import Image
 
 from tests.reporting.pages import Page
 from tireid_jax import metrics
-from tireid_jax.evaluation import ranked_examples
+from tireid_jax.evaluation import ranked_examples, word_relevance
 from tireid_jax.reporting import run_report, svg_chart
 
 ROWS = [
@@ -179,3 +180,29 @@ def test_a_report_replaces_the_previous_one_and_leaves_no_other_file(tmp_path):
   page = write(tmp_path, title="Another run")
   assert page.all("h1")[0][2] == "Another run"
   assert [path.name for path in (tmp_path / "out").iterdir()] == ["report.html"]
+
+
+def with_words(query, **drops):
+  words = [word_relevance.Word(text, values) for text, values in drops.items()]
+  return dataclasses.replace(query, words=words)
+
+
+def test_words_are_shaded_by_what_leaving_them_out_changes(tmp_path):
+  drops = {"<i>": (0.2, 0.1), "coat,": (-0.1, 0.4), "in": (0.01, 0.0)}
+  page = write(tmp_path, queries=[with_words(make_query("best", "<i> coat, in", [False, True]), **drops)])
+  assert page.all("blockquote")[0][2] == "“<i> coat, in”"
+  spans = [(e[2], e[1].get("class"), e[1].get("style")) for e in page.all("span") if "title" in e[1]]
+  # The largest difference, 0.4, has the darkest shade, 60%; "in" has none.
+  described = [("<i>", "word supports", "--shade:30%"), ("coat,", "word opposes", "--shade:15%"), ("in", None, None)]
+  wrong = [("<i>", "word supports", "--shade:15%"), ("coat,", "word supports", "--shade:60%"), ("in", None, None)]
+  assert spans == described + wrong
+  hints = [e[2] for e in page.all("p", "hint")]
+  assert "Change of the similarity to the described image without “<i>”: -0.200, “coat”: +0.100, “in”: -0.010" in hints
+  assert any("wrong image at rank 1: “<i> coat, in” Without “coat”: -0.400, “<i>”: -0.100" in hint for hint in hints)
+  assert any("a difference of 0.400" in hint for hint in hints)
+
+
+def test_a_right_first_image_needs_no_explanation_and_words_that_do_not_matter_no_shade(tmp_path):
+  page = write(tmp_path, queries=[with_words(make_query("best", "a man", [True]), a=(0.0, 0.0), man=(0.0, 0.0))])
+  assert not page.all("span", "word")
+  assert not any("rank 1:" in e[2] for e in page.all("p", "hint"))

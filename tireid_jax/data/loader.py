@@ -133,12 +133,24 @@ def caption_batches(
     {"tokens": i32[B, L], "indices": i64[B] of the captions in the split, "is_valid": bool[B]}, as `image_batches`; L is
     the first of `caption_lengths` that holds the batch.
   """
-  buckets = _Buckets(split.tokens, caption_lengths)
+  return token_batches(split.tokens, batch_size, caption_lengths, shard=shard, read_ahead=read_ahead)
+
+
+def token_batches(
+  tokens: np.ndarray,
+  batch_size: int,
+  caption_lengths: Sequence[int],
+  *,
+  shard: Shard = slice(None),
+  read_ahead: int = READ_AHEAD,
+) -> Iterator[dict[str, np.ndarray]]:
+  """Yields captions that need not be of a split, i32[N, 77], as `caption_batches` does."""
+  buckets = _Buckets(tokens, caption_lengths)
   order = np.argsort(buckets.lengths, kind="stable")
-  for indices, is_valid, tokens in _evaluation_batches(
-    order, batch_size, lambda indices: split.tokens[indices[shard], : buckets.length(indices)], read_ahead
+  for indices, is_valid, padded in _evaluation_batches(
+    order, batch_size, lambda indices: tokens[indices[shard], : buckets.length(indices)], read_ahead
   ):
-    yield {"tokens": tokens, "indices": indices, "is_valid": is_valid}
+    yield {"tokens": padded, "indices": indices, "is_valid": is_valid}
 
 
 def _evaluation_batches(order, batch_size, load, read_ahead):

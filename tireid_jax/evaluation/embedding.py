@@ -77,6 +77,13 @@ class Encoders:
     batches = loader.caption_batches(split, self._batch_size, caption_lengths, shard=self._shard)
     return self._run(self._text, variables, len(split.caption_image), batches, "tokens", show_progress)
 
+  def encode_tokens(
+    self, variables: Any, tokens: np.ndarray, caption_lengths: Sequence[int], *, show_progress: bool = False
+  ) -> np.ndarray:
+    """Returns f32[N, E] of captions that need not be of a split, i32[N, 77], in their order, not normalised."""
+    batches = loader.token_batches(tokens, self._batch_size, caption_lengths, shard=self._shard)
+    return self._run(self._text, variables, len(tokens), batches, "tokens", show_progress)
+
   def score(
     self, variables: Any, split: Split, caption_lengths: Sequence[int], *, show_progress: bool = False
   ) -> tuple[np.ndarray, np.ndarray, dict[str, metrics.QueryScores]]:

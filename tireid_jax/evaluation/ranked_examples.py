@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from tireid_jax import metrics
+from tireid_jax.evaluation.word_relevance import Word
 
 KINDS = ("best", "worst", "random")
 RIGHT, WRONG = "#1b8a4b", "#cf3a3a"
@@ -35,6 +36,7 @@ class RankedQuery:
     average_precision: 0..1.
     described: u8[h, w, 3] the image that the caption was written for.
     hits: the first gallery images, best first.
+    words: of the caption, with the drops of the similarity to the described image and to the first hit; () if unknown.
   """
 
   kind: str
@@ -44,6 +46,7 @@ class RankedQuery:
   average_precision: float
   described: np.ndarray
   hits: list[Hit]
+  words: Sequence[Word] = ()
 
   @property
   def images(self) -> list[np.ndarray]:

@@ -4,8 +4,8 @@ python -m tireid_jax.report --workdir=W
 python -m tireid_jax.report --workdir=W --stage=1 --split=val --to=FILE.html
 python -m tireid_jax.report --workdir=W --data=configs/icfg.py                     on another data set
 
-It contains training curves, the metrics that evaluate prints, ranked examples, the most confused identities, and the
-similarities of captions and images.
+It contains training curves, the metrics that evaluate prints, ranked examples with the relevance of each word, the most
+confused identities, and the similarities of captions and images.
 """
 
 import pathlib

@@ -7,7 +7,7 @@ import numpy as np
 from tireid_jax import metrics
 from tireid_jax.data.prepared.splits import Split
 from tireid_jax.evaluation import confusions, embedding, ranked_examples, similarities
-from tireid_jax.report import pairs
+from tireid_jax.report import pairs, words
 from tireid_jax.reporting import sections
 from tireid_jax.training.loading import Loaded
 
@@ -49,6 +49,8 @@ def analyse(
   t2i = scores["t2i"]
   chosen = ranked_examples.choose_queries(t2i, num=num_examples, seed=config.seed) if num_examples else []
   queries = ranked_examples.rank_queries(chosen, t2i, image, text, split) if chosen else []
+  if queries:
+    queries = words.with_words(queries, [query for _, query in chosen], loaded, encoders, image, text, split)
   found = similarities.similarities(text, image, t2i.query_ids, split.person_id, show_progress=show_progress)
   confused = confusions.most_confused(t2i, found.hardest_index, split.person_id, NUM_CONFUSED)
   num_wrong = int(np.count_nonzero(t2i.first_rank > 1))

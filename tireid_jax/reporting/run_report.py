@@ -15,6 +15,11 @@ _WITHOUT_CURVE = ("R@5", "mINP")
 _HEADINGS = {"best": "Best", "worst": "Worst", "random": "Picked at random"}
 # Of all pictures together, which leaves room for the text of a page of 3 MB.
 MAX_IMAGE_BYTES = 2_200_000
+# Percent of the color behind the most relevant word, whose text must remain readable, and below which there is none.
+_DARKEST, _LIGHTEST = 60, 6
+# Words that are listed with the change of the similarity.
+_NUM_WORDS = 5
+_PUNCTUATION = ".,;:!?()\"'“”"
 
 
 Record = Mapping[str, Any]  # as of metric_log.read_metrics
@@ -56,6 +61,7 @@ def write_report(
   groups = {kind: [query for query in queries if query.kind == kind] for kind in _HEADINGS}
   images = [image for query in queries for image in (query.described, *query.images)]
   images += [image for section in further for image in section.images]
+  scale = max((abs(drop) for query in queries for word in query.words for drop in word.drops), default=0.0)
   size = thumbnails.choose_size(images, MAX_IMAGE_BYTES)
   page.write_page(
     path,
@@ -69,10 +75,25 @@ def write_report(
     curves=_curves(curves or {}, select_by),
     queries=[(_HEADINGS[kind], group) for kind, group in groups.items() if group],
     further=further,
+    scale=scale,
+    shade=functools.partial(_shade, scale=scale),
+    largest=_largest_drops,
     picture=functools.partial(page.jpeg_uri, quality=size.quality, height=size.height),
     # A distractor may have no identity.
     person=lambda number: "none" if number < 0 else (persons or {}).get(number, str(number)),
   )
+
+
+def _largest_drops(query, target):
+  """Returns (text, drop) of the words that change the similarity to an image most when they are left out."""
+  largest = sorted(query.words, key=lambda word: -abs(word.drops[target]))[:_NUM_WORDS]
+  return [(word.text.strip(_PUNCTUATION) or word.text, word.drops[target]) for word in largest]
+
+
+def _shade(drop, scale):
+  """Returns the percentage of color behind a word; 0 for a word that hardly matters."""
+  percent = round(_DARKEST * abs(drop) / scale) if scale else 0
+  return percent if percent >= _LIGHTEST else 0
 
 
 def _highest(rows):
