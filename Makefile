@@ -8,7 +8,7 @@
 # make browser     the tests of the web page in a browser, in a separate environment; needs chromium on PATH
 # make bench       benchmarks. PEER=FOLDER, a checkout of the reference (IRRA), compares with it, in a separate
 #                  environment with torch. BENCH='--rounds=3 --json=FILE': flags of benchmarks/run.py
-# make bench-search  exact search next to FAISS and usearch. SEARCH='--sizes=1000000 --json=FILE': flags of
+# make bench-search  exact search next to FAISS, usearch and Milvus Lite. SEARCH='--sizes=1000000 --json=FILE': flags of
 #                  benchmarks/search.py
 # make gpu         checks and measurements on a GPU, 8 minutes. GPU='--to=FOLDER --peer=IRRA': flags of benchmarks/gpu
 # make gpu-wheels  downloads the packages that a GPU machine without a network lacks, into WHEELS=wheels
