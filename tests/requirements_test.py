@@ -30,8 +30,12 @@ def ranges(requirements):
   [
     (["requirements.txt"], "dependencies"),
     (["requirements-gcs.txt"], "gcs"),
+    (["requirements-milvus.txt"], "milvus"),
     (["requirements-serve.txt"], "serve"),
-    (["requirements-dev.txt", "requirements-gcs.txt", "requirements-serve.txt"], "dev"),
+    (
+      ["requirements-dev.txt", "requirements-gcs.txt", "requirements-milvus.txt", "requirements-serve.txt"],
+      "dev",
+    ),
   ],
 )
 def test_pinned_versions_are_of_the_required_packages_and_in_their_ranges(files, required):

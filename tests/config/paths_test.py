@@ -67,6 +67,9 @@ PATHS = {
   ("serve", "boxes"): ("--pretrained=/nowhere", *SERVE),
   ("serve", "token_file"): ("--pretrained=/nowhere", *SERVE),
 }
+INVALID = ("~nobody-of-this-name/x", "s3://b/x")
+# {flag: what may precede its path}.
+PREFIXES = {"index": ("milvus:",)}
 # Flags and fields whose text is not a path.
 OTHERS = {"stage", "seeds", "profile", "topology", "split", "coordinator", "query", "filter", "host", "allowed_host"}
 OTHER_FIELDS = {
@@ -142,7 +145,7 @@ def test_every_path_flag_is_named_in_the_error_for_an_invalid_path(tmp_path):
   (root / "annotations.csv").write_text("image,id,caption\n")
   cases = []
   for (command, flag), others in PATHS.items():
-    for value in ("~nobody-of-this-name/x", "s3://b/x"):
+    for value in (f"{prefix}{path}" for prefix in ("", *PREFIXES.get(flag, ())) for path in INVALID):
       given = f"--{flag}={value}" if flag else value
       section = flag.split(".")[0]
       rest = [other.replace("RAW", str(root)) for other in others if other.split("=")[0] != f"--{flag}"]

@@ -7,9 +7,10 @@
     for result in searcher.search("a woman in a red coat", top=10):
       print(result.rank, result.score, result.file)
 
-`Searcher.open` takes a run (`workdir`, `stage`), or any CLIP weights or exported folder (`pretrained`). Instead of
-`update`, which makes the index hold exactly what is in the gallery, `add(paths)` encodes single files and folders, and
-`remove(paths)` drops them. `search` takes one query, `search_all` a list of them in one pass. A query is
+`Searcher.open` takes a run (`workdir`, `stage`), or any CLIP weights or exported folder (`pretrained`); the index is a
+folder or, as in `index="milvus:http://HOST:19530"`, in Milvus. Instead of `update`, which makes the index hold exactly
+what is in the gallery, `add(paths)` encodes single files and folders, and `remove(paths)` drops them. `search` takes
+one query, `search_all` a list of them in one pass. A query is
 
 - a str, always taken as a sentence, so text from a stranger never opens a file;
 - a pathlib.Path of an image file, or pixels u8[h, w, 3];

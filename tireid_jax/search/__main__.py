@@ -20,7 +20,7 @@ from tireid_jax import cli
 from tireid_jax.config import config_file
 from tireid_jax.config import values as config_lib
 from tireid_jax.errors import UserError
-from tireid_jax.search import contact_sheet, where
+from tireid_jax.search import contact_sheet, opening, where
 from tireid_jax.search import query as query_lib
 from tireid_jax.search.results import Report, Result
 from tireid_jax.search.searcher import Searcher
@@ -78,8 +78,8 @@ def _check(options):
     raise UserError(f"--top={options.top} must be at least 1")
   if options.config is not None:
     config_lib.check(options.config)
-  for flag in ("boxes", "index"):  # before the model is loaded
-    locations.local_path(getattr(options, flag), f"--{flag}")
+  locations.local_path(options.boxes, "--boxes")  # before the model is loaded
+  opening.check(options.index)
   html = locations.local_path(options.html, "--html") if options.html else None
   if html is not None and not html.absolute().parent.is_dir():
     raise UserError(f"--html={options.html}: there is no folder {html.parent}")
@@ -92,7 +92,7 @@ def _log(report: Report, searcher: Searcher) -> None:
   if len(report.unreadable) > _NUM_NAMED:
     log_line(f"skipped {len(report.unreadable) - _NUM_NAMED:,} more")
   log_line(
-    f"{searcher.index.folder}: {len(searcher):,} images ({report.num_added:,} new, {report.num_changed:,} changed, "
+    f"{searcher.index.location}: {len(searcher):,} images ({report.num_added:,} new, {report.num_changed:,} changed, "
     f"{report.num_removed:,} removed, {len(report.unreadable):,} unreadable)"
   )
 
@@ -129,7 +129,9 @@ if __name__ == "__main__":
   )
   flags.DEFINE_string("gallery", "", "folder of images")
   flags.DEFINE_string("boxes", "", "CSV of path, x, y, w, h, camera, time: boxes to index instead of whole images")
-  flags.DEFINE_string("index", "", "folder of the index; by default below ~/.cache/tireid_jax/search")
+  flags.DEFINE_string(
+    "index", "", "folder of the index, by default below ~/.cache/tireid_jax/search; or milvus:FOLDER.db, milvus:URL"
+  )
   flags.DEFINE_enum("dtype", None, ["bfloat16", "float32"], "of a new index; bfloat16 by default")
   flags.DEFINE_bool("index_only", False, "update the index and search nothing")
   flags.DEFINE_bool("compact", False, "rewrite the index without removed images")

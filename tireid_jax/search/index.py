@@ -88,6 +88,11 @@ class Index:
     self._open(found)
 
   @property
+  def location(self) -> str:
+    """The folder, for messages."""
+    return str(self.folder)
+
+  @property
   def gallery(self) -> pathlib.Path:
     """The folder that paths are relative to."""
     return pathlib.Path(self._manifest.gallery)

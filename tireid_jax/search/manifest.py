@@ -69,7 +69,7 @@ def write(folder: pathlib.Path, manifest: Manifest) -> None:
 
 
 def check_same(
-  found: Manifest, folder: pathlib.Path, identity: Identity, gallery: pathlib.Path | None, dtype: str
+  found: Manifest, folder: str | pathlib.Path, identity: Identity, gallery: pathlib.Path | None, dtype: str
 ) -> None:
   """Raises UserError if another model, gallery or dtype made an index."""
   remedy = "give another --index, or delete this one to make it again"

@@ -1,9 +1,7 @@
 """Searcher: a model and an index; used by the command and the web page."""
 
-import hashlib
 import os
 import pathlib
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -11,14 +9,13 @@ from ml_collections import ConfigDict
 
 from tireid_jax.data.prepared import images
 from tireid_jax.errors import UserError
-from tireid_jax.search import encoders
+from tireid_jax.search import encoders, opening
 from tireid_jax.search import gallery as _gallery
 from tireid_jax.search.entries import Entry
-from tireid_jax.search.index import Index
+from tireid_jax.search.protocol import SearchIndex
 from tireid_jax.search.query import Content, Query
 from tireid_jax.search.results import Report, Result
 from tireid_jax.search.where import Where
-from tireid_jax.storage import locations
 from tireid_jax.terminal.progress import bar
 
 # Images that are encoded together.
@@ -28,7 +25,7 @@ _BATCH = encoders.BATCH_SIZES[-1]
 class Searcher:
   """Searches an index by sentence and image; see the docstring of tireid_jax.search."""
 
-  def __init__(self, model_encoders: encoders.Encoders, index: Index) -> None:
+  def __init__(self, model_encoders: encoders.Encoders, index: SearchIndex) -> None:
     self.encoders, self.index = model_encoders, index
 
   @classmethod
@@ -48,8 +45,8 @@ class Searcher:
     Args:
       workdir, stage, pretrained, config: the model, as of `encoders.open_encoders`.
       gallery: folder of images; "" for that of the index.
-      index: folder of the index; "" for `default_index_folder`.
-      dtype: of a new index, "bfloat16" (the default) or "float32".
+      index: folder of the index, or "milvus:URI" (see milvus_address.py); "" for `opening.default_folder`.
+      dtype: of a new index, "bfloat16" (the default) or "float32", the only one in Milvus.
 
     Raises:
       UserError, MissingFileError: there is no such model or gallery, or another model made the index.
@@ -58,14 +55,7 @@ class Searcher:
       raise UserError("give --gallery=DIR, a folder of images, or --index=DIR, an index of one")
     root = _gallery.folder_of(gallery) if gallery else None
     found = encoders.open_encoders(workdir=workdir, stage=stage, pretrained=pretrained, config=config)
-    if index:
-      folder = locations.local_path(index, "--index").absolute()
-    else:
-      assert root is not None
-      folder = default_index_folder(root, found.identity)
-    opened = Index(
-      folder, identity=found.identity, gallery=root, embedding_size=found.embedding_size, mesh=found.mesh, dtype=dtype
-    )
+    opened = opening.open_index(index, found, gallery=root, dtype=dtype)
     return cls(found, opened)
 
   @property
@@ -142,7 +132,7 @@ class Searcher:
     if top < 1:
       raise UserError(f"--top={top} must be at least 1")
     if not len(self.index):
-      raise UserError(f"the index {self.index.folder} is empty: no image of {self.gallery} has been indexed")
+      raise UserError(f"the index {self.index.location} is empty: no image of {self.gallery} has been indexed")
     if not queries:
       raise UserError("there is no query; give a sentence or an image")
     embeddings = self.embed(queries)
@@ -223,17 +213,3 @@ class Searcher:
         entries, pixels, failed = [], [], []
     if entries or failed:
       yield entries, pixels, failed
-
-
-def default_index_folder(root: pathlib.Path, identity: encoders.Identity) -> pathlib.Path:
-  """Returns the index of a gallery by a model: ~/.cache/tireid_jax/search/GALLERY-DIGEST.
-
-  Not in the gallery, which may be read-only and belongs to the user. The digest is of the gallery's path and of the
-  model, so indexes of several models do not collide.
-  """
-  try:
-    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
-  except RuntimeError:  # neither HOME nor an entry in passwd
-    cache = pathlib.Path(tempfile.gettempdir()) / f"cache-{os.getuid()}"
-  made = hashlib.blake2b(f"{root}\0{identity.digest}\0{identity.preprocessing}".encode(), digest_size=8).hexdigest()
-  return cache / "tireid_jax" / "search" / f"{root.name}-{made}"

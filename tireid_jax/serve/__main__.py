@@ -22,7 +22,7 @@ from tireid_jax import cli
 from tireid_jax.config import config_file
 from tireid_jax.config import values as config_lib
 from tireid_jax.errors import UserError, naming
-from tireid_jax.search import Searcher
+from tireid_jax.search import Searcher, opening
 from tireid_jax.search.gallery import folder_of
 from tireid_jax.serve import vocabulary
 from tireid_jax.serve.settings import Settings
@@ -78,8 +78,8 @@ def check(options: Any) -> tuple[Settings, socket.socket]:
     raise UserError("--boxes changes the index; give --gallery=DIR too")
   if options.gallery:
     folder_of(options.gallery)
-  for flag in ("boxes", "index"):
-    locations.local_path(getattr(options, flag), f"--{flag}")
+  locations.local_path(options.boxes, "--boxes")
+  opening.check(options.index)
   return _settings(options.host, options.allowed_host, options.token_file), listen(options.host, options.port)
 
 
@@ -160,7 +160,9 @@ if __name__ == "__main__":
   )
   flags.DEFINE_string("gallery", "", "folder of images")
   flags.DEFINE_string("boxes", "", "CSV of path, x, y, w, h, camera, time: boxes to index instead of whole images")
-  flags.DEFINE_string("index", "", "folder of the index; by default below ~/.cache/tireid_jax/search")
+  flags.DEFINE_string(
+    "index", "", "folder of the index, by default below ~/.cache/tireid_jax/search; or milvus:FOLDER.db, milvus:URL"
+  )
   flags.DEFINE_enum("dtype", None, ["bfloat16", "float32"], "of a new index; bfloat16 by default")
   flags.DEFINE_string("host", "127.0.0.1", "address to listen at; others than loopback require a token")
   flags.DEFINE_integer("port", 8000, "to listen at; 0 for any that is free")
