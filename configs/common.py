@@ -12,6 +12,9 @@ data set's file (`cuhk.py`, ...) changes what it must and nothing else.
 """
 
 import copy
+import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -63,11 +66,21 @@ def base_config() -> ConfigDict:
   return config
 
 
-class Same:
-  """In a row of ABLATIONS: the value that another field has before the row is applied."""
+@dataclasses.dataclass(frozen=True)
+class Computed:
+  """In a row of ABLATIONS: a value that is computed from the config as it is before the row is applied."""
 
-  def __init__(self, field):
-    self.field = field
+  value_of: Callable[[ConfigDict], Any]
+
+
+def same(field: str) -> Computed:
+  """Returns the value that another field has before the row is applied."""
+  return Computed(lambda config: copy.deepcopy(config[field]))
+
+
+def _epochs_of_both(config):
+  """Returns the epochs of stage 2 that take as many steps as both stages."""
+  return config.stage2.epochs + config.stage1.epochs * config.stage2.batch_size // config.stage1.batch_size
 
 
 _NO_PROMPTS = {"prompts.image_length": 0, "prompts.text_length": 0}
@@ -87,6 +100,8 @@ def _recipe(losses, **recipe):
 ABLATIONS: dict[str, dict] = {
   # Direct fine-tuning, without prompts.
   "no_prompts": {**_NO_PROMPTS, **_DIRECT},
+  # The same for as many steps as both stages take.
+  "no_prompts_long": {**_NO_PROMPTS, **_DIRECT, "stage2.epochs": Computed(_epochs_of_both)},
   # Prompts frozen at their random initial values, encoders fine-tuned.
   "no_stage1": _DIRECT,
   "prompts_only": {"stages": (1,)},
@@ -94,8 +109,8 @@ ABLATIONS: dict[str, dict] = {
   "joint": {**_DIRECT, "stage2.trains": ("prompts", "params")},
   # Encoders first, without prompts, by stage 2's recipe; then the prompts, by stage 1's.
   "reversed": {
-    "stage1": Same("stage2"),
-    "stage2": Same("stage1"),
+    "stage1": same("stage2"),
+    "stage2": same("stage1"),
     "stage1.init_from": "pretrained",
     "stage1.use_prompts": False,
     "stage2.init_from": "stage1",
@@ -125,8 +140,8 @@ def with_ablation(config: ConfigDict, name: str) -> ConfigDict:
     raise UserError(f"there is no ablation {name!r}{did_you_mean(name, ABLATIONS)}; all: {', '.join(ABLATIONS)}")
   before = copy.deepcopy(config)
   for field, value in ABLATIONS[name].items():
-    if isinstance(value, Same):
-      value = copy.deepcopy(before[value.field])
+    if isinstance(value, Computed):
+      value = value.value_of(before)
     section, _, last = field.rpartition(".")
     (config[section] if section else config)[last] = value
   config.ablation = name

@@ -24,6 +24,7 @@ _COMMANDS = sorted(
     "plan",
     "search",
     "serve",
+    "study",
     "data.prepare",
     "data.toy",
   }

@@ -11,11 +11,11 @@ PACKAGE = pathlib.Path(__file__).parent.parent / "tireid_jax"
 # A room is a folder of the package, or a file directly in the package or in data/. From top to bottom: a file may
 # import from its own room and from rooms below it.
 ROOMS = [
-  {"demo", "pretrain", "serve"},
+  {"demo", "pretrain", "serve", "study"},
   {"report"},
   {"main", "evaluate", "compare", "export", "replay", "plan", "search", "data.prepare", "data.toy"},
   {"cli", "training"},
-  {"evaluation", "exporting", "workdir", "profiling"},
+  {"evaluation", "exporting", "workdir", "profiling", "configs"},
   {"config", "data.preparation"},
   {"data.checks"},
   {"data.loader"},
@@ -65,7 +65,11 @@ def name_of(path):
   return ".".join(["tireid_jax", *(parts[:-1] if parts[-1] == "__init__" else parts)])
 
 
-FILES = {name_of(path): path for path in sorted(PACKAGE.rglob("*.py")) if "configs" not in path.parts}
+# The configs are a link to a folder, which not every version of Python follows.
+FILES = {
+  name_of(path): path
+  for path in [*sorted({*PACKAGE.rglob("*.py")} - {*PACKAGE.glob("configs/*")}), *sorted(PACKAGE.glob("configs/*.py"))]
+}
 NAMES = FILES.keys()
 
 

@@ -20,6 +20,7 @@ COMMANDS = (
   "report",
   "search",
   "serve",
+  "study",
   "data.prepare",
   "data.toy",
 )

@@ -66,12 +66,28 @@ PATHS = {
   ("serve", "index"): ("--pretrained=/nowhere", *SERVE),
   ("serve", "boxes"): ("--pretrained=/nowhere", *SERVE),
   ("serve", "token_file"): ("--pretrained=/nowhere", *SERVE),
+  ("study", "config"): (),
+  ("study", "workdir"): ("--config=configs/rstp.py",),
+  ("study", "results"): MAIN,
+  ("study", "config.pretrained"): MAIN,
 }
 INVALID = ("~nobody-of-this-name/x", "s3://b/x")
 # {flag: what may precede its path}.
 PREFIXES = {"index": ("milvus:",)}
 # Flags and fields whose text is not a path.
-OTHERS = {"stage", "seeds", "profile", "topology", "split", "coordinator", "query", "filter", "host", "allowed_host"}
+OTHERS = {
+  "stage",
+  "seeds",
+  "profile",
+  "topology",
+  "split",
+  "coordinator",
+  "query",
+  "filter",
+  "host",
+  "table",
+  "allowed_host",
+}
 OTHER_FIELDS = {
   "ablation", "select_on", "select_by", "pretrained_prefix", "data.name", "model.variant", "model.activation",
   "model.position_resize", "model.blocks", "model.remat", "model.attention", "prompts.placement", "mesh.dcn_axis",
@@ -83,6 +99,7 @@ import json, os, runpy, sys, tempfile
 import tireid_jax.main, tireid_jax.evaluate, tireid_jax.export, tireid_jax.compare, tireid_jax.demo
 import tireid_jax.data.prepare, tireid_jax.data.toy.write, tireid_jax.plan.estimate, tireid_jax.search.searcher
 import tireid_jax.report.analysis
+import tireid_jax.study.running
 for module, arguments in json.loads(sys.argv[1]):
   with tempfile.TemporaryFile() as errors:
     child = os.fork()

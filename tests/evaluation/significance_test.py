@@ -111,3 +111,44 @@ def test_results_for_different_queries_raise(changes, message):
   with pytest.raises(ValueError) as error:
     significance.compare(result(ranks(0.5, 0)), result(ranks(0.5, 0), **changes))
   assert message in str(error.value)
+
+
+def by_seed(*corrects):
+  """Returns QueryScores for each seed: two queries of each identity, right at rank 1 where `correct` says so."""
+  return [scores(np.where(np.repeat(right, 2), 1, 20), np.repeat(np.arange(len(right)), 2)) for right in corrects]
+
+
+def test_with_one_seed_only_identities_are_resampled():
+  first, second = by_seed([False, False]), by_seed([True, False])
+  found = significance.compare_seeds(first, second, share_queries=False)["R@1"]
+  # Resamples of two identities, of which one gains 100 points, gain 0, 50 or 100, with probabilities 1/4, 1/2, 1/4.
+  assert (found.mean, found.low, found.high, found.is_resolved) == (50, 0, 100, False)
+  assert found.p == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.parametrize("share_queries", [True, False])
+def test_seeds_that_differ_leave_a_difference_unresolved_however_many_identities_there_are(share_queries):
+  none, all_right = [False] * 40, [True] * 40
+  unclear = significance.compare_seeds(by_seed(none, none), by_seed(all_right, none), share_queries=share_queries)[
+    "R@1"
+  ]
+  # Two seeds are drawn from one that gains 100 points and one that gains 0.
+  assert (unclear.mean, unclear.low, unclear.high, unclear.is_resolved) == (50, 0, 100, False)
+  clear = significance.compare_seeds(by_seed(none, none), by_seed(all_right, all_right), share_queries=share_queries)[
+    "R@1"
+  ]
+  assert (clear.mean, clear.low, clear.high, clear.is_resolved) == (100, 100, 100, True)
+
+
+def test_identities_that_all_seeds_share_are_resampled_once_for_all_of_them():
+  half = np.arange(60) < 30
+  studies = by_seed(*[np.zeros(60, bool)] * 4), by_seed(*[half] * 4)
+  shared, own = (significance.compare_seeds(*studies, share_queries=share)["R@1"] for share in (True, False))
+  # With persons of their own, four seeds have four times as many.
+  assert (shared.high - shared.low) / (own.high - own.low) == pytest.approx(2, rel=0.1)
+  assert shared.high - shared.low == pytest.approx(2 * 1.96 * 50 / 60**0.5, rel=0.1)
+
+
+def test_seeds_of_different_queries_raise():
+  with pytest.raises(ValueError, match="different queries"):
+    significance.compare_seeds(by_seed([True, False]), by_seed([True] * 3), share_queries=False)

@@ -1,10 +1,13 @@
 """Whether two results on the same queries differ by more than chance: a paired bootstrap."""
 
+import dataclasses
+from collections.abc import Sequence
+
 import numpy as np
 
 from tireid_jax.errors import UserError
 from tireid_jax.evaluation.score_file import ScoreFile
-from tireid_jax.metrics import DIRECTIONS
+from tireid_jax.metrics import DIRECTIONS, QueryScores
 
 INTERVAL_PERCENT = 95
 # Bytes of one array of a chunk of resamples; a few of them are held at a time.
@@ -70,6 +73,85 @@ def check_same_queries(first: ScoreFile, second: ScoreFile) -> None:
         f"{first.path} and {second.path} have different queries, {words}: {len(ours)} and {len(theirs)}, or others of "
         f"the same number; compare results with the same val_identities and seed"
       )
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+  """The difference of two methods in a metric, over several seeds, in percentage points.
+
+  Attributes:
+    mean: over the seeds, of the difference of their means over queries.
+    low, high: INTERVAL_PERCENT interval.
+    p: two-sided p-value of no difference.
+  """
+
+  mean: float
+  low: float
+  high: float
+  p: float
+
+  @property
+  def is_resolved(self) -> bool:
+    """Whether the interval is on one side of 0."""
+    return self.low > 0 or self.high < 0
+
+
+def compare_seeds(
+  first: Sequence[QueryScores],
+  second: Sequence[QueryScores],
+  *,
+  share_queries: bool,
+  num_resamples: int = 2_000,
+  seed: int = 0,
+) -> dict[str, Difference]:
+  """Returns {metric: Difference} of second - first, by a paired bootstrap that resamples seeds and identities.
+
+  Each resample draws as many seeds as there are, with replacement, and identities with all of their queries. With one
+  seed, only identities are resampled, and the interval does not cover what another seed would change. Resampling both
+  makes the interval rather too wide than too narrow (Owen, Annals of Applied Statistics 2007, for crossed factors).
+
+  Args:
+    first, second: scores of both methods by seed; scores of one seed are of the same queries.
+    share_queries: whether all seeds have the same queries, whose identities are then resampled once for all seeds, as
+      on a real data set; False where each seed has persons of its own.
+    num_resamples: number of resamples.
+    seed: of the resampling.
+
+  Raises:
+    UserError: the results of a seed are of different queries.
+  """
+  for before, after in zip(first, second, strict=True):
+    if not np.array_equal(before.query_ids, after.query_ids):
+      raise UserError("the results of a seed are of different queries; score both on the same prepared data")
+  names = list(first[0].by_query())
+  values = [_differences(before, after) for before, after in zip(first, second, strict=True)]  # [N, metrics] each
+  groups = [np.unique(before.query_ids, return_inverse=True)[1] for before in first]
+  rng = np.random.default_rng(seed)
+  num_seeds = len(values)
+  drawn = rng.integers(num_seeds, size=(num_resamples, num_seeds))
+  means = np.empty((num_resamples, num_seeds, len(names)))
+  if share_queries:
+    of_seeds = bootstrap_means(np.concatenate(values, axis=1), groups[0], num_resamples, rng)
+    of_seeds = of_seeds.reshape(num_resamples, num_seeds, len(names))
+    means = np.take_along_axis(of_seeds, drawn[:, :, None], axis=1)
+  else:
+    for slot in range(num_seeds):
+      for number in range(num_seeds):
+        chosen = np.flatnonzero(drawn[:, slot] == number)
+        means[chosen, slot] = bootstrap_means(values[number], groups[number], len(chosen), rng)
+  resampled = means.mean(axis=1)  # [resamples, metrics]
+  tail = (100 - INTERVAL_PERCENT) / 2
+  low, high = np.percentile(resampled, (tail, 100 - tail), axis=0)
+  mean = np.mean([value.mean(axis=0) for value in values], axis=0)
+  return {
+    name: Difference(float(mean[i]), float(low[i]), float(high[i]), p_value(resampled[:, i]))
+    for i, name in enumerate(names)
+  }
+
+
+def _differences(before, after):
+  first, second = before.by_query(), after.by_query()
+  return np.stack([second[name] - first[name] for name in first], axis=1)
 
 
 def bootstrap_means(values: np.ndarray, groups: np.ndarray, num_resamples: int, rng: np.random.Generator) -> np.ndarray:

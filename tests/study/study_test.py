@@ -1,0 +1,137 @@
+"""A small study: resuming, failures, and what is printed for a cluster."""
+
+import contextlib
+import pathlib
+import shlex
+import sys
+from unittest import mock
+
+import jax
+import numpy as np
+import pytest
+from absl import flags
+
+from tests import small_runs
+from tireid_jax.config import config_file
+from tireid_jax.study import entries, running, tables
+from tireid_jax.training import fit, loop
+
+ROWS = (tables.TWO_STAGES, tables.AFTER_STAGE_1, tables.ZERO_SHOT)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compilation_cache(tmp_path_factory):
+  """Lets the runs of this file share their compiled programs."""
+  if jax.config.jax_compilation_cache_dir:
+    yield
+    return
+  before = jax.config.jax_persistent_cache_min_compile_time_secs
+  jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+  yield
+  jax.config.update("jax_compilation_cache_dir", None)
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", before)
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+  project = small_runs.make_project(tmp_path_factory.mktemp("project"))
+  return small_runs.configured(project, stage1__epochs=1, stage2__epochs=2, stage2__learning_rate=0.03)
+
+
+def make_entries(config, workdir, rows=ROWS, seeds=(1,)):
+  return [entries.make(row, config, seed, workdir) for seed in seeds for row in rows]
+
+
+def parsed(line):
+  """Returns (config, stage, workdir) of a printed command."""
+  python, dash_m, module, *arguments = shlex.split(line)
+  assert (python, dash_m, module) == ("python", "-m", "tireid_jax.main")
+  values = flags.FlagValues()
+  config_file.define_flag("config", None, "", values)
+  flags.DEFINE_string("stage", "", "", values)
+  flags.DEFINE_string("workdir", "", "", values)
+  with mock.patch.object(sys, "argv", ["main", *arguments]):  # where ml_collections finds the overrides
+    values(sys.argv)
+  return values.config, int(values.stage), pathlib.Path(values.workdir)
+
+
+@pytest.fixture(scope="module")
+def whole(config, tmp_path_factory):
+  """Returns (entries, results folder) of an uninterrupted study."""
+  workdir = tmp_path_factory.mktemp("whole")
+  made = make_entries(config, workdir)
+  assert running.run_missing(made, workdir / "results") == []
+  return made, workdir / "results"
+
+
+def test_a_killed_and_resumed_study_equals_one_that_was_not(whole, config, tmp_path, monkeypatch):
+  made = make_entries(config, tmp_path)
+  take_steps = fit.take_steps
+
+  def kill_in_stage_2(experiment, state, train_step, after_step, profiler):
+    def kill(step, *_):
+      if experiment.stage.number == 2 and step == small_runs.STEPS_PER_EPOCH + 1:
+        raise KeyboardInterrupt
+
+    return take_steps(experiment, state, train_step, [*after_step, kill], profiler)
+
+  monkeypatch.setattr(fit, "take_steps", kill_in_stage_2)
+  with contextlib.suppress(KeyboardInterrupt):
+    running.run_missing(made, tmp_path / "results")
+    pytest.fail("the study was not killed")
+  assert running.finished(made, tmp_path / "results") == {}
+  monkeypatch.undo()
+  # What is left is printed for a cluster, and can be run from there.
+  (line,) = running.commands(made, tmp_path / "results", "configs/rstp.py")
+  resumed_config, stage, workdir = parsed(line)
+  loop.run(resumed_config, (stage,), workdir)
+  assert running.run_missing(made, tmp_path / "results", trains=False) == []
+  expected, found = (list(running.finished(*study).values()) for study in (whole, (made, tmp_path / "results")))
+  assert len(found) == len(ROWS)
+  for one, other in zip(expected, found, strict=True):
+    del one.data["cost"]["seconds"], other.data["cost"]["seconds"]
+    assert one.data == other.data
+    for name, values in vars(one.scores).items():
+      np.testing.assert_array_equal(values, getattr(other.scores, name))
+
+
+def test_a_finished_study_runs_nothing_even_without_its_workdir(whole, config, tmp_path, monkeypatch):
+  _, folder = whole
+  elsewhere = make_entries(config, tmp_path)
+  monkeypatch.setattr(loop, "run", lambda *_: pytest.fail("a finished cell was run again"))
+  assert running.run_missing(elsewhere, folder) == []
+  assert running.commands(elsewhere, folder, "configs/rstp.py") == []
+  assert running.commands(elsewhere, tmp_path, "configs/rstp.py") != []
+
+
+def test_a_row_that_fails_is_reported_and_does_not_stop_the_others(whole, config, tmp_path, capsys):
+  made, folder = whole
+  broken = config.copy_and_resolve_references()
+  broken.pretrained = str(tmp_path / "nowhere")
+  bad = make_entries(broken, tmp_path, ROWS[:2])
+  failures = running.run_missing([*bad, *made], folder)
+  assert [failure.entry for failure in failures] == bad
+  assert "nowhere" in failures[0].reason
+  assert "failed before" in failures[1].reason
+  assert set(running.finished([*bad, *made], folder)) == set(made)
+  assert "failed: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("ablation", ["", "no_prompts_long", "reversed", "stage1_sdm_id", "joint"])
+def test_each_printed_command_has_the_config_of_its_cell(config, tmp_path, ablation):
+  (entry,) = make_entries(config, tmp_path, [tables.Row("row", ablation)])
+  lines = running.commands([entry], tmp_path / "results", "configs/rstp.py")
+  assert len(lines) == len(entry.needed())
+  for line, cell in zip(lines, entry.needed(), strict=True):
+    given, stage, workdir = parsed(line)
+    assert (given.to_dict(), stage, workdir) == (cell.config.to_dict(), cell.number, cell.folder)
+
+
+def test_the_record_of_a_row_has_the_metrics_of_its_run(whole):
+  made, folder = whole
+  record = running.finished(made, folder)[made[0]]
+  result = made[0].cell.result()
+  assert (record.data["t2i"], record.data["step"]) == (result["t2i"], result["step"])
+  assert record.scores.summary() == pytest.approx(record.data["t2i"], abs=1e-4)
+  assert record.data["cost"]["steps"] == 3 * small_runs.STEPS_PER_EPOCH

@@ -1,0 +1,74 @@
+"""Runs the missing experiments of a table with several seeds and writes the table, with tests of the differences.
+
+python -m tireid_jax.study --config=configs/toy.py --table=main --seeds=0,1,2 --workdir=W
+python -m tireid_jax.study --config=configs/cuhk.py --table=length --seeds=0,1,2 --workdir=W --config.pretrained=CLIP
+python -m tireid_jax.study ... --dry_run     prints the command of each missing run, for a cluster
+python -m tireid_jax.study ... --norun       writes the table from what is finished
+"""
+
+import pathlib
+import shlex
+import sys
+
+from absl import flags
+from ml_collections import config_flags
+
+from tireid_jax import cli
+from tireid_jax.config import config_file, paths
+from tireid_jax.config import values as config_lib
+from tireid_jax.errors import UserError
+from tireid_jax.parallel import distributed
+from tireid_jax.storage import compilation_cache, locations, lock
+from tireid_jax.study import entries as entries_lib
+from tireid_jax.study import results, running, tables, toy_data, writing
+
+
+def main(_: list[str]) -> int:
+  options = flags.FLAGS
+  if options.config is None or not options.workdir:
+    raise UserError("give --config=FILE (as configs/toy.py) and --workdir=DIR")
+  table = tables.find(options.table)
+  seeds = config_lib.seeds(options.seeds)
+  workdir = locations.absolute(locations.local_path(options.workdir, "--workdir"))
+  folder = locations.local_path(options.results, "--results") if options.results else workdir / "results"
+  config = paths.with_absolute_paths(options.config)
+  config_lib.check(config)
+  config_file.print_sources()
+  entries = [entries_lib.make(row, config, seed, workdir) for seed in seeds for row in table.rows]
+  if options.dry_run:
+    file = config_flags.get_config_filename(options["config"])
+    print("\n".join(running.commands(entries, folder, file)))
+    return 0
+  with lock.holding(workdir, f"--workdir={workdir}", "give another --workdir"):
+    return _run(table, entries, folder, workdir, config)
+
+
+def _run(table, entries, folder: pathlib.Path, workdir: pathlib.Path, config) -> int:
+  """Runs what is missing, writes the table and returns the exit status: 1 if an entry failed."""
+  options = flags.FLAGS
+  distributed.check_backend()
+  compilation_cache.enable_persistent_cache()
+  failures = running.run_missing(entries, folder, trains=options.run)
+  found = results.of_rows(
+    table.rows, entries, running.finished(entries, folder), share_queries=not toy_data.is_synthetic(config)
+  )
+  reasons = {f"{failure.entry.row.name}, seed {failure.entry.seed}": failure.reason for failure in failures}
+  command = shlex.join(["python", "-m", "tireid_jax.study", *sys.argv[1:]])
+  written = writing.write(folder, options.table, table, found, config=config, command=command, failures=reasons)
+  print(written[0].read_text())
+  for path in written:
+    print(f"wrote {path}")
+  for entry, reason in reasons.items():
+    print(f"failed: {entry}: {reason}", file=sys.stderr)
+  return 1 if failures else 0
+
+
+if __name__ == "__main__":
+  config_file.define_flag("config", None, "config file, as configs/toy.py")
+  flags.DEFINE_string("table", "main", f"one of {', '.join(tables.TABLES)}")
+  flags.DEFINE_list("seeds", ["0"], "seeds of each row, as 0,1,2")
+  flags.DEFINE_string("workdir", "", "folder of all runs, and of synthetic data")
+  flags.DEFINE_string("results", "", "folder of tables and of each finished run's result; by default WORKDIR/results")
+  flags.DEFINE_bool("dry_run", False, "print the command of each missing run instead of running it")
+  flags.DEFINE_bool("run", True, "run what is missing; --norun writes the table from what is finished")
+  cli.run(main)

@@ -1,0 +1,40 @@
+"""An entry: a row of a table with one seed, the cells that it needs, and the key of its stored result."""
+
+import dataclasses
+import pathlib
+
+from ml_collections import ConfigDict
+
+from tireid_jax.study import cells
+from tireid_jax.study.cells import Cell
+from tireid_jax.study.tables import Row
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Entry:
+  """A row of a table with one seed.
+
+  Attributes:
+    row: of the table.
+    seed: of the run.
+    cell: the last stage of the row's config; for zero-shot results, the stage that would start from those weights.
+    digest: of all that decides the result, but the seed and how it is scored.
+  """
+
+  row: Row
+  seed: int
+  cell: Cell
+  digest: str
+
+  def needed(self) -> list[Cell]:
+    """Returns the cells to be finished, in order, before the entry can be scored."""
+    if self.row.derived == "zero_shot":
+      return list(self.cell.parent.lineage()) if self.cell.parent else []
+    return list(self.cell.lineage())
+
+
+def make(row: Row, base: ConfigDict, seed: int, workdir: pathlib.Path) -> Entry:
+  """Returns the entry of a row with a seed; `base` is the study's config."""
+  cell = cells.chain(row.config(base), seed, workdir)[-1]
+  digest = cells.digest_of_weights(cell) if row.derived == "zero_shot" else cell.digest
+  return Entry(row, seed, cell, digest)

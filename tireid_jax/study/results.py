@@ -1,0 +1,115 @@
+"""The results of a table: mean ± standard deviation of each row, and its difference from the table's first row."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tireid_jax.errors import UserError
+from tireid_jax.evaluation import significance
+from tireid_jax.evaluation.significance import Difference
+from tireid_jax.study.entries import Entry
+from tireid_jax.study.records import Record
+from tireid_jax.study.tables import Row
+from tireid_jax.terminal.table import mean_and_std
+
+# Metrics whose difference is tested.
+TESTED = ("R@1", "mAP")
+UNRESOLVED = "not resolved"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RowResult:
+  """The finished entries of a row.
+
+  Attributes:
+    row: of the table.
+    digest: of its entries.
+    records: by seed.
+    missing: seeds that are not finished.
+    differences: from the reference row, by metric, over the seeds that both have; {} for the reference itself.
+    paired_seeds: those seeds.
+  """
+
+  row: Row
+  digest: str
+  records: Mapping[int, Record]
+  missing: Sequence[int]
+  differences: Mapping[str, Difference]
+  paired_seeds: Sequence[int]
+
+  def cell(self, metric: str) -> str:
+    """Returns the mean ± sample standard deviation of a text-to-image metric over the seeds, "" without any."""
+    values = [record.data["t2i"][metric] for record in self.records.values()]
+    if not values:
+      return ""
+    spread = mean_and_std(values)
+    return f"{spread:.2f}" if isinstance(spread, float) else spread
+
+  def mean(self, metric: str) -> float | None:
+    """Returns the mean of a text-to-image metric over the seeds, None without any."""
+    values = [record.data["t2i"][metric] for record in self.records.values()]
+    return float(np.mean(values)) if values else None
+
+  def cost(self, name: str) -> float | None:
+    """Returns the mean of a cost over the seeds: "steps", "seconds" or "trainable_parameters"."""
+    values = [record.data["cost"][name] for record in self.records.values()]
+    return float(np.mean(values)) if values else None
+
+
+def of_rows(
+  rows: Sequence[Row], entries: Iterable[Entry], records: Mapping[Entry, Record], *, share_queries: bool
+) -> list[RowResult]:
+  """Returns the result of each row, compared with the first one.
+
+  Args:
+    rows: of a table; rows with the digest of an earlier row are left out.
+    entries: of these rows, with all seeds.
+    records: of the finished entries.
+    share_queries: whether all seeds have the same test queries.
+  """
+  by_row: dict[Row, dict[int, Entry]] = {row: {} for row in rows}
+  for entry in entries:
+    by_row[entry.row][entry.seed] = entry
+  results: list[RowResult] = []
+  for row, by_seed in by_row.items():
+    digest = next(iter(by_seed.values())).digest
+    if digest in {result.digest for result in results}:
+      continue
+    own = {seed: records[entry] for seed, entry in by_seed.items() if entry in records}
+    missing = [seed for seed in by_seed if seed not in own]
+    reference = results[0].records if results else {}
+    paired = [seed for seed in own if seed in reference]
+    pairs = [(reference[seed], own[seed]) for seed in paired]
+    differences = _compare(pairs, share_queries) if pairs else {}
+    results.append(RowResult(row, digest, own, missing, differences, paired))
+  return results
+
+
+def _compare(pairs, share_queries):
+  for first, second in pairs:
+    wrong = [name for name in ("dataset", "fingerprint", "split") if first.data[name] != second.data[name]]
+    if wrong:
+      raise UserError(
+        f"the results {first.data['digest']} and {second.data['digest']} of seed {first.data['seed']} are of different "
+        f"data ({', '.join(wrong)}); remove those of the former data from --results, and run the same command again"
+      )
+  first, second = ([record.scores for record in side] for side in zip(*pairs, strict=True))
+  found = significance.compare_seeds(first, second, share_queries=share_queries)
+  return {name: found[name] for name in TESTED}
+
+
+def in_words(difference: Difference | None) -> str:
+  """Returns "+1.20 [0.40, 2.00]", or "not resolved (+0.30, ±1.10)" if the interval contains 0; "" for None."""
+  if difference is None:
+    return ""
+  if difference.is_resolved:
+    return f"{difference.mean:+.2f} [{difference.low:+.2f}, {difference.high:+.2f}]"
+  return f"{UNRESOLVED} ({difference.mean:+.2f}, ±{(difference.high - difference.low) / 2:.2f})"
+
+
+def protocol(results: Sequence[RowResult]) -> dict[str, Any]:
+  """Returns what all records of a table have in common: data sets, splits and how they were scored."""
+  records = [record.data for result in results for record in result.records.values()]
+  return {name: sorted({str(record[name]) for record in records}) for name in ("dataset", "split", "scoring")}

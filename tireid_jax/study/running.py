@@ -1,0 +1,101 @@
+"""Runs the cells that are missing, and scores the entries whose cells are finished."""
+
+import dataclasses
+import gc
+import pathlib
+import traceback
+from collections.abc import Iterable, Sequence
+
+import jax
+
+from tireid_jax.errors import UserError, first_line
+from tireid_jax.study import command_line, records, scoring, toy_data
+from tireid_jax.study.cells import Cell
+from tireid_jax.study.entries import Entry
+from tireid_jax.study.records import Record
+from tireid_jax.terminal.progress import log_line
+from tireid_jax.training import loop
+
+
+@dataclasses.dataclass(frozen=True)
+class Failure:
+  """What went wrong with an entry."""
+
+  entry: Entry
+  reason: str
+
+
+def finished(entries: Iterable[Entry], results: pathlib.Path) -> dict[Entry, Record]:
+  """Returns the stored records of the entries that are finished."""
+  found = {
+    entry: records.read(results, entry.digest, entry.seed, scoring.settings(entry.cell.config)) for entry in entries
+  }
+  return {entry: record for entry, record in found.items() if record is not None}
+
+
+def run_missing(entries: Sequence[Entry], results: pathlib.Path, *, trains: bool = True) -> list[Failure]:
+  """Runs what is missing, entry by entry, and returns the failures, which do not stop the other entries.
+
+  A cell that was interrupted is resumed, and one that another entry has run is not run again.
+
+  Args:
+    entries: of all rows and seeds.
+    results: folder of the records.
+    trains: False to score only entries whose cells are finished; the others are not failures.
+  """
+  failures: list[Failure] = []
+  failed: dict[pathlib.Path, str] = {}
+  done = finished(entries, results)
+  missing = [entry for entry in entries if entry not in done]
+  for number, entry in enumerate(missing, start=1):
+    if not trains and any(cell.result() is None for cell in entry.needed()):
+      continue
+    log_line(f"study: {number} of {len(missing)}: {entry.row.name}, seed {entry.seed}, {entry.digest}")
+    try:
+      for cell in entry.needed():
+        _run(cell, failed)
+      if toy_data.is_synthetic(entry.cell.config):
+        toy_data.make(entry.cell.config, toy_data.name_of(entry.cell.config, entry.cell.number))
+      records.write(results, scoring.score(entry))
+    except Exception as error:  # whatever ends one entry, the others are independent of it
+      reason = str(error) if isinstance(error, UserError) else first_line(error)
+      if not isinstance(error, UserError):
+        traceback.print_exc()
+      log_line(f"study: {entry.row.name}, seed {entry.seed}, failed: {reason}")
+      failures.append(Failure(entry, reason))
+    # The next entry has other programs, and the memory of these is needed.
+    jax.clear_caches()
+    gc.collect()
+  return failures
+
+
+def _run(cell: Cell, failed: dict[pathlib.Path, str]) -> None:
+  """Trains a cell unless it is finished; raises at once for a cell that failed before in this study."""
+  if cell.result() is not None:
+    return
+  if cell.folder in failed:
+    raise UserError(failed[cell.folder])
+  try:
+    if toy_data.is_synthetic(cell.config):
+      toy_data.make(cell.config, toy_data.name_of(cell.config, cell.number))
+    loop.run(cell.config, (cell.number,), cell.folder)
+  except Exception as error:
+    failed[cell.folder] = f"stage {cell.number} in {cell.folder} failed before: {first_line(error)}"
+    raise
+
+
+def commands(entries: Sequence[Entry], results: pathlib.Path, file: str) -> list[str]:
+  """Returns the command lines of the cells that are missing, each after those that it depends on.
+
+  Args:
+    entries: of all rows and seeds.
+    results: folder of the records.
+    file: FILE[:ABLATION] of the study's --config.
+  """
+  lines: dict[str, None] = {}
+  done = finished(entries, results)
+  for entry in entries:
+    for cell in entry.needed() if entry not in done else ():
+      if cell.result() is None:
+        lines |= dict.fromkeys([*command_line.of_data(cell, file), command_line.of_cell(cell, file)])
+  return list(lines)
