@@ -83,12 +83,48 @@ def _epochs_of_both(config):
   return config.stage2.epochs + config.stage1.epochs * config.stage2.batch_size // config.stage1.batch_size
 
 
+def _epochs_of_both_by_stage_1(config):
+  """Returns the epochs of stage 1 that take as many steps as both stages."""
+  return config.stage1.epochs + config.stage2.epochs * config.stage1.batch_size // config.stage2.batch_size
+
+
+def _epochs_of_prompts(config):
+  """Returns the epochs of stage 2 that take as many steps as stage 1."""
+  return max(1, config.stage1.epochs * config.stage2.batch_size // config.stage1.batch_size)
+
+
+def _ratio(numerator, denominator):
+  return numerator / denominator if denominator else 1.0
+
+
+# Where stage 2 trains prompts, their peak learning rate, Adam epsilon and weight decay are those of stage 1. Warm-up
+# and schedule are stage 2's, since a stage has only one.
+_PROMPT_RECIPE = {
+  "stage2.prompt_lr_factor": Computed(lambda config: _ratio(config.stage1.learning_rate, config.stage2.learning_rate)),
+  "stage2.prompt_adam_eps": Computed(lambda config: config.stage1.adam_eps),
+  "stage2.prompt_weight_decay": Computed(lambda config: config.stage1.weight_decay),
+}
+
+
+def _reduced_rate(factor):
+  return Computed(lambda config: config.stage2.learning_rate / factor)
+
+
+def _depth(fraction):
+  return Computed(lambda config: max(1, round(fraction * config.prompts.depth)))
+
+
+_LONG = {"stage2.epochs": Computed(_epochs_of_both)}
 _NO_PROMPTS = {"prompts.image_length": 0, "prompts.text_length": 0}
 _DIRECT = {"stages": (2,), "stage2.init_from": "pretrained"}
 
 
 def _only(**losses):
   return {**dict.fromkeys(LOSSES, 0.0), **losses}
+
+
+def _without_identity():
+  return Computed(lambda config: {**config.stage2.losses.to_dict(), "identity": 0.0})
 
 
 def _recipe(losses, **recipe):
@@ -101,12 +137,40 @@ ABLATIONS: dict[str, dict] = {
   # Direct fine-tuning, without prompts.
   "no_prompts": {**_NO_PROMPTS, **_DIRECT},
   # The same for as many steps as both stages take.
-  "no_prompts_long": {**_NO_PROMPTS, **_DIRECT, "stage2.epochs": Computed(_epochs_of_both)},
+  "no_prompts_long": {**_NO_PROMPTS, **_DIRECT, **_LONG},
+  **{
+    f"no_prompts_long_lr_{factor}": {
+      **_NO_PROMPTS,
+      **_DIRECT,
+      **_LONG,
+      "stage2.learning_rate": _reduced_rate(factor),
+    }
+    for factor in (3, 10, 30)
+  },
+  # The identity head first, by stage 1's recipe with frozen encoders, then all (LP-FT, arXiv 2202.10054).
+  "head_first": {
+    **_NO_PROMPTS,
+    "stage1.use_prompts": False,
+    "stage1.trains": ("params/id_head",),
+    "stage1.losses": _only(identity=1.0),
+  },
   # Prompts frozen at their random initial values, encoders fine-tuned.
   "no_stage1": _DIRECT,
+  "no_stage1_long": {**_DIRECT, **_LONG},
   "prompts_only": {"stages": (1,)},
-  # Prompts and encoders together, by stage 2's recipe: one learning rate and Adam epsilon for both.
-  "joint": {**_DIRECT, "stage2.trains": ("prompts", "params")},
+  # As many steps as both stages, by the recipe and losses of stage 1, or by the losses of stage 2.
+  "prompts_only_long": {"stages": (1,), "stage1.epochs": Computed(_epochs_of_both_by_stage_1)},
+  "prompts_only_long_stage2_losses": {
+    **_DIRECT,
+    **_LONG,
+    **_PROMPT_RECIPE,
+    "stage2.trains": ("prompts", "params/id_head"),
+  },
+  # Stage 1 leaves the encoders unchanged, so this equals no_prompts unless stage 1 also trains the identity head.
+  "drop_prompts": {"stage2.use_prompts": False},
+  # Prompts and encoders together, by stage 2's losses.
+  "joint": {**_DIRECT, **_PROMPT_RECIPE, "stage2.trains": ("prompts", "params")},
+  "joint_long": {**_DIRECT, **_LONG, **_PROMPT_RECIPE, "stage2.trains": ("prompts", "params")},
   # Encoders first, without prompts, by stage 2's recipe; then the prompts, by stage 1's.
   "reversed": {
     "stage1": same("stage2"),
@@ -115,9 +179,20 @@ ABLATIONS: dict[str, dict] = {
     "stage1.use_prompts": False,
     "stage2.init_from": "stage1",
   },
+  # The same, but with the losses of stage 2 for the prompts.
+  "reversed_stage2_losses": {
+    "stage1": same("stage2"),
+    "stage1.init_from": "pretrained",
+    "stage1.use_prompts": False,
+    "stage2.init_from": "stage1",
+    "stage2.trains": ("prompts", "params/id_head"),
+    "stage2.epochs": Computed(_epochs_of_prompts),
+    **_PROMPT_RECIPE,
+  },
   "image_prompts_only": {"prompts.text_length": 0},
   "text_prompts_only": {"prompts.image_length": 0},
   "shallow": {"prompts.depth": 1},
+  **{f"depth_{quarters}_of_4": {"prompts.depth": _depth(quarters / 4)} for quarters in (1, 2, 3)},
   # With length 0 there is nothing to train in stage 1.
   "prompt_length_0": {**_NO_PROMPTS, **_DIRECT},
   **{f"prompt_length_{n}": {"prompts.image_length": n, "prompts.text_length": n} for n in (1, 2, 4, 8, 16)},
@@ -126,6 +201,15 @@ ABLATIONS: dict[str, dict] = {
     "stage1.losses": _only(sdm=1.0, identity=1.0),
     "stage1.trains": ("prompts", "params/id_head"),
   },
+  # The same, but stage 2 starts with a new head, as it does after the other losses.
+  "stage1_sdm_id_new_head": {
+    "stage1.losses": _only(sdm=1.0, identity=1.0),
+    "stage1.trains": ("prompts", "params/id_head"),
+    "stage2.new_head": True,
+  },
+  "stage2_no_identity": {"stage2.losses": _without_identity()},
+  "no_prompts_long_no_identity": {**_NO_PROMPTS, **_DIRECT, **_LONG, "stage2.losses": _without_identity()},
+  "no_stage1_long_no_identity": {**_DIRECT, **_LONG, "stage2.losses": _without_identity()},
   # The two rows to check first on real data: IRRA's "CLIP, fine-tuned" and IRRA without its language model.
   "clip_baseline": {**_NO_PROMPTS, **_DIRECT, **_recipe(**{**IRRA_RECIPE, "losses": {"itc_plain": 1.0}})},
   "irra_like": {**_NO_PROMPTS, **_DIRECT, **_recipe(**IRRA_RECIPE)},

@@ -34,6 +34,24 @@ def test_reversed_swaps_the_recipes_but_not_the_initial_weights():
   assert (swapped.stage1.init_from, swapped.stage2.init_from) == ("pretrained", "stage1")
 
 
+def test_prompts_that_are_trained_together_with_encoders_have_the_recipe_of_stage_1():
+  usual, joint = cuhk.get_config(), cuhk.get_config("joint")
+  rate = joint.stage2.learning_rate * joint.stage2.prompt_lr_factor
+  assert (rate, joint.stage2.learning_rate) == (pytest.approx(usual.stage1.learning_rate), usual.stage2.learning_rate)
+  assert (joint.stage2.prompt_adam_eps, joint.stage2.adam_eps) == (1e-8, 1e-3)
+  assert (joint.stage2.prompt_weight_decay, joint.stage2.weight_decay) == (1e-4, 4e-5)
+
+
+def test_rows_of_equal_cost_take_as_many_steps_as_both_stages():
+  config = cuhk.get_config()
+  both = config.stage1.epochs + config.stage2.epochs
+  for row in ("no_prompts_long", "no_stage1_long", "joint_long", "prompts_only_long_stage2_losses"):
+    assert cuhk.get_config(row).stage2.epochs == both
+  assert cuhk.get_config("prompts_only_long").stage1.epochs == both
+  config.stage1.batch_size = 32  # twice as many steps an epoch
+  assert common.with_ablation(config, "no_prompts_long").stage2.epochs == 60 + 2 * 10
+
+
 def test_baselines_are_independent_of_changes_to_stage_2():
   assert dict(toy.get_config("irra_like").stage2.losses) == dict(cuhk.get_config("irra_like").stage2.losses)
   assert toy.get_config("irra_like").stage2.learning_rate == 1e-5

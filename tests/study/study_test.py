@@ -1,19 +1,22 @@
 """A small study: resuming, failures, and what is printed for a cluster."""
 
 import contextlib
+import dataclasses
 import pathlib
 import shlex
 import sys
 from unittest import mock
 
+import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from absl import flags
 
 from tests import small_runs
 from tireid_jax.config import config_file
-from tireid_jax.study import entries, running, tables
+from tireid_jax.study import entries, running, scoring, tables
 from tireid_jax.training import fit, loop
 
 ROWS = (tables.TWO_STAGES, tables.AFTER_STAGE_1, tables.ZERO_SHOT)
@@ -116,6 +119,32 @@ def test_a_row_that_fails_is_reported_and_does_not_stop_the_others(whole, config
   assert "failed before" in failures[1].reason
   assert set(running.finished([*bad, *made], folder)) == set(made)
   assert "failed: " in capsys.readouterr().err
+
+
+def scored(entry, monkeypatch, fractions=scoring.FRACTIONS):
+  monkeypatch.setattr(scoring, "FRACTIONS", fractions)
+  return scoring.score(entry)
+
+
+def test_weights_are_interpolated_between_the_pretrained_and_the_trained_ones(whole, monkeypatch):
+  made, _ = whole
+  mixed = dataclasses.replace(made[0], row=tables.Row("mixed", derived="interpolated"))
+  trained, result = scored(mixed, monkeypatch, (1.0,)), made[0].cell.result()
+  assert trained.data["t2i"] == pytest.approx(result["t2i"])
+  assert trained.data["selection"]["t2i"] == pytest.approx(result["selection"]["t2i"])
+  half = scored(mixed, monkeypatch, (0.5, 0.0)).data
+  alone = [scored(mixed, monkeypatch, (fraction,)).data for fraction in (0.5, 0.0)]
+  best = max(alone, key=lambda data: data["selection"]["t2i"]["R@1"])
+  assert (half["fraction_fine_tuned"], half["t2i"]) == (best["fraction_fine_tuned"], best["t2i"])
+
+
+def test_a_model_without_its_prompts_has_the_same_weights_and_other_embeddings(whole):
+  made, _ = whole
+  tokens = jnp.array([[1, 2, 3, small_runs.NUM_IDS - 1]])
+  bare, trained = (scoring.DERIVED[name](made[0]).loaded for name in ("without_prompts", "transfer"))
+  chex.assert_trees_all_equal(bare.variables["params"], trained.variables["params"])
+  embeddings = [one.model.apply(one.variables, tokens, method="encode_text") for one in (bare, trained)]
+  assert not np.allclose(*embeddings)
 
 
 @pytest.mark.parametrize("ablation", ["", "no_prompts_long", "reversed", "stage1_sdm_id", "joint"])

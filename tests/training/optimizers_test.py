@@ -81,6 +81,14 @@ def test_weight_decay_applies_to_weights_and_prompts_but_not_to_biases_and_the_t
   assert update == pytest.approx(-0.1 * decayed / (decayed + 0.001), rel=1e-5)
 
 
+def test_prompts_can_have_an_epsilon_and_a_weight_decay_of_their_own():
+  own = {"weight_decay": 0.5, "prompt_adam_eps": 0.4, "prompt_weight_decay": 0.1}
+  assert first_update(2.0, 0.2, "prompts", **own) == pytest.approx(-0.1 * 0.4 / (0.4 + 0.4), rel=1e-5)
+  assert first_update(2.0, 0.2, "weights", **own) == pytest.approx(-0.1 * 1.2 / 1.201, rel=1e-5)
+  without_decay = {**own, "prompt_weight_decay": 0.0}
+  assert first_update(2.0, 0.2, "prompts", **without_decay) == pytest.approx(-0.1 * 0.2 / (0.2 + 0.4), rel=1e-5)
+
+
 def test_gradients_are_clipped_by_the_norm_of_the_trained_leaves():
   stage = make_stage(2, clip_norm=1.0, learning_rate=0.1, warmup_epochs=0.0, adam_eps=1.0, epochs=1000)
   labels = {"trained": "weights", "other": "frozen"}

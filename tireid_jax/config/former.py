@@ -17,7 +17,7 @@ _NEW_IN_RECIPE = {name: value for name, value in fields.defaults(Recipe).items()
 NEW_FIELDS = {
   "": {"pretrained_prefix": "", "select_by": "t2i/R@1"},
   "prompts": {"placement": "deep"},
-  **{f"stage{number}": _NEW_IN_RECIPE | {"optimizer": "adam"} for number in (0, 1, 2)},
+  **{f"stage{number}": _NEW_IN_RECIPE | {"optimizer": "adam", "new_head": False} for number in (0, 1, 2)},
 }
 
 # Embedded data sets, and the raw folders of each: under its former name, the first has that of a published data set.

@@ -25,6 +25,7 @@ class StageFields(Recipe):
   init_from: str = field(
     "pretrained", '"random", "pretrained", "stage0", "stage1", or any value that `pretrained` may have'
   )
+  new_head: bool = field(False, "initialise the identity head anew, even if what the stage starts from has trained one")
   data: str = field("", "data set of this stage, if it is not data.name")
   use_prompts: bool = field(True, "False for plain CLIP, whatever `prompts` says")
   learns_temperature: bool = field(False, "train CLIP's logit_scale and use it instead of `temperature`")

@@ -20,21 +20,25 @@ from tireid_jax.errors import UserError
 from tireid_jax.parallel import distributed
 from tireid_jax.storage import compilation_cache, locations, lock
 from tireid_jax.study import entries as entries_lib
-from tireid_jax.study import results, running, tables, toy_data, writing
+from tireid_jax.study import results, running, tables, toy_data, transfer, writing
 
 
 def main(_: list[str]) -> int:
   options = flags.FLAGS
   if options.config is None or not options.workdir:
     raise UserError("give --config=FILE (as configs/toy.py) and --workdir=DIR")
-  table = tables.find(options.table)
   seeds = config_lib.seeds(options.seeds)
   workdir = locations.absolute(locations.local_path(options.workdir, "--workdir"))
   folder = locations.local_path(options.results, "--results") if options.results else workdir / "results"
   config = paths.with_absolute_paths(options.config)
   config_lib.check(config)
   config_file.print_sources()
-  entries = [entries_lib.make(row, config, seed, workdir) for seed in seeds for row in table.rows]
+  if options.table == tables.TRANSFER:
+    configs = transfer.configs_of(config)
+    table = transfer.table(list(configs))
+  else:
+    table, configs = tables.find(options.table), {"": config}
+  entries = [entries_lib.make(row, configs[row.dataset], seed, workdir) for seed in seeds for row in table.rows]
   if options.dry_run:
     file = config_flags.get_config_filename(options["config"])
     print("\n".join(running.commands(entries, folder, file)))
@@ -50,8 +54,9 @@ def _run(table, entries, folder: pathlib.Path, workdir: pathlib.Path, config) ->
   compilation_cache.enable_persistent_cache()
   failures = running.run_missing(entries, folder, trains=options.run)
   found = results.of_rows(
-    table.rows, entries, running.finished(entries, folder), share_queries=not toy_data.is_synthetic(config)
-  )
+    table.rows, entries, running.finished(entries, folder), share_queries=not toy_data.is_synthetic(config),
+    compares=table.compares,
+  )  # fmt: skip
   reasons = {f"{failure.entry.row.name}, seed {failure.entry.seed}": failure.reason for failure in failures}
   command = shlex.join(["python", "-m", "tireid_jax.study", *sys.argv[1:]])
   written = writing.write(folder, options.table, table, found, config=config, command=command, failures=reasons)
@@ -65,7 +70,7 @@ def _run(table, entries, folder: pathlib.Path, workdir: pathlib.Path, config) ->
 
 if __name__ == "__main__":
   config_file.define_flag("config", None, "config file, as configs/toy.py")
-  flags.DEFINE_string("table", "main", f"one of {', '.join(tables.TABLES)}")
+  flags.DEFINE_string("table", "main", f"one of {', '.join(tables.NAMES)}")
   flags.DEFINE_list("seeds", ["0"], "seeds of each row, as 0,1,2")
   flags.DEFINE_string("workdir", "", "folder of all runs, and of synthetic data")
   flags.DEFINE_string("results", "", "folder of tables and of each finished run's result; by default WORKDIR/results")

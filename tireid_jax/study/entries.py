@@ -36,5 +36,7 @@ class Entry:
 def make(row: Row, base: ConfigDict, seed: int, workdir: pathlib.Path) -> Entry:
   """Returns the entry of a row with a seed; `base` is the study's config."""
   cell = cells.chain(row.config(base), seed, workdir)[-1]
-  digest = cells.digest_of_weights(cell) if row.derived == "zero_shot" else cell.digest
-  return Entry(row, seed, cell, digest)
+  if row.derived == "zero_shot":
+    return Entry(row, seed, cell, cells.digest_of_weights(cell))
+  derivation = {"derived": row.derived, "of": cell.digest, "tested_on": row.test_dataset}
+  return Entry(row, seed, cell, cells.digest_of_data(derivation) if row.derived else cell.digest)

@@ -59,7 +59,12 @@ class RowResult:
 
 
 def of_rows(
-  rows: Sequence[Row], entries: Iterable[Entry], records: Mapping[Entry, Record], *, share_queries: bool
+  rows: Sequence[Row],
+  entries: Iterable[Entry],
+  records: Mapping[Entry, Record],
+  *,
+  share_queries: bool,
+  compares: bool = True,
 ) -> list[RowResult]:
   """Returns the result of each row, compared with the first one.
 
@@ -68,6 +73,7 @@ def of_rows(
     entries: of these rows, with all seeds.
     records: of the finished entries.
     share_queries: whether all seeds have the same test queries.
+    compares: False to compare no rows.
   """
   by_row: dict[Row, dict[int, Entry]] = {row: {} for row in rows}
   for entry in entries:
@@ -79,7 +85,7 @@ def of_rows(
       continue
     own = {seed: records[entry] for seed, entry in by_seed.items() if entry in records}
     missing = [seed for seed in by_seed if seed not in own]
-    reference = results[0].records if results else {}
+    reference = results[0].records if results and compares else {}
     paired = [seed for seed in own if seed in reference]
     pairs = [(reference[seed], own[seed]) for seed in paired]
     differences = _compare(pairs, share_queries) if pairs else {}

@@ -1,4 +1,4 @@
-"""Writes a table as Markdown and CSV, each with the protocol that produced it."""
+"""Writes a table as Markdown, CSV and a figure, each with the protocol that produced it."""
 
 import csv
 import io
@@ -9,8 +9,10 @@ from ml_collections import ConfigDict
 
 from tireid_jax import metrics
 from tireid_jax.evaluation import significance
+from tireid_jax.reporting import svg_file
 from tireid_jax.storage import files
 from tireid_jax.study import results as results_lib
+from tireid_jax.study import transfer
 from tireid_jax.study.results import RowResult
 from tireid_jax.study.tables import Table
 
@@ -27,7 +29,7 @@ def write(
   command: str,
   failures: Mapping[str, str],
 ) -> list[pathlib.Path]:
-  """Writes NAME.md and NAME.csv and returns their paths.
+  """Writes NAME.md, NAME.csv and, for a table with a figure, NAME.svg, and returns their paths.
 
   Args:
     folder: of the results.
@@ -38,20 +40,60 @@ def write(
     command: that produced the table.
     failures: {entry: reason} of this run.
   """
-  markdown, comma = folder / f"{name}.md", folder / f"{name}.csv"
-  files.write_text(markdown, _markdown(name, table, found, config, command, failures))
-  files.write_text(comma, _csv(name, found, command))
-  return [markdown, comma]
+  markdown, comma, figure = (folder / f"{name}.{ending}" for ending in ("md", "csv", "svg"))
+  protocol = protocol_lines(found, config, command)
+  points = _points(table.figure, found, config) if table.figure else {}
+  lines = [f"# {table.title}", "", *_body(table, found), ""]
+  if table.figure and points:
+    svg_file.write_line_chart(
+      figure,
+      points,
+      label=f"{table.title}: text to image, percent",
+      x_name=table.figure.x_name,
+      x_label=table.figure.x_label,
+      unit="%",
+      notes=[line for line in protocol if not line.startswith("Command")],
+    )
+    lines += [f"![{table.title}]({figure.name})", ""]
+  lines += [*_protocol(found, protocol), *_missing(found, failures)]
+  files.write_text(markdown, "\n".join(lines) + "\n")
+  files.write_text(comma, _csv(name, found, protocol))
+  return [markdown, comma, *([figure] if points else [])]
 
 
-def _markdown(name, table, found, config, command, failures):
-  lines = [f"# {table.title}", "", *_table(found), "", *_explanation(found), "", "## Protocol", ""]
-  lines += [f"- {line}" for line in protocol_lines(found, config, command)]
+def _body(table, found):
+  if not table.compares:
+    return [*transfer.matrix(found), "", f"{_spread(found)} R@1 / mAP.", *_notes(table)]
+  return [*_table(found), "", _explanation(found), *_notes(table)]
+
+
+def _notes(table):
+  return [line for note in table.notes for line in ("", note)]
+
+
+def _points(figure, found, config):
+  """Returns {metric: [(x, mean over the seeds)]} of the finished rows, by x."""
+  points: dict[str, dict[int, float]] = {metric: {} for metric in results_lib.TESTED}
+  for result in found:
+    x = figure.x_of(result.row.config(config))
+    for metric, line in points.items():
+      if (mean := result.mean(metric)) is not None:
+        line.setdefault(x, mean)
+  return {metric: sorted(line.items()) for metric, line in points.items() if line}
+
+
+def _protocol(found, protocol):
+  lines = ["## Protocol", "", *(f"- {line}" for line in protocol)]
   lines += ["", "| row | ablation | config digest | seeds |", "|---|---|---|---|"]
   lines += [
     f"| {result.row.name} | `{result.row.ablation or '-'}` | `{result.digest}` | {_seeds(result.records)} |"
     for result in found
   ]
+  return lines
+
+
+def _missing(found, failures):
+  lines = []
   missing = [result for result in found if result.missing]
   if missing:
     lines += ["", "## Missing", ""]
@@ -59,7 +101,7 @@ def _markdown(name, table, found, config, command, failures):
   if failures:
     lines += ["", "Failed in the run that wrote this:", ""]
     lines += [f"- {entry}: {reason}" for entry, reason in failures.items()]
-  return "\n".join(lines) + "\n"
+  return lines
 
 
 def _table(found):
@@ -74,20 +116,22 @@ def _table(found):
   return lines
 
 
+def _spread(found):
+  num_seeds = max(len(result.records) for result in found)
+  if num_seeds > 1:
+    return f"Mean ± sample standard deviation over {num_seeds} seeds, text to image, percent."
+  return "One seed, text to image, percent: nothing here says what another seed would give."
+
+
 def _explanation(found):
   num_seeds = max(len(result.records) for result in found)
-  spread = (
-    f"Mean ± sample standard deviation over {num_seeds} seeds, text to image, percent."
-    if num_seeds > 1
-    else "One seed, text to image, percent: nothing here says what another seed would give."
-  )
   resampled = f"{'seeds and ' if num_seeds > 1 else ''}identities with all of their queries"
-  return [
-    f"{spread} Differences are in percentage points, with their {significance.INTERVAL_PERCENT}% interval of a paired "
-    f"bootstrap that resamples {resampled}. A difference whose interval contains 0 is {results_lib.UNRESOLVED}; "
+  return (
+    f"{_spread(found)} Differences are in percentage points, with the {significance.INTERVAL_PERCENT}% interval of a "
+    f"paired bootstrap that resamples {resampled}. A difference whose interval contains 0 is {results_lib.UNRESOLVED}; "
     "after ± is half the width of its interval, about the smallest difference that could be seen. The intervals are "
-    "not corrected for the number of rows. Steps and seconds are those of all training stages but the pre-training.",
-  ]
+    "not corrected for the number of rows. Steps and seconds are those of all training stages but the pre-training."
+  )
 
 
 def protocol_lines(found: Sequence[RowResult], config: ConfigDict, command: str) -> list[str]:
@@ -111,9 +155,9 @@ def protocol_lines(found: Sequence[RowResult], config: ConfigDict, command: str)
   return lines
 
 
-def _csv(name, found, command):
+def _csv(name, found, protocol):
   stream = io.StringIO()
-  stream.write(f"# {command}\n")
+  stream.writelines(f"# {line}\n" for line in protocol)
   out = csv.writer(stream, lineterminator="\n")
   costs = ("steps", "seconds", "trainable_parameters")
   header = ["table", "row", "ablation", "digest", "seed", "dataset", "split", *_METRICS, "selection", *costs]

@@ -45,6 +45,7 @@ def initial_variables(
   fingerprint: str = "",
   position_resize: str = "bilinear",
   prefix: str = "",
+  new_head: bool = False,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
   """Returns (variables on `mesh`, their origin): loaded from the source; what it lacks is randomly initialised.
 
@@ -58,6 +59,7 @@ def initial_variables(
     fingerprint: of the training data; an identity head that was trained on other data is re-initialised.
     position_resize: interpolation of a published position table to another grid.
     prefix: of the tensors to read, in a published file with several CLIPs.
+    new_head: re-initialise an identity head in any case.
 
   Raises:
     UserError: what is loaded is damaged, or does not fit the model.
@@ -78,7 +80,7 @@ def initial_variables(
   if kind == "checkpoint":
     step, loaded, metadata = best_checkpoint.restore(path, mesh)
     check_same_model(metadata, model.variant, path)
-    keep_head = metadata["fingerprint"] == fingerprint
+    keep_head = metadata["fingerprint"] == fingerprint and not new_head
     found = origin.of_checkpoint(path, step, metadata, loaded, mesh)
   else:
     weights = pretrained.open_weights(path, model.image_size, variant=model.variant, stride=model.stride, prefix=prefix)
@@ -89,10 +91,10 @@ def initial_variables(
   rest = jax.jit(
     initialize_rest, out_shardings={"prompts": shardings["prompts"], "id_head": shardings["params"].get("id_head")}
   )()
-  return sharding.put_tree(_adopt(shapes, rest, loaded, path, keep_head), shardings), found
+  return sharding.put_tree(_adopt(shapes, rest, loaded, path, keep_head, new_head), shardings), found
 
 
-def _adopt(wanted, fresh, loaded, path, keep_head):
+def _adopt(wanted, fresh, loaded, path, keep_head, new_head):
   """Returns the loaded variables, completed from `fresh`: only the prompts and the identity head may be missing.
 
   Raises:
@@ -106,7 +108,8 @@ def _adopt(wanted, fresh, loaded, path, keep_head):
     else:
       loaded["params"]["id_head"] = fresh["id_head"]
       if head is not None:
-        log_line(f"the identity head in {path} was trained on other identities; it is re-initialised")
+        reason = "is replaced (new_head)" if new_head else "was trained on other identities"
+        log_line(f"the identity head in {path} {reason}; it is re-initialised")
   if fresh["prompts"] and not loaded["prompts"]:
     log_line(f"{path} has no prompts; they are randomly initialised")
     loaded["prompts"] = fresh["prompts"]

@@ -62,6 +62,8 @@ class Recipe:
   bias_lr_factor: float = field(1.0, "times learning_rate, for biases")
   new_lr_factor: float = field(1.0, "times learning_rate, for the identity head")
   prompt_lr_factor: float = field(1.0, "times learning_rate, for prompts")
+  prompt_adam_eps: float = field(0.0, "of prompts; 0 for adam_eps", _NOT_NEGATIVE)
+  prompt_weight_decay: float = field(-1.0, "of prompts; -1 for weight_decay", at_least(-1))
   warmup_epochs: float = field(0.0, "epochs of linear warm-up", _NOT_NEGATIVE)
   stable_epochs: float = field(0.0, "epochs at the peak learning rate, between warm-up and cosine", _NOT_NEGATIVE)
   warmup_start: float = field(0.0, "fraction of the learning rate at step 0")
@@ -122,8 +124,14 @@ def make_optimizer(recipe: Recipe, labels, steps_per_epoch: int) -> optax.Gradie
     steps_per_epoch: of the stage's sampler.
   """
   build = OPTIMIZERS[recipe.optimizer]
+  decay = dict.fromkeys(("weights", "id_head_weights", "prompts"), recipe.weight_decay)
+  recipes = {}
+  if recipe.prompt_weight_decay >= 0:
+    decay["prompts"] = recipe.prompt_weight_decay
+  if recipe.prompt_adam_eps:
+    recipes["prompts"] = dataclasses.replace(recipe, adam_eps=recipe.prompt_adam_eps)
   groups = {
-    group: build(recipe, recipe.weight_decay if group in ("weights", "id_head_weights", "prompts") else 0.0, rate)
+    group: build(recipes.get(group, recipe), decay.get(group, 0.0), rate)
     for group, rate in learning_rates(recipe, steps_per_epoch).items()
   }
   update = optax.multi_transform({**groups, FROZEN: optax.set_to_zero()}, labels)

@@ -51,6 +51,7 @@ def first_start(experiment: Experiment) -> Start:
     program.model, experiment.source, mesh=experiment.mesh, key=program.key, seed=config.seed,
     fingerprint=experiment.train_split.fingerprint, num_identities=program.num_identities,
     position_resize=config.model.position_resize, prefix=config.pretrained_prefix,
+    new_head=experiment.stage.new_head,
   )  # fmt: skip
   found = origin.within(experiment.run_folder, found)
   distributed.check_same(found, f"the processes read different weights by the name {config.pretrained}")
