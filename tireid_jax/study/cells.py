@@ -117,7 +117,7 @@ def digest_of(config: ConfigDict, number: int, origin: str) -> str:
   data = config_lib.to_json(config)
   for field in config_lib.FREE_FIELDS:
     section, _, name = field.partition("/")
-    del data[section][name]
+    data.get(section, {}).pop(name, None)
   kept = {name: data[name] for name in config_lib.SHARED_FIELDS if name in data and name != "seed"}
   kept |= {"toy": toy_data.settings_of(config, number), "stage": data[f"stage{number}"]}
   kept["stage"].pop("init_from")
