@@ -34,7 +34,7 @@ def write_line_chart(
     notes: text below the chart.
   """
   chart = svg_chart.line_chart(series, label=label, x_name=x_name, unit=unit)
-  placed = chart.replace("<svg ", f'<svg y="{_HEAD}" width="{WIDTH}" height="{HEIGHT}" ', 1)
+  placed = str(chart).replace("<svg ", f'<svg y="{_HEAD}" width="{WIDTH}" height="{HEIGHT}" ', 1)
   keys = "".join(
     f'<g class="s{number}"><line class="key" x1="{LEFT + _KEY * number}" x2="{LEFT + 20 + _KEY * number}" y1="14" '
     f'y2="14"/><text class="name" x="{LEFT + 26 + _KEY * number}" y="18">{escape(name)}</text></g>'
