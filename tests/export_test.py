@@ -21,6 +21,7 @@ from tests.models.trees import SMALL
 from tireid_jax import export
 from tireid_jax.data.prepared.splits import Split
 from tireid_jax.data.transforms.augment import normalise
+from tireid_jax.errors import UserError
 from tireid_jax.evaluation import embedding
 from tireid_jax.exporting import encoders
 from tireid_jax.models import pretrained
@@ -169,6 +170,29 @@ class Programs:
     program = self.programs[encoder]
     (names, _), _ = jax.tree.unflatten(program.in_tree, program.in_avals)
     return np.asarray(program.call({name: self._tensors[name] for name in names}, batch))
+
+
+def test_weights_in_16_bit_are_read_back_rounded_and_taken_by_the_programs(tmp_path):
+  model, variables = exports.random_clip(SIZE, exports.PROMPTS)
+  rounded = {**variables, "params": jax.tree.map(lambda x: np.float32(np.float16(x)), variables["params"])}
+  export.write(tmp_path, model, variables, title="", dtype="float16")
+  stored, prompts = load_file(tmp_path / "model.safetensors"), load_file(tmp_path / "prompts.safetensors")
+  assert {array.dtype.name for array in stored.values()} == {"float16"}
+  assert json.loads((tmp_path / "config.json").read_text())["dtype"] == "float16"
+  _, restored = pretrained.load(tmp_path, image_size=SIZE)
+  chex.assert_trees_all_equal(restored["params"], rounded["params"])
+  program = jax.export.deserialize(bytearray((tmp_path / "image_encoder.stablehlo").read_bytes()))
+  (names, _), _ = jax.tree.unflatten(program.in_tree, program.in_avals)
+  image = exports.images(2, SIZE)
+  found = program.call({name: {**stored, **prompts}[name] for name in names}, image)
+  np.testing.assert_array_equal(found, Programs(model, rounded)("image_encoder", image))
+
+
+def test_a_weight_beyond_16_bit_raises_an_error_that_names_it():
+  model, variables = exports.random_clip(SIZE)
+  variables["params"]["logit_scale"] = np.float32(1e6)
+  with pytest.raises(UserError, match="^logit_scale has values beyond the range of float16; export with --weights"):
+    encoders.to_tensors(model, variables, "float16")
 
 
 def test_programs_support_all_three_platforms_and_do_not_contain_the_weights():

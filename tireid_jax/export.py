@@ -2,6 +2,7 @@
 
 python -m tireid_jax.export --workdir=W --stage=2 --to=DIR
 python -m tireid_jax.export --workdir=W --stage=2 --to=DIR --precision=bfloat16     arithmetic of the programs
+python -m tireid_jax.export --workdir=W --stage=2 --to=DIR --weights=float16        half the size
 python -m tireid_jax.export --workdir=gs://BUCKET/W --stage=2 --to=gs://BUCKET/DIR
 """
 
@@ -39,11 +40,16 @@ def main(_: Sequence[str]) -> None:
   if not options.workdir or not options.to:
     raise UserError("give --workdir=DIR of a run and --to=DIR to write")
   distributed.initialize(options)
-  export_stage(options.workdir, options.stage, options.to, precision=options.precision)
+  export_stage(options.workdir, options.stage, options.to, precision=options.precision, weights=options.weights)
 
 
 def export_stage(
-  run_folder: str | os.PathLike[str], stage: str, to: str | os.PathLike[str], *, precision: str = "float32"
+  run_folder: str | os.PathLike[str],
+  stage: str,
+  to: str | os.PathLike[str],
+  *,
+  precision: str = "float32",
+  weights: str = "float32",
 ) -> None:
   """Exports a stage to the folder `to`, atomically. All processes of a run must call it; the first one writes.
 
@@ -54,6 +60,7 @@ def export_stage(
     stage: "0", "1", "2" or "pretrained".
     to: folder that is empty or does not exist.
     precision: arithmetic of the StableHLO programs, "float32" or "bfloat16".
+    weights: dtype of the stored weights, "float32" or "float16"; prompts are float32.
 
   Raises:
     UserError: if `to` is not empty or is a whole bucket, or the stage cannot be loaded.
@@ -69,7 +76,7 @@ def export_stage(
     with lock.holding(folder.with_name(f".{folder.name}"), f"--to={to}", "give another --to"):
       _check_is_new(folder, to)
       with naming(folder), create(folder) as temporary:
-        write(temporary, model, variables, title=title, precision=precision)
+        write(temporary, model, variables, title=title, precision=precision, dtype=weights)
 
   distributed.run_on_first(write_all)
   log_line(f"wrote {to}: {title}")
@@ -112,6 +119,7 @@ def write(
   *,
   title: str,
   precision: str = "float32",
+  dtype: str = "float32",
 ) -> None:
   """Writes all files of an export into an existing folder.
 
@@ -121,15 +129,16 @@ def write(
     variables: {"params": ..., "prompts": ...} of the model.
     title: of the folder's README: data set, stage and step.
     precision: arithmetic of the StableHLO programs, "float32" or "bfloat16".
+    dtype: of the stored weights, "float32" or "float16"; prompts are float32.
   """
-  weights, prompts = encoders.to_tensors(model, variables)
-  write_clip(folder, model, weights)
+  weights, prompts = encoders.to_tensors(model, variables, dtype)
+  write_clip(folder, model, weights, dtype)
   if prompts:
     save_tensors(prompts, folder / PROMPTS_FILE)
     _log_size(folder / PROMPTS_FILE)
   for encoder in encoders.ENCODERS:
     path = folder / f"{encoder}.stablehlo"
-    path.write_bytes(encoders.serialize_encoder(model, variables, encoder, precision))
+    path.write_bytes(encoders.serialize_encoder(model, variables, encoder, precision, dtype))
     _log_size(path)
   shutil.copyfile(EXAMPLE, folder / EXAMPLE_FILE)
   (folder / README_FILE).write_text(_readme(model, title, precision, bool(prompts)))
@@ -146,8 +155,11 @@ def save_tensors(tensors: dict[str, np.ndarray], file: pathlib.Path, *, metadata
     raise OSError(int(found[1]), os.strerror(int(found[1])), os.fspath(file)) from error
 
 
-def write_clip(folder: pathlib.Path, model: CLIP, weights: dict[str, np.ndarray]) -> None:
-  """Writes the files for transformers: weights by Hugging Face name, and the configs of the model and preprocessor."""
+def write_clip(folder: pathlib.Path, model: CLIP, weights: dict[str, np.ndarray], dtype: str = "float32") -> None:
+  """Writes the files for transformers: weights by Hugging Face name, and the configs of the model and preprocessor.
+
+  `dtype` is that of the weights.
+  """
   save_tensors(weights, folder / WEIGHTS_FILE, metadata={"format": "pt"})  # required by transformers
   _log_size(folder / WEIGHTS_FILE)
   files.write_json(folder / "preprocessor_config.json", encoders.preprocessor_config(model))
@@ -155,7 +167,7 @@ def write_clip(folder: pathlib.Path, model: CLIP, weights: dict[str, np.ndarray]
   if reason:
     log_line(f"wrote no config.json, since transformers' CLIPModel cannot represent this model: {reason}")
   else:
-    files.write_json(folder / "config.json", encoders.clip_config(model))
+    files.write_json(folder / "config.json", encoders.clip_config(model, dtype))
 
 
 def _log_size(path: pathlib.Path) -> None:
@@ -201,6 +213,9 @@ if __name__ == "__main__":
   flags.DEFINE_string("stage", "2", "pretrained, 0, 1 or 2")
   flags.DEFINE_string("to", "", "folder to write, also as gs://BUCKET/FOLDER; must be empty or not exist")
   flags.DEFINE_enum("precision", "float32", ["float32", "bfloat16"], "arithmetic of the StableHLO programs")
+  flags.DEFINE_enum(
+    "weights", "float32", ["float32", "float16"], "dtype of the stored weights; float16 halves the file"
+  )
   distributed.define_flags()
   with distributed.exiting_on_failure():
     cli.run(main)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tireid_jax.data.transforms.augment import MEAN, STD, normalise
+from tireid_jax.errors import UserError
 from tireid_jax.models.clip import CLIP
 from tireid_jax.models.execution import Execution
 from tireid_jax.models.variants import patch_grid
@@ -64,9 +65,18 @@ def _copies(model: CLIP) -> tuple[int, ...]:
 
 
 def to_tensors(
-  model: CLIP, variables: Mapping[str, Mapping[str, Any]]
+  model: CLIP, variables: Mapping[str, Mapping[str, Any]], dtype: str = "float32"
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-  """Returns (weights by Hugging Face name, prompts as "<encoder>.<name>"), all f32, without the identity head."""
+  """Returns (weights by Hugging Face name, prompts f32 as "<encoder>.<name>"), without the identity head.
+
+  Args:
+    model: CLIP module.
+    variables: of the model.
+    dtype: of the weights, "float32" or "float16".
+
+  Raises:
+    UserError: a weight is beyond the range of `dtype`.
+  """
   params = {name: tree for name, tree in variables["params"].items() if name != "id_head"}
   tensors: dict[str, np.ndarray] = {}
   for leaf, array in zip(jax.tree.leaves(leaves.leaves(params)), jax.tree.leaves(params), strict=True):
@@ -75,6 +85,7 @@ def to_tensors(
   table, (rows, columns) = tensors[_POSITIONS], _copies(model)
   patches = table[1:].reshape(*_own_grid(model), -1).repeat(rows, axis=0).repeat(columns, axis=1)
   tensors[_POSITIONS] = np.concatenate([table[:1], patches.reshape(-1, table.shape[1])])
+  tensors = {name: _cast(name, tensor, dtype) for name, tensor in tensors.items()}
   prompts = {
     f"{encoder}.{name}": np.asarray(array, np.float32)
     for encoder, prompts_of_encoder in variables["prompts"].items()
@@ -83,8 +94,16 @@ def to_tensors(
   return tensors, prompts
 
 
-def clip_config(model: CLIP) -> dict[str, Any]:
-  """Returns the content of `config.json` for transformers' CLIPModel."""
+def _cast(name, tensor, dtype):
+  with np.errstate(over="ignore"):  # reported below
+    cast = tensor.astype(dtype)
+  if (np.isinf(cast) & np.isfinite(tensor)).any():
+    raise UserError(f"{name} has values beyond the range of {dtype}; export with --weights=float32")
+  return cast
+
+
+def clip_config(model: CLIP, dtype: str = "float32") -> dict[str, Any]:
+  """Returns the content of `config.json` for transformers' CLIPModel; `dtype` is that of the weights."""
   variant = model.variant
 
   def tower(sizes):
@@ -101,7 +120,7 @@ def clip_config(model: CLIP) -> dict[str, Any]:
   return {
     "architectures": ["CLIPModel"],
     "model_type": "clip",
-    "dtype": "float32",
+    "dtype": dtype,
     "projection_dim": variant.embedding_size,
     "vision_config": {
       **tower(variant.image),
@@ -138,11 +157,15 @@ def preprocessor_config(model: CLIP) -> dict[str, Any]:
 
 
 def serialize_encoder(
-  model: CLIP, variables: Mapping[str, Mapping[str, Any]], encoder: str, precision: str
+  model: CLIP,
+  variables: Mapping[str, Mapping[str, Any]],
+  encoder: str,
+  precision: str,
+  dtype: str = "float32",
 ) -> bytearray:
   """Returns an encoder with its prompts as a program for all PLATFORMS, to be read by `jax.export.deserialize`.
 
-  The program takes {name: f32 array} and a batch, images u8[B, h, w, 3] or tokens i32[B, L], and returns embeddings
+  The program takes {name: array} and a batch, images u8[B, h, w, 3] or tokens i32[B, L], and returns embeddings
   f32[B, E], not normalised. The arrays are this encoder's tensors of `to_tensors`. Any B is accepted, and any L up to
   `variant.text_length`.
 
@@ -151,6 +174,7 @@ def serialize_encoder(
     variables: of the model, or their shapes.
     encoder: one of ENCODERS.
     precision: dtype of the arithmetic, "float32" or "bfloat16".
+    dtype: of the weights that it takes, as in `to_tensors`.
   """
   # Unrolled, since a scan would stack the blocks' weights at each call; with XLA's attention, the only implementation
   # for all PLATFORMS.
@@ -165,6 +189,7 @@ def serialize_encoder(
     weights[stored] = variables["prompts"][encoder][name].shape
 
   def encode(weights, batch):
+    weights = {name: tensor.astype(jnp.float32) for name, tensor in weights.items()}
     params = _from_tensors(model, wanted, weights)
     # CLIP declares a logit scale, which neither encoder reads.
     params["logit_scale"] = jnp.zeros(())
@@ -172,7 +197,10 @@ def serialize_encoder(
     inputs = normalise(batch) if encoder == "image_encoder" else batch
     return model.apply({"params": params, "prompts": prompt_variables}, inputs, method=ENCODERS[encoder])
 
-  shapes = {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in weights.items()}
+  shapes = {
+    name: jax.ShapeDtypeStruct(shape, jnp.float32 if name in prompts else jnp.dtype(dtype))
+    for name, shape in weights.items()
+  }
   program = jax.export.export(jax.jit(encode), platforms=PLATFORMS)(shapes, _batch_shape(model, encoder))
   return program.serialize()
 
