@@ -43,16 +43,17 @@ def tokens(num, variant=SMALL):
   return captions
 
 
-def write_run(folder, model, variables, *, use_prompts=True):
-  """Writes a workdir with one checkpoint of stage 2 that includes an identity head."""
+def write_run(folder, model, variables, *, use_prompts=True, number=2, **metadata):
+  """Writes a workdir with one checkpoint of a stage that includes an identity head; `metadata` is stored with it."""
   config = toy.get_config()
   config.data.image_size = model.image_size
   spec = model.prompts
   config.prompts.update(image_length=spec.image_length, text_length=spec.text_length, depth=spec.depth)
-  config.stage2.use_prompts = use_prompts
-  layout.write_config(folder, config, 2)
+  config[f"stage{number}"].use_prompts = use_prompts
+  layout.write_config(folder, config, number)
   head = {"kernel": jnp.ones((model.variant.embedding_size, 5)), "bias": jnp.ones(5)}
   variables = {**variables, "params": {**variables["params"], "id_head": head}}
-  metadata = {"config": config_lib.to_json(config), "variant": variants.to_json(model.variant), "step": 7}
-  with checkpoint.Checkpoints(layout.stage_folder(folder, 2)) as checkpoints:
+  stored = {"config": config_lib.to_json(config), "variant": variants.to_json(model.variant), "step": 7}
+  metadata = {**stored, "stage": number, **metadata}
+  with checkpoint.Checkpoints(layout.stage_folder(folder, number)) as checkpoints:
     checkpoints.save(TrainState(jnp.int32(7), variables, {"moment": jnp.zeros(1)}), metadata)

@@ -243,3 +243,15 @@ def test_a_folder_without_a_valid_tokenizer_raises_one_line(tmp_path, files, kin
   with pytest.raises(kind, match=message) as error:
     tokenizer.load_tokenizer(str(tmp_path / "words"))
   assert "\n" not in str(error.value)
+
+
+def test_the_words_of_a_vocabulary_are_whole_and_have_letters_only(tmp_path):
+  words = tokenizer.load_tokenizer("").words()
+  red, coat, cafe, *rest = tokenizer.tokenize(["red coat café !?"])[0, 1:].tolist()
+  assert [words[token] for token in (red, coat, cafe)] == ["red", "coat", "café"]
+  assert not {tokenizer.PADDING, 49406, 49407, rest[0]} & words.keys()
+  vocabulary = vocabularies.make_tokenizer(tmp_path / "few")
+  few = tokenizer.load_tokenizer(str(tmp_path / "few")).words()
+  assert few[vocabulary["red</w>"]] == "red"
+  assert few[vocabulary["coat</w>"]] == "coat"
+  assert vocabulary["co"] not in few

@@ -58,6 +58,7 @@ def test_curves_examples_confused_identities_and_similarities_are_shown(page):
   assert texts(page, "h1") == ["toy_pedes test, stage 2"]
   assert texts(page, "h2") == [
     "Results on the test split of toy_pedes", "Curves", "Example queries", "Most confused identities", "Similarities",
+    "Prompts",
   ]  # fmt: skip
   assert texts(page, "h3", "kind") == ["Best", "Worst", "Picked at random"]
   assert len(page.all("article", "query")) == 12

@@ -44,15 +44,21 @@ class Tokenizer:
     end_token: int,
     digest: str,
     encode: Callable[[list[str]], Iterable[bytes]],
+    token_of: Callable[[int], str | None],
   ):
-    """`encode` takes cleaned captions and returns the ids of each as bytes of i32[L], without start and end token."""
+    """
+    Args:
+      name, vocabulary_size, start_token, end_token, digest: attributes.
+      encode: takes cleaned captions and returns the ids of each as bytes of i32[L], without start and end token.
+      token_of: returns the token of an id as vocab.json writes it; None if the vocabulary has none.
+    """
     if end_token == self.padding:
       raise UserError(f"tokenizer {name}: the end token has id {end_token}, which is padding here; give it another id")
     self.name = name
     self.vocabulary_size = vocabulary_size
     self.start_token, self.end_token = start_token, end_token
     self.digest = digest
-    self._encode = encode
+    self._encode, self._token_of = encode, token_of
 
   def __call__(self, captions: list[str], length: int = MAX_LENGTH) -> Int[np.ndarray, "N L"]:
     """Returns i32[N, length] ids; a longer caption is truncated, with the end token as its last id.
@@ -73,6 +79,11 @@ class Tokenizer:
     """Returns i32[N] lengths of captions before truncation, including the start and end token."""
     texts = [clean(caption) for caption in _checked(captions)]
     return np.array([len(ids) // ID_BYTES + 2 for ids in self._encode(texts)], np.int32)
+
+  def words(self) -> dict[int, str]:
+    """Returns the text of each token id that is a whole word of letters."""
+    tokens = ((token, self._token_of(token)) for token in range(self.vocabulary_size))
+    return {token: word for token, text in tokens if (word := byte_pairs.word_of(text or ""))}
 
 
 def load_tokenizer(name: str) -> Tokenizer:
@@ -109,6 +120,7 @@ def load_tokenizer(name: str) -> Tokenizer:
     end_token=library.eos_token_id,
     digest=_digest(folder),
     encode=encode,
+    token_of=library.convert_ids_to_tokens,
   )
 
 
@@ -136,7 +148,11 @@ def token_lengths(tokens: Int[np.ndarray, "N L"]) -> Int[np.ndarray, " N"]:
 @functools.cache
 def _clip_tokenizer():
   # The vocabulary is loaded when the first caption is encoded.
-  return Tokenizer("", VOCABULARY_SIZE, START, END, digest="", encode=lambda texts: byte_pairs.encoder().encode(texts))
+  return Tokenizer(
+    "", VOCABULARY_SIZE, START, END, digest="",
+    encode=lambda texts: byte_pairs.encoder().encode(texts),
+    token_of=lambda token: byte_pairs.encoder().token_of(token),
+  )  # fmt: skip
 
 
 def _find_folder(name):

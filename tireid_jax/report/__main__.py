@@ -5,7 +5,7 @@ python -m tireid_jax.report --workdir=W --stage=1 --split=val --to=FILE.html
 python -m tireid_jax.report --workdir=W --data=configs/icfg.py                     on another data set
 
 It contains training curves, the metrics that evaluate prints, ranked examples with the relevance of each word, the most
-confused identities, and the similarities of captions and images.
+confused identities, the similarities of captions and images, how far the prompts moved, and the words nearest to them.
 """
 
 import pathlib
@@ -43,7 +43,10 @@ def main(_: list[str]) -> None:
   data = options.data if options.data is not None else loaded.config
   info = splits.dataset_info(data.data_dir, data.data.name, loaded.config.data.image_size, loaded.config.data.tokenizer)
   persons = {int(number): name for number, name in info.get("persons", {}).items()}
-  found = analysis.analyse(loaded, split, num_examples=options.num_examples, persons=persons, show_progress=True)
+  found = analysis.analyse(
+    loaded, split, workdir=options.workdir, stage=stage, num_examples=options.num_examples, persons=persons,
+    show_progress=True,
+  )  # fmt: skip
   folders = {f"stage {number}": layout.stage_folder(options.workdir, number) for number in config_lib.STAGES}
   run_report.write_report(
     target,

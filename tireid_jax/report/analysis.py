@@ -1,13 +1,14 @@
 """What a model does on a split: its scores, ranked examples, and the sections of the report."""
 
 import dataclasses
+import os
 
 import numpy as np
 
 from tireid_jax import metrics
 from tireid_jax.data.prepared.splits import Split
 from tireid_jax.evaluation import confusions, embedding, ranked_examples, similarities
-from tireid_jax.report import pairs, words
+from tireid_jax.report import pairs, prompts, words
 from tireid_jax.reporting import sections
 from tireid_jax.training.loading import Loaded
 
@@ -28,6 +29,8 @@ def analyse(
   loaded: Loaded,
   split: Split,
   *,
+  workdir: str | os.PathLike,
+  stage: str,
   num_examples: int = 12,
   persons: dict[int, str] | None = None,
   show_progress: bool = False,
@@ -37,6 +40,8 @@ def analyse(
   Args:
     loaded: from `loading.load_stage`.
     split: of a prepared data set that the model fits.
+    workdir: of its run.
+    stage: of it: "0", "1", "2" or "pretrained".
     num_examples: ranked example queries, a third each of the best, the worst and random ones.
     persons: annotated name of an identity, where it has one.
     show_progress: whether to show progress bars.
@@ -60,5 +65,6 @@ def analyse(
     [
       pairs.confused_section(confused, split, num_wrong, persons or {}),
       pairs.similarity_section(found),
+      prompts.prompts_section(loaded, split, workdir, stage),
     ],
   )

@@ -27,6 +27,7 @@ _PATTERN = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|
 _PRINTABLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
 _OTHERS = [byte for byte in range(256) if byte not in _PRINTABLE]
 _STAND_INS = {byte: chr(256 + index) for index, byte in enumerate(_OTHERS)}
+_BYTES = {**{chr(byte): byte for byte in _PRINTABLE}, **{stand_in: byte for byte, stand_in in _STAND_INS.items()}}
 _END_OF_WORD = "</w>"
 
 # Cached words per generation. CUHK-PEDES has 9,408 words, several times that with punctuation attached.
@@ -58,6 +59,10 @@ class Encoder(dict):
     ids_of = self.__getitem__
     return (b"".join(map(ids_of, text.split())) for text in texts)
 
+  def token_of(self, token: int) -> str | None:
+    """Returns the token of an id as the vocabulary writes it; None for ids that have none, such as START."""
+    return self._model.id_to_token(token)
+
   def __missing__(self, word: str) -> bytes:
     ids = self._previous.get(word)
     if ids is None:
@@ -86,6 +91,15 @@ class Encoder(dict):
 def to_bytes(ids: list[int]) -> bytes:
   """Returns token ids as the bytes of i32[L]."""
   return array.array("i", ids).tobytes()
+
+
+def word_of(token: str) -> str:
+  """Returns the word that a token of the vocabulary is; "" for a part of a word, and for one without a letter."""
+  characters = token.removesuffix(_END_OF_WORD)
+  if characters == token or not _BYTES.keys() >= set(characters):
+    return ""
+  text = bytes(map(_BYTES.__getitem__, characters)).decode(errors="replace")
+  return text if text.isalpha() else ""
 
 
 @functools.cache
