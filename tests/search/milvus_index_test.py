@@ -131,6 +131,15 @@ def test_a_gallery_that_was_moved_is_found_at_its_new_place(model, lite, tmp_pat
   assert open_index(model, lite).search("a coat")[0].file.is_relative_to(moved)
 
 
+def test_of_entries_of_one_key_in_a_batch_only_the_last_is_sent(model, lite, tmp_path, monkeypatch):
+  index = opening.open_index(lite, model, gallery=tmp_path)
+  index.add(np.eye(2, model.embedding_size), [Entry("a", 0, 0), Entry("b", 0, 0)])
+  sent = []
+  monkeypatch.setattr(index._client, "upsert", lambda name, rows, timeout: sent.extend(rows))
+  index.add(np.eye(2, model.embedding_size), [Entry("a", 1, 0), Entry("a", 2, 0)])
+  assert [(row["size"], row["vector"].argmax()) for row in sent] == [(2, 1)]
+
+
 # Adds the first two pictures, waits for a line, then is killed.
 KILLED = """
 import os, signal, sys
