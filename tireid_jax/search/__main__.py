@@ -54,7 +54,7 @@ def main(_: list[str]) -> None:
     for text, results in zip(texts, found, strict=True):
       print(f"{text}\n{_table(results)}")
   if html:
-    contact_sheet.write(html, list(zip(texts, found, strict=True)))
+    contact_sheet.write(html, list(zip(texts, found, strict=True)), use_exif=searcher.encoders.use_exif)
     log_line(f"wrote {html}")
 
 
