@@ -17,8 +17,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from jax.sharding import Mesh
 
-from tireid_jax.errors import UserError, naming
-from tireid_jax.search import exact, manifest, segments
+from tireid_jax.errors import naming
+from tireid_jax.search import exact, manifest, segments, snapshot
 from tireid_jax.search.encoders import Identity
 from tireid_jax.search.entries import Entry
 from tireid_jax.search.where import Where
@@ -29,8 +29,6 @@ SEGMENT_ROWS = exact.BLOCK_ROWS
 SEGMENT_S = 60.0
 # A commit merges segments that are not full if there are more than this; each of them is copied when it is opened.
 _MAX_SMALL = 8
-# A reader tries again if another process has deleted a segment between its manifest and its files.
-_ATTEMPTS = 5
 
 
 class Index:
@@ -63,24 +61,7 @@ class Index:
       UserError: another model, gallery or dtype made the index, it is damaged, or the folder holds other files.
     """
     self.folder, self._mesh = folder, mesh
-    with naming(folder):
-      found = manifest.read(folder)
-      if (
-        found is None
-        and folder.exists()
-        and any(
-          path.name != lock.FILE and not path.name.startswith((".segment-", "segment-")) for path in folder.iterdir()
-        )
-      ):
-        raise UserError(f"--index={folder} holds other files and no index; give another folder")
-    if found is None:
-      if gallery is None:
-        raise UserError(f"--index={folder} holds no index; give --gallery=DIR, a folder of images, to make one")
-      found = manifest.Manifest(identity._asdict(), str(gallery), dtype or "bfloat16", embedding_size)
-    else:
-      manifest.check_same(found, folder, identity, gallery, dtype)
-      if gallery is not None:
-        found = dataclasses.replace(found, gallery=str(gallery))
+    found = manifest.open_or_new(folder, identity, gallery, dtype, embedding_size)
     self._lock: lock.Lock | None = None
     self._pending: list[tuple[np.ndarray, list[Entry]]] = []
     self._flushed_at = time.monotonic()
@@ -172,20 +153,9 @@ class Index:
           yield number, row, table.entry(row)
 
   def _open(self, found: manifest.Manifest) -> None:
-    """Opens the segments of a manifest; if some are gone, those of its successor."""
-    for attempt in range(_ATTEMPTS):
-      try:
-        opened = [self._read(found, info) for info in found.segments]
-        break
-      except FileNotFoundError as error:
-        successor = manifest.read(self.folder)
-        if attempt == _ATTEMPTS - 1 or successor is None or successor.segments == found.segments:
-          raise UserError(
-            f"{self.folder} is damaged: {error.filename} is missing; delete the index and make it again"
-          ) from error
-        found = successor
+    """Opens the segments of a manifest, or of its successor."""
+    found, self._vectors, self._tables = snapshot.open_snapshot(self.folder, found)
     self._manifest = found
-    self._vectors, self._tables = [vectors for vectors, _ in opened], [table for _, table in opened]
     self._starts = np.cumsum([0, *(info.rows for info in found.segments)])
     self._alive = np.ones(int(self._starts[-1]), bool)
     for start, info in zip(self._starts, found.segments, strict=False):
@@ -193,9 +163,6 @@ class Index:
     dtype, _ = segments.DTYPES[found.dtype]
     self._exact = exact.Exact(self._vectors, found.embedding_size, np.dtype(dtype), self._mesh)
     self._rows_by_key = None
-
-  def _read(self, found, info):
-    return segments.read(self.folder / info.name, info.rows, found.embedding_size, found.dtype)
 
   def _begin(self):
     """Acquires the lock, reads what another process may have written meanwhile, and deletes unlisted segments."""

@@ -4,9 +4,9 @@ import dataclasses
 import pathlib
 from typing import Any
 
-from tireid_jax.errors import UserError
+from tireid_jax.errors import UserError, naming
 from tireid_jax.search.encoders import Identity
-from tireid_jax.storage import files
+from tireid_jax.storage import files, lock
 
 FILE = "manifest.json"
 _VERSION = 1
@@ -66,6 +66,27 @@ def read(folder: pathlib.Path) -> Manifest | None:
 def write(folder: pathlib.Path, manifest: Manifest) -> None:
   """Replaces the manifest of an index, atomically."""
   files.write_json(folder / FILE, {"version": _VERSION, **dataclasses.asdict(manifest)})
+
+
+def open_or_new(
+  folder: pathlib.Path, identity: Identity, gallery: pathlib.Path | None, dtype: str, embedding_size: int
+) -> Manifest:
+  """Returns the manifest of an index, or that of a new one for a folder that is missing or empty; writes nothing.
+
+  Raises:
+    UserError: another model, gallery or dtype made the index, it is damaged, or the folder holds other files.
+  """
+  with naming(folder):
+    found = read(folder)
+    left_by_writer = (lock.FILE, ".segment-", "segment-")
+    if found is None and folder.exists() and any(not p.name.startswith(left_by_writer) for p in folder.iterdir()):
+      raise UserError(f"--index={folder} holds other files and no index; give another folder")
+  if found is not None:
+    check_same(found, folder, identity, gallery, dtype)
+    return found if gallery is None else dataclasses.replace(found, gallery=str(gallery))
+  if gallery is None:
+    raise UserError(f"--index={folder} holds no index; give --gallery=DIR, a folder of images, to make one")
+  return Manifest(identity._asdict(), str(gallery), dtype or "bfloat16", embedding_size)
 
 
 def check_same(
