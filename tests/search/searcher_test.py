@@ -14,7 +14,7 @@ from tests.commands import ROOT, environment
 from tests.search import searching
 from tireid_jax.data import toy
 from tireid_jax.data.prepare import prepare
-from tireid_jax.data.prepared import splits
+from tireid_jax.data.prepared import images, splits
 from tireid_jax.errors import UserError
 from tireid_jax.evaluation import embedding
 from tireid_jax.export import export_stage
@@ -148,7 +148,7 @@ def test_an_update_encodes_only_what_is_new_or_changed_and_drops_what_is_gone(se
   assert sorted(paths(again.search("a coat"))) == expected
 
 
-def test_boxes_of_frames_are_cropped_and_filtered_by_camera_time_and_folder(make, tmp_path):
+def test_boxes_of_frames_are_cropped_and_filtered_by_camera_time_and_folder(make, tmp_path, monkeypatch):
   gallery = searching.make_pictures(tmp_path / "frames", ["x/1.png", "y/2.png"])
   table = tmp_path / "boxes.csv"
   table.write_text(
@@ -156,7 +156,10 @@ def test_boxes_of_frames_are_cropped_and_filtered_by_camera_time_and_folder(make
     "y/2.png,,,,,c2,\ngone.png,1,1,2,2,c2,\ny/2.png,90,90,5,5,c2,\n"
   )
   searcher = make(tmp_path / "index", gallery)
+  decoded, decode = [], images.decode_boxes
+  monkeypatch.setattr(images, "decode_boxes", lambda file, *a, **k: decoded.append(file.name) or decode(file, *a, **k))
   report = searcher.update(boxes=table)
+  assert sorted(decoded) == ["1.png", "2.png"]
   assert [path for path, _ in report.unreadable] == ["gone.png", "y/2.png"]
   crop = np.asarray(Image.open(gallery / "x/1.png").crop((2, 4, 12, 24)))
   first = searcher.search(crop)[0]
@@ -188,6 +191,7 @@ def test_exif_turns_a_photograph_upright_before_its_box_is_cropped(make, tmp_pat
   [
     (lambda s, **_: s.search("red " * 80), "tokens, but this model reads 77"),
     (lambda s, **_: s.search(" "), "the query is empty"),
+    (lambda s, **_: s.search("a coat", top=0), "^top=0 must be at least 1"),
     (lambda s, gallery, **_: s.search(gallery / "none.png"), "none.png is not there"),
     (lambda s, other_run, **_: Searcher.open(workdir=other_run, index=s.index.folder), "made with another model"),
     (lambda run, gallery, **_: open_with(run, gallery / "a/1.png"), "is a file"),

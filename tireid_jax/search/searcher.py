@@ -130,7 +130,7 @@ class Searcher:
       UserError: the index or a query is empty, a sentence is too long, or an image cannot be read.
     """
     if top < 1:
-      raise UserError(f"--top={top} must be at least 1")
+      raise UserError(f"top={top} must be at least 1")
     if not len(self.index):
       raise UserError(f"the index {self.index.location} is empty: no image of {self.gallery} has been indexed")
     if not queries:
@@ -199,10 +199,16 @@ class Searcher:
   def _decoded(self, new: list[Entry]) -> Iterator[tuple[list[Entry], list[np.ndarray], list[tuple[Entry, str]]]]:
     """Yields batches of (entries, their pixels, (entry, reason) of those that cannot be read)."""
     entries, pixels, failed = [], [], []
-    files = [entry.file(self.gallery) for entry in new]
-    boxes = [entry.box for entry in new]
-    decoded = images.decode_all(files, self.encoders.image_size, use_exif=self.encoders.use_exif, boxes=boxes)
-    for entry, result in zip(new, decoded, strict=True):
+    frames: dict[str, list[Entry]] = {}
+    for entry in new:
+      frames.setdefault(entry.path, []).append(entry)
+    parts = [part[i : i + _BATCH] for part in frames.values() for i in range(0, len(part), _BATCH)]
+    decoded = images.decode_all_boxes(
+      ((part[0].file(self.gallery), [entry.box for entry in part]) for part in parts),
+      self.encoders.image_size, use_exif=self.encoders.use_exif,
+    )  # fmt: skip
+    results = (pair for part, of_part in zip(parts, decoded, strict=True) for pair in zip(part, of_part, strict=True))
+    for entry, result in results:
       if isinstance(result, images.BadImageError):
         failed.append((entry, result.detail))
       else:

@@ -246,6 +246,21 @@ def test_a_jpeg_file_that_ends_in_grey_does_not_count_as_truncated(jpeg, grey):
   np.testing.assert_array_equal(images.decode(jpeg, SIZE).pixels, pil_resize(jpeg))
 
 
+def test_boxes_of_one_file_are_those_of_single_calls_and_decode_it_once(jpeg, monkeypatch):
+  boxes = [None, (3, 5, 10, 12), (1000, 0, 5, 5), (0, 0, 4, 4)]
+  singles = [images.decode(jpeg, SIZE, box=box) if box != boxes[2] else None for box in boxes]
+  decoded, convert = [], images._rgb
+  monkeypatch.setattr(images, "_rgb", lambda image: decoded.append(1) or convert(image))
+  found = images.decode_boxes(jpeg, SIZE, boxes)
+  assert len(decoded) == 1
+  for one, single in zip(found, singles, strict=True):
+    if single is None:
+      assert "none in the box" in one.detail
+    else:
+      np.testing.assert_array_equal(one.pixels, single.pixels)
+      assert one.digest == single.digest
+
+
 def test_decoding_reads_ahead_a_limited_number_of_files_and_keeps_their_order(tmp_path):
   for name in "ab":
     trees.write_image(tmp_path / f"{name}.jpg", np.random.default_rng(ord(name)))

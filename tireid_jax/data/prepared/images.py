@@ -18,7 +18,7 @@ import os
 import pathlib
 import threading
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from PIL import Image
@@ -103,7 +103,24 @@ def decode(
   Raises:
     BadImageError: the file cannot be decoded, ends early or is too large, or the box is outside of it.
   """
-  height, width = image_size
+  (result,) = decode_boxes(image_file, image_size, [box], use_exif=use_exif)
+  if isinstance(result, BadImageError):
+    raise result
+  return result
+
+
+def decode_boxes(
+  image_file: str | os.PathLike,
+  image_size: tuple[int, int],
+  boxes: Sequence[tuple[int, int, int, int] | None],
+  *,
+  use_exif: bool = True,
+) -> list[Decoded | BadImageError]:
+  """Returns what `decode` does for each of several boxes, or its error, decoding the file once.
+
+  Raises:
+    BadImageError: the file cannot be decoded, ends early or is too large.
+  """
   content = _read(image_file)
   digest = hashlib.blake2b(content, digest_size=16)
   try:
@@ -120,10 +137,7 @@ def decode(
         rgb = rgb.transpose(_UPRIGHT[orientation])
         own_size = own_size[::-1] if orientation >= 5 else own_size
         digest.update(b"orientation %d" % orientation)
-      if box is not None:
-        rgb = _cropped(rgb, box, own_size, scale, image_file)
-        digest.update(b"box %d %d %d %d" % box)
-      pixels = np.asarray(rgb.resize((width, height), Image.Resampling.BILINEAR))
+      return [_resized(rgb, image_size, box, own_size, scale, digest.copy(), image_file) for box in boxes]
   except BadImageError:
     raise
   except Exception as error:  # for damaged files, PIL's readers raise errors of any type
@@ -131,7 +145,6 @@ def decode(
       raise BadImageError(image_file, "truncated image", f"ends early ({error})") from error
     reason = "no format that is known" if isinstance(error, Image.UnidentifiedImageError) else str(error) or repr(error)
     raise BadImageError(image_file, "unreadable image", f"does not decode as an image ({reason})") from error
-  return Decoded(pixels, own_size, digest.hexdigest())
 
 
 def read_size(image_file: str | os.PathLike, *, use_exif: bool = True) -> tuple[int, int]:
@@ -155,6 +168,19 @@ def resize(pixels: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
   return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))
 
 
+def _resized(image, image_size, box, own_size, scale, digest, image_file):
+  """Returns the Decoded content of a box, or of all, of an upright image, or the BadImageError about the box."""
+  height, width = image_size
+  if box is not None:
+    try:
+      image = _cropped(image, box, own_size, scale, image_file)
+    except BadImageError as error:
+      return error
+    digest.update(b"box %d %d %d %d" % box)
+  pixels = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
+  return Decoded(pixels, own_size, digest.hexdigest())
+
+
 def _cropped(image, box, own_size, scale, image_file):
   """Returns a box (x, y, w, h) of an upright image of `own_size`, (h, w), that was decoded at 1/scale of it."""
   x, y, w, h = box
@@ -166,23 +192,30 @@ def _cropped(image, box, own_size, scale, image_file):
 
 
 def decode_all(
-  image_files: Iterable[str | os.PathLike],
-  image_size: tuple[int, int],
-  *,
-  use_exif: bool = True,
-  boxes: Iterable[tuple[int, int, int, int] | None] | None = None,
+  image_files: Iterable[str | os.PathLike], image_size: tuple[int, int], *, use_exif: bool = True
 ) -> Iterator[Decoded | BadImageError]:
   """Yields, in order, the Decoded content of each file, or the BadImageError about it, decoding in parallel.
 
-  At most IN_FLIGHT results per core are held. Arguments are those of `decode`; `boxes` has one for each file.
+  At most IN_FLIGHT results per core are held. Arguments are those of `decode`.
   """
+  frames = ((file, [None]) for file in image_files)
+  return (result for (result,) in decode_all_boxes(frames, image_size, use_exif=use_exif))
 
-  def attempt(task):
-    file, box = task
+
+def decode_all_boxes(
+  frames: Iterable[tuple[str | os.PathLike, Sequence[tuple[int, int, int, int] | None]]],
+  image_size: tuple[int, int],
+  *,
+  use_exif: bool = True,
+) -> Iterator[list[Decoded | BadImageError]]:
+  """Yields, in order, the results of `decode_boxes` of each (file, boxes), decoding in parallel as `decode_all`."""
+
+  def attempt(frame):
+    file, boxes = frame
     try:
-      return decode(file, image_size, use_exif=use_exif, box=box)
+      return decode_boxes(file, image_size, boxes, use_exif=use_exif)
     except BadImageError as error:
-      return error
+      return [error] * len(boxes)
 
   num_threads = os.cpu_count() or 1
   # Threads are enough, since PIL releases the interpreter's lock to decode and resize.
@@ -191,14 +224,14 @@ def decode_all(
     # About transparent palettes, which are read as in the reference, and large images, which are errors here.
     warnings.filterwarnings("ignore", module="PIL")
     try:
-      files = zip(image_files, itertools.repeat(None) if boxes is None else boxes, strict=False)
+      remaining = iter(frames)
       waiting = collections.deque(
-        pool.submit(attempt, file) for file in itertools.islice(files, num_threads * IN_FLIGHT)
+        pool.submit(attempt, frame) for frame in itertools.islice(remaining, num_threads * IN_FLIGHT)
       )
       while waiting:
-        result = waiting.popleft().result()
-        waiting.extend(pool.submit(attempt, file) for file in itertools.islice(files, 1))
-        yield result
+        results = waiting.popleft().result()
+        waiting.extend(pool.submit(attempt, frame) for frame in itertools.islice(remaining, 1))
+        yield results
     finally:
       pool.shutdown(cancel_futures=True)
 
