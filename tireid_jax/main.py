@@ -36,12 +36,13 @@ def main(_: list[str]) -> None:
   numbers = config_lib.stage_numbers(config, options.stage)
   profile = capture.parse(options.profile)
   if not options.seeds:
-    loop.run(config, numbers, run_folder, profile)
+    loop.run(config, numbers, run_folder, profile, reports_protocol=options.protocol_report)
     return
   results = []
   for seed in config_lib.seeds(options.seeds):
     config.seed = seed
-    results.append(loop.run(config, numbers, run_folder / f"seed{seed}", profile))
+    folder = run_folder / f"seed{seed}"
+    results.append(loop.run(config, numbers, folder, profile, reports_protocol=options.protocol_report))
   if distributed.is_first():
     print(format_table(_mean_rows(results, numbers)))
 
@@ -62,6 +63,11 @@ if __name__ == "__main__":
   flags.DEFINE_string("workdir", "", "folder of checkpoints, logs and results, or gs://BUCKET/FOLDER")
   flags.DEFINE_list("seeds", [], "repeat the run with each seed, in WORKDIR/seedN, as --seeds=0,1,2")
   flags.DEFINE_string("profile", "", "START:STEPS, steps of each stage that are traced for TensorBoard's profiler")
+  flags.DEFINE_bool(
+    "protocol_report",
+    False,
+    "also score the test split at each validation, and report which checkpoint it would select",
+  )
   flags.DEFINE_bool("version", False, "print versions, devices and the digest of --config, as for a bug report")
   distributed.define_flags()
   with distributed.exiting_on_failure():

@@ -38,6 +38,8 @@ PATHS = {
   ("plan", "config"): (),
   ("plan", "json"): PLAN,
   ("plan", "plot"): PLAN,
+  ("pretrain", "config"): (),
+  ("pretrain", "workdir"): ("--config=configs/toy_clip.py",),
   ("data.prepare", "config"): (),
   ("data.prepare", "raw"): ("--config=configs/rstp.py",),
   ("data.prepare", "page"): ("--config=configs/rstp.py", "--raw=/nowhere"),

@@ -11,7 +11,7 @@ from tireid_jax.parallel import distributed
 from tireid_jax.profiling import capture
 from tireid_jax.storage.lock import Lock
 from tireid_jax.terminal.progress import bar
-from tireid_jax.training import divergence, garbage, hooks, optimizers
+from tireid_jax.training import divergence, garbage, hooks, optimizers, protocol_report
 from tireid_jax.training.experiment import Experiment
 from tireid_jax.training.start import Start, check_frozen, checkpoint_metadata
 from tireid_jax.training.state import TrainState
@@ -28,6 +28,7 @@ def fit(
   stop: StopRequest,
   lock: Lock,
   profile: capture.Window | None = None,
+  reports_protocol: bool = False,
 ) -> float:
   """Trains to the last step and returns the seconds that took, earlier runs of the stage included.
 
@@ -38,6 +39,7 @@ def fit(
     stop: signals received; one ends the run after the step at hand, with a checkpoint.
     lock: on the workdir, checked after each step.
     profile: steps that are traced, None for none.
+    reports_protocol: score the test split too at each validation, for `protocol_report`.
 
   Raises:
     DivergedError: a step produced NaN or infinity. It names the dump of that step.
@@ -62,12 +64,14 @@ def fit(
     if experiment.selection_split is not None:
       config = experiment.config
       evaluate = hooks.Evaluate(context, log, experiment.score, split=config.select_on, select_by=config.select_by)
+    score_test = protocol_report.ScoreTest(context, log, experiment) if reports_protocol else None
     save = hooks.Save(context, log, evaluate, metadata, best_score=start.best_score)
     profiler = capture.Profile(
       profile, experiment.folder, log, number=experiment.stage.number, first_step=start.first_step
     )
     # Validation comes after the log, which shows the step's loss, and before the save, which stores its score.
-    after_step = [hook for hook in (hooks.CheckLock(lock), log, evaluate, save, freeze_garbage, profiler) if hook]
+    every = (hooks.CheckLock(lock), log, evaluate, score_test, save, freeze_garbage, profiler)
+    after_step = [hook for hook in every if hook]
     diverged = None
     try:
       with profiler:

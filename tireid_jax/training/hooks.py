@@ -48,6 +48,10 @@ class Context:
   evaluate_every_steps: int
   save_every_minutes: float
 
+  def evaluates_at(self, step: int) -> bool:
+    """Whether the selection split, if there is one, is evaluated after a step."""
+    return step % self.evaluate_every_steps == 0 or step == self.num_steps
+
 
 class CheckLock:
   """Raises if the run has lost its lock on the workdir."""
@@ -166,7 +170,7 @@ class Evaluate:
     self.latest: tuple[int, float | None] = (0, None)
 
   def __call__(self, step: int, state: TrainState, metrics: Mapping[str, jax.Array]) -> None:
-    if step % self._context.evaluate_every_steps and step != self._context.num_steps:
+    if not self._context.evaluates_at(step):
       return
     self._log.flush()  # raises on a loss that is not finite, and names its step
     began = time.monotonic()

@@ -13,7 +13,7 @@ from tireid_jax.parallel import distributed
 from tireid_jax.profiling.capture import Window
 from tireid_jax.storage.lock import Lock
 from tireid_jax.terminal.progress import log_line
-from tireid_jax.training import preflight
+from tireid_jax.training import preflight, protocol_report
 from tireid_jax.training.experiment import build
 from tireid_jax.training.fit import fit
 from tireid_jax.training.preflight import CheckedStage
@@ -30,6 +30,8 @@ def run(
   run_folder: str | os.PathLike,
   profile: Window | None = None,
   data: StageData = PREPARED,
+  *,
+  reports_protocol: bool = False,
 ) -> dict[int, dict[str, Any]]:
   """Runs stages one after the other and returns {number: result}. Every process of a run calls it alike.
 
@@ -39,16 +41,20 @@ def run(
     run_folder: workdir, created if need be.
     profile: which steps of each stage are traced, None for none.
     data: of all stages.
+    reports_protocol: score the test split at each validation, and add the `protocol_report` to each result.
 
   Raises:
     ValueError, FileNotFoundError: anything that a user can correct; checked before anything is written.
   """
-  requested = [config_lib.to_json(config), list(numbers), str(run_folder), profile]
+  requested = [config_lib.to_json(config), list(numbers), str(run_folder), profile, reports_protocol]
   distributed.check_same(requested, "the processes were started with different flags or config files")
   config = distributed.run_on_all(lambda: paths.with_absolute_paths(config))
   with layout.locked(run_folder) as lock:
     checked = distributed.run_on_all(lambda: preflight.check(config, numbers, run_folder, profile, data))
-    return {each.stage.number: run_stage(config, each, run_folder, lock, profile, data) for each in checked}
+    return {
+      each.stage.number: run_stage(config, each, run_folder, lock, profile, data, reports_protocol=reports_protocol)
+      for each in checked
+    }
 
 
 def run_stage(
@@ -58,17 +64,21 @@ def run_stage(
   lock: Lock,
   profile: Window | None = None,
   data: StageData = PREPARED,
+  *,
+  reports_protocol: bool = False,
 ) -> dict[str, Any]:
   """Runs one stage and returns its result, as in WORKDIR/stageN/result.json; a finished stage is not run again.
 
   Args:
-    config, run_folder, profile, data: as in `run`.
+    config, run_folder, profile, data, reports_protocol: as in `run`.
     checked: the stage, from `preflight.check`.
     lock: on the workdir.
   """
   number = checked.stage.number
   result = _finished_result(number, run_folder)
   if result is not None:
+    if reports_protocol:
+      protocol_report.check_result(result, run_folder)
     return result
   experiment = build(config, checked, run_folder, data)
   # Whatever can fail does so before the workdir is touched.
@@ -76,15 +86,19 @@ def run_stage(
   distributed.run_on_first(lambda: layout.write_config(run_folder, experiment.recorded_config, number))
   with checkpoint.Checkpoints(experiment.folder) as checkpoints, StopRequest() as stop:
     start = first or resume(experiment, checkpoints)
+    if reports_protocol:
+      protocol_report.check(experiment, start.first_step)
     began = f"from {experiment.stage.init_from}" if first else f"resumed at step {start.first_step}"
     log_line(f"stage {number}: {experiment.summary()}, {began}")
-    seconds = fit(experiment, start, checkpoints, stop=stop, lock=lock, profile=profile)
+    seconds = fit(
+      experiment, start, checkpoints, stop=stop, lock=lock, profile=profile, reports_protocol=reports_protocol
+    )
   if stop.by_now():
     log_line(f"stopped after the last step of stage {number}; run the same command to go on")
     raise SystemExit(stop.status())
   # If no step was left, no step was given the state, which would stay on the devices during the evaluation.
   first, start = None, dataclasses.replace(start, state=None)
-  return report(experiment, start, seconds=seconds, lock=lock)
+  return report(experiment, start, seconds=seconds, lock=lock, reports_protocol=reports_protocol)
 
 
 def _finished_result(number: int, run_folder: str | os.PathLike) -> dict[str, Any] | None:

@@ -7,12 +7,15 @@ from tireid_jax.parallel import distributed
 from tireid_jax.storage import files
 from tireid_jax.storage.lock import Lock
 from tireid_jax.terminal.progress import log_line
+from tireid_jax.training import protocol_report
 from tireid_jax.training.experiment import Experiment
 from tireid_jax.training.start import Start, check_frozen
 from tireid_jax.workdir import checkpoint, layout
 
 
-def report(experiment: Experiment, start: Start, *, seconds: float, lock: Lock) -> dict[str, Any]:
+def report(
+  experiment: Experiment, start: Start, *, seconds: float, lock: Lock, reports_protocol: bool = False
+) -> dict[str, Any]:
   """Scores the selected checkpoint on the test split; writes the ranks and the result, and returns the result.
 
   Args:
@@ -20,6 +23,7 @@ def report(experiment: Experiment, start: Start, *, seconds: float, lock: Lock) 
     start: where its training started.
     seconds: that it took.
     lock: on the workdir, checked before anything is written.
+    reports_protocol: add the `protocol_report` to the result.
 
   Raises:
     ValueError: the checkpoint is damaged, or variables that the stage does not train have changed.
@@ -51,6 +55,9 @@ def report(experiment: Experiment, start: Start, *, seconds: float, lock: Lock) 
     "origin": start.origin,
     "frozen": {"start": start.frozen, "end": frozen},
   }
+
+  if reports_protocol:
+    result[protocol_report.KEY] = protocol_report.summarize(experiment, result)
 
   def write():
     lock.check()
