@@ -51,6 +51,17 @@ def get_config(ablation=""):
     "generic_train_images": 4000,
     "generic_eval_images": 300,
   }
+  config.study.update(
+    gallery_persons=100,
+    further_results=True,
+    held_out="toy_generic",
+    domains=("toy_pedes",),
+    train_ids=(100, 300, 1000),
+    val_ids=250,
+    test_ids=1000,
+    learning_rates=(0.3, 1.0, 3.0),
+    epochs=(3, 10, 30, 100),
+  )
   for stage in (config.stage0, config.stage1, config.stage2):
     stage.sampler.kind = "images"
     stage.augment.pad = 3

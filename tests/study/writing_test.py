@@ -6,9 +6,11 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 
-from configs import cuhk
+from configs import cuhk, toy
 from tests.ranked_results import scores
 from tireid_jax.study import entries, results, tables, transfer, writing
+from tireid_jax.study import groups as groups_lib
+from tireid_jax.study.groups import Group
 from tireid_jax.study.records import Record
 
 NUM_IDENTITIES = 40
@@ -35,7 +37,8 @@ def write(folder, table, fractions, failures=None):
       if fraction is not None:
         done[entry] = record(entry, fraction)
   found = results.of_rows(table.rows, made, done, share_queries=True, compares=table.compares)
-  writing.write(folder, "t", table, found, config=config, command="COMMAND", failures=failures or {})
+  group = Group("", table.rows, {"": config})
+  writing.write(folder, "t", table, {group: found}, config=config, command="COMMAND", failures=failures or {})
   return (folder / "t.md").read_text()
 
 
@@ -76,6 +79,36 @@ def test_missing_and_failed_results_are_named(tmp_path):
   assert "- direct fine-tuning: seeds 1" in text
   assert "- after stage 1: seeds 0, 1" in text
   assert "- direct fine-tuning, seed 1: no disk" in text
+
+
+def test_groups_have_a_table_each_and_a_figure_over_the_number_of_persons(tmp_path):
+  config = toy.get_config()
+  config.study.update(train_ids=(100, 300), learning_rates=(), epochs=())
+  table, groups = groups_lib.of_table("main", config)
+  assert [group.name for group in groups] == ["toy_pedes, 100 training persons", "toy_pedes, 300 training persons"]
+  assert groups[0].configs[""].toy.num_test_ids == 1000
+  assert tables.DIRECT not in groups[0].rows
+  found = {}
+  for group, fraction in zip(groups, (0.25, 0.75), strict=True):
+    made = [entries.make(row, group.configs[""], 0, tmp_path) for row in group.rows]
+    done = {entry: with_further(record(entry, fraction)) for entry in made}
+    found[group] = results.of_rows(group.rows, made, done, share_queries=False)
+  choices = {"two stages": {"stage2": {"learning_rate": 3e-4, "epochs": 100, "validation": 61.5, "candidates": 12,
+                                       "longest_wins": True}}}  # fmt: skip
+  writing.write(tmp_path, "t", table, found, config=config, command="C", failures={}, choices=choices)
+  text = (tmp_path / "t.md").read_text()
+  assert text.index("## toy_pedes, 100 training persons") < text.index("| two stages | 25.00 |")
+  assert text.index("## toy_pedes, 300 training persons") < text.index("| two stages | 75.00 |")
+  assert "| two stages | stage2 | 0.0003 | 100 | 61.50 | 12 | yes |" in text
+  assert "| two stages | 0.25 | 12.00 |" in text  # drift, and R@1 on the held-out set
+  svg = ElementTree.parse(tmp_path / "t.svg").getroot()
+  titles = [title.text for title in svg.iter("{http://www.w3.org/2000/svg}title")]
+  assert {"two stages 25% at IDs 100", "two stages 75% at IDs 300"} <= set(titles)
+
+
+def with_further(one):
+  further = {"drift": {"image": 0.25}, "held_out": {"R@1": 12.0, "mAP": 9.0}}
+  return Record({**one.data, "further": further}, one.scores)
 
 
 def test_a_single_seed_is_said_to_be_one(tmp_path):
@@ -128,6 +161,7 @@ def test_transfer_tests_every_model_on_every_data_set_and_warns_of_a_shared_sour
   assert len({entry.cell.digest for entry in made}) == 3
   done = {entry: record(entry, number / 10) for number, entry in enumerate(made)}
   found = results.of_rows(table.rows, made, done, share_queries=True, compares=False)
+  found = {Group("", table.rows, configs): found}
   writing.write(tmp_path, "t", table, found, config=cuhk.get_config(), command="C", failures={})
   text = (tmp_path / "t.md").read_text()
   line = next(line for line in text.splitlines() if line.startswith("| icfg_pedes |"))

@@ -14,8 +14,12 @@ _RECIPE_OF_ALL_VERSIONS = {
   "prompt_lr_factor", "warmup_epochs", "warmup_start", "final_lr", "schedule_by", "clip_norm",
 }  # fmt: skip
 _NEW_IN_RECIPE = {name: value for name, value in fields.defaults(Recipe).items() if name not in _RECIPE_OF_ALL_VERSIONS}
-NEW_FIELDS = {
-  "": {"pretrained_prefix": "", "select_by": "t2i/R@1"},
+_NO_STUDY = {
+  "gallery_persons": 0, "further_results": False, "held_out": "", "domains": (), "train_ids": (), "val_ids": 0,
+  "test_ids": 0, "learning_rates": (), "epochs": (),
+}  # fmt: skip
+NEW_FIELDS: dict[str, dict[str, Any]] = {
+  "": {"pretrained_prefix": "", "select_by": "t2i/R@1", "study": _NO_STUDY},
   "prompts": {"placement": "deep"},
   **{f"stage{number}": _NEW_IN_RECIPE | {"optimizer": "adam", "new_head": False} for number in (0, 1, 2)},
 }

@@ -5,6 +5,7 @@ from typing import Any
 
 from tireid_jax import fields
 from tireid_jax.config.stage import StageFields
+from tireid_jax.config.study import Study
 from tireid_jax.fields import ABOVE_0, WHOLE_NUMBERS, at_least, field, must, one_of, section
 from tireid_jax.metrics import SELECTABLE
 from tireid_jax.models.execution import ATTENTIONS, BLOCKS, REMATS
@@ -157,6 +158,7 @@ class Run:
   prompts: dict = section(PromptSpec)
   mesh: dict = section(Mesh)
   evaluation: dict = section(Evaluation)
+  study: dict = section(Study)
   log_every_steps: int = field(50, "steps between log lines", at_least(1))
   checkpoint_every_steps: int = field(
     1000, "steps between checkpoints, in addition to the one at the end of each epoch", at_least(1)

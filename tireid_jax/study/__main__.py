@@ -19,8 +19,9 @@ from tireid_jax.config import values as config_lib
 from tireid_jax.errors import UserError
 from tireid_jax.parallel import distributed
 from tireid_jax.storage import compilation_cache, locations, lock
-from tireid_jax.study import entries as entries_lib
-from tireid_jax.study import results, running, tables, toy_data, transfer, writing
+from tireid_jax.study import groups as groups_lib
+from tireid_jax.study import plan as plan_lib
+from tireid_jax.study import results, running, tables, toy_data, writing
 
 
 def main(_: list[str]) -> int:
@@ -33,39 +34,46 @@ def main(_: list[str]) -> int:
   config = paths.with_absolute_paths(options.config)
   config_lib.check(config)
   config_file.print_sources()
-  if options.table == tables.TRANSFER:
-    configs = transfer.configs_of(config)
-    table = transfer.table(list(configs))
-  else:
-    table, configs = tables.find(options.table), {"": config}
-  entries = [entries_lib.make(row, configs[row.dataset], seed, workdir) for seed in seeds for row in table.rows]
+  table, groups = groups_lib.of_table(options.table, config)
+
+  def make_plan():
+    return plan_lib.make(groups, seeds, workdir, folder)
+
   if options.dry_run:
-    file = config_flags.get_config_filename(options["config"])
-    print("\n".join(running.commands(entries, folder, file)))
+    plan, file = make_plan(), config_flags.get_config_filename(options["config"])
+    grid = [cell for cells in plan.grid.values() for cell in cells]
+    print("\n".join(running.commands(plan.all_entries(), folder, file, grid)))
+    if grid:
+      print("run them, and then this command again: what follows depends on them", file=sys.stderr)
     return 0
   with lock.holding(workdir, f"--workdir={workdir}", "give another --workdir"):
-    return _run(table, entries, folder, workdir, config)
+    return _run(table, make_plan, folder, config)
 
 
-def _run(table, entries, folder: pathlib.Path, workdir: pathlib.Path, config) -> int:
-  """Runs what is missing, writes the table and returns the exit status: 1 if an entry failed."""
+def _run(table, make_plan, folder: pathlib.Path, config) -> int:
+  """Runs what is missing, writes the table and returns the exit status: 1 if a run failed."""
   options = flags.FLAGS
   distributed.check_backend()
   compilation_cache.enable_persistent_cache()
-  failures = running.run_missing(entries, folder, trains=options.run)
-  found = results.of_rows(
-    table.rows, entries, running.finished(entries, folder), share_queries=not toy_data.is_synthetic(config),
-    compares=table.compares,
+  plan, reasons = running.run_grids(make_plan, folder) if options.run else (make_plan(), {})
+  failures = running.run_missing(plan.all_entries(), folder, trains=options.run)
+  reasons |= {f"{failure.entry.row.name}, seed {failure.entry.seed}": failure.reason for failure in failures}
+  records = running.finished(plan.all_entries(), folder)
+  share_queries = not toy_data.is_synthetic(config)
+  found = {
+    group: results.of_rows(group.rows, entries, records, share_queries=share_queries, compares=table.compares)
+    for group, entries in plan.entries.items()
+  }
+  written = writing.write(
+    folder, options.table, table, found, config=config, failures=reasons, choices=plan.choices,
+    command=shlex.join(["python", "-m", "tireid_jax.study", *sys.argv[1:]]),
   )  # fmt: skip
-  reasons = {f"{failure.entry.row.name}, seed {failure.entry.seed}": failure.reason for failure in failures}
-  command = shlex.join(["python", "-m", "tireid_jax.study", *sys.argv[1:]])
-  written = writing.write(folder, options.table, table, found, config=config, command=command, failures=reasons)
   print(written[0].read_text())
   for path in written:
     print(f"wrote {path}")
   for entry, reason in reasons.items():
     print(f"failed: {entry}: {reason}", file=sys.stderr)
-  return 1 if failures else 0
+  return 1 if reasons else 0
 
 
 if __name__ == "__main__":

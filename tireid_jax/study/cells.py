@@ -84,10 +84,10 @@ def _cell(config, number, seed, workdir, earlier):
       f"stage {number} starts from {named}, which this config does not run; its `stages` are {tuple(config.stages)}"
     )
   digest = digest_of(config, number, f"cell {parent.digest}" if parent else named)
-  if parent is not None and stage.init_from == "pretrained":
-    config.pretrained = str(parent.stage_folder)
-  elif parent is not None:
+  if parent is not None and stage.init_from != "pretrained":
     stage.init_from = str(parent.stage_folder)
+  if config.pretrained in earlier:  # also where only the scoring of the entry reads it
+    config.pretrained = str(earlier[config.pretrained].stage_folder)
   config.seed = seed
   if toy_data.is_synthetic(config):
     config = toy_data.with_data_of_seed(config, seed, workdir)

@@ -35,7 +35,12 @@ class Entry:
 
 def make(row: Row, base: ConfigDict, seed: int, workdir: pathlib.Path) -> Entry:
   """Returns the entry of a row with a seed; `base` is the study's config."""
-  cell = cells.chain(row.config(base), seed, workdir)[-1]
+  return of_config(row, row.config(base), seed, workdir)
+
+
+def of_config(row: Row, config: ConfigDict, seed: int, workdir: pathlib.Path) -> Entry:
+  """Returns the entry of a row with a seed; `config` is that of the row, tuned if it has to be."""
+  cell = cells.chain(config, seed, workdir)[-1]
   if row.derived == "zero_shot":
     return Entry(row, seed, cell, cells.digest_of_weights(cell))
   derivation = {"derived": row.derived, "of": cell.digest, "tested_on": row.test_dataset}

@@ -52,10 +52,29 @@ class RowResult:
     values = [record.data["t2i"][metric] for record in self.records.values()]
     return float(np.mean(values)) if values else None
 
+  def further_names(self) -> list[str]:
+    """Returns the names of the further results, [] if they were not measured."""
+    return list(dict.fromkeys(name for record in self.records.values() for name in _further(record)))
+
+  def further(self, name: str) -> str:
+    """Returns the mean ± standard deviation of a further result over the seeds, "" without any."""
+    values = [found[name] for record in self.records.values() if name in (found := _further(record))]
+    if not values:
+      return ""
+    spread = mean_and_std(values)
+    return spread if isinstance(spread, str) else f"{spread:.2f}"
+
   def cost(self, name: str) -> float | None:
     """Returns the mean of a cost over the seeds: "steps", "seconds" or "trainable_parameters"."""
     values = [record.data["cost"][name] for record in self.records.values()]
     return float(np.mean(values)) if values else None
+
+
+def _further(record):
+  """Returns {name: value} of the further results of a record, one number each."""
+  found = record.data.get("further", {})
+  flat = {f"drift ({side})": value for side, value in found.get("drift", {}).items()}
+  return flat | {f"R@1, {name.replace('_', ' ')}": value["R@1"] for name, value in found.items() if name != "drift"}
 
 
 def of_rows(
@@ -80,6 +99,8 @@ def of_rows(
     by_row[entry.row][entry.seed] = entry
   results: list[RowResult] = []
   for row, by_seed in by_row.items():
+    if not by_seed:  # not tuned yet
+      continue
     digest = next(iter(by_seed.values())).digest
     if digest in {result.digest for result in results}:
       continue

@@ -4,14 +4,15 @@ import dataclasses
 import gc
 import pathlib
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import jax
 
-from tireid_jax.errors import UserError, first_line
-from tireid_jax.study import command_line, records, scoring, toy_data
+from tireid_jax.errors import DivergedError, UserError, first_line
+from tireid_jax.study import command_line, records, scoring, toy_data, tuning
 from tireid_jax.study.cells import Cell
 from tireid_jax.study.entries import Entry
+from tireid_jax.study.plan import Plan
 from tireid_jax.study.records import Record
 from tireid_jax.terminal.progress import log_line
 from tireid_jax.training import loop
@@ -58,15 +59,55 @@ def run_missing(entries: Sequence[Entry], results: pathlib.Path, *, trains: bool
         toy_data.make(entry.cell.config, toy_data.name_of(entry.cell.config, entry.cell.number))
       records.write(results, scoring.score(entry))
     except Exception as error:  # whatever ends one entry, the others are independent of it
-      reason = str(error) if isinstance(error, UserError) else first_line(error)
-      if not isinstance(error, UserError):
-        traceback.print_exc()
+      reason = _reason(error)
       log_line(f"study: {entry.row.name}, seed {entry.seed}, failed: {reason}")
       failures.append(Failure(entry, reason))
-    # The next entry has other programs, and the memory of these is needed.
-    jax.clear_caches()
-    gc.collect()
+    _free_memory()
   return failures
+
+
+def run_grids(make_plan: Callable[[], Plan], results: pathlib.Path) -> tuple[Plan, dict[str, str]]:
+  """Runs what tuning needs until every row is tuned or has failed; returns the plan and {row: reason} of failures.
+
+  Args:
+    make_plan: returns the plan with what is finished so far.
+    results: folder of the validation scores.
+  """
+  failures: dict[str, str] = {}
+  failed: dict[pathlib.Path, str] = {}
+  while True:
+    plan = make_plan()
+    waiting = {row: grid for row, grid in plan.grid.items() if row not in failures}
+    if not waiting:
+      return plan, failures
+    for row, grid in waiting.items():
+      for number, cell in enumerate(grid, start=1):
+        log_line(f"study: tuning {row}: {number} of {len(grid)}, {cell.digest}")
+        try:
+          for needed in cell.lineage():
+            _run(needed, failed)
+        except DivergedError as error:
+          tuning.record_divergence(cell, results, error)
+        except Exception as error:
+          failures[row] = _reason(error)
+          log_line(f"study: tuning {row} failed: {failures[row]}")
+          break
+        finally:
+          _free_memory()
+
+
+def _reason(error):
+  """Returns what to report of an exception; prints the traceback of one that is not the user's to mend."""
+  if isinstance(error, UserError):
+    return str(error)
+  traceback.print_exc()
+  return first_line(error)
+
+
+def _free_memory():
+  # The next entry has other programs, and the memory of these is needed.
+  jax.clear_caches()
+  gc.collect()
 
 
 def _run(cell: Cell, failed: dict[pathlib.Path, str]) -> None:
@@ -84,18 +125,20 @@ def _run(cell: Cell, failed: dict[pathlib.Path, str]) -> None:
     raise
 
 
-def commands(entries: Sequence[Entry], results: pathlib.Path, file: str) -> list[str]:
+def commands(entries: Sequence[Entry], results: pathlib.Path, file: str, grid: Iterable[Cell] = ()) -> list[str]:
   """Returns the command lines of the cells that are missing, each after those that it depends on.
 
   Args:
-    entries: of all rows and seeds.
+    entries: of all rows and seeds that are tuned.
+    grid: cells that tuning needs.
     results: folder of the records.
     file: FILE[:ABLATION] of the study's --config.
   """
   lines: dict[str, None] = {}
   done = finished(entries, results)
-  for entry in entries:
-    for cell in entry.needed() if entry not in done else ():
-      if cell.result() is None:
-        lines |= dict.fromkeys([*command_line.of_data(cell, file), command_line.of_cell(cell, file)])
+  needed = [one for cell in grid for one in cell.lineage()]
+  needed += [cell for entry in entries if entry not in done for cell in entry.needed()]
+  for cell in needed:
+    if cell.result() is None:
+      lines |= dict.fromkeys([*command_line.of_data(cell, file), command_line.of_cell(cell, file)])
   return list(lines)

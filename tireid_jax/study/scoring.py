@@ -6,9 +6,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from tireid_jax.data.prepared.splits import Split
 from tireid_jax.evaluation import embedding, score_file
-from tireid_jax.metrics import QueryScores
+from tireid_jax.study import further
 from tireid_jax.study.entries import Entry
 from tireid_jax.study.records import Record
 from tireid_jax.training import loading
@@ -40,19 +39,27 @@ class Scored(NamedTuple):
 
 def settings(config: Any) -> dict[str, Any]:
   """Returns what decides how entries are scored, as stored with each record."""
-  return {}
+  study = config.study
+  if not study.further_results:
+    return {"gallery_persons": study.gallery_persons}
+  further_results = {"held_out": study.held_out, "domains": list(study.domains)}
+  return {"gallery_persons": study.gallery_persons, "further_results": further_results}
 
 
 def score(entry: Entry) -> Record:
   """Returns the Record of an entry whose cells are finished."""
   data = {"digest": entry.digest, "seed": entry.seed, "scoring": settings(entry.cell.config), "cost": cost(entry)}
-  if not entry.row.derived:
+  study = entry.cell.config.study
+  if not (entry.row.derived or study.gallery_persons or study.further_results):
     return _read_result(entry, data)
   scored = DERIVED[entry.row.derived](entry)
   tested_on = entry.cell.config.copy_and_resolve_references()
   tested_on.data.name = entry.row.test_dataset or tested_on.data.name
-  found, split = _score_split(scored, "test", tested_on)
+  image, text, split = further.encode(scored.loaded, tested_on)
+  found = further.scores_of(image, text, split, study.gallery_persons)
   data |= {"dataset": split.name, "fingerprint": split.fingerprint, "split": split.split, **scored.facts}
+  if study.further_results and not entry.row.test_dataset:
+    data["further"] = further.of_model(scored.loaded, entry.cell.config, image, text)
   return Record({**data, **embedding.summarize(found)}, found["t2i"])
 
 
@@ -64,17 +71,15 @@ def _read_result(entry, data):
   return Record(data, ranks.scores["t2i"])
 
 
-def _score_split(scored, name, config) -> tuple[dict[str, QueryScores], Split]:
-  loaded = scored.loaded
-  split = loading.open_split(loaded, name, data=config)
-  encoders = embedding.Encoders(loaded.model, loaded.mesh, config.evaluation.batch_size)
-  _, _, scores = encoders.score(loaded.variables, split, config.data.caption_lengths, show_progress=True)
-  return scores, split
-
-
 def _zero_shot(entry):
   loaded = loading.load_stage(None, "pretrained", config=entry.cell.config)
   return Scored(loaded, {"step": 0, "selection": None})
+
+
+def _last_stage(entry):
+  result = entry.cell.result()
+  assert result is not None  # its cells are finished
+  return _trained(entry)._replace(facts={"step": result["step"], "selection": result["selection"]})
 
 
 def _trained(entry):
@@ -102,7 +107,10 @@ def _interpolated(entry):
   if config.select_on == "last":
     return at(DEFAULT_FRACTION)._replace(facts={**end.facts, "fraction_fine_tuned": DEFAULT_FRACTION})
   direction, _, metric = config.select_by.partition("/")
-  validations = [embedding.summarize(_score_split(at(fraction), config.select_on, config)[0]) for fraction in FRACTIONS]
+  validations = [
+    embedding.summarize(further.scores_of(*further.encode(at(fraction).loaded, config, config.select_on), 0))
+    for fraction in FRACTIONS
+  ]
   best = int(np.argmax([validation[direction][metric] for validation in validations]))
   facts = {**end.facts, "selection": validations[best], "fraction_fine_tuned": FRACTIONS[best]}
   return at(FRACTIONS[best])._replace(facts=facts)
@@ -110,6 +118,7 @@ def _interpolated(entry):
 
 # Row.derived: entry -> the model to be scored.
 DERIVED: dict[str, Callable[[Entry], Scored]] = {
+  "": _last_stage,
   "zero_shot": _zero_shot,
   "without_prompts": _without_prompts,
   "interpolated": _interpolated,

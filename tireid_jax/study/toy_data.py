@@ -2,6 +2,7 @@
 
 import copy
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -15,9 +16,28 @@ from tireid_jax.data.toy import write
 RAW_FOLDER, PREPARED_FOLDER = "raw", "prepared"
 
 
+def _write_pedes(raw, sizes):
+  counts = {f"num_{split}_ids": sizes[f"num_{split}_ids"] for split in ("train", "val", "test")}
+  write.write_pedes(raw, seed=sizes.seed, images_per_id=sizes.images_per_id, **counts)
+
+
+def _write_generic(raw, sizes):
+  write.write_generic(
+    raw, seed=sizes.seed, num_train_images=sizes.generic_train_images, num_eval_images=sizes.generic_eval_images
+  )
+
+
+# Name of a synthetic data set -> (raw folder, config.toy) -> None, which draws it. A data set that is added here, with
+# its layout in data/datasets/, can be listed in `study.domains` and `study.held_out`.
+WRITERS: dict[str, Callable[[pathlib.Path, Any], Any]] = {
+  toy.PEDES.name: _write_pedes,
+  toy.GENERIC.name: _write_generic,
+}
+
+
 def is_synthetic(config: ConfigDict) -> bool:
   """Returns whether the data set of a config is drawn by this package."""
-  return "toy" in config and config.data.name in {layout.name for layout in toy.LAYOUTS}
+  return "toy" in config and config.data.name in WRITERS
 
 
 def name_of(config: ConfigDict, number: int) -> str:
@@ -36,6 +56,15 @@ def settings_of(config: ConfigDict, number: int) -> dict[str, Any]:
   }
 
 
+def with_study_sizes(config: ConfigDict) -> ConfigDict:
+  """Returns a config whose synthetic validation and test splits have the sizes of its `study`."""
+  config = config.copy_and_resolve_references()
+  if is_synthetic(config):
+    config.toy.num_val_ids = config.study.val_ids or config.toy.num_val_ids
+    config.toy.num_test_ids = config.study.test_ids or config.toy.num_test_ids
+  return config
+
+
 def with_data_of_seed(config: ConfigDict, seed: int, workdir: pathlib.Path) -> ConfigDict:
   """Returns a copy of a config whose synthetic data are those of a seed: `toy.seed` is that many higher."""
   config = copy.deepcopy(config)
@@ -50,12 +79,6 @@ def make(config: ConfigDict, name: str) -> None:
   prepared = pathlib.Path(config.data_dir)
   if (splits.prepared_path(prepared, name, config.data.image_size) / splits.INFO_FILE).is_file():
     return
-  raw, sizes = prepared.parent / RAW_FOLDER, config.toy
-  if name == toy.PEDES.name:
-    counts = {f"num_{split}_ids": sizes[f"num_{split}_ids"] for split in ("train", "val", "test")}
-    write.write_pedes(raw, seed=sizes.seed, images_per_id=sizes.images_per_id, **counts)
-  else:
-    write.write_generic(
-      raw, seed=sizes.seed, num_train_images=sizes.generic_train_images, num_eval_images=sizes.generic_eval_images
-    )
+  raw = prepared.parent / RAW_FOLDER
+  WRITERS[name](raw, config.toy)
   prepare(name, raw, prepared, config.data.image_size, tokenizer=config.data.tokenizer)

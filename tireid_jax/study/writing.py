@@ -4,15 +4,16 @@ import csv
 import io
 import pathlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ml_collections import ConfigDict
 
 from tireid_jax import metrics
 from tireid_jax.evaluation import significance
-from tireid_jax.reporting import svg_file
 from tireid_jax.storage import files
+from tireid_jax.study import figures, transfer
 from tireid_jax.study import results as results_lib
-from tireid_jax.study import transfer
+from tireid_jax.study.groups import Group
 from tireid_jax.study.results import RowResult
 from tireid_jax.study.tables import Table
 
@@ -23,11 +24,12 @@ def write(
   folder: pathlib.Path,
   name: str,
   table: Table,
-  found: Sequence[RowResult],
+  found: Mapping[Group, Sequence[RowResult]],
   *,
   config: ConfigDict,
   command: str,
   failures: Mapping[str, str],
+  choices: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None,
 ) -> list[pathlib.Path]:
   """Writes NAME.md, NAME.csv and, for a table with a figure, NAME.svg, and returns their paths.
 
@@ -35,60 +37,76 @@ def write(
     folder: of the results.
     name: of the table.
     table: its title and rows.
-    found: results of its rows.
+    found: results of its rows, by group.
     config: of the study.
     command: that produced the table.
     failures: {entry: reason} of this run.
+    choices: of the plan, where the rows were tuned.
   """
+  every = [result for results in found.values() for result in results]
   markdown, comma, figure = (folder / f"{name}.{ending}" for ending in ("md", "csv", "svg"))
-  protocol = protocol_lines(found, config, command)
-  points = _points(table.figure, found, config) if table.figure else {}
-  lines = [f"# {table.title}", "", *_body(table, found), ""]
-  if table.figure and points:
-    svg_file.write_line_chart(
-      figure,
-      points,
-      label=f"{table.title}: text to image, percent",
-      x_name=table.figure.x_name,
-      x_label=table.figure.x_label,
-      unit="%",
-      notes=[line for line in protocol if not line.startswith("Command")],
-    )
+  protocol = protocol_lines(every, config, command)
+  lines = [f"# {table.title}", ""]
+  for group, results in found.items():
+    lines += [*([f"## {group.name}", ""] if group.name else []), *_body(table, results)]
+  lines += [*_explanation(table, every), *_notes(table), ""]
+  if points := figures.points(table, found):
+    figures.write(figure, table, points, [line for line in protocol if not line.startswith("Command")])
     lines += [f"![{table.title}]({figure.name})", ""]
-  lines += [*_protocol(found, protocol), *_missing(found, failures)]
+  lines += [*_protocol(found, protocol), *_choices(choices or {}), *_missing(every, failures)]
   files.write_text(markdown, "\n".join(lines) + "\n")
   files.write_text(comma, _csv(name, found, protocol))
   return [markdown, comma, *([figure] if points else [])]
 
 
 def _body(table, found):
+  if not any(result.records for result in found):
+    return ["No run is finished.", ""]
   if not table.compares:
-    return [*transfer.matrix(found), "", f"{_spread(found)} R@1 / mAP.", *_notes(table)]
-  return [*_table(found), "", _explanation(found), *_notes(table)]
+    return [*transfer.matrix(found), ""]
+  return [*_table(found), "", *_further(found)]
+
+
+def _further(found):
+  """Returns the table of results other than retrieval in the domain of training, [] if they were not measured."""
+  names = list(dict.fromkeys(name for result in found for name in result.further_names()))
+  if not names:
+    return []
+  lines = [f"| | {' | '.join(names)} |", f"|---|{'---:|' * len(names)}"]
+  lines += [f"| {result.row.name} | {' | '.join(result.further(name) for name in names)} |" for result in found]
+  return [*lines, ""]
+
+
+def _choices(choices):
+  if not choices:
+    return []
+  lines = ["", "## Selected by validation", "", "Every row had the same grid of learning rates and epochs.", ""]
+  lines += [
+    "| row | stage | learning rate | epochs | validation | runs | longest wins |",
+    "|---|---|---:|---:|---:|---:|---|",
+  ]
+  for row, stages in choices.items():
+    for stage, chosen in stages.items():
+      lines.append(
+        f"| {row} | {stage} | {chosen['learning_rate']:.3g} | {chosen['epochs']} | {chosen['validation']:.2f} | "
+        f"{chosen['candidates']} | {'yes' if chosen['longest_wins'] else 'no'} |"
+      )
+  return lines
 
 
 def _notes(table):
   return [line for note in table.notes for line in ("", note)]
 
 
-def _points(figure, found, config):
-  """Returns {metric: [(x, mean over the seeds)]} of the finished rows, by x."""
-  points: dict[str, dict[int, float]] = {metric: {} for metric in results_lib.TESTED}
-  for result in found:
-    x = figure.x_of(result.row.config(config))
-    for metric, line in points.items():
-      if (mean := result.mean(metric)) is not None:
-        line.setdefault(x, mean)
-  return {metric: sorted(line.items()) for metric, line in points.items() if line}
-
-
 def _protocol(found, protocol):
   lines = ["## Protocol", "", *(f"- {line}" for line in protocol)]
   lines += ["", "| row | ablation | config digest | seeds |", "|---|---|---|---|"]
-  lines += [
-    f"| {result.row.name} | `{result.row.ablation or '-'}` | `{result.digest}` | {_seeds(result.records)} |"
-    for result in found
-  ]
+  for group, results in found.items():
+    where = f" ({group.name})" if group.name else ""
+    lines += [
+      f"| {result.row.name}{where} | `{result.row.ablation or '-'}` | `{result.digest}` | {_seeds(result.records)} |"
+      for result in results
+    ]
   return lines
 
 
@@ -117,21 +135,28 @@ def _table(found):
 
 
 def _spread(found):
-  num_seeds = max(len(result.records) for result in found)
+  num_seeds = max((len(result.records) for result in found), default=0)
   if num_seeds > 1:
     return f"Mean ± sample standard deviation over {num_seeds} seeds, text to image, percent."
   return "One seed, text to image, percent: nothing here says what another seed would give."
 
 
-def _explanation(found):
-  num_seeds = max(len(result.records) for result in found)
+def _explanation(table, found):
+  if not table.compares:
+    return [f"{_spread(found)} R@1 / mAP."]
+  num_seeds = max((len(result.records) for result in found), default=0)
   resampled = f"{'seeds and ' if num_seeds > 1 else ''}identities with all of their queries"
-  return (
+  text = (
     f"{_spread(found)} Differences are in percentage points, with the {significance.INTERVAL_PERCENT}% interval of a "
     f"paired bootstrap that resamples {resampled}. A difference whose interval contains 0 is {results_lib.UNRESOLVED}; "
     "after ± is half the width of its interval, about the smallest difference that could be seen. The intervals are "
     "not corrected for the number of rows. Steps and seconds are those of all training stages but the pre-training."
   )
+  further = (
+    "Drift is 1 minus the linear CKA of the test split's embeddings before and after training; the others are R@1 of "
+    "the same model on the pre-training domain (held out) and on persons of a domain that it was not trained on."
+  )
+  return [text, *(["", further] if any(result.further_names() for result in found) else [])]
 
 
 def protocol_lines(found: Sequence[RowResult], config: ConfigDict, command: str) -> list[str]:
@@ -160,15 +185,16 @@ def _csv(name, found, protocol):
   stream.writelines(f"# {line}\n" for line in protocol)
   out = csv.writer(stream, lineterminator="\n")
   costs = ("steps", "seconds", "trainable_parameters")
-  header = ["table", "row", "ablation", "digest", "seed", "dataset", "split", *_METRICS, "selection", *costs]
+  header = ["table", "group", "row", "ablation", "digest", "seed", "dataset", "split", *_METRICS, "selection", *costs]
   out.writerow(header)
-  for result in found:
-    for seed, record in result.records.items():
-      data = record.data
-      row = [name, result.row.name, result.row.ablation, result.digest, seed, data["dataset"], data["split"]]
-      row += [f"{data['t2i'][metric]:.4f}" for metric in _METRICS]
-      row.append(f"{data['selection']['t2i']['R@1']:.4f}" if data["selection"] else "")
-      out.writerow([*row, *(data["cost"][cost] for cost in costs)])
+  for group, results in found.items():
+    for result in results:
+      for seed, record in result.records.items():
+        data = record.data
+        row = [name, group.name, result.row.name, result.row.ablation, result.digest, seed, data["dataset"]]
+        row += [data["split"], *(f"{data['t2i'][metric]:.4f}" for metric in _METRICS)]
+        row.append(f"{data['selection']['t2i']['R@1']:.4f}" if data["selection"] else "")
+        out.writerow([*row, *(data["cost"][cost] for cost in costs)])
   return stream.getvalue()
 
 

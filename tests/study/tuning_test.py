@@ -1,0 +1,88 @@
+"""What validation selects from the grid of each row, without training: the scores are given."""
+
+import pathlib
+
+import pytest
+
+from configs import cuhk
+from tireid_jax.errors import DivergedError, UserError
+from tireid_jax.study import plan, running, tables, tuning
+from tireid_jax.study.groups import Group
+
+WORKDIR = pathlib.Path("/w")
+
+
+def configured(**changes):
+  config = cuhk.get_config()
+  config.pretrained = "CLIP"
+  config.study.update(learning_rates=(0.1, 1.0), epochs=(3, 10))
+  config.update_from_flattened_dict(changes)
+  return config
+
+
+def tuned(config, results, score):
+  """Tunes with the score of (stage, learning rate, epochs) for each run; returns Tuned and the runs."""
+  runs = []
+  while (found := tuning.tune(config, 0, WORKDIR, results)).missing:
+    for cell in found.missing:
+      stage = cell.config[f"stage{cell.number}"]
+      runs.append((cell.number, stage.learning_rate, stage.epochs))
+      tuning._store(cell, results, score(*runs[-1]))
+  return found, runs
+
+
+def test_each_stage_gets_the_whole_grid_and_stage_2_starts_from_the_selected_stage_1(tmp_path):
+  found, runs = tuned(configured(), tmp_path, lambda stage, rate, epochs: 50 - epochs - rate)
+  assert [run[0] for run in runs] == 4 * [1] + 4 * [2]
+  assert {(number, epochs) for number, _, epochs in runs} == {(1, 3), (1, 10), (2, 3), (2, 10)}
+  assert [rate for number, rate, _ in runs if number == 2] == pytest.approx([1e-6, 1e-5, 1e-6, 1e-5])
+  assert (found.config.stage1.epochs, found.config.stage2.epochs) == (3, 3)
+  assert found.config.stage1.learning_rate == pytest.approx(3.5e-5)
+  assert found.choices["stage2"]["longest_wins"] is False
+  last = tuning._grid(found.config, 2, [3], 0, WORKDIR)[0][1]
+  assert last.parent.config.stage1.learning_rate == found.config.stage1.learning_rate
+
+
+def test_the_grid_is_extended_while_the_longest_wins(tmp_path):
+  only_stage_2 = configured(stages=(2,), **{"stage2.init_from": "pretrained"})
+  found, runs = tuned(only_stage_2, tmp_path, lambda stage, rate, epochs: float(epochs))
+  assert sorted({epochs for _, _, epochs in runs}) == [3, 10, 30, 90]
+  assert (found.config.stage2.epochs, found.choices["stage2"]["longest_wins"]) == (90, True)
+  assert found.config.stage2.evaluate_every_epochs == 9
+  found, runs = tuned(only_stage_2, tmp_path / "30", lambda stage, rate, epochs: -abs(epochs - 30.0))
+  assert (found.config.stage2.epochs, found.choices["stage2"]["longest_wins"], len(runs)) == (30, False, 8)
+
+
+def test_of_equal_scores_the_shorter_run_and_the_lower_rate_win(tmp_path):
+  found, _ = tuned(configured(), tmp_path, lambda *_: 1.0)
+  assert (found.config.stage2.epochs, found.config.stage2.learning_rate) == (3, pytest.approx(1e-6))
+
+
+def test_without_a_grid_nothing_is_tuned_and_without_validation_nothing_can_be(tmp_path):
+  plain = configured(**{"study.learning_rates": (), "study.epochs": ()})
+  assert tuning.tune(plain, 0, WORKDIR, tmp_path).choices == {}
+  with pytest.raises(UserError, match="need a validation split"):
+    tuning.tune(configured(select_on="last"), 0, WORKDIR, tmp_path)
+
+
+def test_a_diverged_run_is_ranked_last_and_a_failed_one_fails_its_row_alone(tmp_path, monkeypatch):
+  config = configured()
+  rows = (tables.TWO_STAGES, tables.DIRECT, tables.ZERO_SHOT)
+
+  def run(cell, failed):
+    if cell.number == 1:
+      raise OSError("no disk")
+    stage = cell.config.stage2
+    if stage.learning_rate > 5e-6:
+      raise DivergedError("loss is nan at step 3")
+    tuning._store(cell, tmp_path, float(-stage.epochs))
+
+  monkeypatch.setattr(running, "_run", run)
+  made, failures = running.run_grids(
+    lambda: plan.make([Group("", rows, {"": config})], [0, 1], WORKDIR, tmp_path), tmp_path
+  )
+  assert failures == {"two stages": "OSError: no disk"}
+  assert made.choices["direct fine-tuning"]["stage2"]["learning_rate"] == pytest.approx(1e-6)
+  assert {(entry.row.name, entry.seed) for entry in made.all_entries()} == {
+    ("direct fine-tuning", 0), ("direct fine-tuning", 1), ("zero-shot", 0), ("zero-shot", 1),
+  }  # fmt: skip

@@ -1,0 +1,58 @@
+"""A table may be repeated for several training data: on synthetic persons, for each domain and number of persons."""
+
+import dataclasses
+
+from ml_collections import ConfigDict
+
+from tireid_jax.study import tables, toy_data, transfer
+from tireid_jax.study.tables import Row, Table
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Group:
+  """Rows that are compared with each other.
+
+  Attributes:
+    name: heading in the written table, "" if there is only one group.
+    rows: the first one is the reference.
+    configs: config of the study by the data set that a row is trained on; "" for the config's own.
+    domain, num_persons: what the rows are trained on, for the figure; 0 persons if they are not varied.
+  """
+
+  name: str
+  rows: tuple[Row, ...]
+  configs: dict[str, ConfigDict]
+  domain: str = ""
+  num_persons: int = 0
+
+  def config(self, row: Row) -> ConfigDict:
+    """Returns the config of a row, before tuning."""
+    return row.config(self.configs[row.dataset])
+
+
+def of_table(name: str, config: ConfigDict) -> tuple[Table, list[Group]]:
+  """Returns a table and its groups.
+
+  Args:
+    name: of the table.
+    config: of the study.
+
+  Raises:
+    UserError: there is no such table, or it does not have the config's data set.
+  """
+  config = toy_data.with_study_sizes(config)
+  if name == tables.TRANSFER:
+    configs = transfer.configs_of(config)
+    table = transfer.table(list(configs))
+    return table, [Group("", table.rows, configs)]
+  table = tables.find(name)
+  if name != "main" or not (config.study.train_ids and toy_data.is_synthetic(config)):
+    return table, [Group("", table.rows, {"": config})]
+  groups = []
+  for domain in config.study.domains or (config.data.name,):
+    for num_persons in config.study.train_ids:
+      varied = config.copy_and_resolve_references()
+      varied.data.name, varied.toy.num_train_ids = domain, num_persons
+      rows = tuple(row for row in table.rows if row != tables.DIRECT)
+      groups.append(Group(f"{domain}, {num_persons:,} training persons", rows, {"": varied}, domain, num_persons))
+  return table, groups
