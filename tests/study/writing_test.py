@@ -21,7 +21,7 @@ def record(entry, fraction_correct):
   right = np.arange(NUM_IDENTITIES) < round(fraction_correct * NUM_IDENTITIES)
   found = scores(np.where(np.repeat(right, 2), 1, 20), np.repeat(np.arange(NUM_IDENTITIES), 2))
   data = {"digest": entry.digest, "seed": entry.seed, "scoring": {}, "dataset": "cuhk_pedes", "fingerprint": "f00"}
-  cost = {"steps": 1200, "seconds": 7.0, "trainable_parameters": 5}
+  cost = {"steps": 1200, "flops": 2.5e12, "seconds": 7.0, "trainable_parameters": 5}
   facts = {"split": "test", "selection": {"t2i": {"R@1": 12.5}}, "cost": cost}
   return Record({**data, **facts, "t2i": found.summary()}, found)
 
@@ -59,7 +59,7 @@ def test_the_table_has_means_deviations_and_differences_or_that_they_are_not_res
   low, high = map(float, difference.partition("[")[2].rstrip("]").split(", "))
   assert (low, high) == pytest.approx((30 - 14.2, 30 + 14.2), abs=2.5)
   assert row_of(text, "after stage 1")[6].startswith("not resolved (+0.00, ±")
-  assert row_of(text, "two stages")[8:] == ["1,200", "7"]
+  assert row_of(text, "two stages")[8:] == ["1,200", "2.5", "7"]
 
 
 def test_the_protocol_has_the_command_seeds_selection_split_and_digests(tmp_path):

@@ -65,7 +65,7 @@ class RowResult:
     return spread if isinstance(spread, str) else f"{spread:.2f}"
 
   def cost(self, name: str) -> float | None:
-    """Returns the mean of a cost over the seeds: "steps", "seconds" or "trainable_parameters"."""
+    """Returns the mean of a cost over the seeds: "steps", "flops", "seconds" or "trainable_parameters"."""
     values = [record.data["cost"][name] for record in self.records.values()]
     return float(np.mean(values)) if values else None
 

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from tireid_jax.evaluation import embedding, score_file
-from tireid_jax.study import further
+from tireid_jax.study import flops, further
 from tireid_jax.study.entries import Entry
 from tireid_jax.study.records import Record
 from tireid_jax.training import loading
@@ -127,13 +127,15 @@ DERIVED: dict[str, Callable[[Entry], Scored]] = {
 
 
 def cost(entry: Entry) -> dict[str, Any]:
-  """Returns {"steps", "seconds", "trainable_parameters"} of all stages but the pre-training.
+  """Returns {"steps", "flops", "seconds", "trainable_parameters"} of all stages but the pre-training.
 
   The number of parameters is that of the last stage.
   """
-  results = [result for cell in entry.needed() if cell.number > 0 and (result := cell.result())]
+  stages = [(cell, result) for cell in entry.needed() if cell.number > 0 and (result := cell.result())]
+  results = [result for _, result in stages]
   return {
     "steps": sum(result["steps"] for result in results),
+    "flops": sum(result["steps"] * flops.per_step(cell) for cell, result in stages),
     "seconds": round(sum(result["seconds"] for result in results), 1),
     "trainable_parameters": results[-1]["trainable_parameters"] if results else 0,
   }

@@ -124,14 +124,19 @@ def _missing(found, failures):
 
 def _table(found):
   reference = found[0].row.name
-  columns = ["", *_METRICS, *(f"{metric} − {reference}" for metric in results_lib.TESTED), "steps", "seconds"]
+  columns = ["", *_METRICS, *(f"{metric} − {reference}" for metric in results_lib.TESTED), "steps", "TFLOP", "seconds"]
   lines = [f"| {' | '.join(columns)} |", f"|---|{'---:|' * (len(columns) - 1)}"]
   for result in found:
     differences = [results_lib.in_words(result.differences.get(metric)) for metric in results_lib.TESTED]
     cells = [result.row.name, *(result.cell(metric) or "missing" for metric in _METRICS), *differences]
-    cells += ["" if result.cost(name) is None else f"{result.cost(name):,.0f}" for name in ("steps", "seconds")]
+    costs = [("steps", 1.0), ("flops", 1e12), ("seconds", 1.0)]
+    cells += ["" if result.cost(name) is None else _number(result.cost(name) / unit) for name, unit in costs]
     lines.append(f"| {' | '.join(cells)} |")
   return lines
+
+
+def _number(value):
+  return f"{value:,.0f}" if value >= 10 or value == 0 else f"{value:.2g}"
 
 
 def _spread(found):
@@ -150,7 +155,9 @@ def _explanation(table, found):
     f"{_spread(found)} Differences are in percentage points, with the {significance.INTERVAL_PERCENT}% interval of a "
     f"paired bootstrap that resamples {resampled}. A difference whose interval contains 0 is {results_lib.UNRESOLVED}; "
     "after ± is half the width of its interval, about the smallest difference that could be seen. The intervals are "
-    "not corrected for the number of rows. Steps and seconds are those of all training stages but the pre-training."
+    "not corrected for the number of rows. Steps, "
+    "floating-point operations (with captions of the longest length) and seconds are those of all training stages but "
+    "the pre-training."
   )
   further = (
     "Drift is 1 minus the linear CKA of the test split's embeddings before and after training; the others are R@1 of "
@@ -184,7 +191,7 @@ def _csv(name, found, protocol):
   stream = io.StringIO()
   stream.writelines(f"# {line}\n" for line in protocol)
   out = csv.writer(stream, lineterminator="\n")
-  costs = ("steps", "seconds", "trainable_parameters")
+  costs = ("steps", "flops", "seconds", "trainable_parameters")
   header = ["table", "group", "row", "ablation", "digest", "seed", "dataset", "split", *_METRICS, "selection", *costs]
   out.writerow(header)
   for group, results in found.items():
