@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import math
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageChops, ImageFilter
@@ -68,8 +69,23 @@ MIN_VISIBLE_FRACTION = 0.6
 MIN_LOGO, MIN_TAIL, MIN_HEAD = 16, 12, 60
 
 
+class Shot(NamedTuple):
+  """A person in front of a camera, before the image is taken: the painted canvas and what it shows."""
+
+  canvas: Canvas
+  view: str
+  light: int
+  visible: frozenset[str]
+
+
 def photograph(rng: np.random.Generator, person: Person, camera: Camera) -> tuple[bytes, str, frozenset[str]]:
   """Returns (JPEG file, view, names of the attributes visible in it)."""
+  shot = paint(rng, person, camera)
+  return expose(rng, shot.canvas.picture, camera, shot.light), shot.view, shot.visible
+
+
+def paint(rng: np.random.Generator, person: Person, camera: Camera) -> Shot:
+  """Returns the Shot that `photograph` takes an image of."""
   view = pick(rng, VIEWS)
   light = 1 if rng.random() < 0.5 else -1
   canvas = Canvas(draw_backdrop(rng, camera.scene), WIDTH, HEIGHT)
@@ -82,8 +98,7 @@ def photograph(rng: np.random.Generator, person: Person, camera: Camera) -> tupl
   unhidden = canvas.areas()
   if rng.random() < OBSTACLE_PROBABILITY:
     draw_obstacle(canvas, rng, light)
-  visible = visible_attributes(person, view, canvas.areas(), unhidden)
-  return expose(rng, canvas.picture, camera, light), view, visible
+  return Shot(canvas, view, light, visible_attributes(person, view, canvas.areas(), unhidden))
 
 
 def _frame(canvas, rng, person, view):

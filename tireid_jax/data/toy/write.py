@@ -3,7 +3,7 @@
 import json
 import multiprocessing
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -122,13 +122,10 @@ def _person(task: tuple) -> list[Entry]:
   """Writes the images of one person."""
   folder, seed, split, index, number, person, images_per_id, noise = task
   stream = [seed, PEDES, SPLITS.index(split), index]
-  cameras = list(CAMERAS)
-  order = np.random.default_rng([*stream, 1]).permutation(len(cameras))
   entries: list[Entry] = []
-  for shot in range(images_per_id):
-    camera = cameras[order[shot % len(cameras)]]
-    data, view, visible = photograph(np.random.default_rng([*stream, 2, shot]), person, CAMERAS[camera])
-    path = f"{camera}/{number:04d}_{shot:02d}.jpg"
+  for shot, (camera, rng) in enumerate(shots(seed, split, index, images_per_id)):
+    data, view, visible = photograph(rng, person, CAMERAS[camera])
+    path = image_path(camera, number, shot)
     (folder / IMAGES / path).write_bytes(data)
     captions = [
       describe(np.random.default_rng([*stream, 3, shot, caption]), person, view, visible, noise=noise)
@@ -138,6 +135,20 @@ def _person(task: tuple) -> list[Entry]:
     truth["mentioned"] = [mentioned for _, mentioned in captions]
     entries.append((_annotation(split, [text for text, _ in captions], path, number), truth))
   return entries
+
+
+def shots(seed: int, split: str, index: int, images_per_id: int) -> Iterator[tuple[str, np.random.Generator]]:
+  """Yields the camera and the random generator of each image of a person, the `index`-th of a split."""
+  stream = [seed, PEDES, SPLITS.index(split), index]
+  cameras = list(CAMERAS)
+  order = np.random.default_rng([*stream, 1]).permutation(len(cameras))
+  for shot in range(images_per_id):
+    yield cameras[order[shot % len(cameras)]], np.random.default_rng([*stream, 2, shot])
+
+
+def image_path(camera: str, number: int, shot: int) -> str:
+  """Returns the path of an image below imgs/; `number` is the person's, from 1, over all splits."""
+  return f"{camera}/{number:04d}_{shot:02d}.jpg"
 
 
 def _objects(task: tuple) -> list[Entry]:
