@@ -58,8 +58,9 @@ def guarded(site):
 
 @pytest.fixture(scope="session")
 def chromium():
-  from playwright.sync_api import sync_playwright
+  from playwright.sync_api import expect, sync_playwright
 
+  expect.set_options(timeout=TIMEOUT_MS)
   executable = next(filter(None, map(shutil.which, CHROMIUM)), None)
   assert executable, f"the tests of the page need a browser on PATH: one of {', '.join(CHROMIUM)}"
   with sync_playwright() as playwright:

@@ -141,8 +141,10 @@ def test_uploads_are_searched_searched_by_and_deleted(open_page, site):
   page.fill("#text", SENTENCE)
   search(page, by=clicking("#chosen-remove"))
   search(page, by=clicking("#uploads-delete"))
-  assert page.locator("#uploads-list img").count() == 0
   assert paths(page) == [result.path for result in site.searcher.search(SENTENCE, 20)]
+  page.reload()
+  page.wait_for_selector("#results .card")
+  expect(page.locator("#uploads-count")).to_have_text("none")
 
 
 def test_marks_are_kept_and_exported_as_two_files(open_page, tmp_path):
@@ -207,6 +209,26 @@ def test_words_that_the_model_was_not_trained_on_are_marked(open_page):
   expect(page.locator("#unseen")).to_be_hidden()
 
 
+def test_a_word_is_shown_in_the_pictures_until_it_is_deselected(open_page):
+  page = open_page("/?top=3")
+  search(page, SENTENCE)
+  assert page.locator("#words-list button").all_inner_texts() == SENTENCE.split()
+  word = page.locator("#words-list button").nth(5)
+  word.click()
+  expect(page.locator("#message")).to_have_text("“coat” in 3 pictures.")
+  expect(page.locator(".picture canvas")).to_have_count(3)
+  expect(page.locator(".adds").first).to_contain_text("“coat” adds ")
+  size = page.locator(".picture canvas").first.evaluate(
+    "c => [c.width, c.height, new Set(c.getContext('2d').getImageData(0, 0, c.width, c.height).data).size > 10]"
+  )
+  assert size == [*page.locator(".picture img").first.evaluate("i => [i.naturalWidth, i.naturalHeight]"), True]
+  assert Axe().run(page).violations_count == 0
+  word.click()
+  expect(page.locator(".picture canvas")).to_have_count(0)
+  search(page, "coat")
+  expect(page.locator("#words")).to_be_hidden()
+
+
 def test_a_query_that_is_too_long_is_reported(open_page):
   page = open_page()
   search(page, "red " * 90)
@@ -256,7 +278,7 @@ def test_the_theme_can_be_chosen_and_is_kept(open_page):
   assert page.evaluate(background) == dark
 
 
-def test_a_token_is_requested_once(open_page, guarded):
+def test_a_token_is_requested_once(guarded, open_page):  # the page is closed before the server
   page = open_page(url=guarded.url)
   expect(page.locator("#login")).to_be_visible()
   assert Axe().run(page).violations_count == 0

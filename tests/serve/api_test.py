@@ -9,8 +9,9 @@ from PIL import Image
 
 from tests.search import searching
 from tests.serve import serving
+from tireid_jax.data.prepared import images
 from tireid_jax.errors import UserError
-from tireid_jax.search import Query, Searcher, Where
+from tireid_jax.search import Query, Searcher, Where, word_map
 from tireid_jax.search.index import Index
 from tireid_jax.serve.app import make_app
 from tireid_jax.serve.limits import Rate
@@ -65,6 +66,35 @@ def test_filters_leave_out_what_does_not_satisfy_them(client, searcher):
   results = search(client, text=SENTENCE, top=100, filters={"folders": [folder]})
   assert [r["path"] for r in results] == [r.path for r in searcher.search(SENTENCE, 100, Where(folders=(folder,)))]
   assert 0 < len(results) < len(searcher)
+
+
+def test_a_word_map_is_that_of_the_picture_and_the_word(client, searcher):
+  image = search(client, text=SENTENCE)[3]
+  pixels = images.decode(searcher.gallery / image["path"], searcher.encoders.image_size).pixels
+  expected = word_map.word_map(searcher.encoders, word_map.embed_regions(searcher.encoders, pixels), SENTENCE, 4)
+  for _ in range(2):  # computed, and from what is kept of the picture
+    response = client.post("/api/word_map", json={"image": image["id"], "text": SENTENCE, "number": 4})
+    assert response.status_code == 200, response.text
+    assert response.json()["word"] == "red"
+    assert response.json()["drop"] == pytest.approx(expected.drop, abs=1e-6)
+    np.testing.assert_allclose(response.json()["relevance"], expected.relevance, atol=1e-6)
+  other = client.post("/api/word_map", json={"image": image["id"], "text": SENTENCE, "number": 5}).json()
+  assert other["word"] == "coat"
+  assert other["relevance"] != response.json()["relevance"]
+
+
+@pytest.mark.parametrize(
+  ("request_", "status", "message"),
+  [
+    ({"image": "0" * 24, "text": SENTENCE, "number": 0}, 404, "no such image"),
+    ({"text": SENTENCE, "number": 6}, 422, "the sentence has 6 words"),
+    ({"text": "red", "number": 0}, 422, "the sentence has 1 words"),
+    ({"text": "red " * 99, "number": 0}, 422, "shorten it"),
+  ],
+)
+def test_a_word_map_of_nothing_is_answered_with_one_line(client, request_, status, message):
+  image = search(client, text=SENTENCE)[0]["id"]
+  assert message in failure(client.post("/api/word_map", json={"image": image, **request_}), status)
 
 
 def test_pictures_are_made_on_demand_without_metadata_and_within_the_sizes(searcher, tmp_path):

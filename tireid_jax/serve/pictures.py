@@ -72,8 +72,14 @@ class Pictures:
 
   def query(self, picture: str, image_size: tuple[int, int]) -> pathlib.Path | np.ndarray:
     """Returns what to search with for the picture of an id: its file, or for a box its pixels u8[h, w, 3]."""
-    file, box = self.file(picture), self.entry(picture).box
-    return file if box is None else images.decode(file, image_size, use_exif=self._use_exif, box=box).pixels
+    return self.file(picture) if self.entry(picture).box is None else self.pixels(picture, image_size)
+
+  def pixels(self, picture: str, image_size: tuple[int, int]) -> np.ndarray:
+    """Returns the picture of an id as u8[h, w, 3] of a size; raises ApiError 404."""
+    try:
+      return images.decode(self.file(picture), image_size, use_exif=self._use_exif, box=self.entry(picture).box).pixels
+    except images.BadImageError as error:
+      raise ApiError(404, f"the image {error.detail}") from error
 
   def jpeg(self, picture: str, size: str) -> bytes:
     """Returns the picture of an id as JPEG, scaled down to fit into SIZES[size]; raises ApiError 404."""

@@ -49,6 +49,11 @@ def router(service: Service) -> APIRouter:
     """The images that fit a sentence, an image or both best."""
     return service.search(request, session_of(service, http))
 
+  @api.post("/word_map")
+  def word_map(request: schemas.WordMapRequest, http: Request) -> schemas.WordMapResponse:
+    """Where an image shows a word of a sentence, for the model."""
+    return service.word_map(request, session_of(service, http))
+
   @api.get("/images/{image}", response_class=Response, responses=_JPEG)
   def full_image(image: _Id, http: Request) -> Response:
     """An image, scaled down if it is large."""

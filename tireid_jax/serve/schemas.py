@@ -64,6 +64,22 @@ class SearchResponse(BaseModel):
   )
 
 
+class WordMapRequest(_Request):
+  """A word of a sentence, to be found in an image."""
+
+  image: ImageId
+  text: str = Field(max_length=_MAX_TEXT, description="a sentence, whose words are what white space separates")
+  number: int = Field(ge=0, description="of the word, from 0")
+
+
+class WordMapResponse(BaseModel):
+  """Which parts of an image the similarity that a word adds comes from."""
+
+  word: str
+  drop: float = Field(description="similarity to the sentence, less that to the sentence without the word")
+  relevance: list[list[float]] = Field(description="of each cell of a grid over the image, from the top left")
+
+
 class Limits(BaseModel):
   """What the server accepts."""
 

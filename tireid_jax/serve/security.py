@@ -54,6 +54,7 @@ class Guard:
     self._app, self._settings = app, settings
     self._rates = {
       "/api/search": Rate(settings.searches_per_minute),
+      "/api/word_map": Rate(settings.maps_per_minute),
       "/api/images": Rate(settings.images_per_minute),
       UPLOAD: Rate(settings.uploads_per_minute),
       LOGIN: Rate(settings.logins_per_minute),

@@ -12,6 +12,7 @@ from tireid_jax.serve.pictures import Pictures, id_of
 from tireid_jax.serve.sessions import Session, Sessions
 from tireid_jax.serve.settings import Settings
 from tireid_jax.serve.vocabulary import Vocabulary
+from tireid_jax.serve.word_maps import WordMaps
 
 _EXAMPLES = (
   "a woman in a red coat",
@@ -36,6 +37,7 @@ class Service:
     self.sessions = Sessions(searcher, settings)
     # One search uses all devices and cores; several at once would only be slower.
     self.computing = threading.Lock()
+    self._word_maps = WordMaps(searcher.encoders, self.pictures, self.computing)
 
   def gallery(self) -> schemas.GalleryResponse:
     """Returns what the page needs to know of the gallery."""
@@ -82,6 +84,11 @@ class Service:
     return schemas.SearchResponse(
       results=[_found(result, searched) for result in found], unseen=self._vocabulary.unseen(request.text)
     )
+
+  def word_map(self, request: schemas.WordMapRequest, session: Session | None) -> schemas.WordMapResponse:
+    """Returns where the picture of a request shows its word; errors as of `search`."""
+    found = self._word_maps.find(self.pictures_of(request.image, session), request.image, request.text, request.number)
+    return schemas.WordMapResponse(word=found.word, drop=found.drop, relevance=found.relevance.tolist())
 
 
 def _found(result, session):

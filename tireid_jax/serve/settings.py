@@ -18,7 +18,7 @@ class Settings:
     max_session_bytes: of all images of one session, as uploaded.
     max_sessions: at one time; each keeps its images on disk until it ends.
     session_s: a session ends when it has not been used for so long.
-    searches_per_minute, images_per_minute, uploads_per_minute: of one client address.
+    searches_per_minute, maps_per_minute, images_per_minute, uploads_per_minute: of one client address.
     logins_per_minute: of one client address, so that tokens cannot be tried out.
   """
 
@@ -33,6 +33,7 @@ class Settings:
   max_sessions: int = 32
   session_s: float = 1800.0
   searches_per_minute: int = 240
+  maps_per_minute: int = 600
   images_per_minute: int = 6000
   uploads_per_minute: int = 240
   logins_per_minute: int = 20

@@ -15,6 +15,7 @@ function card(result, onChoose, extras) {
     src: `/api/images/${result.id}/thumbnail`, alt: `rank ${result.rank}: ${result.path}`, loading: "lazy", decoding: "async",
   });
   const picture = element("button", { type: "button", className: "picture", title: "Search by this picture" }, image);
+  picture.dataset.image = result.id;
   picture.addEventListener("click", () => onChoose(result));
   const large = element("a", {
     href: `/api/images/${result.id}`, target: "_blank", rel: "noopener", textContent: result.path, title: "Show the picture large",

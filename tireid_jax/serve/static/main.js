@@ -5,12 +5,14 @@ import { ApiError, call } from "./api.js";
 import * as grid from "./grid.js";
 import { Marks } from "./marks.js";
 import { Uploads } from "./uploads.js";
+import { Words } from "./words.js";
 
 const at = (id) => document.getElementById(id);
 let query = address.empty();
 let pending = null;
 let marks = null;
 let uploads = null;
+const words = new Words({ box: at("words"), list: at("words-list"), hint: at("words-hint"), results: at("results"), say });
 
 function say(line, isError = false) {
   at("message").textContent = line;
@@ -61,6 +63,7 @@ function showUnseen(words) {
 async function run() {
   pending?.abort();
   showUnseen([]);
+  words.clear();
   fillForm();
   const results = at("results");
   if (address.isEmpty(query)) {
@@ -79,6 +82,7 @@ async function run() {
     marks.forget();
     grid.show(results, answer.results, choose, query.session ? undefined : (result) => [marks.buttons(result)]);
     showUnseen(answer.unseen);
+    if (answer.results.length) words.show(query.text);
     say(answer.results.length ? `${answer.results.length} images, best first.` : "No image satisfies the filters.");
   } catch (error) {
     if (error.name === "AbortError") return;
@@ -111,8 +115,7 @@ async function submitToken(event) {
   try {
     await call("POST", "/api/login", { json: { token: at("token").value.trim() } });
     at("token").value = "";
-    at("login").close();
-    start();
+    await start();
   } catch (error) {
     at("login-message").textContent = error.message;
   }
@@ -152,10 +155,15 @@ async function start() {
     query = address.read(location.search);
     run();
   } catch (error) {
-    if (error instanceof ApiError && error.status === 401) login();
-    else say(error.message, true);
     at("results").setAttribute("aria-busy", "false");
+    if (error instanceof ApiError && error.status === 401) {
+      login();
+      return;
+    }
+    say(error.message, true);
   }
+  at("login").close();
+  at("main").inert = false; // nothing that is typed before is lost to the query in the address
 }
 
 function toggleTheme() {
