@@ -22,17 +22,23 @@ DTYPES = {"bfloat16": (ml_dtypes.bfloat16, np.uint16), "float32": (np.float32, n
 class Table:
   """The entries of a segment as columns, which are read from disk when they are first used."""
 
-  def __init__(self, archive: "np.lib.npyio.NpzFile | dict[str, np.ndarray]", length: int) -> None:
-    self._archive, self._length = archive, length
+  def __init__(
+    self, archive: "np.lib.npyio.NpzFile | dict[str, np.ndarray]", length: int, folder: pathlib.Path | None = None
+  ) -> None:
+    """`folder` is the segment that the archive is in, for messages."""
+    self._archive, self._length, self._folder = archive, length, folder
     self._columns: dict[str, np.ndarray] = {}
 
   def __len__(self) -> int:
     return self._length
 
   def column(self, name: str) -> np.ndarray:
-    """Returns an array of `pack`."""
+    """Returns an array of `pack`; raises UserError if it is damaged."""
     if name not in self._columns:
-      self._columns[name] = self._archive[name]
+      try:
+        self._columns[name] = self._archive[name]
+      except Exception as error:  # numpy and zipfile raise errors of many types for damaged files
+        raise _damaged(self._folder, error) from error
     return self._columns[name]
 
   @property
@@ -127,8 +133,12 @@ def read(folder: pathlib.Path, rows: int, embedding_size: int, dtype: str) -> tu
     mapped = np.load(folder / VECTORS_FILE, mmap_mode="r")
     if mapped.shape != (rows, embedding_size) or mapped.dtype != stored:
       raise ValueError(f"{VECTORS_FILE} is {mapped.dtype}{list(mapped.shape)}, not {[rows, embedding_size]}")
-    return mapped.view(wanted), Table(np.load(folder / ENTRIES_FILE), rows)
+    return mapped.view(wanted), Table(np.load(folder / ENTRIES_FILE), rows, folder)
   except FileNotFoundError:
     raise
   except Exception as error:  # numpy and zipfile raise errors of many types for damaged files
-    raise UserError(f"{folder} is damaged ({first_line(error)}); delete the index and make it again") from error
+    raise _damaged(folder, error) from error
+
+
+def _damaged(folder, error):
+  return UserError(f"{folder} is damaged ({first_line(error)}); delete the index and make it again")
