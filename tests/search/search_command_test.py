@@ -57,6 +57,7 @@ def test_a_table_has_rank_score_and_path(project):
     (["--gallery=gallery/b/3.png", "--query=x"], "--gallery=gallery/b/3.png is a file"),
     (["--query=" + "red " * 99], "has 101 tokens, but this model reads 77; shorten it"),
     (["--query=x", "--html=none/x.html"], "there is no folder none"),
+    (["--query=x", "--html=gallery"], "--html=gallery is a folder; give a file in it"),
     (["--query=x", "--dtype=float32"], "holds bfloat16, not float32"),
     (["--query=x", "--pretrained=CLIP"], "give either --workdir=DIR of a run, or --pretrained=CLIP"),
   ],

@@ -83,12 +83,14 @@ def _check(options):
   html = locations.local_path(options.html, "--html") if options.html else None
   if html is not None and not html.absolute().parent.is_dir():
     raise UserError(f"--html={options.html}: there is no folder {html.parent}")
+  if html is not None and html.is_dir():
+    raise UserError(f"--html={options.html} is a folder; give a file in it")
   return texts, [query_lib.parse(text) for text in texts], where.parse(options.filter), html
 
 
 def _log(report: Report, searcher: Searcher) -> None:
   for path, reason in report.unreadable[:_NUM_NAMED]:
-    log_line(f"skipped {path}: {reason}")
+    log_line(f"skipped {_shown(path)}: {reason}")
   if len(report.unreadable) > _NUM_NAMED:
     log_line(f"skipped {len(report.unreadable) - _NUM_NAMED:,} more")
   log_line(
@@ -113,7 +115,9 @@ def _table(results: list[Result]) -> str:
 
 
 def _shown(path):
-  return os.fsencode(path).decode(errors="backslashreplace")
+  """Returns a path as one line of text that a terminal takes for no command."""
+  text = os.fsencode(path).decode(errors="backslashreplace")
+  return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def _to_json(text, results):

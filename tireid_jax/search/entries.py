@@ -1,6 +1,7 @@
 """What an index knows of each of its images."""
 
 import datetime
+import math
 import pathlib
 from typing import NamedTuple
 
@@ -49,9 +50,13 @@ def seconds(time: str) -> float:
     UserError: it is neither.
   """
   try:
-    return float(time)
+    number = float(time)
   except ValueError:
     pass
+  else:
+    if math.isfinite(number):
+      return number
+    raise UserError(f"the time {time!r} is not finite; leave it empty if it is unknown")
   try:
     found = datetime.datetime.fromisoformat(time)
   except ValueError as error:

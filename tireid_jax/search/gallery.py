@@ -1,6 +1,7 @@
 """The images of a gallery: the files below a folder, or the boxes that a table lists."""
 
 import csv
+import errno
 import os
 import pathlib
 from collections.abc import Iterable, Iterator
@@ -56,16 +57,28 @@ def scan(paths: Iterable[str | os.PathLike], gallery: pathlib.Path) -> Iterator[
 
 def _scan_folder(folder, gallery, seen):
   with naming(folder):
-    identity = os.stat(folder)
-    if (identity.st_dev, identity.st_ino) in seen:
-      return  # a link back to a folder above it
+    try:
+      identity = os.stat(folder)
+      if (identity.st_dev, identity.st_ino) in seen:
+        return  # a link back to a folder above it
+      found = sorted((item for item in os.scandir(folder) if not item.name.startswith(".")), key=lambda item: item.name)
+    except FileNotFoundError:
+      if not seen:
+        raise
+      return  # deleted since the folder above it was read
     seen.add((identity.st_dev, identity.st_ino))
-    found = sorted((item for item in os.scandir(folder) if not item.name.startswith(".")), key=lambda item: item.name)
   for item in found:
-    if item.is_dir():
+    with naming(item.path):
+      try:
+        stat, is_folder, is_file = item.stat(), item.is_dir(), item.is_file()
+      except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ELOOP):
+          raise
+        continue  # a link to nowhere or to itself, or a file that has been deleted since
+    if is_folder:
       yield from _scan_folder(item.path, gallery, seen)
-    elif is_image_name(item.name) and item.is_file():
-      yield _entry(item.path, item.stat(), gallery)
+    elif is_image_name(item.name) and is_file:
+      yield _entry(item.path, stat, gallery)
 
 
 def _entry(file, stat, gallery):
@@ -107,7 +120,7 @@ def read_boxes(file: str | os.PathLike, gallery: pathlib.Path) -> tuple[list[Ent
     path = pathlib.Path(gallery / (row["path"] or ""))
     try:
       stat = path.stat()
-    except OSError:
+    except (OSError, ValueError):  # ValueError: the path contains a null byte
       missing.append((row["path"] or f"(line {line})", "is not there"))
       continue
     entry = _entry(path, stat, gallery)._replace(box=box, camera=(row.get("camera") or "").strip(), time=time)

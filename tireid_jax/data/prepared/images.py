@@ -285,7 +285,7 @@ def _read(image_file):
     if size > _MAX_FILE_BYTES:
       raise BadImageError(image_file, "unreadable image", f"has {size:,} bytes; {_MAX_FILE_BYTES:,} are allowed")
     content = pathlib.Path(image_file).read_bytes()
-  except (FileNotFoundError, NotADirectoryError) as error:
+  except (FileNotFoundError, NotADirectoryError, ValueError) as error:  # ValueError: the path contains a null byte
     raise BadImageError(image_file, "missing image", "is not there") from error
   except OSError as error:
     raise BadImageError(image_file, "unreadable image", f"cannot be read ({error.strerror})") from error
