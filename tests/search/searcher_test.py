@@ -193,6 +193,7 @@ def test_exif_turns_a_photograph_upright_before_its_box_is_cropped(make, tmp_pat
     (lambda s, **_: s.search(" "), "the query is empty"),
     (lambda s, **_: s.search("a coat", top=0), "^top=0 must be at least 1"),
     (lambda s, gallery, **_: s.search(gallery / "none.png"), "none.png is not there"),
+    (lambda s, gallery, **_: s.search(gallery / "a\0.png"), "is not there"),
     (lambda s, other_run, **_: Searcher.open(workdir=other_run, index=s.index.folder), "made with another model"),
     (lambda run, gallery, **_: open_with(run, gallery / "a/1.png"), "is a file"),
     (
@@ -208,6 +209,14 @@ def test_exif_turns_a_photograph_upright_before_its_box_is_cropped(make, tmp_pat
 def test_bad_input_is_reported_in_a_line(act, message, searcher, run, other_run, gallery):
   with pytest.raises(UserError, match=message):
     act(s=searcher, run=run, other_run=other_run, gallery=gallery)
+
+
+def test_a_gallery_that_is_empty_now_does_not_empty_its_index(searcher, gallery):
+  gallery.rename(gallery.with_name("unmounted"))
+  gallery.mkdir()
+  with pytest.raises(UserError, match=r"holds no image, but the index \S+ has 5 of it; is its disk mounted\?"):
+    searcher.update()
+  assert len(searcher) == 5
 
 
 def test_an_empty_gallery_cannot_be_searched(make, tmp_path):
@@ -305,3 +314,12 @@ def test_a_truncated_segment_is_reported(searcher, make):
   vectors.write_bytes(vectors.read_bytes()[:-8])
   with pytest.raises(UserError, match="is damaged"):
     make(searcher.index.folder)
+
+
+def test_damaged_entries_are_reported_when_they_are_read(searcher, make):
+  (entries,) = searcher.index.folder.glob("segment-*/entries.npz")
+  content = entries.read_bytes()
+  entries.write_bytes(content.replace(b"a/1.png", b"a/0.png"))
+  assert entries.read_bytes() != content
+  with pytest.raises(UserError, match=r"segment-\d+ is damaged \(BadZipFile"):
+    make(searcher.index.folder).search("a coat")

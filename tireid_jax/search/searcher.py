@@ -96,6 +96,11 @@ class Searcher:
       found, missing = _gallery.read_boxes(boxes, root)
     else:
       found, missing = list(_gallery.scan([root], root)), []
+      if not found and len(self.index):
+        raise UserError(
+          f"{root} holds no image, but the index {self.index.location} has {len(self.index):,} of it; is its disk "
+          f"mounted? If they are really gone, delete the index"
+        )
     report = self._add(found, drop_others=True, compact=compact, show_progress=show_progress)
     report.unreadable = missing + report.unreadable
     return report
