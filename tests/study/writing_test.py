@@ -95,10 +95,13 @@ def test_groups_have_a_table_each_and_a_figure_over_the_number_of_persons(tmp_pa
     found[group] = results.of_rows(group.rows, made, done, share_queries=False)
   choices = {"two stages": {"stage2": {"learning_rate": 3e-4, "epochs": 100, "validation": 61.5, "candidates": 12,
                                        "longest_wins": True}}}  # fmt: skip
-  writing.write(tmp_path, "t", table, found, config=config, command="C", failures={}, choices=choices)
+  writing.write(
+    tmp_path, "t", table, found, config=config, command="C", failures={}, choices=choices, untuned={"other": 7}
+  )
   text = (tmp_path / "t.md").read_text()
   assert text.index("## toy_pedes, 100 training persons") < text.index("| two stages | 25.00 |")
   assert text.index("## toy_pedes, 300 training persons") < text.index("| two stages | 75.00 |")
+  assert "- other: not tuned yet, 7 runs of its grid are missing" in text
   assert "| two stages | stage2 | 0.0003 | 100 | 61.50 | 12 | yes |" in text
   assert "| two stages | 0.25 | 12.00 |" in text  # drift, and R@1 on the held-out set
   svg = ElementTree.parse(tmp_path / "t.svg").getroot()

@@ -66,6 +66,7 @@ def _run(table, make_plan, folder: pathlib.Path, config) -> int:
   }
   written = writing.write(
     folder, options.table, table, found, config=config, failures=reasons, choices=plan.choices,
+    untuned={row: len(grid) for row, grid in plan.grid.items()},
     command=shlex.join(["python", "-m", "tireid_jax.study", *sys.argv[1:]]),
   )  # fmt: skip
   print(written[0].read_text())

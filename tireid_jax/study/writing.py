@@ -30,6 +30,7 @@ def write(
   command: str,
   failures: Mapping[str, str],
   choices: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None,
+  untuned: Mapping[str, int] | None = None,
 ) -> list[pathlib.Path]:
   """Writes NAME.md, NAME.csv and, for a table with a figure, NAME.svg, and returns their paths.
 
@@ -42,6 +43,7 @@ def write(
     command: that produced the table.
     failures: {entry: reason} of this run.
     choices: of the plan, where the rows were tuned.
+    untuned: {row: number of missing runs} of rows whose tuning is not finished.
   """
   every = [result for results in found.values() for result in results]
   markdown, comma, figure = (folder / f"{name}.{ending}" for ending in ("md", "csv", "svg"))
@@ -53,7 +55,7 @@ def write(
   if points := figures.points(table, found):
     figures.write(figure, table, points, [line for line in protocol if not line.startswith("Command")])
     lines += [f"![{table.title}]({figure.name})", ""]
-  lines += [*_protocol(found, protocol), *_choices(choices or {}), *_missing(every, failures)]
+  lines += [*_protocol(found, protocol), *_choices(choices or {}), *_missing(found, failures, untuned or {})]
   files.write_text(markdown, "\n".join(lines) + "\n")
   files.write_text(comma, _csv(name, found, protocol))
   return [markdown, comma, *([figure] if points else [])]
@@ -110,12 +112,15 @@ def _protocol(found, protocol):
   return lines
 
 
-def _missing(found, failures):
-  lines = []
-  missing = [result for result in found if result.missing]
-  if missing:
-    lines += ["", "## Missing", ""]
-    lines += [f"- {result.row.name}: seeds {_seeds(result.missing)}" for result in missing]
+def _missing(found, failures, untuned):
+  missing = [
+    f"- {result.row.name}{f' ({group.name})' if group.name else ''}: seeds {_seeds(result.missing)}"
+    for group, results in found.items()
+    for result in results
+    if result.missing
+  ]
+  missing += [f"- {row}: not tuned yet, {num} runs of its grid are missing" for row, num in untuned.items()]
+  lines = ["", "## Missing", "", *missing] if missing else []
   if failures:
     lines += ["", "Failed in the run that wrote this:", ""]
     lines += [f"- {entry}: {reason}" for entry, reason in failures.items()]
