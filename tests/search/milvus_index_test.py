@@ -140,6 +140,17 @@ def test_of_entries_of_one_key_in_a_batch_only_the_last_is_sent(model, lite, tmp
   assert [(row["size"], row["vector"].argmax()) for row in sent] == [(2, 1)]
 
 
+def test_an_index_file_that_was_half_written_is_made_again(model, lite, tmp_path):
+  from milvus_lite.server_manager import server_manager_instance
+
+  gallery = searching.make_pictures(tmp_path / "gallery", NAMES)
+  open_index(model, lite, gallery).update()
+  server_manager_instance.release_server(lite.removeprefix("milvus:"))
+  (file,) = (tmp_path / "index.db").rglob("indexes/*")
+  file.write_bytes(file.read_bytes()[:-3])
+  assert sorted(paths(open_index(model, lite).search("a coat"))) == sorted(NAMES)
+
+
 # Adds the first two pictures, waits for a line, then is killed.
 KILLED = """
 import os, signal, sys

@@ -202,7 +202,22 @@ class MilvusIndex:
     self._exists = self._is_stored = True
 
   def _load(self):
-    """Loads the collection, with an index, which a writer that was killed may not have made."""
+    """Loads the collection, with an index, which a writer that was killed may not have made, or not completely."""
+    import pymilvus
+
+    name = self._address.collection
+    self._create_index()
+    try:
+      self._client.load_collection(name, timeout=REQUEST_S)
+    except pymilvus.MilvusException:
+      if self._address.folder is None:
+        raise
+      # Milvus Lite writes an index file in place, so a kill or a full disk leaves a part of it; the data are complete.
+      self._client.drop_index(name, milvus_rows.VECTOR, timeout=REQUEST_S)
+      self._create_index()
+      self._client.load_collection(name, timeout=REQUEST_S)
+
+  def _create_index(self):
     name = self._address.collection
     if not self._client.list_indexes(name, timeout=REQUEST_S):
       index = self._client.prepare_index_params()
@@ -212,7 +227,6 @@ class MilvusIndex:
         parameters = {"M": M, "efConstruction": EF_CONSTRUCTION}
         index.add_index(milvus_rows.VECTOR, index_type="HNSW", metric_type="IP", params=parameters)
       self._client.create_index(name, index, timeout=REQUEST_S)
-    self._client.load_collection(name, timeout=REQUEST_S)
 
 
 def _description(address):
