@@ -16,7 +16,7 @@ CAPTIONS = {"toy_generic": ["A red  Kettle."], "toy_pedes": ["a woman's coat", "
 
 def test_unseen_words_are_those_of_no_caption_each_once_and_without_endings():
   known = Vocabulary(CAPTIONS["toy_pedes"])
-  assert known.unseen("A WOMAN’s zebra, the Zebra-coat isn't shirt 7") == ["zebra", "the", "isn"]
+  assert known.unseen("A WOMAN’s zebra, the Zebra-coat they'll shirt 7") == ["zebra", "the", "they"]
   assert known.unseen("t bags") == []
 
 
