@@ -53,6 +53,7 @@ PATHS = {
   ("report", "workdir"): (),
   ("report", "data"): ("--workdir=/nowhere",),
   ("report", "to"): ("--workdir=/nowhere",),
+  ("report", "raw"): ("--workdir=/nowhere",),
   ("search", "config"): (),
   ("search", "workdir"): SEARCH,
   ("search", "pretrained"): SEARCH,

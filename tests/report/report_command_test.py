@@ -58,7 +58,7 @@ def test_curves_examples_confused_identities_and_similarities_are_shown(page):
   assert texts(page, "h1") == ["toy_pedes test, stage 2"]
   assert texts(page, "h2") == [
     "Results on the test split of toy_pedes", "Curves", "Example queries", "Most confused identities", "Similarities",
-    "Prompts",
+    "Failures by attribute", "Prompts",
   ]  # fmt: skip
   assert texts(page, "h3", "kind") == ["Best", "Worst", "Picked at random"]
   assert len(page.all("article", "query")) == 12
@@ -115,6 +115,7 @@ def test_finished_stages_are_listed_and_the_last_one_with_a_checkpoint_is_shown(
     (["--num_examples=-1"], "--num_examples=-1 must be from 0 to 60"),
     (["--to=run"], "--to=run is a folder; give the path of an HTML file"),
     (["--to=none/report.html"], "--to=none/report.html: there is no folder none"),
+    (["--raw=empty"], "empty holds no attributes.json"),
     (["--data=configs/rstp.py"], "rstp_reid at 32x16 is not prepared"),
   ],
 )

@@ -5,7 +5,8 @@ python -m tireid_jax.report --workdir=W --stage=1 --split=val --to=FILE.html
 python -m tireid_jax.report --workdir=W --data=configs/icfg.py                     on another data set
 
 It contains training curves, the metrics that evaluate prints, ranked examples with the relevance of each word, the most
-confused identities, the similarities of captions and images, how far the prompts moved, and the words nearest to them.
+confused identities, the similarities of captions and images, how far the prompts moved, the words nearest to them, and
+on ToyPEDES the attributes that the model gets wrong.
 """
 
 import pathlib
@@ -16,6 +17,7 @@ from tireid_jax import cli
 from tireid_jax.config import config_file
 from tireid_jax.config import values as config_lib
 from tireid_jax.data.prepared import splits
+from tireid_jax.data.toy import truth
 from tireid_jax.errors import MissingFileError, UserError
 from tireid_jax.evaluation import embedding
 from tireid_jax.metrics import DIRECTIONS
@@ -45,7 +47,7 @@ def main(_: list[str]) -> None:
   persons = {int(number): name for number, name in info.get("persons", {}).items()}
   found = analysis.analyse(
     loaded, split, workdir=options.workdir, stage=stage, num_examples=options.num_examples, persons=persons,
-    show_progress=True,
+    raw=options.raw, data_dir=data.data_dir, show_progress=True,
   )  # fmt: skip
   folders = {f"stage {number}": layout.stage_folder(options.workdir, number) for number in config_lib.STAGES}
   run_report.write_report(
@@ -78,6 +80,8 @@ def _check(options):
       raise UserError(f"--to={options.to} is a folder; give the path of an HTML file")
     if not target.absolute().parent.is_dir():
       raise MissingFileError(f"--to={options.to}: there is no folder {target.parent}")
+  if options.raw:
+    truth.find_folder(locations.local_path(options.raw, "--raw"))
   layout.read_config(options.workdir)
   return target
 
@@ -130,5 +134,6 @@ if __name__ == "__main__":
   flags.DEFINE_string("stage", "", "pretrained, 0, 1 or 2; the last one that has a checkpoint by default")
   flags.DEFINE_string("split", "test", "train, val or test")
   flags.DEFINE_string("to", "", "HTML file to write; WORKDIR/report.html by default")
+  flags.DEFINE_string("raw", "", "raw folder of ToyPEDES, for its true attributes; by default `raw` next to data_dir")
   flags.DEFINE_integer("num_examples", 12, "ranked example queries")
   cli.run(main)

@@ -8,7 +8,7 @@ import numpy as np
 from tireid_jax import metrics
 from tireid_jax.data.prepared.splits import Split
 from tireid_jax.evaluation import confusions, embedding, ranked_examples, similarities
-from tireid_jax.report import pairs, prompts, words
+from tireid_jax.report import attributes, pairs, prompts, words
 from tireid_jax.reporting import sections
 from tireid_jax.training.loading import Loaded
 
@@ -33,6 +33,8 @@ def analyse(
   stage: str,
   num_examples: int = 12,
   persons: dict[int, str] | None = None,
+  raw: str = "",
+  data_dir: str = "",
   show_progress: bool = False,
 ) -> Analysis:
   """Returns the Analysis of a model on a split.
@@ -44,6 +46,8 @@ def analyse(
     stage: of it: "0", "1", "2" or "pretrained".
     num_examples: ranked example queries, a third each of the best, the worst and random ones.
     persons: annotated name of an identity, where it has one.
+    raw: folder of raw ToyPEDES; "" for that next to `data_dir`.
+    data_dir: folder of prepared data sets; "" for that of the model's config.
     show_progress: whether to show progress bars.
   """
   config = loaded.config
@@ -59,12 +63,10 @@ def analyse(
   found = similarities.similarities(text, image, t2i.query_ids, split.person_id, show_progress=show_progress)
   confused = confusions.most_confused(t2i, found.hardest_index, split.person_id, NUM_CONFUSED)
   num_wrong = int(np.count_nonzero(t2i.first_rank > 1))
-  return Analysis(
-    scores,
-    queries,
-    [
-      pairs.confused_section(confused, split, num_wrong, persons or {}),
-      pairs.similarity_section(found),
-      prompts.prompts_section(loaded, split, workdir, stage),
-    ],
-  )
+  further = [
+    pairs.confused_section(confused, split, num_wrong, persons or {}),
+    pairs.similarity_section(found),
+    attributes.attributes_section(split, t2i, found, raw=raw, data_dir=data_dir or config.data_dir),
+    prompts.prompts_section(loaded, split, workdir, stage),
+  ]
+  return Analysis(scores, queries, [section for section in further if section])
