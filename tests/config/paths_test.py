@@ -94,7 +94,7 @@ OTHERS = {
 OTHER_FIELDS = {
   "ablation", "select_on", "select_by", "pretrained_prefix", "data.name", "model.variant", "model.activation",
   "model.position_resize", "model.blocks", "model.remat", "model.attention", "prompts.placement", "mesh.dcn_axis",
-  "stage.data", "stage.optimizer", "stage.sampler.kind", "stage.schedule_by", "stage.precision",
+  "stage.data", "stage.optimizer", "stage.sampler.kind", "stage.schedule_by", "stage.precision", "study.held_out",
 }  # fmt: skip
 # Runs each command in a fork of a process with the slow imports already done; prints exit statuses and errors.
 RUN_ALL = """
