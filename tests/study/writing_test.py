@@ -109,6 +109,17 @@ def test_groups_have_a_table_each_and_a_figure_over_the_number_of_persons(tmp_pa
   assert {"two stages 25% at IDs 100", "two stages 75% at IDs 300"} <= set(titles)
 
 
+def test_rows_whose_lengths_are_selected_do_not_claim_the_steps_of_both_stages():
+  config = toy.get_config()
+  names = [row.name for row in groups_lib.of_table("main", config)[1][0].rows]
+  assert names == ["two stages", "direct fine-tuning", "random frozen prompts", "after stage 1", "zero-shot"]
+  rows = groups_lib.of_table("components", config)[1][0].rows
+  assert len({row.name for row in rows}) == len(rows)
+  assert [row.ablation for row in rows if row.name == "direct fine-tuning"] == ["no_prompts_long"]
+  config.study.epochs = ()
+  assert tables.DIRECT_LONG in groups_lib.of_table("main", config)[1][0].rows
+
+
 def with_further(one):
   further = {"drift": {"image": 0.25}, "held_out": {"R@1": 12.0, "mAP": 9.0}}
   return Record({**one.data, "further": further}, one.scores)

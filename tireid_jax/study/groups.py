@@ -30,6 +30,17 @@ class Group:
     return row.config(self.configs[row.dataset])
 
 
+def _rows(table, config):
+  """Returns a table's rows; if validation selects their lengths, without "steps of both stages" in their names."""
+  if not config.study.epochs:
+    return table.rows
+  renamed: dict[str, Row] = {}
+  for row in table.rows:
+    name = row.name.replace(tables.EQUAL_STEPS, "")
+    renamed.setdefault(name, dataclasses.replace(row, name=name))
+  return tuple(renamed.values())
+
+
 def of_table(name: str, config: ConfigDict) -> tuple[Table, list[Group]]:
   """Returns a table and its groups.
 
@@ -46,6 +57,7 @@ def of_table(name: str, config: ConfigDict) -> tuple[Table, list[Group]]:
     table = transfer.table(list(configs))
     return table, [Group("", table.rows, configs)]
   table = tables.find(name)
+  table = dataclasses.replace(table, rows=_rows(table, config))
   if name != "main" or not (config.study.train_ids and toy_data.is_synthetic(config)):
     return table, [Group("", table.rows, {"": config})]
   groups = []
@@ -53,6 +65,6 @@ def of_table(name: str, config: ConfigDict) -> tuple[Table, list[Group]]:
     for num_persons in config.study.train_ids:
       varied = config.copy_and_resolve_references()
       varied.data.name, varied.toy.num_train_ids = domain, num_persons
-      rows = tuple(row for row in table.rows if row != tables.DIRECT)
+      rows = tuple(row for row in table.rows if row.ablation != tables.DIRECT.ablation or row.derived)
       groups.append(Group(f"{domain}, {num_persons:,} training persons", rows, {"": varied}, domain, num_persons))
   return table, groups

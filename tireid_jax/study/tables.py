@@ -65,6 +65,9 @@ class Table:
   compares: bool = True
 
 
+# In the names of rows that take as many steps as the two stages.
+EQUAL_STEPS = ", steps of both stages"
+
 TWO_STAGES = Row("two stages")
 ZERO_SHOT = Row("zero-shot", "no_prompts", derived="zero_shot")
 DIRECT = Row("direct fine-tuning", "no_prompts")
