@@ -44,3 +44,15 @@ def test_one_gallery_of_all_persons_gives_the_usual_scores_in_the_order_of_the_q
   found = fixed_gallery.query_scores(query, gallery, query_ids, gallery_ids, num_persons)
   for name, values in vars(expected).items():
     np.testing.assert_array_equal(values, getattr(found, name))
+
+
+def test_scores_of_several_galleries_are_in_the_order_of_the_queries():
+  rng = np.random.default_rng(0)
+  gallery_ids, query_ids = np.repeat(np.arange(20), 3), rng.permutation(np.repeat(np.arange(20), 2))
+  query, gallery = rng.normal(size=(40, 8)).astype(np.float32), rng.normal(size=(60, 8)).astype(np.float32)
+  found = fixed_gallery.query_scores(query, gallery, query_ids, gallery_ids, 5)
+  np.testing.assert_array_equal(found.query_ids, query_ids)
+  for identities in fixed_gallery.groups(gallery_ids, 5):
+    own, shown = np.isin(query_ids, identities), np.isin(gallery_ids, identities)
+    alone = metrics.query_scores(query[own], gallery[shown], query_ids[own], gallery_ids[shown])
+    np.testing.assert_array_equal(found.first_rank[own], alone.first_rank)

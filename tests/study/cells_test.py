@@ -49,6 +49,7 @@ def test_the_digest_of_stage_1_depends_on_what_decides_its_result(field, value, 
 def test_stages_without_prompts_do_not_depend_on_the_prompts():
   assert chain("no_prompts")[0].digest == chain("no_prompts", **{"prompts.depth": 3})[0].digest
   assert chain("no_prompts")[0].digest == chain("prompt_length_0")[0].digest
+  assert chain("no_prompts")[0].digest == chain("no_stage1", **{"stage2.use_prompts": False})[0].digest
 
 
 def test_seeds_have_the_same_digest_and_other_folders_and_other_synthetic_persons():
