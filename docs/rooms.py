@@ -19,6 +19,7 @@ _COMMANDS = sorted(
     "compare",
     "export",
     "demo",
+    "pretrain",
     "replay",
     "report",
     "plan",
