@@ -46,7 +46,7 @@ FLAGS = [
     ["--config=configs/rst.py"],
     [
       "--config=configs/rst.py: there is no file 'configs/rst.py', nor has",
-      "such a config (cuhk, custom, icfg, rstp, toy) (did you mean 'configs/rstp.py'?)",
+      "such a config (cuhk, custom, icfg, rstp, toy, toy_clip) (did you mean 'configs/rstp.py'?)",
     ],
   ),
   (["--config.stage2.learning_rte=3e-6"], ["no field 'learning_rte' (did you mean 'learning_rate'?)"]),
