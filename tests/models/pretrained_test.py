@@ -132,7 +132,7 @@ def test_the_error_for_a_bare_state_dict_lists_the_fields_to_set(tmp_path, write
   write(tmp_path, clip_tensors(SMALL))
   line = error_message(tmp_path, **options)
   assert "has no config.json or open_clip_config.json in its folder" in line
-  assert "--config.model.variant (one of tiny, ViT-B/32, ViT-B/16, ViT-L/14, ViT-L/14@336, ViT-H/14)" in line
+  assert "--config.model.variant (one of tiny, small, ViT-B/32, ViT-B/16, ViT-L/14, ViT-L/14@336, ViT-H/14)" in line
   assert "--config.model.num_heads=(IMAGE,TEXT) and --config.model.activation=quick_gelu or gelu" in line
 
 
@@ -152,7 +152,7 @@ def test_an_unknown_name_raises_and_the_known_ones_are_listed(tmp_path, options)
   write_hf_clip(tmp_path, SMALL)
   with pytest.raises(ValueError) as error:
     load(tmp_path, **options)
-  assert any(line in str(error.value) for line in ("one of tiny, ViT-B/32, ViT-B/16", "one of bilinear, bicubic"))
+  assert any(line in str(error.value) for line in ("one of tiny, small, ViT-B/32, ViT-B/16", "one of bilinear, bicubic"))
 
 
 @pytest.mark.parametrize(
