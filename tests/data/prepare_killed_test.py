@@ -33,13 +33,13 @@ from tireid_jax.data import prepare
 from tireid_jax.data.prepared import images, shards
 shards.SHARD_BYTES = 4 * {SIZE[0] * SIZE[1] * 3}
 os.cpu_count = lambda: 2  # so that no more than 8 images are decoded ahead of the shards
-decode = images.decode
-def decode_and_log(file, size, **options):
+decode = images.decode_boxes
+def decode_and_log(file, size, boxes, **options):
   with open({str(tmp_path / log)!r}, "a+") as decoded:
     if decoded.write(f"{{file.name}}\\n") and {die_after} and decoded.seek(0) == 0 and len(list(decoded)) > {die_after}:
       os.kill(os.getpid(), signal.SIGKILL)
-  return decode(file, size, **options)
-images.decode = decode_and_log
+  return decode(file, size, boxes, **options)
+images.decode_boxes = decode_and_log
 prepare.prepare("cuhk_pedes", {str(tmp_path / "raw")!r}, {str(tmp_path / data)!r}, {SIZE})
 """
   done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=REPOSITORY)
@@ -86,7 +86,7 @@ def test_an_interrupted_run_keeps_the_decoded_images(tmp_path, monkeypatch):
     patch.setattr(builders, "build", interrupt)
     with pytest.raises(KeyboardInterrupt):
       run_prepare("cuhk_pedes", tmp_path)
-  monkeypatch.setattr(images, "decode", None)
+  monkeypatch.setattr(images, "decode_boxes", None)
   run_prepare("cuhk_pedes", tmp_path)
   assert splits.dataset_info(tmp_path / "data", "cuhk_pedes", SIZE)["counts"]["train"]["images"] == 16
 
@@ -131,7 +131,7 @@ def test_too_little_disk_space_is_an_error_before_anything_is_decoded(tmp_path, 
   needed = shards.Plan(records, SIZE, tmp_path / "none").num_bytes
   monkeypatch.setattr(shutil, "disk_usage", lambda path: types.SimpleNamespace(free=needed - 1))
   with monkeypatch.context() as patch:
-    patch.setattr(images, "decode", None)
+    patch.setattr(images, "decode_boxes", None)
     with pytest.raises(ValueError, match=r"preparing takes 0\.00 GiB, but the disk of .* has 0\.00 GiB; make room"):
       run_prepare("cuhk_pedes", tmp_path)
   assert files_below(tmp_path / "data") == []
