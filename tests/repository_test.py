@@ -157,3 +157,10 @@ def test_the_readme_lists_every_folder_of_the_package():
   package = ROOT / "tireid_jax"
   folders = {str(file.parent.relative_to(package)) for file in package.rglob("__init__.py")}
   assert listed == folders - {".", "configs"}
+
+
+def test_no_two_test_files_that_run_together_have_the_same_name():
+  """pytest imports a test file by its name alone, since folders of tests are no packages."""
+  separate = {ROOT / "tests" / name for name in ("parity", "tpu")}
+  names = [path.name for path in (ROOT / "tests").rglob("*_test.py") if not separate & set(path.parents)]
+  assert sorted(names) == sorted(set(names))
