@@ -4,6 +4,7 @@ import importlib.metadata
 import os
 import signal
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.buckets import bucket  # noqa: F401
@@ -26,3 +27,19 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def pytest_collection_modifyitems(items):
   """Runs slow files first, so that no worker starts one when the others are finished."""
   items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+@pytest.fixture(scope="module")
+def shared_compilation_cache(tmp_path_factory):
+  """Lets the runs of a file share their compiled programs."""
+  import jax
+
+  if jax.config.jax_compilation_cache_dir:
+    yield
+    return
+  before = jax.config.jax_persistent_cache_min_compile_time_secs
+  jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+  yield
+  jax.config.update("jax_compilation_cache_dir", None)
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", before)

@@ -3,7 +3,6 @@
 import dataclasses
 
 import chex
-import jax
 import pytest
 
 from configs import toy_clip
@@ -15,19 +14,7 @@ from tireid_jax.pretrain import PoolData
 from tireid_jax.training import loop, stopping
 from tireid_jax.workdir import checkpoint, metric_log
 
-
-@pytest.fixture(scope="module", autouse=True)
-def compilation_cache(tmp_path_factory):
-  """Lets the runs of this file share their compiled programs."""
-  if jax.config.jax_compilation_cache_dir:
-    yield
-    return
-  before = jax.config.jax_persistent_cache_min_compile_time_secs
-  jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-  yield
-  jax.config.update("jax_compilation_cache_dir", None)
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", before)
+pytestmark = pytest.mark.usefixtures("shared_compilation_cache")
 
 
 @pytest.fixture(scope="module", autouse=True)

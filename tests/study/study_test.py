@@ -8,7 +8,6 @@ import sys
 from unittest import mock
 
 import chex
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -21,19 +20,7 @@ from tireid_jax.training import fit, loop
 
 ROWS = (tables.TWO_STAGES, tables.AFTER_STAGE_1, tables.ZERO_SHOT)
 
-
-@pytest.fixture(scope="module", autouse=True)
-def compilation_cache(tmp_path_factory):
-  """Lets the runs of this file share their compiled programs."""
-  if jax.config.jax_compilation_cache_dir:
-    yield
-    return
-  before = jax.config.jax_persistent_cache_min_compile_time_secs
-  jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-  yield
-  jax.config.update("jax_compilation_cache_dir", None)
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", before)
+pytestmark = pytest.mark.usefixtures("shared_compilation_cache")
 
 
 @pytest.fixture(scope="module")

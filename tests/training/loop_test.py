@@ -22,19 +22,7 @@ from tireid_jax.workdir import checkpoint
 # Tried in order until the best checkpoint of stage 2 is not its last.
 SEEDS = range(2, 10)
 
-
-@pytest.fixture(scope="module", autouse=True)
-def compilation_cache(tmp_path_factory):
-  """Lets the runs of this file share their compiled programs."""
-  if jax.config.jax_compilation_cache_dir:
-    yield
-    return
-  before = jax.config.jax_persistent_cache_min_compile_time_secs
-  jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-  yield
-  jax.config.update("jax_compilation_cache_dir", None)
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", before)
+pytestmark = pytest.mark.usefixtures("shared_compilation_cache")
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 import json
 import types
 
-import jax
 import pytest
 
 from configs import rstp
@@ -54,7 +53,7 @@ def test_a_stage_that_was_begun_without_the_report_cannot_be_continued_with_it(t
     protocol_report.check(experiment(tmp_path, {3: 1.0}), first_step=8)
 
 
-@pytest.mark.usefixtures("compilation_cache")
+@pytest.mark.usefixtures("shared_compilation_cache")
 def test_the_report_is_in_the_result_and_changes_nothing_else(tmp_path):
   project = small_runs.make_project(tmp_path)
   config = small_runs.configured(project, stage2__epochs=2, stage2__init_from="pretrained", stage2__learning_rate=0.03)
@@ -69,16 +68,3 @@ def test_the_report_is_in_the_result_and_changes_nothing_else(tmp_path):
   assert json.loads((tmp_path / "with/stage2/result.json").read_text())["protocol_report"] == report
   with pytest.raises(ValueError, match="was finished without --protocol_report"):
     loop.run(config, (2,), tmp_path / "without", reports_protocol=True)
-
-
-@pytest.fixture
-def compilation_cache(tmp_path):
-  if jax.config.jax_compilation_cache_dir:
-    yield
-    return
-  before = jax.config.jax_persistent_cache_min_compile_time_secs
-  jax.config.update("jax_compilation_cache_dir", str(tmp_path / "compiled"))
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-  yield
-  jax.config.update("jax_compilation_cache_dir", None)
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", before)

@@ -19,11 +19,48 @@ Shard = slice | np.ndarray
 READ_AHEAD = 2
 
 
-class Batches:
-  """Training batches: `batches(step)` depends on the seed and the step alone.
+class StepBatches:
+  """Training batches by step, for subclasses whose `_load(step)` makes a batch.
 
-  The sampler (data/sampling.py) decides which captions are in an epoch and how they are grouped. A background thread
-  prefetches consecutive steps; it ends with `close`, or at the end of the `with` block.
+  A background thread prefetches consecutive steps; it ends with `close`, or at the end of the `with` block.
+  """
+
+  def __init__(self, read_ahead: int, num_steps: int | None) -> None:
+    """`read_ahead` is the number of batches to prefetch, `num_steps` that of all steps; None for no end."""
+    self.num_steps = num_steps
+    self._read = ReadAhead(self._load, read_ahead, num_steps)
+
+  def __call__(self, step: int) -> dict[str, np.ndarray]:
+    """Returns {"images": u8[B, h, w, 3], "tokens": i32[B, L], "person_id": i32[B] labels} of one step, from 0.
+
+    B counts the examples of the shard. If the sampler groups captions by image, there is one image for every
+    `captions_per_image` consecutive captions.
+
+    Raises:
+      ValueError: the step is negative, or beyond the last epoch.
+    """
+    if step < 0 or (self.num_steps is not None and step >= self.num_steps):
+      raise ValueError(f"step {step} is not among the steps 0 to {self.num_steps} of these batches")
+    return self._read(step)
+
+  def close(self) -> None:
+    """Ends the background thread and drops prefetched batches."""
+    self._read.close()
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *error):
+    self.close()
+
+  def _load(self, step: int) -> dict[str, np.ndarray]:
+    raise NotImplementedError
+
+
+class Batches(StepBatches):
+  """Training batches of a split: `batches(step)` depends on the seed and the step alone.
+
+  The sampler (data/sampling.py) decides which captions are in an epoch and how they are grouped.
 
   Args:
     split: Split to sample from.
@@ -57,21 +94,7 @@ class Batches:
     self._shard = shard
     self._buckets = _Buckets(split.tokens, caption_lengths)
     self.steps_per_epoch = self._captions.steps_per_epoch
-    self.num_steps = None if num_epochs is None else num_epochs * self.steps_per_epoch
-    self._read = ReadAhead(self._load, read_ahead, self.num_steps)
-
-  def __call__(self, step: int) -> dict[str, np.ndarray]:
-    """Returns {"images": u8[B, h, w, 3], "tokens": i32[B, L], "person_id": i32[B] labels} of one step, from 0.
-
-    B counts the examples of the shard. If the sampler groups captions by image, there is one image for every
-    `captions_per_image` consecutive captions.
-
-    Raises:
-      ValueError: the step is negative, or beyond the last epoch.
-    """
-    if step < 0 or (self.num_steps is not None and step >= self.num_steps):
-      raise ValueError(f"step {step} is not among the steps 0 to {self.num_steps} of these batches")
-    return self._read(step)
+    super().__init__(read_ahead, None if num_epochs is None else num_epochs * self.steps_per_epoch)
 
   def examples(self, step: int) -> list[dict[str, Any]]:
     """Returns [{"caption": its index in the split, "image": path of the file}] of the global batch of a step."""
@@ -79,16 +102,6 @@ class Batches:
     captions = self._make_sampler()(step)
     paths = [self._split.file_paths[image] for image in self._split.caption_image[captions]]
     return [{"caption": int(caption), "image": path} for caption, path in zip(captions, paths, strict=True)]
-
-  def close(self) -> None:
-    """Ends the background thread and drops prefetched batches."""
-    self._read.close()
-
-  def __enter__(self):
-    return self
-
-  def __exit__(self, *error):
-    self.close()
 
   def _load(self, step):
     captions = self._captions(step)

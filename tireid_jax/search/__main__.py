@@ -17,10 +17,9 @@ import os
 from absl import flags
 
 from tireid_jax import cli
-from tireid_jax.config import config_file
 from tireid_jax.config import values as config_lib
 from tireid_jax.errors import UserError
-from tireid_jax.search import contact_sheet, opening, where
+from tireid_jax.search import contact_sheet, opening, searcher_flags, where
 from tireid_jax.search import query as query_lib
 from tireid_jax.search.results import Report, Result
 from tireid_jax.search.searcher import Searcher
@@ -35,13 +34,8 @@ _NUM_NAMED = 10
 def main(_: list[str]) -> None:
   options = flags.FLAGS
   texts, queries, filters, html = _check(options)
-  if options.config is not None:
-    config_file.print_sources()
   compilation_cache.enable_persistent_cache()
-  searcher = Searcher.open(
-    workdir=options.workdir, stage=options.stage, pretrained=options.pretrained, config=options.config,
-    gallery=options.gallery, index=options.index, dtype=options.dtype or "",
-  )  # fmt: skip
+  searcher = searcher_flags.open_searcher(options)
   if options.gallery:
     report = searcher.update(boxes=options.boxes, compact=options.compact, show_progress=True)
     _log(report, searcher)
@@ -125,18 +119,7 @@ def _to_json(text, results):
 
 
 if __name__ == "__main__":
-  config_file.define_flag("config", None, "with --pretrained: config of the image size, tokenizer and model")
-  flags.DEFINE_string("workdir", "", "workdir of a run, also as gs://BUCKET/FOLDER")
-  flags.DEFINE_string("stage", "2", "of the run: pretrained, 0, 1 or 2")
-  flags.DEFINE_string(
-    "pretrained", "", "CLIP weights instead of a run: a file, a folder, a hub id or an exported folder"
-  )
-  flags.DEFINE_string("gallery", "", "folder of images")
-  flags.DEFINE_string("boxes", "", "CSV of path, x, y, w, h, camera, time: boxes to index instead of whole images")
-  flags.DEFINE_string(
-    "index", "", "folder of the index, by default below ~/.cache/tireid_jax/search; or milvus:FOLDER.db, milvus:URL"
-  )
-  flags.DEFINE_enum("dtype", None, ["bfloat16", "float32"], "of a new index; bfloat16 by default")
+  searcher_flags.define()
   flags.DEFINE_bool("index_only", False, "update the index and search nothing")
   flags.DEFINE_bool("compact", False, "rewrite the index without removed images")
   flags.DEFINE_string("query", "", 'a sentence, an image file, or a weighted mix: 2:"red coat" + ./pool.jpg')

@@ -19,10 +19,9 @@ from typing import Any
 from absl import flags
 
 from tireid_jax import cli
-from tireid_jax.config import config_file
 from tireid_jax.config import values as config_lib
 from tireid_jax.errors import UserError, naming
-from tireid_jax.search import Searcher, opening
+from tireid_jax.search import opening, searcher_flags
 from tireid_jax.search.gallery import folder_of
 from tireid_jax.serve import vocabulary
 from tireid_jax.serve.settings import Settings
@@ -41,13 +40,8 @@ def main(_: list[str]) -> None:
 
   from tireid_jax.serve.app import make_app
 
-  if options.config is not None:
-    config_file.print_sources()
   compilation_cache.enable_persistent_cache()
-  searcher = Searcher.open(
-    workdir=options.workdir, stage=options.stage, pretrained=options.pretrained, config=options.config,
-    gallery=options.gallery, index=options.index, dtype=options.dtype or "",
-  )  # fmt: skip
+  searcher = searcher_flags.open_searcher(options)
   if options.gallery:
     report = searcher.update(boxes=options.boxes, show_progress=True)
     log_line(f"{len(searcher):,} images, {len(report.unreadable):,} unreadable")
@@ -152,18 +146,7 @@ def _read_token(file: str) -> str:
 
 
 if __name__ == "__main__":
-  config_file.define_flag("config", None, "with --pretrained: config of the image size, tokenizer and model")
-  flags.DEFINE_string("workdir", "", "workdir of a run, also as gs://BUCKET/FOLDER")
-  flags.DEFINE_string("stage", "2", "of the run: pretrained, 0, 1 or 2")
-  flags.DEFINE_string(
-    "pretrained", "", "CLIP weights instead of a run: a file, a folder, a hub id or an exported folder"
-  )
-  flags.DEFINE_string("gallery", "", "folder of images")
-  flags.DEFINE_string("boxes", "", "CSV of path, x, y, w, h, camera, time: boxes to index instead of whole images")
-  flags.DEFINE_string(
-    "index", "", "folder of the index, by default below ~/.cache/tireid_jax/search; or milvus:FOLDER.db, milvus:URL"
-  )
-  flags.DEFINE_enum("dtype", None, ["bfloat16", "float32"], "of a new index; bfloat16 by default")
+  searcher_flags.define()
   flags.DEFINE_string("host", "127.0.0.1", "address to listen at; others than loopback require a token")
   flags.DEFINE_integer("port", 8000, "to listen at; 0 for any that is free")
   flags.DEFINE_multi_string("allowed_host", [], "name by which browsers call the server; may be repeated")

@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 
 from tireid_jax.data import tokenizer
-from tireid_jax.data.loader import READ_AHEAD, ReadAhead, Shard
+from tireid_jax.data.loader import READ_AHEAD, Shard, StepBatches
 from tireid_jax.data.permutation import permutation
 from tireid_jax.data.toy.pool.splits import TrainSplit
 from tireid_jax.errors import UserError
 
 
-class PoolBatches:
-  """Batches by step, as `loader.Batches`: a function of the seed and the step alone, prefetched in a thread.
+class PoolBatches(StepBatches):
+  """Batches by step, as `loader.Batches`: a function of the seed and the step alone.
 
   Passes over the pictures follow each other without a gap; a batch may hold the end of one and the start of the next.
   An epoch is any number of pictures, so that a pool larger than the run needs no other schedule.
@@ -53,18 +53,7 @@ class PoolBatches:
     self._split, self._batch_size, self._seed, self._shard = split, batch_size, seed, shard
     self._lengths = np.array(caption_lengths)
     self._pass, self._order = -1, np.arange(0)
-    self.num_steps = num_epochs * self.steps_per_epoch
-    self._read = ReadAhead(self._load, read_ahead, self.num_steps)
-
-  def __call__(self, step: int) -> dict[str, np.ndarray]:
-    """Returns {"images": u8[B, h, w, 3], "tokens": i32[B, L], "person_id": i32[B]} of one step, from 0.
-
-    Raises:
-      ValueError: the step is negative, or beyond the last epoch.
-    """
-    if not 0 <= step < self.num_steps:
-      raise ValueError(f"step {step} is not among the steps 0 to {self.num_steps} of these batches")
-    return self._read(step)
+    super().__init__(read_ahead, num_epochs * self.steps_per_epoch)
 
   def examples(self, step: int) -> list[dict[str, Any]]:
     """Returns [{"caption": pass of its caption, "image": index in the pool}] of the global batch of a step."""
@@ -73,16 +62,6 @@ class PoolBatches:
     return [
       {"caption": number, "image": str(self._split.first + orders[number][offset])} for number, offset in positions
     ]
-
-  def close(self) -> None:
-    """Ends the background thread and drops prefetched batches."""
-    self._read.close()
-
-  def __enter__(self):
-    return self
-
-  def __exit__(self, *error):
-    self.close()
 
   def _positions(self, step):
     """Returns [(pass, position in it)] of the examples of a step."""

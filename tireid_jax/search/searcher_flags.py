@@ -1,0 +1,33 @@
+"""The flags of the commands that open a Searcher: which model, which gallery, which index."""
+
+from typing import Any
+
+from absl import flags
+
+from tireid_jax.config import config_file
+from tireid_jax.search.searcher import Searcher
+
+
+def define() -> None:
+  config_file.define_flag("config", None, "with --pretrained: config of the image size, tokenizer and model")
+  flags.DEFINE_string("workdir", "", "workdir of a run, also as gs://BUCKET/FOLDER")
+  flags.DEFINE_string("stage", "2", "of the run: pretrained, 0, 1 or 2")
+  flags.DEFINE_string(
+    "pretrained", "", "CLIP weights instead of a run: a file, a folder, a hub id or an exported folder"
+  )
+  flags.DEFINE_string("gallery", "", "folder of images")
+  flags.DEFINE_string("boxes", "", "CSV of path, x, y, w, h, camera, time: boxes to index instead of whole images")
+  flags.DEFINE_string(
+    "index", "", "folder of the index, by default below ~/.cache/tireid_jax/search; or milvus:FOLDER.db, milvus:URL"
+  )
+  flags.DEFINE_enum("dtype", None, ["bfloat16", "float32"], "of a new index; bfloat16 by default")
+
+
+def open_searcher(options: Any) -> Searcher:
+  """Returns the Searcher that the flags name; raises UserError as `Searcher.open`."""
+  if options.config is not None:
+    config_file.print_sources()
+  return Searcher.open(
+    workdir=options.workdir, stage=options.stage, pretrained=options.pretrained, config=options.config,
+    gallery=options.gallery, index=options.index, dtype=options.dtype or "",
+  )  # fmt: skip
