@@ -34,6 +34,8 @@ FUZZING := .venv-fuzz$(SUFFIX)
 REFERENCE := .venv-peer$(SUFFIX)
 SEARCHING := .venv-search$(SUFFIX)
 RUN := $(VENV)/bin/python
+# requirements-dev.txt and the files that it includes.
+DEV := $(addprefix requirements-,dev.txt serve.txt gcs.txt milvus.txt)
 DEMO ?= demo
 GPU ?= --to=gpu_results
 WHEELS ?= wheels
@@ -124,26 +126,26 @@ $(VENV)/serve: requirements-serve.txt $(VENV)/run
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-serve.txt
 	touch $@
 
-$(VENV)/dev: requirements-dev.txt requirements-serve.txt requirements-gcs.txt $(VENV)/run
+$(VENV)/dev: $(DEV) $(VENV)/run
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
 
-$(PARITY)/run: requirements-parity.txt requirements-dev.txt requirements.txt
+$(PARITY)/run: requirements-parity.txt $(DEV) requirements.txt
 	test -x $(PARITY)/bin/python || $(PYTHON) -m venv $(PARITY)
 	$(PARITY)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-parity.txt
 	touch $@
 
-$(TPU)/run: requirements-tpu.txt requirements-dev.txt requirements.txt
+$(TPU)/run: requirements-tpu.txt $(DEV) requirements.txt
 	test -x $(TPU)/bin/python || $(PYTHON) -m venv $(TPU)
 	$(TPU)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-tpu.txt
 	touch $@
 
-$(BROWSER)/run: requirements-browser.txt requirements-dev.txt requirements-serve.txt requirements.txt
+$(BROWSER)/run: requirements-browser.txt $(DEV) requirements.txt
 	test -x $(BROWSER)/bin/python || $(PYTHON) -m venv $(BROWSER)
 	$(BROWSER)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-browser.txt
 	touch $@
 
-$(FUZZING)/run: requirements-fuzz.txt requirements-dev.txt requirements.txt
+$(FUZZING)/run: requirements-fuzz.txt $(DEV) requirements.txt
 	test -x $(FUZZING)/bin/python || $(PYTHON) -m venv $(FUZZING)
 	$(FUZZING)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-fuzz.txt
 	touch $@
@@ -153,7 +155,7 @@ $(REFERENCE)/run: benchmarks/peer/requirements.txt
 	$(REFERENCE)/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/peer/requirements.txt
 	touch $@
 
-$(SEARCHING)/run: benchmarks/search.txt requirements.txt
+$(SEARCHING)/run: benchmarks/search.txt requirements-milvus.txt requirements.txt
 	test -x $(SEARCHING)/bin/python || $(PYTHON) -m venv $(SEARCHING)
 	$(SEARCHING)/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/search.txt
 	touch $@
