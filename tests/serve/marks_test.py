@@ -105,6 +105,15 @@ def test_prepare_reads_what_the_page_exports(client, searcher, tmp_path):
   assert {results[0]["path"], results[1]["path"]} in groups
 
 
-def test_marks_of_an_unknown_image_are_not_exported(client):
-  mark = {"image": "0" * 24, "caption": RED, "mark": "this"}
-  assert client.post("/api/annotations", json={"marks": [mark]}).status_code == 404
+def test_marks_of_images_that_left_the_gallery_are_left_out_and_counted(client):
+  (result, *_) = client.post("/api/search", json={"text": RED}).json()["results"]
+  given = [{"image": image, "caption": RED, "mark": "this"} for image in ("0" * 24, result["id"])]
+  answer = client.post("/api/annotations", json={"marks": given}).json()
+  assert (answer["num_gone"], answer["num_images"]) == (1, 1)
+  assert [line["image"] for line in lines(answer["annotations"])] == [result["path"]]
+
+
+def test_many_long_marks_are_exported(client):
+  """More than other requests may hold."""
+  given = [{"image": "0" * 24, "caption": f"{number} {'x' * 300}", "mark": "wrong"} for number in range(6000)]
+  assert client.post("/api/annotations", json={"marks": given}).json()["num_gone"] == 6000

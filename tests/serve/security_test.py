@@ -102,3 +102,20 @@ def test_too_many_searches_are_rejected_and_pictures_are_counted_apart(searcher)
     assert response.status_code == 429
     assert int(response.headers["retry-after"]) >= 1
     assert client.get(f"/api/images/{result['id']}").status_code == 200
+
+
+def test_requests_without_the_token_use_up_no_limit(searcher):
+  with serving.make_client(searcher, token=TOKEN, searches_per_minute=1) as client:
+    for _ in range(3):
+      assert client.post("/api/search", json=QUERY).status_code == 401
+    headers = {"authorization": f"Bearer {TOKEN}"}
+    assert client.post("/api/search", json=QUERY, headers=headers).status_code == 200
+    assert client.post("/api/search", json=QUERY, headers=headers).status_code == 429
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_cookies_are_for_https_alone_if_the_page_is(searcher, scheme):
+  with serving.make_client(searcher, token=TOKEN) as client:
+    headers = {"origin": serving.HOME.replace("http", scheme)}
+    cookie = client.post("/api/login", json={"token": TOKEN}, headers=headers).headers["set-cookie"]
+  assert ("Secure" in cookie.split("; ")) == (scheme == "https")

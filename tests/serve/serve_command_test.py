@@ -60,7 +60,10 @@ def test_a_port_in_use_ends_the_command_with_one_line_and_status_2(folder):
 
 def test_only_loopback_needs_no_token(tmp_path):
   assert serve._settings("127.0.0.1", [], "").token == ""
-  assert serve._settings("LOCALHOST", ["Me.example"], "").hosts[-2:] == ("localhost", "me.example")
+  assert serve._settings("::1", ["localhost"], "").token == ""
+  proxied = serve._settings("LOCALHOST", ["Me.example"], "")
+  assert proxied.hosts[-2:] == ("localhost", "me.example")
+  assert len(proxied.token) >= 32
   beyond = serve._settings("0.0.0.0", ["gallery.example"], "")
   assert len(beyond.token) >= 32
   assert beyond.hosts == ("gallery.example",)

@@ -17,9 +17,8 @@ import os
 from absl import flags
 
 from tireid_jax import cli
-from tireid_jax.config import values as config_lib
 from tireid_jax.errors import UserError
-from tireid_jax.search import contact_sheet, opening, searcher_flags, where
+from tireid_jax.search import contact_sheet, searcher_flags, where
 from tireid_jax.search import query as query_lib
 from tireid_jax.search.results import Report, Result
 from tireid_jax.search.searcher import Searcher
@@ -70,10 +69,7 @@ def _check(options):
     raise UserError('the query is empty; give --query="SENTENCE", --query=IMAGE, --queries=FILE or --index_only')
   if options.top < 1:
     raise UserError(f"--top={options.top} must be at least 1")
-  if options.config is not None:
-    config_lib.check(options.config)
-  locations.local_path(options.boxes, "--boxes")  # before the model is loaded
-  opening.check(options.index)
+  searcher_flags.check(options)
   html = locations.local_path(options.html, "--html") if options.html else None
   if html is not None and not html.absolute().parent.is_dir():
     raise UserError(f"--html={options.html}: there is no folder {html.parent}")

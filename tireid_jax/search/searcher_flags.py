@@ -5,7 +5,11 @@ from typing import Any
 from absl import flags
 
 from tireid_jax.config import config_file
+from tireid_jax.config import values as config_lib
+from tireid_jax.search import opening
+from tireid_jax.search.gallery import folder_of
 from tireid_jax.search.searcher import Searcher
+from tireid_jax.storage import locations
 
 
 def define() -> None:
@@ -21,6 +25,16 @@ def define() -> None:
     "index", "", "folder of the index, by default below ~/.cache/tireid_jax/search; or milvus:FOLDER.db, milvus:URL"
   )
   flags.DEFINE_enum("dtype", None, ["bfloat16", "float32"], "of a new index; bfloat16 by default")
+
+
+def check(options: Any) -> None:
+  """Raises UserError or MissingFileError if a value of a flag cannot be used; no model is loaded for it."""
+  if options.config is not None:
+    config_lib.check(options.config)
+  if options.gallery:
+    folder_of(options.gallery)
+  locations.local_path(options.boxes, "--boxes")
+  opening.check(options.index)
 
 
 def open_searcher(options: Any) -> Searcher:

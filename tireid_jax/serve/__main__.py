@@ -5,8 +5,8 @@ python -m tireid_jax.serve --pretrained=CLIP --gallery=DIR --port=9000
 python -m tireid_jax.serve --workdir=W --gallery=DIR --host=0.0.0.0 --allowed_host=gallery.example
 
 Needs `pip install ".[serve]"`. All new and changed images are encoded before the page is served, as by `search`. The
-page is served to this machine only unless --host says otherwise; others need the token of --token_file, or the one that
-is printed at the start. Use a reverse proxy for HTTPS.
+page is served to this machine only unless --host or --allowed_host says otherwise; then a token is needed, that of
+--token_file or the one that is printed at the start. Use a reverse proxy for HTTPS.
 """
 
 import errno
@@ -19,10 +19,8 @@ from typing import Any
 from absl import flags
 
 from tireid_jax import cli
-from tireid_jax.config import values as config_lib
 from tireid_jax.errors import UserError, naming
-from tireid_jax.search import opening, searcher_flags
-from tireid_jax.search.gallery import folder_of
+from tireid_jax.search import searcher_flags
 from tireid_jax.serve import vocabulary
 from tireid_jax.serve.settings import Settings
 from tireid_jax.serve.vocabulary import Vocabulary
@@ -66,14 +64,9 @@ def check(options: Any) -> tuple[Settings, socket.socket]:
   for name in ("fastapi", "starlette", "uvicorn"):
     if importlib.util.find_spec(name) is None:
       raise UserError(f'serve needs the package {name}; run pip install "tireid_jax[serve]"')
-  if options.config is not None:
-    config_lib.check(options.config)
   if options.boxes and not options.gallery:
     raise UserError("--boxes changes the index; give --gallery=DIR too")
-  if options.gallery:
-    folder_of(options.gallery)
-  locations.local_path(options.boxes, "--boxes")
-  opening.check(options.index)
+  searcher_flags.check(options)
   return _settings(options.host, options.allowed_host, options.token_file), listen(options.host, options.port)
 
 
@@ -105,13 +98,15 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def _settings(host: str, allowed: list[str], token_file: str) -> Settings:
-  """Returns the Settings for an address to listen at."""
-  token = _read_token(token_file) if token_file else ""
-  if _is_loopback(host):
-    return Settings(hosts=(*Settings.hosts, host.lower(), *(name.lower() for name in allowed)), token=token)
-  if not allowed and host in ("0.0.0.0", "::", ""):
+  """Returns the Settings for an address to listen at. A name beyond loopback, as of a proxy, requires a token too."""
+  is_loopback = _is_loopback(host)
+  if not is_loopback and not allowed and host in ("0.0.0.0", "::", ""):
     raise UserError(f"--host={host} listens at all addresses; give --allowed_host=NAME, by which browsers call it")
-  return Settings(hosts=tuple(name.lower() for name in allowed or [host]), token=token or secrets.token_urlsafe(24))
+  token = _read_token(token_file) if token_file else ""
+  if not all(_is_loopback(name) for name in (host, *allowed)):
+    token = token or secrets.token_urlsafe(24)
+  names = [*Settings.hosts, host, *allowed] if is_loopback else allowed or [host]
+  return Settings(hosts=tuple(name.lower() for name in names), token=token)
 
 
 def _vocabulary(workdir: str, stage: str) -> Vocabulary:
@@ -149,6 +144,8 @@ if __name__ == "__main__":
   searcher_flags.define()
   flags.DEFINE_string("host", "127.0.0.1", "address to listen at; others than loopback require a token")
   flags.DEFINE_integer("port", 8000, "to listen at; 0 for any that is free")
-  flags.DEFINE_multi_string("allowed_host", [], "name by which browsers call the server; may be repeated")
+  flags.DEFINE_multi_string(
+    "allowed_host", [], "name by which browsers call the server; may be repeated; others than loopback require a token"
+  )
   flags.DEFINE_string("token_file", "", "file with the token; without it, one is made and printed if needed")
   cli.run(main)

@@ -35,6 +35,11 @@ def session_of(service: Service, http: Request) -> Session | None:
   return service.sessions.find(http.cookies.get(SESSION_COOKIE))
 
 
+def is_https(http: Request) -> bool:
+  """Returns whether a page sent this by HTTPS, which ends at a proxy: the server itself only sees http."""
+  return http.headers.get("origin", "").startswith("https://")
+
+
 def router(service: Service) -> APIRouter:
   """Returns the routes of a Service."""
   api = APIRouter(prefix="/api", responses=ERRORS)
@@ -67,8 +72,10 @@ def router(service: Service) -> APIRouter:
   @api.post("/annotations")
   def annotations(request: schemas.MarksRequest) -> schemas.AnnotationsResponse:
     """Marks of images of the gallery as an annotation file for training, and the wrong ones in a list of their own."""
-    marked = [marks.Marked(service.pictures.entry(mark.image), mark.caption, mark.mark) for mark in request.marks]
-    return schemas.AnnotationsResponse(**marks.export(marked)._asdict())
+    present = [mark for mark in request.marks if mark.image in service.pictures]
+    marked = [marks.Marked(service.pictures.entry(mark.image), mark.caption, mark.mark) for mark in present]
+    num_gone = len(request.marks) - len(present)
+    return schemas.AnnotationsResponse(**marks.export(marked)._asdict(), num_gone=num_gone)
 
   @api.post("/login", status_code=204)
   def login(request: schemas.LoginRequest, http: Request) -> Response:
@@ -79,7 +86,7 @@ def router(service: Service) -> APIRouter:
     response = Response(status_code=204)
     if token:
       response.set_cookie(
-        security.COOKIE, security.cookie_of(token), httponly=True, samesite="strict", secure=http.url.scheme == "https"
+        security.COOKIE, security.cookie_of(token), httponly=True, samesite="strict", secure=is_https(http)
       )
     return response
 

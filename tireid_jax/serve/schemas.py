@@ -60,7 +60,7 @@ class SearchResponse(BaseModel):
 
   results: list[FoundImage]
   unseen: list[str] = Field(
-    description="words of the text that are in no caption that the model was trained on; empty if those are not known"
+    description="words of the text that are in no caption of the run's training data; empty if those are not known"
   )
 
 
@@ -126,6 +126,7 @@ class AnnotationsResponse(BaseModel):
   wrong: str = Field(description="images and the descriptions that do not fit them")
   num_persons: int
   num_images: int
+  num_gone: int = Field(description="marks of images that are no longer in the gallery, which were left out")
 
 
 class LoginRequest(_Request):

@@ -22,6 +22,7 @@ from tireid_jax.serve.settings import Settings
 COOKIE = "tireid_token"
 LOGIN = "/api/login"
 UPLOAD = "/api/session/images"
+ANNOTATIONS = "/api/annotations"
 
 _HEADERS = {
   "content-security-policy": (
@@ -97,14 +98,15 @@ class Guard:
     is_api = path.startswith("/api/")
     if is_api and headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
       raise ApiError(403, "requests from pages of other sites are rejected")
+    if is_api and path != LOGIN and not self._has_token(headers):
+      raise ApiError(401, "this server requires its token", {"www-authenticate": "Bearer"})
+    # After the token, so that requests without it use up no limit: behind a proxy, all clients have one address.
     client = scope["client"][0] if scope.get("client") else ""
     for prefix, rate in self._rates.items():
       if path == prefix or path.startswith(f"{prefix}/"):
         wait_s = rate.wait_s(client)
         if wait_s:
           raise ApiError(429, "too many requests; wait a little", {"retry-after": str(math.ceil(wait_s))})
-    if is_api and path != LOGIN and not self._has_token(headers):
-      raise ApiError(401, "this server requires its token", {"www-authenticate": "Bearer"})
 
   def _has_token(self, headers: Headers) -> bool:
     token = self._settings.token
@@ -116,8 +118,8 @@ class Guard:
     return is_token(cookie_parser(headers.get("cookie", "")).get(COOKIE, ""), cookie_of(token))
 
   def _limit(self, scope: Scope) -> int:
-    is_upload = scope["method"] == "POST" and scope["path"] == UPLOAD
-    return self._settings.max_upload_bytes if is_upload else self._settings.max_body_bytes
+    limits = {UPLOAD: self._settings.max_upload_bytes, ANNOTATIONS: self._settings.max_marks_bytes}
+    return limits.get(scope["path"], self._settings.max_body_bytes)
 
 
 def _name(host: str) -> str:

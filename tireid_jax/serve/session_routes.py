@@ -49,7 +49,7 @@ def router(service: Service) -> APIRouter:
     session, picture = await run_in_threadpool(add)
     response = JSONResponse({"id": picture, "name": name}, 201)
     response.set_cookie(
-      routes.SESSION_COOKIE, session.id, httponly=True, samesite="strict", secure=http.url.scheme == "https"
+      routes.SESSION_COOKIE, session.id, httponly=True, samesite="strict", secure=routes.is_https(http)
     )
     return response
 

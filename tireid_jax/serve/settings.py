@@ -11,7 +11,8 @@ class Settings:
     hosts: host names by which the server may be called; a request for any other is rejected (DNS rebinding).
     token: that a request must bring; "" for none, on loopback only.
     max_top: most results of one search.
-    max_body_bytes: of a request that uploads nothing.
+    max_body_bytes: of a request, but for uploads and marks.
+    max_marks_bytes: of a request that exports marks.
     max_upload_bytes: of one uploaded image.
     max_upload_pixels: of one uploaded image, decoded.
     max_uploads: images in one session.
@@ -26,6 +27,7 @@ class Settings:
   token: str = ""
   max_top: int = 200
   max_body_bytes: int = 2**20
+  max_marks_bytes: int = 2**24
   max_upload_bytes: int = 2**24
   max_upload_pixels: int = 2**24
   max_uploads: int = 200

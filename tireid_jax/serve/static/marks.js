@@ -100,7 +100,8 @@ export class Marks {
       if (files.annotations) save("annotations.jsonl", files.annotations);
       if (files.wrong) save("wrong.jsonl", files.wrong);
       this.say(`Exported ${files.num_images} images of ${files.num_persons} persons. Prepare them with `
-        + "--config.custom.annotations=annotations.jsonl --config.custom.images=GALLERY.");
+        + "--config.custom.annotations=annotations.jsonl --config.custom.images=GALLERY."
+        + (files.num_gone ? ` ${files.num_gone} marks of images that left the gallery were left out.` : ""));
     } catch (error) {
       this.say(error.message, true);
     }
