@@ -59,5 +59,6 @@ def test_sizes_that_are_no_multiple_of_the_cells_are_covered_whole():
 
 @pytest.mark.parametrize(("sentence", "number"), [("red", 0), ("a red", 2), ("a red", -1)])
 def test_a_word_that_is_not_there_or_alone_is_an_error(sentence, number):
-  with pytest.raises(UserError, match="the sentence has"):
+  message = "needs two words and not 1" if sentence == "red" else f"there is no word {number} in the sentence"
+  with pytest.raises(UserError, match=message):
     word_map.word_map(Colours(), np.zeros((56, 3), np.float32), sentence, number)

@@ -85,8 +85,8 @@ def test_a_word_map_is_that_of_the_picture_and_the_word(client, searcher):
   ("request_", "status", "message"),
   [
     ({"image": "0" * 24, "text": SENTENCE, "number": 0}, 404, "no such image"),
-    ({"text": SENTENCE, "number": 6}, 422, "the sentence has 6 words"),
-    ({"text": "red", "number": 0}, 422, "the sentence has 1 words"),
+    ({"text": SENTENCE, "number": 6}, 422, "there is no word 6 in the sentence; its words are 0 to 5"),
+    ({"text": "red", "number": 0}, 422, "needs two words and not 1"),
     ({"text": "red " * 99, "number": 0}, 422, "shorten it"),
   ],
 )
@@ -209,3 +209,16 @@ def test_a_rate_recovers_with_time_and_counts_each_client_alone():
   assert rate.wait_s("b") == 0
   now[0] = 30.0
   assert [rate.wait_s("a"), rate.wait_s("a")] == [0, 30]
+
+
+def test_a_search_by_a_damaged_picture_names_no_path_of_the_server(searcher, client):
+  (result, *_) = client.post("/api/search", json={"text": SENTENCE}).json()["results"]
+  file = searcher.gallery / result["path"]
+  content = file.read_bytes()
+  try:
+    file.write_bytes(b"no image")
+    response = client.post("/api/search", json={"image": result["id"]})
+  finally:
+    file.write_bytes(content)
+  assert response.status_code == 404
+  assert response.json() == {"error": "the image does not decode as an image (no format that is known)"}

@@ -75,7 +75,7 @@ def test_the_end_of_the_server_deletes_all_uploads(searcher, temporary):
   ("content", "status", "message"),
   [
     (b"", 422, "holds no image"),
-    (b"no image", 422, "does not decode as an image"),
+    (b"no image", 422, "does not decode as an image (no format that is known)"),
     (png()[:-600], 422, "the file "),
     (png(size=(101, 100)), 413, "has 101x100 pixels; 10,000 are allowed"),
     (b"x" * 50_001, 413, "has more than 50,000 bytes"),

@@ -59,8 +59,10 @@ def word_map(encoders: Encoders, regions: Float[np.ndarray, "regions+1 E"], sent
     UserError: the sentence has no such word, or no other, or is too long.
   """
   words = sentence.split()
-  if not 0 <= number < len(words) or len(words) < 2:
-    raise UserError(f"the sentence has {len(words)} words; choose one from 0 to {len(words) - 1}, besides another")
+  if len(words) < 2:
+    raise UserError(f"a word is compared with the rest of its sentence, so that needs two words and not {len(words)}")
+  if not 0 <= number < len(words):
+    raise UserError(f"there is no word {number} in the sentence; its words are 0 to {len(words) - 1}")
   with_word, without = encoders.encode_sentences([sentence, " ".join(words[:number] + words[number + 1 :])])
   drops = regions @ (with_word - without)
   return WordMap(words[number], float(drops[0]), cells_of(drops[0] - drops[1:]))

@@ -70,10 +70,6 @@ class Pictures:
       raise ApiError(404, "the image is outside of the gallery, and only files in it are served")
     return file
 
-  def query(self, picture: str, image_size: tuple[int, int]) -> pathlib.Path | np.ndarray:
-    """Returns what to search with for the picture of an id: its file, or for a box its pixels u8[h, w, 3]."""
-    return self.file(picture) if self.entry(picture).box is None else self.pixels(picture, image_size)
-
   def pixels(self, picture: str, image_size: tuple[int, int]) -> np.ndarray:
     """Returns the picture of an id as u8[h, w, 3] of a size; raises ApiError 404."""
     try:

@@ -70,7 +70,7 @@ class Service:
     parts: list[tuple[float, Content]] = [(1.0, request.text)] if request.text.strip() else []
     if request.image is not None:
       pictures = self.pictures_of(request.image, session)
-      parts.append((1.0, pictures.query(request.image, self.searcher.encoders.image_size)))
+      parts.append((1.0, pictures.pixels(request.image, self.searcher.encoders.image_size)))
     if not parts:
       raise ApiError(422, "the query is empty; describe the person, or choose a picture")
     filters = request.filters

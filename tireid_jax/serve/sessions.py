@@ -85,8 +85,7 @@ class Session:
           raise ApiError(422, f"the file {reason}")
       except images.BadImageError as error:
         file.unlink()
-        # Without the path on this machine.
-        raise ApiError(422, f"the file {error.detail.replace(str(file), name)}") from error
+        raise ApiError(422, f"the file {error.detail}") from error
       except BaseException:
         file.unlink()
         raise
@@ -138,8 +137,9 @@ class Sessions:
     now = self._clock()
     with self._lock:
       gone = [key for key, (_, used) in self._sessions.items() if now - used > self._settings.session_s]
-    for key in gone:
-      self.end(key)
+      sessions = [self._sessions.pop(key)[0] for key in gone]
+    for session in sessions:
+      session.end()
 
   def close(self) -> None:
     """Ends all sessions."""

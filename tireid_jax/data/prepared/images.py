@@ -143,8 +143,7 @@ def decode_boxes(
   except Exception as error:  # for damaged files, PIL's readers raise errors of any type
     if "truncated" in str(error).lower():
       raise BadImageError(image_file, "truncated image", f"ends early ({error})") from error
-    reason = "no format that is known" if isinstance(error, Image.UnidentifiedImageError) else str(error) or repr(error)
-    raise BadImageError(image_file, "unreadable image", f"does not decode as an image ({reason})") from error
+    raise _unreadable(image_file, error) from error
 
 
 def read_size(image_file: str | os.PathLike, *, use_exif: bool = True) -> tuple[int, int]:
@@ -159,7 +158,13 @@ def read_size(image_file: str | os.PathLike, *, use_exif: bool = True) -> tuple[
       size = image.height, image.width
       return size[::-1] if use_exif and _orientation(image) >= 5 else size
   except Exception as error:  # for damaged files, PIL's readers raise errors of any type
-    raise BadImageError(image_file, "unreadable image", f"does not decode as an image ({error})") from error
+    raise _unreadable(image_file, error) from error
+
+
+def _unreadable(image_file, error):
+  """Returns the BadImageError for what PIL raised."""
+  reason = "no format that is known" if isinstance(error, Image.UnidentifiedImageError) else str(error) or repr(error)
+  return BadImageError(image_file, "unreadable image", f"does not decode as an image ({reason})")
 
 
 def resize(pixels: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:

@@ -64,9 +64,10 @@ export class Words {
     const request = new AbortController();
     this.pending = request;
     const pictures = [...this.results.querySelectorAll(".picture")];
-    try {
-      for (const [at, picture] of pictures.entries()) {
-        this.say(`Looking for “${button.textContent}” in picture ${at + 1} of ${pictures.length} …`);
+    let failed = 0;
+    for (const [at, picture] of pictures.entries()) {
+      this.say(`Looking for “${button.textContent}” in picture ${at + 1} of ${pictures.length} …`);
+      try {
         const json = { image: picture.dataset.image, text, number };
         const found = await call("POST", "/api/word_map", { json, signal: request.signal });
         picture.firstChild.loading = "eager";
@@ -77,10 +78,17 @@ export class Words {
         line.className = "adds";
         line.textContent = `“${found.word}” adds ${found.drop.toFixed(4)}`;
         picture.after(line);
+      } catch (error) {
+        if (request.signal.aborted) return;
+        // A picture that has left the gallery or cannot be decoded has no map; other errors are those of all pictures.
+        if (error.status !== 404 && error.name !== "EncodingError") {
+          this.say(error.message, true);
+          return;
+        }
+        failed += 1;
       }
-      this.say(`“${button.textContent}” in ${pictures.length} pictures.`);
-    } catch (error) {
-      if (!request.signal.aborted) this.say(error.message, true);
     }
+    const gone = failed ? ` ${failed} cannot be read.` : "";
+    this.say(`“${button.textContent}” in ${pictures.length - failed} pictures.${gone}`);
   }
 }
