@@ -186,7 +186,7 @@ class Index:
       if path.name.startswith((".segment-", "segment-")) and path.name not in used:
         shutil.rmtree(path, ignore_errors=True)
 
-  def _flush(self, removed: Iterable[str] = ()):
+  def _flush(self, removed: Sequence[str] = ()):
     """Writes pending vectors as a segment, and the manifest; removes entries, also those that are replaced."""
     pending, self._pending = self._pending, []
     entries = [entry for _, part in pending for entry in part]
@@ -206,7 +206,13 @@ class Index:
       segments.write(self.folder / name, vectors, [entries[i] for i in kept])
       infos.append(manifest.SegmentInfo(name, len(kept)))
       number += 1
+    rows_by_key = self._rows_by_key or {}
+    for key in (*removed, *last):
+      rows_by_key.pop(key, None)
+    rows_by_key.update((entries[i].key, (len(infos) - 1, row)) for row, i in enumerate(kept))
     self._replace(infos, number)
+    # To read all entries again after each segment would make the time of a long `add` quadratic.
+    self._rows_by_key = rows_by_key
     self._flushed_at = time.monotonic()
 
   def _replace(self, infos: Sequence[manifest.SegmentInfo], next_segment: int) -> None:
