@@ -6,8 +6,11 @@ import pytest
 
 from configs import cuhk
 from tireid_jax.errors import DivergedError, UserError
+from tireid_jax.storage import files
 from tireid_jax.study import plan, running, tables, tuning
 from tireid_jax.study.groups import Group
+from tireid_jax.training import loop
+from tireid_jax.workdir import layout
 
 WORKDIR = pathlib.Path("/w")
 
@@ -86,3 +89,24 @@ def test_a_diverged_run_is_ranked_last_and_a_failed_one_fails_its_row_alone(tmp_
   assert {(entry.row.name, entry.seed) for entry in made.all_entries()} == {
     ("direct fine-tuning", 0), ("direct fine-tuning", 1), ("zero-shot", 0), ("zero-shot", 1),
   }  # fmt: skip
+
+
+@pytest.mark.parametrize("diverges", ["in the grid", "in the lineage of the grid"])
+def test_rows_that_share_a_diverged_run_are_all_tuned_and_it_runs_once(tmp_path, monkeypatch, diverges):
+  config = configured(**{"study.epochs": (3,)})
+  bad_rate = 1.0 * config.stage1.learning_rate if diverges == "in the grid" else None
+  runs = []
+
+  def run(config, stages, folder):
+    runs.append(folder)
+    if stages == (1,) and bad_rate in (None, config.stage1.learning_rate):
+      raise DivergedError("loss is nan at step 3")
+    result = {"selection": {"t2i": {"R@1": 1.0}}}
+    files.write_json(layout.stage_folder(folder, stages[0]) / layout.RESULT_FILE, result)
+
+  monkeypatch.setattr(loop, "run", run)
+  group = Group("", (tables.TWO_STAGES, tables.AFTER_STAGE_1), {"": config})
+  made, failures = running.run_grids(lambda: plan.make([group], [0], tmp_path / "w", tmp_path), tmp_path)
+  assert failures == {}
+  assert set(made.choices) == {"two stages", "after stage 1"}
+  assert len(runs) == len(set(runs)) == (4 if bad_rate else 2)

@@ -45,7 +45,7 @@ def run_missing(entries: Sequence[Entry], results: pathlib.Path, *, trains: bool
     trains: False to score only entries whose cells are finished; the others are not failures.
   """
   failures: list[Failure] = []
-  failed: dict[pathlib.Path, str] = {}
+  failed: dict[pathlib.Path, UserError] = {}
   done = finished(entries, results)
   missing = [entry for entry in entries if entry not in done]
   for number, entry in enumerate(missing, start=1):
@@ -74,7 +74,7 @@ def run_grids(make_plan: Callable[[], Plan], results: pathlib.Path) -> tuple[Pla
     results: folder of the validation scores.
   """
   failures: dict[str, str] = {}
-  failed: dict[pathlib.Path, str] = {}
+  failed: dict[pathlib.Path, UserError] = {}
   while True:
     plan = make_plan()
     waiting = {row: grid for row, grid in plan.grid.items() if row not in failures}
@@ -82,6 +82,8 @@ def run_grids(make_plan: Callable[[], Plan], results: pathlib.Path) -> tuple[Pla
       return plan, failures
     for row, grid in waiting.items():
       for number, cell in enumerate(grid, start=1):
+        if tuning.is_scored(cell, results):  # as a cell of another row, since the plan was made
+          continue
         log_line(f"study: tuning {row}: {number} of {len(grid)}, {cell.digest}")
         try:
           for needed in cell.lineage():
@@ -110,18 +112,19 @@ def _free_memory():
   gc.collect()
 
 
-def _run(cell: Cell, failed: dict[pathlib.Path, str]) -> None:
-  """Trains a cell unless it is finished; raises at once for a cell that failed before in this study."""
+def _run(cell: Cell, failed: dict[pathlib.Path, UserError]) -> None:
+  """Trains a cell unless it is finished; raises at once for a cell that failed or diverged before in this study."""
   if cell.result() is not None:
     return
   if cell.folder in failed:
-    raise UserError(failed[cell.folder])
+    raise failed[cell.folder]
   try:
     if toy_data.is_synthetic(cell.config):
       toy_data.make(cell.config, toy_data.name_of(cell.config, cell.number))
     loop.run(cell.config, (cell.number,), cell.folder)
   except Exception as error:
-    failed[cell.folder] = f"stage {cell.number} in {cell.folder} failed before: {first_line(error)}"
+    error_type = DivergedError if isinstance(error, DivergedError) else UserError
+    failed[cell.folder] = error_type(f"stage {cell.number} in {cell.folder} failed before: {first_line(error)}")
     raise
 
 

@@ -120,6 +120,11 @@ def _score(cell: Cell, results: pathlib.Path) -> float | None:
   return score
 
 
+def is_scored(cell: Cell, results: pathlib.Path) -> bool:
+  """Returns whether the validation metric of a cell, or that it diverged, is stored."""
+  return _path(cell, results).is_file()
+
+
 def record_divergence(cell: Cell, results: pathlib.Path, error: DivergedError) -> None:
   """Stores that a run of the grid diverged, which ranks it last."""
   _store(cell, results, None, str(error))
