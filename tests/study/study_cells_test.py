@@ -6,7 +6,7 @@ import pytest
 
 from configs import cuhk, toy
 from tireid_jax.configs import common
-from tireid_jax.study import cells, entries, tables
+from tireid_jax.study import cells, entries, running, tables
 from tireid_jax.study.tables import Row
 
 WORKDIR = pathlib.Path("/w")
@@ -67,6 +67,15 @@ def test_all_rows_on_synthetic_data_start_from_one_pre_training():
   assert rows[1][1].config.pretrained == str(rows[0][0].stage_folder)
   larger = chain(config=toy, **{"toy.num_train_ids": 7})
   assert (larger[0].digest == rows[0][0].digest, larger[1].digest == rows[0][1].digest) == (True, False)
+  assert larger[0].config.to_dict() == rows[0][0].config.to_dict()  # so that one resumes what the other has begun
+
+
+def test_one_command_is_printed_for_each_workdir(tmp_path):
+  bases = [cuhk.get_config(), cuhk.get_config()]
+  bases[1].study.gallery_persons = 100  # does not matter to training
+  made = [entries.make(tables.TWO_STAGES, base, 0, tmp_path) for base in bases]
+  lines = running.commands(made, tmp_path, "configs/cuhk.py")
+  assert [line.partition("--workdir=")[2] for line in lines] == [str(cell.folder) for cell in made[0].needed()]
 
 
 def test_zero_shot_needs_only_what_the_weights_need():

@@ -75,7 +75,7 @@ def chain(config: ConfigDict, seed: int, workdir: pathlib.Path) -> list[Cell]:
 
 
 def _cell(config, number, seed, workdir, earlier):
-  config = _without_unused_prompts(copy.deepcopy(config), number)
+  config = toy_data.without_unused_sizes(_without_unused_prompts(copy.deepcopy(config), number), number)
   stage = config[f"stage{number}"]
   named = config.pretrained if stage.init_from == "pretrained" else stage.init_from
   parent = earlier.get(named)

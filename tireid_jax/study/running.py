@@ -129,7 +129,7 @@ def _run(cell: Cell, failed: dict[pathlib.Path, UserError]) -> None:
 
 
 def commands(entries: Sequence[Entry], results: pathlib.Path, file: str, grid: Iterable[Cell] = ()) -> list[str]:
-  """Returns the command lines of the cells that are missing, each after those that it depends on.
+  """Returns the command lines of the cells that are missing, one per cell, each after those that it depends on.
 
   Args:
     entries: of all rows and seeds that are tuned.
@@ -141,7 +141,9 @@ def commands(entries: Sequence[Entry], results: pathlib.Path, file: str, grid: I
   done = finished(entries, results)
   needed = [one for cell in grid for one in cell.lineage()]
   needed += [cell for entry in entries if entry not in done for cell in entry.needed()]
+  seen: set[pathlib.Path] = set()
   for cell in needed:
-    if cell.result() is None:
+    if cell.folder not in seen and cell.result() is None:
+      seen.add(cell.folder)
       lines |= dict.fromkeys([*command_line.of_data(cell, file), command_line.of_cell(cell, file)])
   return list(lines)

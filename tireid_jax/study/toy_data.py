@@ -56,6 +56,17 @@ def settings_of(config: ConfigDict, number: int) -> dict[str, Any]:
   }
 
 
+def without_unused_sizes(config: ConfigDict, number: int) -> ConfigDict:
+  """Returns the config with 1 for sizes of data that the stage does not use, if it has a data set of its own.
+
+  So such stages of all rows are one cell with one config, whatever numbers of persons the rows have.
+  """
+  if is_synthetic(config) and name_of(config, number) != config.data.name:
+    used = settings_of(config, number)
+    config.toy.update({field: 1 for field in config.toy if field not in used})
+  return config
+
+
 def with_study_sizes(config: ConfigDict) -> ConfigDict:
   """Returns a config whose synthetic validation and test splits have the sizes of its `study`."""
   config = config.copy_and_resolve_references()
