@@ -132,12 +132,21 @@ def test_seeds_that_differ_leave_a_difference_unresolved_however_many_identities
   unclear = significance.compare_seeds(by_seed(none, none), by_seed(all_right, none), share_queries=share_queries)[
     "R@1"
   ]
-  # Two seeds are drawn from one that gains 100 points and one that gains 0.
-  assert (unclear.mean, unclear.low, unclear.high, unclear.is_resolved) == (50, 0, 100, False)
+  # By Student's t of one degree of freedom, 12.7 times the standard error of 50: beyond what percentages can differ by.
+  assert (unclear.mean, unclear.low, unclear.high, unclear.is_resolved) == (50, -100, 100, False)
   clear = significance.compare_seeds(by_seed(none, none), by_seed(all_right, all_right), share_queries=share_queries)[
     "R@1"
   ]
   assert (clear.mean, clear.low, clear.high, clear.is_resolved) == (100, 100, 100, True)
+
+
+def test_the_interval_of_seeds_that_differ_is_that_of_students_t():
+  of_persons = [np.arange(400) < 200 + gain for gain in (4, 8, 12)]
+  none = np.arange(400) < 200
+  found = significance.compare_seeds(by_seed(none, none, none), by_seed(*of_persons), share_queries=True)["R@1"]
+  # The seeds gain 1, 2 and 3 points: 4.303 times a standard error of 1 / sqrt(3).
+  assert (found.mean, found.low, found.high) == pytest.approx((2, 2 - 2.484, 2 + 2.484), abs=1e-3)
+  assert found.p == pytest.approx(0.0742, abs=1e-4)
 
 
 def test_identities_that_all_seeds_share_are_resampled_once_for_all_of_them():

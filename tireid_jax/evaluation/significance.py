@@ -1,9 +1,10 @@
-"""Whether two results on the same queries differ by more than chance: a paired bootstrap."""
+"""Whether two results on the same queries differ by more than chance: a paired bootstrap, and over seeds a t test."""
 
 import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
+from scipy import stats
 
 from tireid_jax.errors import UserError
 from tireid_jax.evaluation.score_file import ScoreFile
@@ -104,11 +105,13 @@ def compare_seeds(
   num_resamples: int = 2_000,
   seed: int = 0,
 ) -> dict[str, Difference]:
-  """Returns {metric: Difference} of second - first, by a paired bootstrap that resamples seeds and identities.
+  """Returns {metric: Difference} of second - first; the interval is the wider of two.
 
-  Each resample draws as many seeds as there are, with replacement, and identities with all of their queries. With one
-  seed, only identities are resampled, and the interval does not cover what another seed would change. Resampling both
-  makes the interval rather too wide than too narrow (Owen, Annals of Applied Statistics 2007, for crossed factors).
+  One is that of a paired bootstrap: each resample has as many seeds as there are, with replacement, and identities with
+  all of their queries. With few seeds it is too narrow, since their resampled variance is too small by the factor
+  (S - 1) / S. The other is Student's t interval of the mean over seeds, which has no such bias. Likewise, the p-value
+  is the larger of two. With one seed, only identities are resampled, and the interval does not cover what another seed
+  would change. docs/study.md has rates of false positives, measured by simulation.
 
   Args:
     first, second: scores of both methods by seed; scores of one seed are of the same queries.
@@ -142,11 +145,17 @@ def compare_seeds(
   resampled = means.mean(axis=1)  # [resamples, metrics]
   tail = (100 - INTERVAL_PERCENT) / 2
   low, high = np.percentile(resampled, (tail, 100 - tail), axis=0)
-  mean = np.mean([value.mean(axis=0) for value in values], axis=0)
-  return {
-    name: Difference(float(mean[i]), float(low[i]), float(high[i]), p_value(resampled[:, i]))
-    for i, name in enumerate(names)
-  }
+  p = np.array([p_value(column) for column in resampled.T])
+  of_seeds = np.stack([value.mean(axis=0) for value in values])  # [seeds, metrics]
+  mean = of_seeds.mean(axis=0)
+  if num_seeds > 1:
+    error = of_seeds.std(axis=0, ddof=1) / num_seeds**0.5
+    half = stats.t.ppf(1 - tail / 100, num_seeds - 1) * error
+    # Percentage points cannot differ by more than 100.
+    low, high = np.minimum(low, np.maximum(mean - half, -100)), np.maximum(high, np.minimum(mean + half, 100))
+    ratio = np.divide(np.abs(mean), error, out=np.full_like(mean, np.inf), where=error > 0)
+    p = np.maximum(p, 2 * stats.t.sf(ratio, num_seeds - 1))
+  return {name: Difference(float(mean[i]), float(low[i]), float(high[i]), float(p[i])) for i, name in enumerate(names)}
 
 
 def _differences(before, after):
