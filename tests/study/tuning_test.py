@@ -5,6 +5,7 @@ import pathlib
 import pytest
 
 from configs import cuhk
+from tireid_jax.configs import common
 from tireid_jax.errors import DivergedError, UserError
 from tireid_jax.storage import files
 from tireid_jax.study import plan, running, tables, tuning
@@ -61,11 +62,44 @@ def test_of_equal_scores_the_shorter_run_and_the_lower_rate_win(tmp_path):
   assert (found.config.stage2.epochs, found.config.stage2.learning_rate) == (3, pytest.approx(1e-6))
 
 
+def test_lengths_may_be_given_in_any_order(tmp_path):
+  only_stage_2 = configured(stages=(2,), **{"stage2.init_from": "pretrained", "study.epochs": (10, 3)})
+  found, _ = tuned(only_stage_2, tmp_path / "equal", lambda *_: 1.0)
+  assert found.config.stage2.epochs == 3
+  found, runs = tuned(only_stage_2, tmp_path / "longer", lambda stage, rate, epochs: -abs(epochs - 30.0))
+  assert (found.config.stage2.epochs, sorted({epochs for _, _, epochs in runs})) == (30, [3, 10, 30, 90])
+
+
+def test_warm_up_is_no_longer_than_configured_and_no_larger_a_part_of_a_run(tmp_path):
+  config = configured(stages=(2,), **{"stage2.init_from": "pretrained", "study.epochs": (6, 600)})
+  config.stage2.update(epochs=60, warmup_epochs=5.0, stable_epochs=30.0)
+  grid = tuning._grid(config, 2, [6, 600], 0, WORKDIR)
+  found = {one.stage2.epochs: (one.stage2.warmup_epochs, one.stage2.stable_epochs) for one, _ in grid}
+  assert found == {6: (0.5, 3.0), 600: (5.0, 300.0)}
+
+
+def test_a_stage_of_the_identity_head_alone_is_not_tuned(tmp_path):
+  head_first = common.with_ablation(configured(), "head_first")
+  found, runs = tuned(head_first, tmp_path, lambda *_: 1.0)
+  assert {number for number, *_ in runs} == {2}
+  assert found.config.stage1 == head_first.stage1
+
+
+def test_a_row_about_its_learning_rate_keeps_it(tmp_path):
+  row = next(row for row in tables.TABLES["components"].rows if row.own_rate)
+  config = configured()
+  made = plan.make([Group("", (row,), {"": config})], [0], WORKDIR, tmp_path)
+  (grid,) = made.grid.values()
+  assert {cell.config.stage2.learning_rate for cell in grid} == {config.stage2.learning_rate / 3}
+  assert [cell.config.stage2.epochs for cell in grid] == [3, 10]
+
+
 def test_without_a_grid_nothing_is_tuned_and_without_validation_nothing_can_be(tmp_path):
   plain = configured(**{"study.learning_rates": (), "study.epochs": ()})
   assert tuning.tune(plain, 0, WORKDIR, tmp_path).choices == {}
-  with pytest.raises(UserError, match="need a validation split"):
-    tuning.tune(configured(select_on="last"), 0, WORKDIR, tmp_path)
+  for split in ("last", "test"):
+    with pytest.raises(UserError, match=f"need a validation split, but select_on is '{split}'"):
+      tuning.tune(configured(select_on=split), 0, WORKDIR, tmp_path)
 
 
 def test_a_diverged_run_is_ranked_last_and_a_failed_one_fails_its_row_alone(tmp_path, monkeypatch):

@@ -31,12 +31,14 @@ class Group:
 
 
 def _rows(table, config):
-  """Returns a table's rows; if validation selects their lengths, without "steps of both stages" in their names."""
+  """Returns a table's rows; if validation selects their lengths, without numbers of steps in their names."""
   if not config.study.epochs:
     return table.rows
   renamed: dict[str, Row] = {}
   for row in table.rows:
-    name = row.name.replace(tables.EQUAL_STEPS, "")
+    name = row.name
+    for steps in tables.STEPS:
+      name = name.replace(steps, "")
     renamed.setdefault(name, dataclasses.replace(row, name=name))
   return tuple(renamed.values())
 

@@ -41,6 +41,8 @@ def make(groups: Sequence[Group], seeds: Sequence[int], workdir: pathlib.Path, r
       name = f"{row.name} ({group.name})" if group.name else row.name
       config = group.config(row)
       if row.derived != "zero_shot":
+        if row.own_rate:
+          config.study.learning_rates = ()
         tuned = tuning.tune(config, seeds[0], workdir, results)
         if tuned.missing:
           plan.grid[name] = tuned.missing

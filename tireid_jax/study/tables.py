@@ -19,6 +19,7 @@ class Row:
     derived: what is scored: "" for the last stage's model; otherwise a name in scoring.DERIVED.
     dataset: what the row is trained on, "" for the config's data set.
     test_dataset: what it is tested on, "" for that.
+    own_rate: whether the row is about its learning rate, so that tuning may change only its length.
   """
 
   name: str
@@ -26,6 +27,7 @@ class Row:
   derived: str = ""
   dataset: str = ""
   test_dataset: str = ""
+  own_rate: bool = False
 
   def config(self, base: ConfigDict) -> ConfigDict:
     """Returns the config of the row, from that of the study."""
@@ -65,8 +67,8 @@ class Table:
   compares: bool = True
 
 
-# In the names of rows that take as many steps as the two stages.
-EQUAL_STEPS = ", steps of both stages"
+# In the names of rows that take as many steps as the two stages, or as stage 2.
+STEPS = (", steps of both stages", ", steps of stage 2")
 
 TWO_STAGES = Row("two stages")
 ZERO_SHOT = Row("zero-shot", "no_prompts", derived="zero_shot")
@@ -101,7 +103,7 @@ TABLES = {
       DIRECT_LONG,
       DIRECT,
       *(
-        Row(f"direct, learning rate / {factor}, steps of both stages", f"no_prompts_long_lr_{factor}")
+        Row(f"direct, learning rate / {factor}, steps of both stages", f"no_prompts_long_lr_{factor}", own_rate=True)
         for factor in (3, 10, 30)
       ),
       Row("direct, interpolated with the pretrained weights (WiSE-FT)", "no_prompts_long", derived="interpolated"),
@@ -112,6 +114,7 @@ TABLES = {
       "Stage 1 leaves the encoders unchanged, so the row without prompts from stage 2 on repeats direct fine-tuning.",
       "WiSE-FT (arXiv 2109.01903): the fraction of the fine-tuned weights, from 0 to 1, is selected on the validation "
       "split; without one it is 0.5.",
+      "Learning rates / 3, / 10 and / 30 are fractions of the config's, and are not tuned where the others are.",
       _RECIPES,
     ),
   ),

@@ -19,6 +19,7 @@ FOLDER = "tuning"
 EXTENSION, MAX_EXTENSIONS = 3, 2
 # Validations of a run of any length.
 NUM_VALIDATIONS = 10
+HEAD = "params/id_head"
 _REMEDY = "remove it, and run the same command again"
 
 
@@ -45,7 +46,8 @@ def is_tuned(config: ConfigDict) -> bool:
 def tune(config: ConfigDict, seed: int, workdir: pathlib.Path, results: pathlib.Path) -> Tuned:
   """Selects the learning rate and the length of each stage of a row, in order: stage 1 first, by its own validation.
 
-  Every length has its full schedule. Of equal validation metrics the shorter run wins, then the lower rate.
+  Every length has its full schedule. Of equal validation metrics the shorter run wins, then the lower rate. A stage
+  that trains the identity head alone, which validation does not see, stays as configured.
 
   Args:
     config: of the row.
@@ -56,15 +58,18 @@ def tune(config: ConfigDict, seed: int, workdir: pathlib.Path, results: pathlib.
   Raises:
     UserError: the config has no validation split.
   """
-  if is_tuned(config) and config.select_on == "last":
+  if is_tuned(config) and config.select_on != "val":
     raise UserError(
-      "study.learning_rates and study.epochs need a validation split, but select_on is 'last'; set "
-      "--config.data.val_identities and --config.select_on=val, or --config.study.epochs='()'"
+      f"study.learning_rates and study.epochs need a validation split, but select_on is {config.select_on!r}; set "
+      "--config.select_on=val, and --config.data.val_identities for a data set without that split, or "
+      "--config.study.learning_rates='()' --config.study.epochs='()'"
     )
   config = config.copy_and_resolve_references()
   choices: dict[str, dict[str, Any]] = {}
   for number in config.stages if is_tuned(config) else ():
-    lengths = list(config.study.epochs or (config[f"stage{number}"].epochs,))
+    if all(entry.startswith(HEAD) for entry in config[f"stage{number}"].trains):
+      continue
+    lengths = sorted({*config.study.epochs} or {config[f"stage{number}"].epochs})
     for extension in range(MAX_EXTENSIONS + 1):
       candidates = _grid(config, number, lengths, seed, workdir)
       scores = [_score(cell, results) for _, cell in candidates]
@@ -73,7 +78,7 @@ def tune(config: ConfigDict, seed: int, workdir: pathlib.Path, results: pathlib.
         return Tuned(config, missing, choices)
       best = max(range(len(scores)), key=lambda i: (scores[i], -i))
       stage = candidates[best][0][f"stage{number}"]
-      longest_wins = len(config.study.epochs) > 1 and stage.epochs == lengths[-1]
+      longest_wins = len({*config.study.epochs}) > 1 and stage.epochs == lengths[-1]
       if not longest_wins or extension == MAX_EXTENSIONS:
         break
       lengths.append(EXTENSION * lengths[-1])
@@ -95,6 +100,10 @@ def _grid(config, number, lengths, seed, workdir):
     stage = candidate[f"stage{number}"]
     stage.learning_rate *= factor
     if config.study.epochs:
+      # Warm-up is never longer than configured, and never a larger part of the run.
+      fraction = epochs / stage.epochs
+      stage.warmup_epochs *= min(1.0, fraction)
+      stage.stable_epochs *= fraction
       stage.epochs = epochs
       stage.evaluate_every_epochs = max(1, epochs // NUM_VALIDATIONS)
     found.append((candidate, cells.chain(candidate, seed, workdir)[-1]))
