@@ -39,7 +39,7 @@ def test_a_change_of_stage_1_changes_the_digest_of_stage_2():
     ("seed", 5, True), ("data_dir", "elsewhere", True), ("log_every_steps", 7, True), ("model.remat", "full", True),
     ("stage1.microbatch_size", 8, True), ("stage2.epochs", 9, True),
     ("temperature", 0.5, False), ("prompts.depth", 2, False), ("pretrained", "OTHER", False),
-    ("select_by", "t2i/mAP", False), ("stage1.augment.flip", 0.0, False),
+    ("pretrained_prefix", "ema.", False), ("select_by", "t2i/mAP", False), ("stage1.augment.flip", 0.0, False),
   ],
 )  # fmt: skip
 def test_the_digest_of_stage_1_depends_on_what_decides_its_result(field, value, is_same):
@@ -87,6 +87,16 @@ def test_zero_shot_needs_only_what_the_weights_need():
   longer.stage2.epochs = 9
   made = [entries.make(zero_shot, config, 4, WORKDIR) for config in (toy.get_config(), longer)]
   assert made[0].digest == made[1].digest == entries.make(zero_shot, longer, 0, WORKDIR).digest
+
+
+def test_a_transferred_model_tested_on_other_persons_has_another_digest():
+  row = Row("row", derived="transfer", dataset="toy_generic", test_dataset="toy_pedes")
+  config, larger = toy.get_config(), toy.get_config()
+  config.data.name = larger.data.name = row.dataset
+  larger.toy.num_test_ids = 7
+  first, second = (entries.make(row, one, 0, WORKDIR) for one in (config, larger))
+  assert first.cell.digest == second.cell.digest
+  assert first.digest != second.digest
 
 
 def test_an_unknown_table_is_an_error_with_the_closest_name():

@@ -83,7 +83,7 @@ def _cell(config, number, seed, workdir, earlier):
     raise UserError(
       f"stage {number} starts from {named}, which this config does not run; its `stages` are {tuple(config.stages)}"
     )
-  digest = digest_of(config, number, f"cell {parent.digest}" if parent else named)
+  digest = digest_of(config, number, f"cell {parent.digest}" if parent else _published(named, config))
   if parent is not None and stage.init_from != "pretrained":
     stage.init_from = str(parent.stage_folder)
   if config.pretrained in earlier:  # also where only the scoring of the entry reads it
@@ -92,6 +92,11 @@ def _cell(config, number, seed, workdir, earlier):
   if toy_data.is_synthetic(config):
     config = toy_data.with_data_of_seed(config, seed, workdir)
   return Cell(number, config, digest, workdir / "cells" / digest / f"seed{seed}", parent)
+
+
+def _published(named, config):
+  """Returns what stands for weights that are not of this study; of a file with several CLIPs, for one of them."""
+  return f"{named} {config.pretrained_prefix}" if config.pretrained_prefix else named
 
 
 def _without_unused_prompts(config, number):
@@ -119,7 +124,7 @@ def digest_of(config: ConfigDict, number: int, origin: str) -> str:
     section, _, name = field.partition("/")
     data.get(section, {}).pop(name, None)
   kept = {name: data[name] for name in config_lib.SHARED_FIELDS if name in data and name != "seed"}
-  kept |= {"toy": toy_data.settings_of(config, number), "stage": data[f"stage{number}"]}
+  kept |= {"toy": toy_data.settings_of(config, toy_data.name_of(config, number)), "stage": data[f"stage{number}"]}
   kept["stage"].pop("init_from")
   return digest_of_data({"number": number, "origin": origin, **kept})
 
@@ -128,9 +133,9 @@ def digest_of_weights(cell: Cell) -> str:
   """Returns the digest of what decides the result of the weights that a cell starts from, without any training."""
   data = config_lib.to_json(cell.config)
   model = {name: value for name, value in data["model"].items() if f"model/{name}" not in config_lib.FREE_FIELDS}
-  origin = cell.parent.digest if cell.parent else data["pretrained"]
+  origin = cell.parent.digest if cell.parent else _published(data["pretrained"], cell.config)
   dataset = {name: value for name, value in data["data"].items() if f"data/{name}" not in config_lib.FREE_FIELDS}
-  toy = toy_data.settings_of(cell.config, cell.number)
+  toy = toy_data.settings_of(cell.config, toy_data.name_of(cell.config, cell.number))
   if toy:
     toy["seed"] -= cell.seed
   return digest_of_data({"zero_shot": origin, "model": model, "data": dataset, "toy": toy})

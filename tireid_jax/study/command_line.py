@@ -25,7 +25,7 @@ def of_cell(cell: Cell, file: str) -> str:
 
 
 def of_data(cell: Cell, file: str) -> list[str]:
-  """Returns the commands that draw and prepare the synthetic data of a cell's seed; [] for photographs."""
+  """Returns the commands that generate and prepare the synthetic data of a cell's seed; [] for photographs."""
   if not toy_data.is_synthetic(cell.config):
     return []
   config = cell.config
@@ -33,10 +33,10 @@ def of_data(cell: Cell, file: str) -> list[str]:
   name = toy_data.name_of(cell.config, cell.number)
   kept = ("toy.", "data.", "data_dir")
   given = [argument for argument in _config_arguments(config, file) if _field(argument).startswith(kept)]
-  draw = [f"--config={file}", *given, f"--to={raw}"]
+  generate = [f"--config={file}", *given, f"--to={raw}"]
   prepare = [f"--config={file}", *[one for one in given if _field(one) != "data.name"], f"--config.data.name={name}"]
   return [
-    shlex.join(["python", "-m", "tireid_jax.data.toy", *draw]),
+    shlex.join(["python", "-m", "tireid_jax.data.toy", *generate]),
     shlex.join(["python", "-m", "tireid_jax.data.prepare", *prepare, f"--raw={raw}"]),
   ]
 

@@ -2,10 +2,11 @@
 
 import dataclasses
 import pathlib
+from typing import Any
 
 from ml_collections import ConfigDict
 
-from tireid_jax.study import cells
+from tireid_jax.study import cells, toy_data
 from tireid_jax.study.cells import Cell
 from tireid_jax.study.tables import Row
 
@@ -43,5 +44,7 @@ def of_config(row: Row, config: ConfigDict, seed: int, workdir: pathlib.Path) ->
   cell = cells.chain(config, seed, workdir)[-1]
   if row.derived == "zero_shot":
     return Entry(row, seed, cell, cells.digest_of_weights(cell))
-  derivation = {"derived": row.derived, "of": cell.digest, "tested_on": row.test_dataset}
+  derivation: dict[str, Any] = {"derived": row.derived, "of": cell.digest, "tested_on": row.test_dataset}
+  if row.test_dataset:
+    derivation["toy"] = toy_data.settings_of(config, row.test_dataset)
   return Entry(row, seed, cell, cells.digest_of_data(derivation) if row.derived else cell.digest)
