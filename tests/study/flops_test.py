@@ -10,9 +10,9 @@ from tireid_jax.study import flops
 
 
 @functools.cache
-def operations(number):
+def operations(number, microbatch_size=0):
   config = toy.get_config()
-  config[f"stage{number}"].update(batch_size=8)
+  config[f"stage{number}"].update(batch_size=8, microbatch_size=microbatch_size)
   config.update_from_flattened_dict({"data.caption_lengths": (77,), "model.blocks": "loop"})
   return flops.of_step(config, number, VARIANTS["tiny"], num_identities=10)
 
@@ -26,6 +26,10 @@ def test_the_operations_of_a_step_are_those_of_its_matrix_products():
     forward += 2 * num * tower.num_blocks * products
   # The backward pass has two products for each of the forward pass.
   assert operations(2) == pytest.approx(3 * forward, rel=0.15)
+
+
+def test_the_operations_of_a_step_do_not_depend_on_how_it_is_computed():
+  assert operations(2, microbatch_size=2) == operations(2)
 
 
 def test_prompts_alone_need_no_gradients_of_weights():

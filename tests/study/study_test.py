@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from absl import flags
 
+from configs import toy
 from tests import small_runs
 from tireid_jax.config import config_file
-from tireid_jax.study import entries, running, scoring, tables
+from tireid_jax.study import entries, further, running, scoring, tables, toy_data
 from tireid_jax.training import fit, loop
 
 ROWS = (tables.TWO_STAGES, tables.AFTER_STAGE_1, tables.ZERO_SHOT)
@@ -123,6 +124,31 @@ def test_weights_are_interpolated_between_the_pretrained_and_the_trained_ones(wh
   alone = [scored(mixed, monkeypatch, (fraction,)).data for fraction in (0.5, 0.0)]
   best = max(alone, key=lambda data: data["selection"]["t2i"]["R@1"])
   assert (half["fraction_fine_tuned"], half["t2i"]) == (best["fraction_fine_tuned"], best["t2i"])
+
+
+def test_no_fraction_of_weights_is_selected_on_the_test_split(whole):
+  cell = whole[0][0].cell
+  config = cell.config.copy_and_resolve_references()
+  config.select_on = "test"
+  mixed = tables.Row("mixed", derived="interpolated")
+  found = scoring.score(dataclasses.replace(whole[0][0], row=mixed, cell=dataclasses.replace(cell, config=config)))
+  assert (found.data["fraction_fine_tuned"], found.data["selection"]) == (0.5, None)
+
+
+def test_the_synthetic_data_that_a_transferred_model_is_tested_on_are_made_first(tmp_path, monkeypatch):
+  row = tables.Row("row", derived="transfer", dataset="toy_generic", test_dataset="toy_pedes")
+  config = toy.get_config()
+  config.data.name = row.dataset
+  made = []
+
+  def encode(*_):
+    raise InterruptedError(*made)
+
+  monkeypatch.setattr(toy_data, "make", lambda config, name: made.append(name))
+  monkeypatch.setattr(further, "encode", encode)
+  monkeypatch.setitem(scoring.DERIVED, "transfer", lambda entry: scoring.Scored(None, {}))
+  with pytest.raises(InterruptedError, match="toy_pedes"):
+    scoring.score(entries.make(row, config, 0, tmp_path))
 
 
 def test_a_model_without_its_prompts_has_the_same_weights_and_other_embeddings(whole):

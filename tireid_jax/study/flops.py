@@ -37,8 +37,9 @@ def of_step(config: ConfigDict, number: int, variant: Variant, num_identities: i
     num_identities: of the training data.
   """
   config = config.copy_and_resolve_references()
-  # The body of a loop would be counted once.
-  config.model.blocks, config.model.remat = "unrolled", "none"
+  # The body of a loop would be counted once, and the operations of a fused attention kernel not at all.
+  config.model.blocks, config.model.remat, config.model.attention = "unrolled", "none", "xla"
+  config[f"stage{number}"].microbatch_size = 0
   stage = stages.from_config(config, number)
   program = Program(
     config, stage, variant, sharding.make_mesh(1, 1, 1), num_identities=num_identities, steps_per_epoch=1

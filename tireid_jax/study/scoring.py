@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from tireid_jax.evaluation import embedding, score_file
-from tireid_jax.study import flops, further
+from tireid_jax.study import flops, further, toy_data
 from tireid_jax.study.entries import Entry
 from tireid_jax.study.records import Record
 from tireid_jax.training import loading
@@ -55,6 +55,8 @@ def score(entry: Entry) -> Record:
   scored = DERIVED[entry.row.derived](entry)
   tested_on = entry.cell.config.copy_and_resolve_references()
   tested_on.data.name = entry.row.test_dataset or tested_on.data.name
+  if toy_data.is_synthetic(tested_on):
+    toy_data.make(tested_on, tested_on.data.name)
   image, text, split = further.encode(scored.loaded, tested_on)
   found = further.scores_of(image, text, split, study.gallery_persons)
   data |= {"dataset": split.name, "fingerprint": split.fingerprint, "split": split.split, **scored.facts}
@@ -104,11 +106,11 @@ def _interpolated(entry):
     mixed = jax.tree.map(lambda a, b: (1 - fraction) * a + fraction * b, first, last)
     return end.with_model(variables={**end.loaded.variables, "params": {**end.loaded.variables["params"], **mixed}})
 
-  if config.select_on == "last":
+  if config.select_on != "val":
     return at(DEFAULT_FRACTION)._replace(facts={**end.facts, "fraction_fine_tuned": DEFAULT_FRACTION})
   direction, _, metric = config.select_by.partition("/")
   validations = [
-    embedding.summarize(further.scores_of(*further.encode(at(fraction).loaded, config, config.select_on), 0))
+    embedding.summarize(further.scores_of(*further.encode(at(fraction).loaded, config, "val"), 0))
     for fraction in FRACTIONS
   ]
   best = int(np.argmax([validation[direction][metric] for validation in validations]))
