@@ -27,11 +27,15 @@ def record(entry, fraction_correct):
 
 
 def write(folder, table, fractions, failures=None):
-  """Writes a table whose rows have these fractions of right identities for each seed, None for a missing result."""
+  """Writes a table whose rows have these fractions of right identities for each seed.
+
+  None is for a missing result, or for a row that is not tuned.
+  """
   config = cuhk.get_config()
+  config.study.gallery_persons = 50
   made, done = [], {}
   for row, by_seed in zip(table.rows, fractions, strict=True):
-    for seed, fraction in enumerate(by_seed):
+    for seed, fraction in enumerate(by_seed or ()):
       entry = entries.make(row, config, seed, folder)
       made.append(entry)
       if fraction is not None:
@@ -69,6 +73,7 @@ def test_the_protocol_has_the_command_seeds_selection_split_and_digests(tmp_path
   assert "Seeds: 0, 1" in protocol
   assert "best t2i/R@1 on the validation split; the test split is scored once" in protocol
   assert "Data: cuhk_pedes, split test" in protocol
+  assert "Gallery: about 50 persons" in protocol
   digest = entries.make(tables.DIRECT, cuhk.get_config(), 0, tmp_path).digest
   assert f"| direct fine-tuning | `no_prompts` | `{digest}` | 0, 1 |" in protocol
 
@@ -79,6 +84,14 @@ def test_missing_and_failed_results_are_named(tmp_path):
   assert "- direct fine-tuning: seeds 1" in text
   assert "- after stage 1: seeds 0, 1" in text
   assert "- direct fine-tuning, seed 1: no disk" in text
+
+
+def test_no_other_row_takes_the_place_of_a_reference_that_is_not_tuned(tmp_path):
+  text = write(tmp_path, SMALL, [None, (0.8, 0.9), (0.5, 0.6)])
+  assert "R@1 − two stages" in text
+  assert row_of(text, "two stages")[1] == "missing"
+  assert row_of(text, "after stage 1")[6:8] == ["", ""]
+  assert "| two stages | `-` | not tuned yet | none |" in text
 
 
 def test_groups_have_a_table_each_and_a_figure_over_the_number_of_persons(tmp_path):

@@ -25,11 +25,10 @@ class RowResult:
 
   Attributes:
     row: of the table.
-    digest: of its entries.
+    digest: of its entries; "" if it is not tuned yet.
     records: by seed.
-    missing: seeds that are not finished.
+    missing: seeds that are not finished; none if it is not tuned yet.
     differences: from the reference row, by metric, over the seeds that both have; {} for the reference itself.
-    paired_seeds: those seeds.
   """
 
   row: Row
@@ -37,7 +36,6 @@ class RowResult:
   records: Mapping[int, Record]
   missing: Sequence[int]
   differences: Mapping[str, Difference]
-  paired_seeds: Sequence[int]
 
   def cell(self, metric: str) -> str:
     """Returns the mean ± sample standard deviation of a text-to-image metric over the seeds, "" without any."""
@@ -99,18 +97,15 @@ def of_rows(
     by_row[entry.row][entry.seed] = entry
   results: list[RowResult] = []
   for row, by_seed in by_row.items():
-    if not by_seed:  # not tuned yet
-      continue
-    digest = next(iter(by_seed.values())).digest
-    if digest in {result.digest for result in results}:
+    digest = next((entry.digest for entry in by_seed.values()), "")
+    if digest and digest in {result.digest for result in results}:
       continue
     own = {seed: records[entry] for seed, entry in by_seed.items() if entry in records}
     missing = [seed for seed in by_seed if seed not in own]
     reference = results[0].records if results and compares else {}
-    paired = [seed for seed in own if seed in reference]
-    pairs = [(reference[seed], own[seed]) for seed in paired]
+    pairs = [(reference[seed], own[seed]) for seed in own if seed in reference]
     differences = _compare(pairs, share_queries) if pairs else {}
-    results.append(RowResult(row, digest, own, missing, differences, paired))
+    results.append(RowResult(row, digest, own, missing, differences))
   return results
 
 
@@ -137,6 +132,6 @@ def in_words(difference: Difference | None) -> str:
 
 
 def protocol(results: Sequence[RowResult]) -> dict[str, Any]:
-  """Returns what all records of a table have in common: data sets, splits and how they were scored."""
+  """Returns the data sets and splits of the records of a table."""
   records = [record.data for result in results for record in result.records.values()]
-  return {name: sorted({str(record[name]) for record in records}) for name in ("dataset", "split", "scoring")}
+  return {name: sorted({str(record[name]) for record in records}) for name in ("dataset", "split")}

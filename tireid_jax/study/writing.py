@@ -106,10 +106,14 @@ def _protocol(found, protocol):
   for group, results in found.items():
     where = f" ({group.name})" if group.name else ""
     lines += [
-      f"| {result.row.name}{where} | `{result.row.ablation or '-'}` | `{result.digest}` | {_seeds(result.records)} |"
+      f"| {result.row.name}{where} | `{result.row.ablation or '-'}` | {_digest(result)} | {_seeds(result.records)} |"
       for result in results
     ]
   return lines
+
+
+def _digest(result):
+  return f"`{result.digest}`" if result.digest else "not tuned yet"
 
 
 def _missing(found, failures, untuned):
@@ -187,8 +191,10 @@ def protocol_lines(found: Sequence[RowResult], config: ConfigDict, command: str)
     f"Selection: {selected}",
     f"Weights: `{config.pretrained or 'none'}`",
   ]
+  if config.study.gallery_persons:
+    lines.append(f"Gallery: about {config.study.gallery_persons} persons for each query, the same for all rows")
   if "toy" in config:
-    lines.append("Persons: synthetic; each seed draws its own (`toy.seed` of the config plus the seed)")
+    lines.append("Persons: synthetic; each seed generates its own (`toy.seed` of the config plus the seed)")
   return lines
 
 
