@@ -62,6 +62,13 @@ def test_every_mutant_of_the_table_is_valid_python_and_has_a_unique_name():
     ast.parse(mutant.source)
 
 
+def test_every_mutant_that_is_called_harmless_exists():
+  harmless = report.read_harmless()
+  modules = {key.partition(":")[0] for key in harmless}
+  found = {mutant.key for name in modules for mutant in mutations.find_mutants(name, (command.ROOT / name).read_text())}
+  assert set(harmless) - found == set()
+
+
 def test_the_summary_counts_run_detected_and_harmless_mutants():
   mutants = {"m": [types.SimpleNamespace(key=key) for key in "abcd"]}
   results = {
