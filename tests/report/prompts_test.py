@@ -10,6 +10,7 @@ from configs import toy
 from tests import exports
 from tests.search.searching import SIZE, VARIANT
 from tireid_jax.data.tokenizer import tokenize
+from tireid_jax.errors import UserError
 from tireid_jax.parallel import sharding
 from tireid_jax.report import prompts
 from tireid_jax.training import initialization, stages
@@ -84,6 +85,18 @@ def test_without_a_known_start_a_line_says_so_and_the_words_are_shown(clip, tmp_
   found = section(clip, clip[1]["prompts"], tmp_path)
   assert reason in found.hint
   assert [part.kind for part in found.parts] == ["rows"]
+
+
+def test_prompts_from_a_run_in_a_bucket_are_looked_up_there(clip, tmp_path, monkeypatch):
+  def check(path):
+    if str(path).startswith("gs:"):
+      raise UserError(f"{path} cannot be read")
+    return path
+
+  monkeypatch.setattr(prompts.locations, "check", check)
+  exports.write_run(tmp_path, *clip, origin={"kind": "checkpoint", "folder": "gs://bucket/run/stage1"})
+  found = section(clip, clip[1]["prompts"], tmp_path)
+  assert "they come from gs://bucket/run/stage1: gs://bucket/run/stage1 cannot be read." in found.hint
 
 
 def test_the_nearest_words_are_whole_words_of_the_vocabulary_and_of_the_captions(clip, tmp_path):

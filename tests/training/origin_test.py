@@ -110,6 +110,15 @@ def test_a_name_that_now_refers_to_other_weights_raises_when_it_is_read(unfinish
     write_hf_clip(project / "clip", VARIANTS["tiny"], image_size=48)
 
 
+@pytest.mark.parametrize("run", ["/w", "gs://bucket/w"])
+@pytest.mark.parametrize("other", ["/other/stage1", "gs://other/run/stage1"])
+def test_the_folder_of_an_origin_is_found_in_the_workdir_and_elsewhere(run, other):
+  recorded = origin.within(run, {"kind": "checkpoint", "folder": f"{run}/stage1"})
+  assert recorded["folder"] == "stage1"
+  assert str(origin.folder_of(run, recorded)) == f"{run}/stage1"
+  assert str(origin.folder_of(run, origin.within(run, {"kind": "checkpoint", "folder": other}))) == other
+
+
 def test_a_run_of_a_version_without_digests_goes_on(unfinished, capsys):
   (step,) = (unfinished / "run" / "stage1" / "checkpoints").iterdir()
   (file,) = [file for file in (step / "metadata").iterdir() if "fingerprint" in file.read_text()]

@@ -12,7 +12,9 @@ from tireid_jax.data.prepared.splits import Split
 from tireid_jax.errors import UserError
 from tireid_jax.evaluation import prompt_words
 from tireid_jax.reporting import page, sections
+from tireid_jax.storage import locations
 from tireid_jax.training import initialization, stages
+from tireid_jax.training import origin as origin_lib
 from tireid_jax.training.loading import Loaded
 from tireid_jax.workdir import best_checkpoint, layout
 
@@ -82,10 +84,9 @@ def _initialized_in(workdir, stage):
       return "How far they moved is unknown: an earlier version did not record what the stage started from."
     if origin["kind"] != "checkpoint":
       break
-    # A folder in the same workdir is relative to it.
-    before = layout.stage_folder(workdir, 0).parent / origin["folder"]
+    before = origin_lib.folder_of(workdir, origin)
     try:
-      earlier = best_checkpoint.read_metadata(before)
+      earlier = best_checkpoint.read_metadata(locations.check(before))
     except UserError as error:
       return f"How far they moved is unknown, since they come from {origin['folder']}: {error}."
     if not _has_prompts(earlier):

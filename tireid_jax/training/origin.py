@@ -23,6 +23,7 @@ from ml_collections import ConfigDict
 
 from tireid_jax.config import values as config_lib
 from tireid_jax.errors import UserError
+from tireid_jax.storage import locations
 from tireid_jax.training import checksum
 from tireid_jax.workdir import checkpoint, layout
 
@@ -78,6 +79,13 @@ def within(run_folder: str | os.PathLike, origin: dict[str, Any]) -> dict[str, A
   """Returns an origin with a path relative to the workdir, if its folder is in the workdir."""
   top = f"{os.fspath(run_folder).rstrip('/')}/"
   return {**origin, "folder": origin["folder"].removeprefix(top)} if "folder" in origin else origin
+
+
+def folder_of(run_folder: str | os.PathLike, origin: dict[str, Any]) -> locations.Path:
+  """Returns the folder of an origin from `within` that is a checkpoint, on a disk or in a bucket."""
+  if locations.is_remote(origin["folder"]):
+    return locations.to_path(origin["folder"])
+  return locations.to_path(os.fspath(run_folder), "--workdir") / origin["folder"]
 
 
 def digest_of_files(paths: Sequence[str | os.PathLike]) -> str:
