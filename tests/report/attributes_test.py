@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.ranked_results import scores
-from tireid_jax.errors import MissingFileError
+from tireid_jax.errors import MissingFileError, UserError
 from tireid_jax.report import attributes
 
 # Persons 1 and 2 with an image each; captions mention the color alone, five of person 1 and one of person 2.
@@ -64,6 +64,17 @@ def test_the_raw_folder_can_be_given_and_is_missed_only_then(folder, tmp_path):
   assert "--raw=RAW" in without.hint
   with pytest.raises(MissingFileError, match="nowhere holds no attributes.json"):
     section(folder, raw="/nowhere")
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.write_text("{"), lambda path: path.write_text("{}")])
+def test_a_raw_folder_that_was_not_given_and_cannot_be_read_is_only_a_line(folder, damage):
+  damage(folder / "raw/ToyPEDES/attributes.json")
+  found = section(folder)
+  assert not found.parts
+  assert found.hint.startswith("The true attributes are unknown: ")
+  assert "is not what was prepared, or damaged" in found.hint
+  with pytest.raises(UserError, match="is not what was prepared, or damaged"):
+    section(folder, raw=str(folder / "raw"))
 
 
 def test_another_data_set_has_no_such_section(folder):

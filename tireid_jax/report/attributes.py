@@ -8,7 +8,7 @@ from tireid_jax import metrics
 from tireid_jax.data.datasets import toy
 from tireid_jax.data.prepared.splits import Split
 from tireid_jax.data.toy import truth
-from tireid_jax.errors import MissingFileError
+from tireid_jax.errors import MissingFileError, UserError
 from tireid_jax.evaluation import attribute_agreement
 from tireid_jax.evaluation.similarities import Similarities
 from tireid_jax.reporting import page, sections
@@ -36,7 +36,7 @@ def attributes_section(
 
   Raises:
     MissingFileError: `raw` is no folder of ToyPEDES.
-    UserError: it is damaged, or has other captions.
+    UserError: `raw` is damaged, or has other captions.
   """
   if split.name != toy.PEDES.name:
     return None
@@ -47,7 +47,12 @@ def attributes_section(
       raise
     why = "The true attributes are in the raw data set; give its folder, to which data.toy wrote, as --raw=RAW."
     return sections.Section(HEADING, why)
-  known = truth.read(folder, split.captions, [split.file_paths[image] for image in split.caption_image])
+  try:
+    known = truth.read(folder, split.captions, [split.file_paths[image] for image in split.caption_image])
+  except UserError as error:
+    if raw:
+      raise
+    return sections.Section(HEADING, f"The true attributes are unknown: {error}.")
   is_right = scores.first_rank == 1
   # Every image of a person has the same attributes, so it does not matter which right image is first.
   first = np.where(is_right, scores.query_ids, split.person_id[found.hardest_index])
