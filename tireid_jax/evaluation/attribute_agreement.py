@@ -64,11 +64,11 @@ def agreements(
   for query, attributes in enumerate(mentioned):
     for name, value in attributes.items():
       queries[name, value if by_value else ""].append(query)
-  shares: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
+  counts: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
   for name in {name for name, _ in queries}:
-    shares[name].update(person.get(name, ABSENT) for person in gallery)
+    counts[name].update(person.get(name, ABSENT) for person in gallery)
   return [
-    _agreement(name, value, np.array(own), mentioned, found, shares[name], len(gallery), is_right)
+    _agreement(name, value, np.array(own), mentioned, found, counts[name], len(gallery), is_right)
     for (name, value), own in sorted(queries.items())
   ]
 
