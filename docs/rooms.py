@@ -1,35 +1,19 @@
 """Writes the graph of the package's rooms into docs/architecture.md: python -m docs.rooms
 
-The rooms, and which imports count as between rooms, are those of tests/imports_test.py.
+The rooms, and which imports count as between rooms, are those of tests/imports_test.py; the commands are those of
+tests/public_test.py.
 """
 
 import pathlib
 
-from tests import imports_test
+from tests import imports_test, public_test
 
 DOCUMENT = pathlib.Path(__file__).parent / "architecture.md"
 BEGIN, END = "<!-- rooms: python -m docs.rooms -->\n", "<!-- end of rooms -->\n"
 
 # Every room above these may import them; in the picture, their edges would hide the others.
 _EVERYWHERE = {"cli", "errors"}
-_COMMANDS = sorted(
-  {
-    "main",
-    "evaluate",
-    "compare",
-    "export",
-    "demo",
-    "pretrain",
-    "replay",
-    "report",
-    "plan",
-    "search",
-    "serve",
-    "study",
-    "data.prepare",
-    "data.toy",
-  }
-)
+_COMMANDS = sorted(public_test.COMMANDS)
 
 
 def imports_between_rooms():
