@@ -1,4 +1,4 @@
-"""ToyPEDES, the embedded data set: a tiny CLIP pre-trained on a generic domain (stage 0), then both stages, on a CPU.
+"""ToyPEDES, the synthetic data set: a tiny CLIP pre-trained on a generic domain (stage 0), then both stages, on a CPU.
 
   python -m tireid_jax.data.toy --config=configs/toy.py --to=RAW
   python -m tireid_jax.data.prepare --config=configs/toy.py --raw=RAW

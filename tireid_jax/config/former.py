@@ -49,7 +49,7 @@ def with_new_fields(data: Any) -> Any:
 
 
 def check_data_set(name: str | None) -> None:
-  """Raises UserError for the former name of an embedded data set, with the commands that generate it again."""
+  """Raises UserError for the former name of a synthetic data set, with the commands that generate it again."""
   if name in DATA_SETS:
     raise UserError(
       f"{name} is now called {DATA_SETS[name]}, and neither its data nor its workdirs are read; generate it with "
@@ -58,7 +58,7 @@ def check_data_set(name: str | None) -> None:
 
 
 def hint(name: str, folder: Any) -> str:
-  """Returns ", but there is ..." where a folder holds an embedded data set under its former name, else ""."""
+  """Returns ", but there is ..." where a folder holds a synthetic data set under its former name, else ""."""
   former = {new: old for old, new in DATA_SETS.items()}.get(name, "")
   for found in filter(None, (former, RAW_FOLDERS.get(name))):
     if (folder / found).is_dir():
