@@ -1,5 +1,6 @@
 """The queries and filters of the command line."""
 
+import itertools
 import pathlib
 
 import numpy as np
@@ -66,6 +67,20 @@ TABLE = segments.Table(
 )
 def test_filters_must_all_hold(filters, expected):
   np.testing.assert_array_equal(where.parse(filters).matches(TABLE), np.array(expected, bool))
+
+
+# Names that differ in a character on either side of "/" in order, or in bytes that are no UTF-8 alone.
+NAMES = ["a", "a.", "a0", "é", "\udcc3"]
+
+
+@pytest.mark.parametrize("folder", ["a", "é/", "/\udcc3", "a/a0", "a./é/a", "", "b", "\ud800"])
+def test_a_folder_has_exactly_the_images_whose_paths_begin_with_it(folder):
+  paths = ["/".join(parts) for length in (1, 3, 2) for parts in itertools.product(NAMES[::-1], repeat=length)]
+  table = segments.Table(segments.pack([Entry(path, 0, 0) for path in [*paths, "/a/a"]]), len(paths) + 1)
+  for folders in [(folder,), (folder, "a0/a")]:
+    begins = tuple(f"{name.strip('/')}/" for name in folders)
+    expected = [path.startswith(begins) for path in [*paths, "/a/a"]]
+    assert where.Where(folders=folders).matches(table).tolist() == expected
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,10 @@ SEGMENT/vectors.npy   u16[n, E], the bits of bfloat16, or f32[n, E]; memory-mapp
 SEGMENT/entries.npz   columns of the entries
 """
 
+import functools
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import ml_dtypes
 import numpy as np
@@ -56,9 +57,14 @@ class Table:
     """f64[n] of `entries.seconds`, NaN where unknown."""
     return self.column("seconds")
 
-  def paths(self) -> Iterator[str]:
-    """Yields the path of each entry."""
-    return (self._text("path", i) for i in range(self._length))
+  @functools.cached_property
+  def folders(self) -> tuple[list[str], np.ndarray]:
+    """(The distinct folders of the paths, sorted, as "a/b/" or "", and i32[n] index in them); found on first use."""
+    paths, ends = self.column("path_bytes").tobytes(), self.column("path_ends").tolist()
+    each = [paths[start : paths.rfind(b"/", start, end) + 1] for start, end in zip([0, *ends], ends, strict=False)]
+    names = {folder: folder.decode("utf-8", "surrogateescape") for folder in set(each)}
+    codes = {folder: code for code, folder in enumerate(sorted(names, key=names.__getitem__))}
+    return sorted(names.values()), np.array([codes[folder] for folder in each], np.int32)
 
   def entry(self, i: int) -> Entry:
     """Returns an entry."""

@@ -1,5 +1,6 @@
 """Filters on what an index knows of an image: camera, time and folder."""
 
+import bisect
 import dataclasses
 import math
 from collections.abc import Sequence
@@ -43,8 +44,13 @@ class Where:
       high = seconds(self.end) if self.end else math.inf
       found &= (table.seconds >= low) & (table.seconds <= high)  # NaN, an unknown time, is in no interval
     if self.folders:
-      prefixes = tuple(f"{folder.strip('/')}/" for folder in self.folders)
-      found &= np.fromiter((path.startswith(prefixes) for path in table.paths()), bool, len(table))
+      names, codes = table.folders
+      is_below = np.zeros(len(names), bool)
+      for folder in self.folders:
+        # All names that begin with "a/" and no others are from "a/" to before "a0": 0 comes after / in Unicode.
+        name = folder.strip("/")
+        is_below[bisect.bisect_left(names, f"{name}/") : bisect.bisect_left(names, f"{name}0")] = True
+      found &= is_below[codes]
     return found
 
 
