@@ -42,17 +42,14 @@ def attributes_section(
     return None
   try:
     folder = truth.find_folder(raw or pathlib.Path(data_dir).parent / RAW)
-  except MissingFileError:
-    if raw:
-      raise
-    why = "The true attributes are in the raw data set; give its folder, to which data.toy wrote, as --raw=RAW."
-    return sections.Section(HEADING, why)
-  try:
     known = truth.read(folder, split.captions, [split.file_paths[image] for image in split.caption_image])
   except UserError as error:
     if raw:
       raise
-    return sections.Section(HEADING, f"The true attributes are unknown: {error}.")
+    why = "The true attributes are in the raw data set; give its folder, to which data.toy wrote, as --raw=RAW."
+    if not isinstance(error, MissingFileError):
+      why = f"The true attributes are unknown: {error}."
+    return sections.Section(HEADING, why)
   is_right = scores.first_rank == 1
   # Every image of a person has the same attributes, so it does not matter which right image is first.
   first = np.where(is_right, scores.query_ids, split.person_id[found.hardest_index])

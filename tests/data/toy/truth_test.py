@@ -47,3 +47,19 @@ def test_missing_and_damaged_files_are_errors(folder):
   (folder / "ToyPEDES/attributes.json").write_text("{")
   with pytest.raises(UserError, match="damaged"):
     truth.read(folder / "ToyPEDES", ["three"], ["b.jpg"])
+
+
+@pytest.mark.parametrize(
+  ("file", "damage"),
+  [
+    ("reid_raw.json", [{**ENTRIES[1], "id": "anna"}]),
+    ("attributes.json", {"b.jpg": {"attributes": ["shirt"], "mentioned": [{}]}}),
+    ("attributes.json", {"b.jpg": {"attributes": {"top": ["shirt"]}, "mentioned": [{}]}}),
+    ("attributes.json", {"b.jpg": {"attributes": {}, "mentioned": [{"top": None}]}}),
+  ],
+)
+def test_files_of_another_form_are_errors(folder, file, damage):
+  (folder / "ToyPEDES/reid_raw.json").write_text(json.dumps(ENTRIES[1:]))
+  (folder / "ToyPEDES" / file).write_text(json.dumps(damage))
+  with pytest.raises(UserError, match="is not what was prepared, or damaged"):
+    truth.read(folder / "ToyPEDES", ["three"], ["b.jpg"])

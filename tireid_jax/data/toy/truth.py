@@ -49,9 +49,11 @@ def read(folder: pathlib.Path, captions: Sequence[str], paths: Sequence[str]) ->
     with naming(folder):
       truths = json.loads((folder / ATTRIBUTES).read_text())
       entries = {entry["file_path"]: entry for entry in json.loads((folder / ANNOTATIONS).read_text())}
-    persons = {int(entry["id"]): dict(truths[path]["attributes"]) for path, entry in entries.items()}
+    persons = {int(entry["id"]): _checked(truths[path]["attributes"]) for path, entry in entries.items()}
     return Truth(persons, _mentioned(truths, entries, captions, paths))
-  except (KeyError, IndexError, TypeError, AttributeError, json.JSONDecodeError, UnicodeDecodeError) as error:
+  except UserError:
+    raise
+  except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
     raise UserError(
       f"{folder} is not what was prepared, or damaged ({type(error).__name__}: {error}); give the --raw folder from "
       f"which the data set was prepared"
@@ -66,5 +68,11 @@ def _mentioned(truths, entries, captions, paths) -> list[Attributes]:
     written: list[Any] = entries[path]["captions"]
     if written[number] != caption:
       raise KeyError(f"another caption of {path}")
-    found.append(truths[path]["mentioned"][number])
+    found.append(_checked(truths[path]["mentioned"][number]))
   return found
+
+
+def _checked(attributes: Any) -> Attributes:
+  if not isinstance(attributes, dict) or not all(isinstance(value, str) for value in attributes.values()):
+    raise TypeError("attributes are not text by name")
+  return attributes
