@@ -29,15 +29,12 @@ def confused_section(
   """
   heading = "Most confused identities"
   if not confused:
-    why = (
-      "Every caption ranks an image of its person first."
-      if not num_wrong
-      else ("Every wrong first image is a distractor without an identity.")
-    )
-    return sections.Section(heading, why)
+    if num_wrong:
+      return sections.Section(heading, "Every wrong first image is a distractor without an identity.")
+    return sections.Section(heading, "Every caption ranks an image of its person first.")
   hint = (
-    f"{num_wrong:,} of {len(split.captions):,} captions rank an image of another person first. These are the pairs "
-    f"of identities with the most such captions."
+    f"{_ranking(num_wrong, len(split.captions))} an image of another person first. These are the pairs of identities "
+    f"with the most such captions."
   )
   return sections.Section(heading, hint, [_pair(confusion, split, persons) for confusion in confused])
 
@@ -47,13 +44,17 @@ def _pair(confusion, split, persons):
   lines = []
   for this, other, total, count in zip(names, names[::-1], confusion.num_queries, confusion.num_confused, strict=True):
     if count:
-      captions = "caption" if total == 1 else "captions"
-      lines.append(f"{count:,} of {total:,} {captions} of identity {this} rank an image of identity {other} first.")
+      lines.append(f"{_ranking(count, total, f' of identity {this}')} an image of identity {other} first.")
   lines.append(f"For example: “{split.captions[confusion.example]}”")
   groups = zip(
     (f"identity {name}" for name in names), confusions.pictures(confusion, split, _NUM_PICTURES), strict=True
   )
   return sections.Pair(f"{names[0]} and {names[1]}", lines, list(groups))
+
+
+def _ranking(count, total, whose=""):
+  """Returns the beginning of a sentence on what some captions rank first."""
+  return f"{count:,} of {total:,} caption{'s' * (total != 1)}{whose} rank{'s' * (count == 1)}"
 
 
 def similarity_section(found: Similarities) -> sections.Section:
