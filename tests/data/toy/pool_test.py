@@ -27,6 +27,15 @@ def test_a_picture_follows_from_its_entry_alone():
     np.testing.assert_array_equal(first, pool.render(sample(index), (96, 48)))
 
 
+def test_pictures_and_captions_can_be_drawn_without_the_pool(tmp_path, short_chunks):
+  whole = store.write_pool(tmp_path, 10, 7, (32, 16))
+  drawn = splits.open_held_out(store.DrawnPool(7, (32, 16)), "test", 3)
+  expected = splits.open_held_out(whole, "test", 3)
+  np.testing.assert_array_equal(drawn.images, expected.images)
+  np.testing.assert_array_equal(drawn.tokens, expected.tokens)
+  assert drawn.captions == expected.captions
+
+
 def test_every_object_shows_on_its_ground():
   empty = {"style": "flat", "detail": 0, "ground": "teal"}
   plain = pool.render(empty, (48, 24))

@@ -6,7 +6,7 @@ import numpy as np
 
 from tireid_jax.data import tokenizer
 from tireid_jax.data.prepared.splits import Split
-from tireid_jax.data.toy.pool.store import Pool
+from tireid_jax.data.toy.pool.store import DrawnPool, Pool
 from tireid_jax.errors import UserError
 
 NAME = "toy_pool"
@@ -52,11 +52,11 @@ def train_split(pool: Pool, num_held_out: int) -> TrainSplit:
   return TrainSplit(pool, first, NAME, len(pool) - first, pool.fingerprint)
 
 
-def open_held_out(pool: Pool, split: str, num_held_out: int) -> Split:
+def open_held_out(pool: Pool | DrawnPool, split: str, num_held_out: int) -> Split:
   """Returns the "val" or "test" split of a pool, in memory: each picture an identity, with two captions.
 
   Args:
-    pool: Pool.
+    pool: Pool, or DrawnPool to draw these pictures alone.
     split: "val" or "test".
     num_held_out: number of pictures in each of them.
   """

@@ -53,7 +53,37 @@ class Pool:
 
   def caption(self, index: int, pass_number: int) -> str:
     """Returns the caption of picture `index` in pass `pass_number`, a function of these and the pool's seed."""
-    return caption(self.entry(index), np.random.default_rng([self._seed, CAPTION, index, pass_number]))
+    return _caption(self.entry(index), self._seed, index, pass_number)
+
+
+class DrawnPool:
+  """The same pictures and captions without a folder, each drawn when it is asked for: for a few of a large pool.
+
+  Attributes:
+    fingerprint: digest of what determines every picture and caption.
+  """
+
+  def __init__(self, seed: int, size: tuple[int, int]):
+    """`seed` and `size` (h, w) are those of the pool."""
+    self._seed, self._size = seed, size
+    self.fingerprint = fingerprint(0, seed, size)
+
+  def image(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
+    """Returns u8[h, w, 3]."""
+    return render(_entry(self._seed, index), self._size)
+
+  def caption(self, index: int, pass_number: int) -> str:
+    """Returns the caption of picture `index` in pass `pass_number`."""
+    return _caption(_entry(self._seed, index), self._seed, index, pass_number)
+
+
+def _entry(seed: int, index: int) -> Entry:
+  """Returns an entry as it is read from a file."""
+  return json.loads(json.dumps(sample_entry(np.random.default_rng([seed, ENTRY, index]))))
+
+
+def _caption(entry, seed, index, pass_number):
+  return caption(entry, np.random.default_rng([seed, CAPTION, index, pass_number]))
 
 
 def write_pool(folder: str | os.PathLike, num: int, seed: int, size: tuple[int, int], processes: int = 1) -> Pool:
@@ -150,9 +180,9 @@ def _draw(tasks, num, num_missing, processes):
 def _write_chunk(task) -> int:
   """Writes one chunk, its entries last, since their file marks the chunk as complete."""
   folder, seed, size, start, stop = task
-  entries = [sample_entry(np.random.default_rng([seed, ENTRY, index])) for index in range(start, stop)]
+  entries = [_entry(seed, index) for index in range(start, stop)]
   lines = [json.dumps(entry) for entry in entries]
-  pictures = np.stack([render(json.loads(line), size) for line in lines])
+  pictures = np.stack([render(entry, size) for entry in entries])
   with files.new_file(_images(folder, start)) as temporary, temporary.open("wb") as file:
     np.save(file, pictures)
   files.write_text(_entries(folder, start), "".join(line + "\n" for line in lines))
