@@ -90,6 +90,7 @@ OTHERS = {
   "host",
   "table",
   "allowed_host",
+  "persons",
 }
 OTHER_FIELDS = {
   "ablation", "select_on", "select_by", "pretrained_prefix", "data.name", "model.variant", "model.activation",

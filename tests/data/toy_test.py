@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from tireid_jax.data import toy
-from tireid_jax.data.toy import attributes, camera, captions, generic, oracle, palette, words, write
+from tireid_jax.data.toy import attributes, camera, captions, domains, generic, oracle, palette, words, write
 
 TINY = {"seed": 7, "num_train_ids": 3, "num_val_ids": 2, "num_test_ids": 2, "images_per_id": 2}
 TINY_GENERIC = {"seed": 7, "num_train_images": 6, "num_eval_images": 3}
@@ -100,13 +100,13 @@ def test_an_image_does_not_depend_on_the_number_of_other_images(pedes, tmp_path)
 
 
 def test_no_two_images_share_a_random_stream(tmp_path, monkeypatch):
-  states, photograph = [], write.photograph
+  states, photograph = [], domains.photograph
 
   def spy(rng, person, camera_):
     states.append(rng.bit_generator.state["state"]["state"])
     return photograph(rng, person, camera_)
 
-  monkeypatch.setattr(write, "photograph", spy)
+  monkeypatch.setattr(domains, "photograph", spy)
   toy.write_pedes(tmp_path, **TINY, num_workers=1)
   assert len(set(states)) == len(states) == 14
 

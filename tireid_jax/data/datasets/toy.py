@@ -16,4 +16,11 @@ GENERIC = Layout(
   annotation_files=("reid_raw.json",),
   first_id=1,
 )
-LAYOUTS = (PEDES, GENERIC)
+ILLUSTRATED = Layout(
+  name="toy_illustrated",
+  config="configs/toy.py --config.data.name=toy_illustrated",
+  folder="ToyIllustrated",
+  annotation_files=("reid_raw.json",),
+  first_id=1,
+)
+LAYOUTS = (PEDES, GENERIC, ILLUSTRATED)

@@ -8,7 +8,7 @@ import numpy as np
 from tireid_jax.data.toy.palette import COLOURS, HAIR_COLOURS, RGB, SHADES, SKINS, luma, mix
 
 # Every random stream is default_rng([seed, domain, ...]), with a domain for each data set.
-PEDES, GENERIC = 1, 2
+PEDES, GENERIC, ILLUSTRATED = 1, 2, 3
 SPLITS = ("train", "val", "test")
 
 BUILDS = {"slim": 0.3, "average": 0.45, "heavy": 0.25}
@@ -165,7 +165,7 @@ def make_person(rng: np.random.Generator, attributes: dict[str, str]) -> Person:
   return Person(attributes, shades, paint, bag_side=1 if rng.random() < 0.5 else -1)
 
 
-def sample_people(seed: int, counts: dict[str, int]) -> dict[str, list[Person]]:
+def sample_people(seed: int, counts: dict[str, int], domain: int = PEDES) -> dict[str, list[Person]]:
   """Samples `counts[split]` persons for each split, no two of them with the same attributes.
 
   A person depends only on the seed, the split and its index, not on the counts: persons of all splits are sampled in
@@ -175,7 +175,7 @@ def sample_people(seed: int, counts: dict[str, int]) -> dict[str, list[Person]]:
   seen = set()
   for index in range(max(counts.values())):
     for number, split in enumerate(SPLITS):
-      rng = np.random.default_rng([seed, PEDES, number, index])
+      rng = np.random.default_rng([seed, domain, number, index])
       attributes = sample_attributes(rng)
       while tuple(sorted(attributes.items())) in seen:
         attributes = sample_attributes(rng)

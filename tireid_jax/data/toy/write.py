@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from tireid_jax.data.datasets import toy
-from tireid_jax.data.toy.attributes import GENERIC, PEDES, SPLITS, sample_people
-from tireid_jax.data.toy.camera import CAMERAS, photograph
+from tireid_jax.data.toy.attributes import GENERIC, SPLITS, sample_people
 from tireid_jax.data.toy.captions import DEFAULT_NOISE, describe, tokens
+from tireid_jax.data.toy.domains import DOMAINS
 from tireid_jax.data.toy.generic import draw_generic
 from tireid_jax.errors import UserError
 from tireid_jax.storage import files, lock
@@ -31,26 +31,31 @@ MIN_IMAGES_TO_SPREAD = 400
 Entry = tuple[dict[str, Any], dict[str, Any]]
 
 
-def write_all(root: str | os.PathLike, sizes: Any) -> None:
-  """Writes both data sets under `root`; `sizes` has the fields of `config.toy`."""
-  write_pedes(
-    root,
-    seed=sizes.seed,
-    num_train_ids=sizes.num_train_ids,
-    num_val_ids=sizes.num_val_ids,
-    num_test_ids=sizes.num_test_ids,
-    images_per_id=sizes.images_per_id,
-  )
-  write_generic(
-    root,
-    seed=sizes.seed,
-    num_train_images=sizes.generic_train_images,
-    num_eval_images=sizes.generic_eval_images,
-  )
+def write_all(root: str | os.PathLike, sizes: Any, persons: str = toy.PEDES.name) -> None:
+  """Writes a data set of persons and ToyGeneric under `root`; `sizes` has the fields of `config.toy`."""
+  write_of_config(root, persons, sizes)
+  write_of_config(root, toy.GENERIC.name, sizes)
 
 
-def write_pedes(
+def write_of_config(root: str | os.PathLike, name: str, sizes: Any) -> None:
+  """Writes the data set of this name under `root`; `sizes` has the fields of `config.toy`."""
+  if name == toy.GENERIC.name:
+    write_generic(
+      root, seed=sizes.seed, num_train_images=sizes.generic_train_images, num_eval_images=sizes.generic_eval_images
+    )
+    return
+  counts = {f"num_{split}_ids": sizes[f"num_{split}_ids"] for split in SPLITS}
+  write_persons(root, name, seed=sizes.seed, images_per_id=sizes.images_per_id, **counts)
+
+
+def write_pedes(root: str | os.PathLike, **settings: Any) -> Path:
+  """Writes ToyPEDES under `root` and returns its folder; settings and errors as in `write_persons`."""
+  return write_persons(root, toy.PEDES.name, **settings)
+
+
+def write_persons(
   root: str | os.PathLike,
+  name: str,
   *,
   seed: int,
   num_train_ids: int,
@@ -60,13 +65,14 @@ def write_pedes(
   caption_noise: float = DEFAULT_NOISE,
   num_workers: int | None = None,
 ) -> Path:
-  """Writes ToyPEDES under `root` and returns its folder; does nothing if it exists with the same settings.
+  """Writes a data set of persons under `root` and returns its folder; does nothing if it is there already.
 
   Alongside reid_raw.json and imgs/, attributes.json has by file_path the person's "attributes", the names of those
   "visible", the "view" and the attributes "mentioned" in each caption. It is for the oracle, never for training.
 
   Args:
     root: folder of the data sets; created if missing.
+    name: of the data set, a key of DOMAINS.
     seed: random seed. An image depends only on it, the split, the person and the number of the image.
     num_train_ids: number of persons in the training split. No two persons share all attributes.
     num_val_ids: number of persons in the validation split.
@@ -83,17 +89,19 @@ def write_pedes(
   settings: dict[str, Any] = {"seed": seed, **{f"num_{split}_ids": count for split, count in counts.items()}}
   settings |= {"images_per_id": images_per_id, "caption_noise": caption_noise}
 
+  domain = DOMAINS[name]
+
   def tasks(folder: Path):
-    for camera in CAMERAS:
+    for camera in domain.cameras:
       (folder / IMAGES / camera).mkdir(parents=True)
     number = 0
-    for split, people in sample_people(seed, counts).items():
+    for split, people in sample_people(seed, counts, domain.number).items():
       for index, person in enumerate(people):
         number += 1
-        yield folder, seed, split, index, number, person, images_per_id, caption_noise
+        yield folder, name, seed, split, index, number, person, images_per_id, caption_noise
 
   return _publish(
-    Path(root) / PEDES_FOLDER, settings, sum(counts.values()) * images_per_id, tasks, _person, num_workers
+    Path(root) / domain.folder, settings, sum(counts.values()) * images_per_id, tasks, _person, num_workers
   )
 
 
@@ -102,7 +110,7 @@ def write_generic(
 ) -> Path:
   """Writes ToyGeneric under `root` and returns its folder; does nothing if it exists with the same settings.
 
-  Every image is an identity of its own. Validation and test have `num_eval_images` each. Errors as in `write_pedes`.
+  Every image is an identity of its own. Validation and test have `num_eval_images` each. Errors as in `write_persons`.
   """
   counts = dict(zip(SPLITS, (num_train_images, num_eval_images, num_eval_images), strict=True))
   settings = {"seed": seed, "num_train_images": num_train_images, "num_eval_images": num_eval_images}
@@ -120,11 +128,11 @@ def write_generic(
 
 def _person(task: tuple) -> list[Entry]:
   """Writes the images of one person."""
-  folder, seed, split, index, number, person, images_per_id, noise = task
-  stream = [seed, PEDES, SPLITS.index(split), index]
+  folder, name, seed, split, index, number, person, images_per_id, noise = task
+  stream = [seed, DOMAINS[name].number, SPLITS.index(split), index]
   entries: list[Entry] = []
-  for shot, (camera, rng) in enumerate(shots(seed, split, index, images_per_id)):
-    data, view, visible = photograph(rng, person, CAMERAS[camera])
+  for shot, (camera, rng) in enumerate(shots(seed, split, index, images_per_id, name)):
+    data, view, visible = DOMAINS[name].take(rng, person, camera)
     path = image_path(camera, number, shot)
     (folder / IMAGES / path).write_bytes(data)
     captions = [
@@ -137,10 +145,12 @@ def _person(task: tuple) -> list[Entry]:
   return entries
 
 
-def shots(seed: int, split: str, index: int, images_per_id: int) -> Iterator[tuple[str, np.random.Generator]]:
+def shots(
+  seed: int, split: str, index: int, images_per_id: int, name: str = toy.PEDES.name
+) -> Iterator[tuple[str, np.random.Generator]]:
   """Yields the camera and the random generator of each image of a person, the `index`-th of a split."""
-  stream = [seed, PEDES, SPLITS.index(split), index]
-  cameras = list(CAMERAS)
+  stream = [seed, DOMAINS[name].number, SPLITS.index(split), index]
+  cameras = DOMAINS[name].cameras
   order = np.random.default_rng([*stream, 1]).permutation(len(cameras))
   for shot in range(images_per_id):
     yield cameras[order[shot % len(cameras)]], np.random.default_rng([*stream, 2, shot])
