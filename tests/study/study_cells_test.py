@@ -61,11 +61,11 @@ def test_seeds_have_the_same_digest_and_other_folders_and_other_synthetic_person
 
 
 def test_all_rows_on_synthetic_data_start_from_one_pre_training():
-  rows = [chain(ablation, config=toy) for ablation in ("", "no_prompts", "prompt_length_16")]
+  rows = [chain(ablation, config=toy, pretrained="stage0") for ablation in ("", "no_prompts", "prompt_length_16")]
   assert [[cell.number for cell in row] for row in rows] == [[0, 1, 2], [0, 2], [0, 1, 2]]
   assert len({row[0].digest for row in rows}) == 1
   assert rows[1][1].config.pretrained == str(rows[0][0].stage_folder)
-  larger = chain(config=toy, **{"toy.num_train_ids": 7})
+  larger = chain(config=toy, pretrained="stage0", **{"toy.num_train_ids": 7})
   assert (larger[0].digest == rows[0][0].digest, larger[1].digest == rows[0][1].digest) == (True, False)
   assert larger[0].config.to_dict() == rows[0][0].config.to_dict()  # so that one resumes what the other has begun
 
@@ -81,7 +81,9 @@ def test_one_command_is_printed_for_each_workdir(tmp_path):
 def test_zero_shot_needs_only_what_the_weights_need():
   zero_shot = Row("zero-shot", "no_prompts", derived="zero_shot")
   assert entries.make(zero_shot, cuhk.get_config(), 0, WORKDIR).needed() == []
-  (pre_training,) = entries.make(zero_shot, toy.get_config(), 0, WORKDIR).needed()
+  config = toy.get_config()
+  config.pretrained = "stage0"
+  (pre_training,) = entries.make(zero_shot, config, 0, WORKDIR).needed()
   assert pre_training.number == 0
   longer = toy.get_config()
   longer.stage2.epochs = 9

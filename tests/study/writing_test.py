@@ -96,7 +96,7 @@ def test_no_other_row_takes_the_place_of_a_reference_that_is_not_tuned(tmp_path)
 
 def test_groups_have_a_table_each_and_a_figure_over_the_number_of_persons(tmp_path):
   config = toy.get_config()
-  config.study.update(train_ids=(100, 300), learning_rates=(), epochs=())
+  config.study.update(train_ids=(100, 300), test_ids=1000, learning_rates=(), epochs=())
   table, groups = groups_lib.of_table("main", config)
   assert [group.name for group in groups] == ["toy_pedes, 100 training persons", "toy_pedes, 300 training persons"]
   assert groups[0].configs[""].toy.num_test_ids == 1000

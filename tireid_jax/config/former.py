@@ -16,11 +16,13 @@ _RECIPE_OF_ALL_VERSIONS = {
 _NEW_IN_RECIPE = {name: value for name, value in fields.defaults(Recipe).items() if name not in _RECIPE_OF_ALL_VERSIONS}
 _NO_STUDY = {
   "gallery_persons": 0, "further_results": False, "held_out": "", "domains": (), "train_ids": (), "val_ids": 0,
-  "test_ids": 0, "learning_rates": (), "epochs": (),
+  "test_ids": 0, "learning_rates": (), "epochs": (), "max_extensions": 2, "tune_ids": 0, "pool_seed": 0,
+  "pool_held_out": 1_000, "test_domains": (), "rates_first": False,
 }  # fmt: skip
 NEW_FIELDS: dict[str, dict[str, Any]] = {
   "": {"pretrained_prefix": "", "select_by": "t2i/R@1", "study": _NO_STUDY},
   "prompts": {"placement": "deep"},
+  "study": _NO_STUDY,
   **{f"stage{number}": _NEW_IN_RECIPE | {"optimizer": "adam", "new_head": False} for number in (0, 1, 2)},
 }
 

@@ -9,6 +9,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from tireid_jax.config import config_file
+from tireid_jax.data.toy.domains import DOMAINS
 from tireid_jax.study import toy_data
 from tireid_jax.study.cells import Cell
 
@@ -33,7 +34,8 @@ def of_data(cell: Cell, file: str) -> list[str]:
   name = toy_data.name_of(cell.config, cell.number)
   kept = ("toy.", "data.", "data_dir")
   given = [argument for argument in _config_arguments(config, file) if _field(argument).startswith(kept)]
-  generate = [f"--config={file}", *given, f"--to={raw}"]
+  persons = [f"--persons={config.data.name}"] if config.data.name in DOMAINS else []
+  generate = [f"--config={file}", *given, *persons, f"--to={raw}"]
   prepare = [f"--config={file}", *[one for one in given if _field(one) != "data.name"], f"--config.data.name={name}"]
   return [
     shlex.join(["python", "-m", "tireid_jax.data.toy", *generate]),

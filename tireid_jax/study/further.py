@@ -8,6 +8,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from tireid_jax.data.prepared.splits import Split
+from tireid_jax.data.toy.pool import splits, store
+from tireid_jax.errors import UserError
 from tireid_jax.evaluation import cka, embedding, fixed_gallery
 from tireid_jax.metrics import QueryScores
 from tireid_jax.study import toy_data
@@ -34,10 +36,14 @@ def of_model(loaded: Loaded, config: ConfigDict, image: np.ndarray, text: np.nda
   found: dict[str, Any] = {"drift": drift}
   if config.study.held_out:
     found["held_out"] = _retrieval(loaded, config, config.study.held_out)
-  for name in config.study.domains:
-    if name != config.data.name:
-      found[name] = _retrieval(loaded, config, name)
+  for name in domains(config):
+    found[name] = _retrieval(loaded, config, name)
   return found
+
+
+def domains(config: ConfigDict) -> list[str]:
+  """Returns the names of the data sets of persons that a model is tested on, but was not trained on."""
+  return sorted({*config.study.domains, *config.study.test_domains} - {config.data.name})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,10 +65,29 @@ def _embeddings_before(weights: _Weights) -> tuple[np.ndarray, np.ndarray]:
 
 def encode(loaded: Loaded, data: ConfigDict, split: str = "test") -> tuple[np.ndarray, np.ndarray, Split]:
   """Returns (image f32[G, E], text f32[N, E], split) of a split of the data set of a config."""
-  opened = loading.open_split(loaded, split, data=data)
-  encoders = embedding.Encoders(loaded.model, loaded.mesh, data.evaluation.batch_size)
+  opened = _pool_split(loaded, data, split) if data.data.name == splits.NAME else None
+  opened = opened or loading.open_split(loaded, split, data=data)
+  encoders = _encoders(loaded.model, loaded.mesh, data.evaluation.batch_size)
   image, text = encoders.encode(loaded.variables, opened, data.data.caption_lengths, show_progress=True)
   return image, text, opened
+
+
+@functools.lru_cache(maxsize=2)
+def _encoders(model, mesh, batch_size):
+  """Returns the encoders of a model, compiled once for all that they encode."""
+  return embedding.Encoders(model, mesh, batch_size)
+
+
+def _pool_split(loaded, data, split):
+  """Returns the held-out pictures of the pre-training pool, which are drawn without the others."""
+  if data.data.tokenizer:
+    raise UserError(f"study.held_out={splits.NAME} has CLIP's tokens, but data.tokenizer is {data.data.tokenizer!r}")
+  return _drawn(data.study.pool_seed, tuple(loaded.config.data.image_size), split, data.study.pool_held_out)
+
+
+@functools.lru_cache(maxsize=2)
+def _drawn(seed, size, split, num_held_out):
+  return splits.open_held_out(store.DrawnPool(seed, size), split, num_held_out)
 
 
 def scores_of(image: np.ndarray, text: np.ndarray, split: Split, num_persons: int) -> dict[str, QueryScores]:
@@ -75,10 +100,15 @@ def scores_of(image: np.ndarray, text: np.ndarray, split: Split, num_persons: in
   }
 
 
+def encode_other(
+  loaded: Loaded, config: ConfigDict, name: str, split: str = "test"
+) -> tuple[np.ndarray, np.ndarray, Split]:
+  """Returns `encode` of another data set than that of a cell's config; a synthetic one is generated first."""
+  other = toy_data.for_test_alone(config, name)
+  if name in toy_data.NAMES:
+    toy_data.make(other, name)
+  return encode(loaded, other, split)
+
+
 def _retrieval(loaded, config, name):
-  if name in toy_data.WRITERS:
-    toy_data.make(config, name)
-  other = config.copy_and_resolve_references()
-  other.data.name, other.data.val_identities = name, 0
-  image, text, split = encode(loaded, other)
-  return scores_of(image, text, split, config.study.gallery_persons)["t2i"].summary()
+  return scores_of(*encode_other(loaded, config, name), config.study.gallery_persons)["t2i"].summary()

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from tireid_jax.data.toy.pool import splits
 from tireid_jax.evaluation import embedding, score_file
-from tireid_jax.study import flops, further, toy_data
+from tireid_jax.study import flops, further, gap, toy_data
 from tireid_jax.study.entries import Entry
 from tireid_jax.study.records import Record
 from tireid_jax.training import loading
@@ -42,7 +43,11 @@ def settings(config: Any) -> dict[str, Any]:
   study = config.study
   if not study.further_results:
     return {"gallery_persons": study.gallery_persons}
-  further_results = {"held_out": study.held_out, "domains": list(study.domains)}
+  further_results = {"held_out": study.held_out, "domains": further.domains(config)}
+  if study.held_out == splits.NAME:
+    further_results["pool"] = [study.pool_seed, study.pool_held_out]
+  elif study.held_out in toy_data.NAMES:
+    further_results["toy"] = toy_data.settings_of(config, study.held_out)
   return {"gallery_persons": study.gallery_persons, "further_results": further_results}
 
 
@@ -62,6 +67,8 @@ def score(entry: Entry) -> Record:
   data |= {"dataset": split.name, "fingerprint": split.fingerprint, "split": split.split, **scored.facts}
   if study.further_results and not entry.row.test_dataset:
     data["further"] = further.of_model(scored.loaded, entry.cell.config, image, text)
+    if entry.row.derived == "zero_shot" and toy_data.is_synthetic(tested_on):
+      data["gap"] = gap.measure(scored.loaded, tested_on)
   return Record({**data, **embedding.summarize(found)}, found["t2i"])
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from ml_collections import ConfigDict
 
 from tireid_jax.config import config_file
-from tireid_jax.data.datasets import registry, toy
+from tireid_jax.data.datasets import registry
 from tireid_jax.errors import UserError
 from tireid_jax.study import toy_data
 from tireid_jax.study.results import RowResult
@@ -14,7 +14,6 @@ from tireid_jax.study.tables import TRANSFER, Row, Table
 
 # Configs of the paper's data sets; the synthetic ones are described by one config.
 CONFIGS = ("cuhk", "icfg", "rstp")
-SYNTHETIC = tuple(layout.name for layout in toy.LAYOUTS)
 _METRICS = ("R@1", "mAP")
 
 
@@ -27,7 +26,7 @@ def configs_of(base: ConfigDict) -> dict[str, ConfigDict]:
     UserError: the study's data set is none of the table.
   """
   if toy_data.is_synthetic(base):
-    return {name: _on(base, name, base.select_on, base.data.val_identities) for name in SYNTHETIC}
+    return {name: _on(base, name, base.select_on, base.data.val_identities) for name in toy_data.NAMES}
   files = [config_file.package_configs()[name] for name in CONFIGS]
   defaults = [runpy.run_path(str(file))["get_config"]("") for file in files]
   usual = {default.data.name: default.select_on for default in defaults}

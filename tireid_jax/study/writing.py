@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from tireid_jax import metrics
 from tireid_jax.evaluation import significance
 from tireid_jax.storage import files
-from tireid_jax.study import figures, transfer
+from tireid_jax.study import figures, gap, transfer
 from tireid_jax.study import results as results_lib
 from tireid_jax.study.groups import Group
 from tireid_jax.study.results import RowResult
@@ -51,6 +51,7 @@ def write(
   lines = [f"# {table.title}", ""]
   for group, results in found.items():
     lines += [*([f"## {group.name}", ""] if group.name else []), *_body(table, results)]
+  lines += gap.table(found)
   lines += [*_explanation(table, every), *_notes(table), ""]
   if points := figures.points(table, found):
     figures.write(figure, table, points, [line for line in protocol if not line.startswith("Command")])
