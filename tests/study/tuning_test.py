@@ -1,13 +1,16 @@
 """What validation selects from the grid of each row, without training: the scores are given."""
 
+import dataclasses
+import functools
 import pathlib
 
 import pytest
 
-from configs import cuhk
+from configs import cuhk, toy
 from tireid_jax.configs import common
 from tireid_jax.errors import DivergedError, UserError
 from tireid_jax.storage import files
+from tireid_jax.study import groups as groups_lib
 from tireid_jax.study import plan, running, tables, tuning
 from tireid_jax.study.groups import Group
 from tireid_jax.training import loop
@@ -43,7 +46,7 @@ def test_each_stage_gets_the_whole_grid_and_stage_2_starts_from_the_selected_sta
   assert (found.config.stage1.epochs, found.config.stage2.epochs) == (3, 3)
   assert found.config.stage1.learning_rate == pytest.approx(3.5e-5)
   assert found.choices["stage2"]["longest_wins"] is False
-  last = tuning._grid(found.config, 2, [3], 0, WORKDIR)[0][1]
+  last = tuning._grid(found.config, 2, [3], [1.0], 0, WORKDIR)[0][1]
   assert last.parent.config.stage1.learning_rate == found.config.stage1.learning_rate
 
 
@@ -55,6 +58,19 @@ def test_the_grid_is_extended_while_the_longest_wins(tmp_path):
   assert found.config.stage2.evaluate_every_epochs == 9
   found, runs = tuned(only_stage_2, tmp_path / "30", lambda stage, rate, epochs: -abs(epochs - 30.0))
   assert (found.config.stage2.epochs, found.choices["stage2"]["longest_wins"], len(runs)) == (30, False, 8)
+
+
+def test_rates_may_be_selected_before_lengths(tmp_path):
+  config = configured(stages=(2,), **{"stage2.init_from": "pretrained", "study.rates_first": True})
+  found, runs = tuned(config, tmp_path, lambda stage, rate, epochs: -abs(epochs - 30.0) - 100 * (rate > 1e-6))
+  # Both rates for 3 epochs, then the better one for longer.
+  assert [(rate, epochs) for _, rate, epochs in runs] == [
+    (pytest.approx(1e-6), 3), (pytest.approx(1e-5), 3), *((pytest.approx(1e-6), epochs) for epochs in (10, 30, 90)),
+  ]  # fmt: skip
+  assert (found.config.stage2.epochs, found.choices["stage2"]["candidates"]) == (30, 5)
+  assumed = tuning.tune(config, 0, WORKDIR, tmp_path / "empty", assumes=True)
+  assert [cell.config.stage2.epochs for cell in assumed.missing] == [3, 3, 10]
+  assert [cell.config.stage2.epochs for cell in tuning.tune(config, 0, WORKDIR, tmp_path / "empty").missing] == [3, 3]
 
 
 def test_of_equal_scores_the_shorter_run_and_the_lower_rate_win(tmp_path):
@@ -73,7 +89,7 @@ def test_lengths_may_be_given_in_any_order(tmp_path):
 def test_warm_up_is_no_longer_than_configured_and_no_larger_a_part_of_a_run(tmp_path):
   config = configured(stages=(2,), **{"stage2.init_from": "pretrained", "study.epochs": (6, 600)})
   config.stage2.update(epochs=60, warmup_epochs=5.0, stable_epochs=30.0)
-  grid = tuning._grid(config, 2, [6, 600], 0, WORKDIR)
+  grid = tuning._grid(config, 2, [6, 600], [1.0], 0, WORKDIR)
   found = {one.stage2.epochs: (one.stage2.warmup_epochs, one.stage2.stable_epochs) for one, _ in grid}
   assert found == {6: (0.5, 3.0), 600: (5.0, 300.0)}
 
@@ -92,6 +108,28 @@ def test_a_row_about_its_learning_rate_keeps_it(tmp_path):
   (grid,) = made.grid.values()
   assert {cell.config.stage2.learning_rate for cell in grid} == {config.stage2.learning_rate / 3}
   assert [cell.config.stage2.epochs for cell in grid] == [3, 10]
+
+
+def test_rows_tuned_once_take_over_what_was_selected_for_all_numbers_of_persons_and_domains(tmp_path):
+  config = toy.get_config()
+  config.pretrained = "CLIP"
+  config.study.update(train_ids=(7, 9), domains=("toy_pedes", "toy_illustrated"), tune_ids=8)
+  config.study.update(learning_rates=(0.1, 1.0), epochs=(3, 10))
+  _, groups = groups_lib.of_table("main", config)
+  groups = [dataclasses.replace(group, rows=(tables.DIRECT_LONG,)) for group in groups]
+  make = functools.partial(plan.make, groups, [0, 1], WORKDIR, tmp_path)
+  (grid,) = make().grid.values()
+  assert {(cell.config.data.name, cell.config.toy.num_train_ids) for cell in grid} == {("toy_pedes", 8)}
+  assumed = make(assumes=True)
+  assert {entry.cell.config.stage2.epochs for entry in assumed.all_entries()} == {10}
+  for cell in grid:
+    tuning._store(cell, tmp_path, -cell.config.stage2.learning_rate * cell.config.stage2.epochs)
+  made = make()
+  found = [entry.cell.config for entry in made.all_entries()]
+  assert [(one.data.name, one.toy.num_train_ids, one.seed) for one in found] == [
+    (domain, persons, seed) for seed in (0, 1) for domain in config.study.domains for persons in (7, 9)
+  ]
+  assert {(one.stage2.epochs, one.stage2.learning_rate) for one in found} == {(3, 0.1 * config.stage2.learning_rate)}
 
 
 def test_without_a_grid_nothing_is_tuned_and_without_validation_nothing_can_be(tmp_path):

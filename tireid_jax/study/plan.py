@@ -32,22 +32,32 @@ class Plan:
     return sorted(found, key=lambda entry: entry.seed)  # stable
 
 
-def make(groups: Sequence[Group], seeds: Sequence[int], workdir: pathlib.Path, results: pathlib.Path) -> Plan:
-  """Returns the plan of a study with what is finished so far. The first seed is also that of the grid."""
+def make(
+  groups: Sequence[Group],
+  seeds: Sequence[int],
+  workdir: pathlib.Path,
+  results: pathlib.Path,
+  *,
+  assumes: bool = False,
+) -> Plan:
+  """Returns the plan of a study with what is finished so far. The first seed is also that of the grid.
+
+  With `assumes`, rows are planned to the end, as if one of the longest runs of each unfinished grid had won.
+  """
   plan = Plan({}, {}, {})
   for group in groups:
     plan.entries[group] = []
     for row in group.rows:
-      name = f"{row.name} ({group.name})" if group.name else row.name
+      name = f"{row.name} ({group.name})" if group.name and not group.tuned_on else row.name
       config = group.config(row)
       if row.derived != "zero_shot":
-        if row.own_rate:
-          config.study.learning_rates = ()
-        tuned = tuning.tune(config, seeds[0], workdir, results)
+        tuned = tuning.tune(group.config_to_tune(row), seeds[0], workdir, results, assumes=assumes)
         if tuned.missing:
           plan.grid[name] = tuned.missing
-          continue
-        config = tuned.config
+          if not assumes:
+            continue
+        for number in config.stages:
+          config[f"stage{number}"] = tuned.config[f"stage{number}"]
         if tuned.choices:
           plan.choices[name] = tuned.choices
       plan.entries[group] += [entries_lib.of_config(row, config, seed, workdir) for seed in seeds]

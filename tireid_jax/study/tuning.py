@@ -15,8 +15,8 @@ from tireid_jax.study import cells
 from tireid_jax.study.cells import Cell
 
 FOLDER = "tuning"
-# If the longest length wins, the grid is extended by one that is this many times as long, at most so many times.
-EXTENSION, MAX_EXTENSIONS = 3, 2
+# If the longest length wins, the grid is extended by one that is this many times as long.
+EXTENSION = 3
 # Validations of a run of any length.
 NUM_VALIDATIONS = 10
 HEAD = "params/id_head"
@@ -29,7 +29,7 @@ class Tuned:
 
   Attributes:
     config: with what has been selected so far.
-    missing: cells of the grid that have to be run before tuning can go on; [] once the config is final.
+    missing: cells of the grid that have to be run; unless the rest is assumed, before tuning can go on.
     choices: {stage: {"learning_rate", "epochs", "validation", "candidates", "longest_wins"}}.
   """
 
@@ -43,7 +43,9 @@ def is_tuned(config: ConfigDict) -> bool:
   return bool(config.study.learning_rates or config.study.epochs)
 
 
-def tune(config: ConfigDict, seed: int, workdir: pathlib.Path, results: pathlib.Path) -> Tuned:
+def tune(
+  config: ConfigDict, seed: int, workdir: pathlib.Path, results: pathlib.Path, *, assumes: bool = False
+) -> Tuned:
   """Selects the learning rate and the length of each stage of a row, in order: stage 1 first, by its own validation.
 
   Every length has its full schedule. Of equal validation metrics the shorter run wins, then the lower rate. A stage
@@ -54,6 +56,7 @@ def tune(config: ConfigDict, seed: int, workdir: pathlib.Path, results: pathlib.
     seed: of all runs of the grid.
     workdir: of the study.
     results: folder of the validation scores.
+    assumes: where runs are missing, goes on as if one of the longest in the grid had won, to see what would follow.
 
   Raises:
     UserError: the config has no validation split.
@@ -66,33 +69,62 @@ def tune(config: ConfigDict, seed: int, workdir: pathlib.Path, results: pathlib.
     )
   config = config.copy_and_resolve_references()
   choices: dict[str, dict[str, Any]] = {}
+  missing: list[Cell] = []
   for number in config.stages if is_tuned(config) else ():
     if all(entry.startswith(HEAD) for entry in config[f"stage{number}"].trains):
       continue
-    lengths = sorted({*config.study.epochs} or {config[f"stage{number}"].epochs})
-    for extension in range(MAX_EXTENSIONS + 1):
-      candidates = _grid(config, number, lengths, seed, workdir)
-      scores = [_score(cell, results) for _, cell in candidates]
-      missing = [cell for (_, cell), score in zip(candidates, scores, strict=True) if score is None]
-      if missing:
-        return Tuned(config, missing, choices)
-      best = max(range(len(scores)), key=lambda i: (scores[i], -i))
-      stage = candidates[best][0][f"stage{number}"]
-      longest_wins = len({*config.study.epochs}) > 1 and stage.epochs == lengths[-1]
-      if not longest_wins or extension == MAX_EXTENSIONS:
-        break
-      lengths.append(EXTENSION * lengths[-1])
-    choices[f"stage{number}"] = {
-      "learning_rate": stage.learning_rate, "epochs": stage.epochs, "validation": scores[best],
-      "candidates": len(candidates), "longest_wins": longest_wins,
-    }  # fmt: skip
+    stage, choice, waiting = _select(config, number, seed, workdir, results, assumes)
+    missing += waiting
+    if waiting and not assumes:
+      break
     config[f"stage{number}"] = stage
-  return Tuned(config, [], choices)
+    if choice:
+      choices[f"stage{number}"] = choice
+  return Tuned(config, missing, choices)
 
 
-def _grid(config, number, lengths, seed, workdir):
+def _select(config, number, seed, workdir, results, assumes):
+  """Returns (stage, choice, []) of a finished grid, or (one of the longest runs' stage, {}, cells that are missing)."""
+  study = config.study
+  lengths = sorted({*study.epochs} or {config[f"stage{number}"].epochs})
+  rates = sorted(study.learning_rates or (1.0,))
+  tried = 0
+  if study.rates_first and len(rates) > 1:
+    candidates = _grid(config, number, lengths[:1], rates, seed, workdir)
+    best, _, missing = _best(candidates, results)
+    if missing:
+      longer = _grid(config, number, lengths[1:], rates[-1:], seed, workdir) if assumes else []
+      return [*candidates, *longer][-1][0][f"stage{number}"], {}, [*missing, *(cell for _, cell in longer)]
+    rates, tried = [rates[best]], len(rates) - 1
+  for extension in range(study.max_extensions + 1):
+    candidates = _grid(config, number, lengths, rates, seed, workdir)
+    best, score, missing = _best(candidates, results)
+    if missing:
+      return candidates[-1][0][f"stage{number}"], {}, missing
+    stage = candidates[best][0][f"stage{number}"]
+    longest_wins = len({*study.epochs}) > 1 and stage.epochs == lengths[-1]
+    if not longest_wins or extension == study.max_extensions:
+      break
+    lengths.append(EXTENSION * lengths[-1])
+  choice = {
+    "learning_rate": stage.learning_rate, "epochs": stage.epochs, "validation": score,
+    "candidates": tried + len(candidates), "longest_wins": longest_wins,
+  }  # fmt: skip
+  return stage, choice, []
+
+
+def _best(candidates, results):
+  """Returns (index of the best candidate, its score, cells without a score); the index is None if there are any."""
+  scores = [_score(cell, results) for _, cell in candidates]
+  missing = [cell for (_, cell), score in zip(candidates, scores, strict=True) if score is None]
+  if missing:
+    return None, None, missing
+  best = max(range(len(scores)), key=lambda i: (scores[i], -i))
+  return best, scores[best], []
+
+
+def _grid(config, number, lengths, rates, seed, workdir):
   """Returns [(config, cell of the stage)] of the grid, shorter runs and then lower rates first."""
-  rates = sorted(config.study.learning_rates or (1.0,))
   found = []
   for epochs, factor in itertools.product(lengths, rates):
     candidate = config.copy_and_resolve_references()
