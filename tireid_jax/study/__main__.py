@@ -2,7 +2,7 @@
 
 python -m tireid_jax.study --config=configs/toy.py --table=main --seeds=0,1,2 --workdir=W
 python -m tireid_jax.study --config=configs/cuhk.py --table=length --seeds=0,1,2 --workdir=W --config.pretrained=CLIP
-python -m tireid_jax.study ... --dry_run     prints the command of each missing run, for a cluster
+python -m tireid_jax.study ... --dry_run     prints the command of each missing run, for a cluster, and what it costs
 python -m tireid_jax.study ... --norun       writes the table from what is finished
 """
 
@@ -19,9 +19,9 @@ from tireid_jax.config import values as config_lib
 from tireid_jax.errors import UserError
 from tireid_jax.parallel import distributed
 from tireid_jax.storage import compilation_cache, locations, lock
+from tireid_jax.study import budget, results, running, tables, toy_data, writing
 from tireid_jax.study import groups as groups_lib
 from tireid_jax.study import plan as plan_lib
-from tireid_jax.study import results, running, tables, toy_data, writing
 
 
 def main(_: list[str]) -> int:
@@ -36,8 +36,8 @@ def main(_: list[str]) -> int:
   config_file.print_sources()
   table, groups = groups_lib.of_table(options.table, config)
 
-  def make_plan():
-    return plan_lib.make(groups, seeds, workdir, folder)
+  def make_plan(assumes=False):
+    return plan_lib.make(groups, seeds, workdir, folder, assumes=assumes)
 
   if options.dry_run:
     plan, file = make_plan(), config_flags.get_config_filename(options["config"])
@@ -45,6 +45,8 @@ def main(_: list[str]) -> int:
     print("\n".join(running.commands(plan.all_entries(), folder, file, grid)))
     if grid:
       print("run them, and then this command again: what follows depends on them", file=sys.stderr)
+    whole = budget.of_plan(make_plan(assumes=True), folder)
+    print(f"to the end, {whole.in_words(options.seconds_per_step)}", file=sys.stderr)
     return 0
   with lock.holding(workdir, f"--workdir={workdir}", "give another --workdir"):
     return _run(table, make_plan, folder, config)
@@ -84,5 +86,6 @@ if __name__ == "__main__":
   flags.DEFINE_string("workdir", "", "folder of all runs, and of synthetic data")
   flags.DEFINE_string("results", "", "folder of tables and of each finished run's result; by default WORKDIR/results")
   flags.DEFINE_bool("dry_run", False, "print the command of each missing run instead of running it")
+  flags.DEFINE_float("seconds_per_step", 0.0, "seconds of one core for a training step, for the estimate of --dry_run")
   flags.DEFINE_bool("run", True, "run what is missing; --norun writes the table from what is finished")
   cli.run(main)
