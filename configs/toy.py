@@ -54,13 +54,17 @@ def get_config(ablation=""):
   config.study.update(
     gallery_persons=100,
     further_results=True,
-    held_out="toy_generic",
+    held_out="toy_pool",
     domains=("toy_pedes",),
-    train_ids=(100, 300, 1000),
-    val_ids=250,
-    test_ids=1000,
+    test_domains=("toy_illustrated",),
+    train_ids=(100, 300),
+    tune_ids=300,
+    val_ids=100,
+    test_ids=500,
     learning_rates=(0.3, 1.0, 3.0),
-    epochs=(3, 10, 30, 100),
+    epochs=(10, 30),
+    rates_first=True,
+    max_extensions=0,
   )
   for stage in (config.stage0, config.stage1, config.stage2):
     stage.sampler.kind = "images"
