@@ -46,7 +46,7 @@ def measured(tmp_path_factory):
   config.toy.update(num_train_ids=1, images_per_id=2)
   config.study.update(
     train_ids=(1,), val_ids=1, test_ids=4, gallery_persons=2, held_out="toy_pool", pool_held_out=6,
-    domains=("toy_pedes", "toy_illustrated"), learning_rates=(), epochs=(),
+    domains=("toy_pedes",), test_domains=("toy_illustrated",), learning_rates=(), epochs=(),
   )  # fmt: skip
   _, groups = groups_lib.of_table("main", config)
   entry = entries.make(tables.ZERO_SHOT, groups[0].configs[""], 0, folder)

@@ -116,7 +116,10 @@ def test_groups_have_a_table_each_and_a_figure_over_the_number_of_persons(tmp_pa
   assert text.index("## toy_pedes, 300 training persons") < text.index("| two stages | 75.00 |")
   assert "- other: not tuned yet, 7 runs of its grid are missing" in text
   assert "| two stages | stage2 | 0.0003 | 100 | 61.50 | 12 | yes |" in text
-  assert "| two stages | 0.25 | 12.00 |" in text  # drift, and R@1 on the held-out set
+  assert "| | drift (image) | R@1, held out | R@1, toy illustrated | mAP, toy illustrated |" in text
+  assert "| two stages | 0.25 | 12.00 | 7.00 | 5.00 |" in text
+  lines = [line for line in (tmp_path / "t.csv").read_text().splitlines() if not line.startswith("#")]
+  assert {row["mAP, toy illustrated"] for row in csv.DictReader(lines)} == {"5.0000"}
   svg = ElementTree.parse(tmp_path / "t.svg").getroot()
   titles = [title.text for title in svg.iter("{http://www.w3.org/2000/svg}title")]
   assert {"two stages 25% at IDs 100", "two stages 75% at IDs 300"} <= set(titles)
@@ -135,6 +138,7 @@ def test_rows_whose_lengths_are_selected_do_not_claim_the_steps_of_both_stages()
 
 def with_further(one):
   further = {"drift": {"image": 0.25}, "held_out": {"R@1": 12.0, "mAP": 9.0}}
+  further["toy_illustrated"] = {"R@1": 7.0, "mAP": 5.0}
   return Record({**one.data, "further": further}, one.scores)
 
 

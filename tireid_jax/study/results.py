@@ -52,11 +52,11 @@ class RowResult:
 
   def further_names(self) -> list[str]:
     """Returns the names of the further results, [] if they were not measured."""
-    return list(dict.fromkeys(name for record in self.records.values() for name in _further(record)))
+    return list(dict.fromkeys(name for record in self.records.values() for name in further_values(record)))
 
   def further(self, name: str) -> str:
     """Returns the mean ± standard deviation of a further result over the seeds, "" without any."""
-    values = [found[name] for record in self.records.values() if name in (found := _further(record))]
+    values = [found[name] for record in self.records.values() if name in (found := further_values(record))]
     if not values:
       return ""
     spread = mean_and_std(values)
@@ -68,11 +68,14 @@ class RowResult:
     return float(np.mean(values)) if values else None
 
 
-def _further(record):
-  """Returns {name: value} of the further results of a record, one number each."""
+def further_values(record: Record) -> dict[str, float]:
+  """Returns {name: value} of the further results of a record: drift, R@1 and, of domains of persons, mAP."""
   found = record.data.get("further", {})
   flat = {f"drift ({side})": value for side, value in found.get("drift", {}).items()}
-  return flat | {f"R@1, {name.replace('_', ' ')}": value["R@1"] for name, value in found.items() if name != "drift"}
+  for name, values in found.items():
+    metrics = {"drift": (), "held_out": ("R@1",)}.get(name, TESTED)
+    flat |= {f"{metric}, {name.replace('_', ' ')}": values[metric] for metric in metrics}
+  return flat
 
 
 def of_rows(

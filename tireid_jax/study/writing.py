@@ -170,8 +170,8 @@ def _explanation(table, found):
     "the pre-training."
   )
   further = (
-    "Drift is 1 minus the linear CKA of the test split's embeddings before and after training; the others are R@1 of "
-    "the same model on the pre-training domain (held out) and on persons of a domain that it was not trained on."
+    "Drift is 1 minus the linear CKA of the test split's embeddings before and after training; the others are those "
+    "of the same model on held-out data of pre-training, and on persons of a domain that it was not trained on."
   )
   return [text, *(["", further] if any(result.further_names() for result in found) else [])]
 
@@ -204,8 +204,9 @@ def _csv(name, found, protocol):
   stream.writelines(f"# {line}\n" for line in protocol)
   out = csv.writer(stream, lineterminator="\n")
   costs = ("steps", "flops", "seconds", "trainable_parameters")
+  further = list(dict.fromkeys(name for results in found.values() for one in results for name in one.further_names()))
   header = ["table", "group", "row", "ablation", "digest", "seed", "dataset", "split", *_METRICS, "selection", *costs]
-  out.writerow(header)
+  out.writerow([*header, *further])
   for group, results in found.items():
     for result in results:
       for seed, record in result.records.items():
@@ -213,7 +214,9 @@ def _csv(name, found, protocol):
         row = [name, group.name, result.row.name, result.row.ablation, result.digest, seed, data["dataset"]]
         row += [data["split"], *(f"{data['t2i'][metric]:.4f}" for metric in _METRICS)]
         row.append(f"{data['selection']['t2i']['R@1']:.4f}" if data["selection"] else "")
-        out.writerow([*row, *(data["cost"][cost] for cost in costs)])
+        row += [data["cost"][cost] for cost in costs]
+        known = results_lib.further_values(record)
+        out.writerow([*row, *(f"{known[name]:.4f}" if name in known else "" for name in further)])
   return stream.getvalue()
 
 
