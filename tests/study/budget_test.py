@@ -21,7 +21,7 @@ def configured(**changes):
   config.stage2.update(epochs=4, batch_size=16, evaluate_every_epochs=2)
   config.toy.update(num_train_ids=8, num_val_ids=6, num_test_ids=12, images_per_id=4)
   config.study.update(further_results=True, domains=("toy_pedes", "toy_illustrated"), held_out="toy_pool")
-  config.study.update(learning_rates=(), epochs=(), pool_held_out=24)
+  config.study.update(test_domains=(), learning_rates=(), epochs=(), rates_first=False, pool_held_out=24)
   config.update_from_flattened_dict(changes)
   return config
 

@@ -114,7 +114,7 @@ def test_rows_tuned_once_take_over_what_was_selected_for_all_numbers_of_persons_
   config = toy.get_config()
   config.pretrained = "CLIP"
   config.study.update(train_ids=(7, 9), domains=("toy_pedes", "toy_illustrated"), tune_ids=8)
-  config.study.update(learning_rates=(0.1, 1.0), epochs=(3, 10))
+  config.study.update(learning_rates=(0.1, 1.0), epochs=(3, 10), rates_first=False)
   _, groups = groups_lib.of_table("main", config)
   groups = [dataclasses.replace(group, rows=(tables.DIRECT_LONG,)) for group in groups]
   make = functools.partial(plan.make, groups, [0, 1], WORKDIR, tmp_path)
