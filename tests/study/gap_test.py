@@ -43,9 +43,9 @@ def measured(tmp_path_factory):
   config = toy.get_config()
   config.pretrained, config.model.variant = str(folder / "clip"), "from_weights"
   config.data.update(image_size=(32, 16), caption_lengths=(77,))
-  config.toy.update(num_train_ids=1, images_per_id=2)
+  config.toy.update(images_per_id=2)
   config.study.update(
-    train_ids=(1,), val_ids=1, test_ids=4, gallery_persons=2, held_out="toy_pool", pool_held_out=6,
+    train_ids=(3,), val_ids=2, test_ids=4, gallery_persons=2, held_out="toy_pool", pool_held_out=6,
     domains=("toy_pedes",), test_domains=("toy_illustrated",), learning_rates=(), epochs=(),
   )  # fmt: skip
   _, groups = groups_lib.of_table("main", config)
@@ -79,7 +79,7 @@ def test_each_domain_has_a_line_with_how_far_direct_fine_tuning_is_below_the_ora
   reached = Record({**record.data, "t2i": {"R@1": 62.5}, "gap": {}}, record.scores)
   direct = dataclasses.replace(result, row=tables.DIRECT_LONG, records={0: reached})
   lines = gap.table({group: [zero_shot, direct]})
-  assert "| toy_pedes | 20.00 | 2.5 | 90.00 | 0.250 | 1: 27.5 |" in lines
+  assert "| toy_pedes | 20.00 | 2.5 | 90.00 | 0.250 | 3: 27.5 |" in lines
   assert [line.split("|")[1].strip() for line in lines[-4:-1]] == ["pre-training, held out", *known][:1] + [
     "toy_pedes", "toy_illustrated",
   ]  # fmt: skip
@@ -93,3 +93,11 @@ def test_pictures_of_another_pool_are_other_results(measured):
   config.study.pool_seed = 1
   assert scoring.settings(config) != before
   assert store.DrawnPool(0, (32, 16)).caption(0, 0) != store.DrawnPool(1, (32, 16)).caption(0, 0)
+
+
+@pytest.mark.parametrize(("pretrained", "held_out"), [("stage0", "toy_generic"), ("CLIP", "toy_pool")])
+def test_what_is_held_out_belongs_to_the_pre_training(pretrained, held_out):
+  config = toy.get_config()
+  config.pretrained = pretrained
+  _, groups = groups_lib.of_table("main", config)
+  assert {group.configs[""].study.held_out for group in groups} == {held_out}

@@ -35,12 +35,12 @@ def measure(loaded: Loaded, config: ConfigDict) -> dict[str, dict[str, float]]:
   before = further.encode_other(loaded, config, held_out, "val")[0] if held_out else None
   found = {}
   for name in [*([held_out] if held_out else []), config.data.name, *further.domains(config)]:
-    other = config if name == config.data.name else toy_data.for_test_alone(config, name)
-    image, text, split = further.encode_other(loaded, other, name)
+    is_own = name == config.data.name
+    image, text, split = further.encode(loaded, config) if is_own else further.encode_other(loaded, config, name)
     num_persons = config.study.gallery_persons or len(np.unique(split.person_id))
     key = HELD_OUT if name == held_out else name
     found[key] = {"zero_shot": further.scores_of(image, text, split, num_persons)["t2i"].summary()["R@1"]}
-    found[key] |= _by_attributes(other, name, split, num_persons)
+    found[key] |= _by_attributes(config if is_own else toy_data.for_test_alone(config, name), name, split, num_persons)
     if before is not None:
       found[key]["distance"] = frechet_distance(before, image)
   return found

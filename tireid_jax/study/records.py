@@ -22,7 +22,8 @@ class Record:
   """A finished entry.
 
   Attributes:
-    data: JSON data: "digest", "seed", "scoring", "dataset", "fingerprint", "split", "t2i", "i2t", "selection", "cost".
+    data: JSON data: "digest", "seed", "scoring", "dataset", "fingerprint", "split", "t2i", "i2t", "selection", "cost";
+      where they are measured, also "further", of `further.of_model`, and "gap", of `gap.measure`.
     scores: of each query, text to image.
   """
 
