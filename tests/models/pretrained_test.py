@@ -5,6 +5,7 @@ import jax
 import ml_dtypes
 import numpy as np
 import pytest
+import safetensors
 from safetensors.numpy import save_file
 
 from tests.models import forms
@@ -12,6 +13,7 @@ from tests.models.trees import SMALL, clip_tensors, open_clip_config, write_hf_c
 from tireid_jax.models import pretrained
 from tireid_jax.models.clip import INITIAL_LOGIT_SCALE
 from tireid_jax.models.variants import Tower, Variant
+from tireid_jax.models.weights import packaged
 from tireid_jax.models.weights.tensor import Tensor
 
 SQUARE = SMALL.native_image_size
@@ -284,3 +286,35 @@ def test_loading_a_model_that_fits_logs_nothing(tmp_path, capsys):
   write_hf_clip(tmp_path, SMALL)
   load(tmp_path)
   assert capsys.readouterr().err == ""
+
+
+def test_packaged_weights_are_read_by_name_unless_a_path_has_it(tmp_path, monkeypatch):
+  monkeypatch.setattr(packaged, "FOLDER", tmp_path / "packaged")
+  write_hf_clip(tmp_path / "packaged" / "toy_clip", SMALL, seed=1)
+  monkeypatch.chdir(tmp_path)
+  _, params = load("toy_clip")
+  chex.assert_trees_all_equal(params, forms.own_params(clip_tensors(SMALL, seed=1), SMALL))
+  write_hf_clip(tmp_path / "toy_clip", SMALL, seed=2)
+  _, params = load("toy_clip")
+  chex.assert_trees_all_equal(params, forms.own_params(clip_tensors(SMALL, seed=2), SMALL))
+  with pytest.raises(FileNotFoundError, match="there is no file or folder no_clip"):
+    load("no_clip")
+
+
+@pytest.mark.parametrize("name", packaged.FILES)
+def test_a_file_that_the_package_lacks_is_named(tmp_path, monkeypatch, name):
+  monkeypatch.setattr(packaged, "FOLDER", tmp_path)
+  write_hf_clip(tmp_path / "toy_clip", SMALL)
+  (tmp_path / "toy_clip" / name).unlink()
+  with pytest.raises(FileNotFoundError, match=f"lacks .*/toy_clip/{name}; install the package again"):
+    load("toy_clip")
+
+
+def test_the_packaged_weights_are_a_16_bit_clip_of_at_most_10_megabytes_with_a_model_card():
+  folder = packaged.find("toy_clip")
+  assert {file.name for file in folder.iterdir()} == {"README.md", *packaged.FILES}
+  assert sum(file.stat().st_size for file in folder.iterdir()) <= 10e6
+  with safetensors.safe_open(folder / "model.safetensors", "np") as file:
+    assert {file.get_slice(name).get_dtype() for name in file.keys()} == {"F16"}  # noqa: SIM118  no mapping
+  model, _ = pretrained.load("toy_clip", (96, 48), variant="small")
+  assert model.image_size == (96, 48)

@@ -3,9 +3,10 @@
 import pytest
 
 from tests import small_runs
+from tireid_jax.models.weights import packaged
 from tireid_jax.profiling.capture import Window
 from tireid_jax.storage import files
-from tireid_jax.training import loop, preflight
+from tireid_jax.training import loop, preflight, sources
 from tireid_jax.workdir import layout
 
 
@@ -44,6 +45,16 @@ def test_a_mistake_in_any_stage_is_reported_before_the_first_stage_starts(projec
     loop.run(small_runs.configured(project, **changes), (1, 2), tmp_path / "run")
   assert message in str(error.value)
   assert not (tmp_path / "run").exists()
+
+
+def test_weights_of_the_package_are_named_without_a_path(project, tmp_path, monkeypatch):
+  monkeypatch.setattr(packaged, "FOLDER", project)  # whose folder `clip` has weights
+  monkeypatch.setattr(packaged, "NAMES", ("clip",))
+  config = small_runs.configured(project, pretrained="clip")
+  assert sources.find_source(config, "pretrained", None, 1) == ("pretrained", "clip")
+  config.pretrained = "clap"
+  with pytest.raises(FileNotFoundError, match="'clap', which is no file or folder; .*, or clip, the weights of this"):
+    sources.find_source(config, "pretrained", None, 1)
 
 
 def test_an_unknown_loss_raises_an_error_with_its_name(project, tmp_path):

@@ -119,8 +119,8 @@ class Run:
   data_dir: str = field("data", "folder of prepared data sets")
   pretrained: str = field(
     "",
-    "where the weights come from: a file, folder or hub id of a CLIP model; a workdir or stage folder of another run, "
-    'also in a bucket (gs://...); or "stage0" for stage 0 of the same workdir',
+    'where the weights come from: a file, folder or hub id of a CLIP model, or "toy_clip", that of this package; a '
+    'workdir or stage folder of another run, also in a bucket (gs://...); or "stage0" for stage 0 of the same workdir',
   )
   pretrained_prefix: str = field(
     "",

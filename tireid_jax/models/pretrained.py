@@ -15,7 +15,7 @@ import numpy as np
 from tireid_jax.errors import UserError
 from tireid_jax.models.clip import CLIP, INITIAL_LOGIT_SCALE, init_variables
 from tireid_jax.models.variants import VARIANTS, Variant, patch_grid
-from tireid_jax.models.weights import files, hub, leaves, names, settings, variant_choice
+from tireid_jax.models.weights import files, hub, leaves, names, packaged, settings, variant_choice
 from tireid_jax.models.weights.positions import METHODS, resize_positions
 from tireid_jax.models.weights.tensor import Tensor
 from tireid_jax.terminal.progress import log_line
@@ -65,7 +65,8 @@ def load(
   """Returns (CLIP module without prompts, variables {"params": f32 arrays, "prompts": {}}) of published weights.
 
   Args:
-    path_or_hub_id: file or folder in any format that `weights.files` reads, or a Hugging Face hub id ORGANISATION/NAME.
+    path_or_hub_id: file or folder in any format that `weights.files` reads, the name of weights in this package
+      (toy_clip), or a Hugging Face hub id ORGANISATION/NAME.
     image_size: (h, w) of the model's input in pixels; the position embeddings are resized to its patch grid.
     variant: the model that the weights must be for, a Variant or a name in VARIANTS; None accepts any. A bare state
       dict (one without a config file in its folder) needs either this or both `num_heads` and `activation`.
@@ -144,10 +145,11 @@ def open_weights(
 
 
 def open_file(path_or_hub_id: PathLike) -> tuple[files.WeightFile, str]:
-  """Returns (weight file of any model, commit of its hub repository or "")."""
+  """Returns (weight file of any model, commit of its hub repository or ""); a path comes before a packaged name."""
   path, revision = pathlib.Path(path_or_hub_id).expanduser(), ""
   if not path.exists():
-    path, revision = hub.fetch(str(path_or_hub_id))
+    found = packaged.find(str(path_or_hub_id))
+    path, revision = (found, "") if found else hub.fetch(str(path_or_hub_id))
   return files.open_weights(path), revision
 
 

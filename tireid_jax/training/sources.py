@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 from tireid_jax.errors import MissingFileError, UserError
 from tireid_jax.models import pretrained
 from tireid_jax.models.variants import VARIANTS
+from tireid_jax.models.weights import packaged
 from tireid_jax.storage import hub, locations
 from tireid_jax.training import origin
 from tireid_jax.workdir import best_checkpoint, checkpoint, layout
@@ -68,11 +69,11 @@ def find_source(config: ConfigDict, init_from: str, run_folder: str | os.PathLik
       f"stage {number} starts from {path}, which holds no checkpoint of a run; published weights must be a local file "
       f"or folder, or a hub id"
     )
-  if path.exists() or hub.is_hub_id(init_from):
+  if path.exists() or hub.is_hub_id(init_from) or packaged.find(init_from):
     return Source("pretrained", init_from)
   raise MissingFileError(
     f"stage {number} starts from {init_from!r}, which is no file or folder; give a workdir, a stage folder, or "
-    f"the file, folder or hub id of a CLIP model"
+    f"the file, folder or hub id of a CLIP model, or {' or '.join(packaged.NAMES)}, the weights of this package"
   )
 
 
