@@ -23,6 +23,7 @@ from tireid_jax.data.prepared import images
 from tireid_jax.errors import UserError
 from tireid_jax.evaluation import embedding
 from tireid_jax.models import variants
+from tireid_jax.models.weights import packaged
 from tireid_jax.parallel import sharding
 from tireid_jax.search import exported
 from tireid_jax.storage import locations
@@ -128,8 +129,8 @@ def open_encoders(
     workdir: of a run; "" for `pretrained`.
     stage: of the run: "0", "1", "2" or "pretrained".
     pretrained: an exported folder, or CLIP weights as in config.pretrained.
-    config: for `pretrained`: image size, tokenizer and, for a bare state dict, the model; that of
-      configs/custom.py with the model of the weights by default.
+    config: for `pretrained`: image size, tokenizer and, for a bare state dict, the model; that of configs/custom.py
+      with the model of the weights by default, or of configs/toy_clip.py for toy_clip.
 
   Raises:
     UserError, MissingFileError: there is no such model, or it is damaged.
@@ -140,7 +141,7 @@ def open_encoders(
   if pretrained and not locations.is_remote(folder) and exported.is_export(folder):
     return _of_export(folder)
   if pretrained:
-    config = _default_config() if config is None else config.copy_and_resolve_references()
+    config = _default_config(pretrained) if config is None else config.copy_and_resolve_references()
     config.pretrained = pretrained
   loaded = loading.load_stage(workdir or None, "pretrained" if pretrained else stage, config=config)
   model, variables, config, mesh, step = loaded
@@ -174,8 +175,10 @@ def _of_export(folder):
   )  # fmt: skip
 
 
-def _default_config():
-  config = runpy.run_path(str(config_file.package_configs()["custom"]))["get_config"]()
+def _default_config(pretrained):
+  """Returns the config of these weights: that of their name for weights of this package, else configs/custom.py."""
+  name = pretrained if pretrained in packaged.NAMES and not os.path.exists(pretrained) else "custom"
+  config = runpy.run_path(str(config_file.package_configs()[name]))["get_config"]()
   config.model.variant = "from_weights"
   return config
 

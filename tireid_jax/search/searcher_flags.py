@@ -17,7 +17,7 @@ def define() -> None:
   flags.DEFINE_string("workdir", "", "workdir of a run, also as gs://BUCKET/FOLDER")
   flags.DEFINE_string("stage", "2", "of the run: pretrained, 0, 1 or 2")
   flags.DEFINE_string(
-    "pretrained", "", "CLIP weights instead of a run: a file, a folder, a hub id or an exported folder"
+    "pretrained", "", "CLIP weights instead of a run: a file, a folder, a hub id, toy_clip or an exported folder"
   )
   flags.DEFINE_string("gallery", "", "folder of images")
   flags.DEFINE_string("boxes", "", "CSV of path, x, y, w, h, camera, time: boxes to index instead of whole images")
