@@ -1,6 +1,6 @@
 # make demo        the whole method on synthetic data
-# make serve       the web page on the demo's persons: with its trained model or, before make demo, with its pre-trained
-#                  one, which then is made first. SERVE='--port=9000': flags of python -m tireid_jax.serve
+# make serve       the web page on the demo's persons: with its trained model or, before make demo, with toy_clip on
+#                  persons that are drawn first. SERVE='--port=9000': flags of python -m tireid_jax.serve
 # make test        the tests. PYTHON=python3.13, here as for any target, selects a Python with its own environment
 # make test-all    the tests on each Python in PYTHONS that is installed
 # make parity      comparison with transformers' CLIP, in a separate environment with torch
@@ -48,18 +48,15 @@ HUGE_PAGES := GLIBC_TUNABLES=glibc.malloc.hugetlb=1
 demo: $(VENV)/run
 	JAX_PLATFORMS=cpu $(HUGE_PAGES) $(RUN) -m tireid_jax.demo --to=$(DEMO)
 
-# The demo continues with this pre-trained model.
-TOY := --config=configs/toy.py --config.data_dir=$(DEMO)/data
 TRAINED := $(DEMO)/seed0/two_stages
-serve: $(VENV)/serve $(TRAINED)/stage0/result.json
-	JAX_PLATFORMS=cpu $(RUN) -m tireid_jax.serve --workdir=$(TRAINED) --gallery=$(DEMO)/raw/ToyPEDES/imgs \
-	  --stage=$(if $(wildcard $(TRAINED)/stage2/result.json),2,0) $(SERVE)
+PEDES := $(DEMO)/raw/ToyPEDES
+serve: $(VENV)/serve $(PEDES)/reid_raw.json
+	JAX_PLATFORMS=cpu $(RUN) -m tireid_jax.serve --gallery=$(PEDES)/imgs \
+	  $(if $(wildcard $(TRAINED)/stage2/result.json),--workdir=$(TRAINED),--pretrained=toy_clip) $(SERVE)
 
-$(TRAINED)/stage0/result.json: | $(VENV)/run
-	JAX_PLATFORMS=cpu $(RUN) -m tireid_jax.data.toy $(TOY) --to=$(DEMO)/raw
-	JAX_PLATFORMS=cpu $(RUN) -m tireid_jax.data.prepare $(TOY) --raw=$(DEMO)/raw
-	JAX_PLATFORMS=cpu $(RUN) -m tireid_jax.data.prepare $(TOY) --raw=$(DEMO)/raw --config.data.name=toy_generic
-	JAX_PLATFORMS=cpu $(HUGE_PAGES) $(RUN) -m tireid_jax.main $(TOY) --stage=0 --workdir=$(TRAINED)
+# The demo continues with these persons.
+$(PEDES)/reid_raw.json: | $(VENV)/run
+	JAX_PLATFORMS=cpu $(RUN) -m tireid_jax.data.toy --config=configs/toy.py --to=$(DEMO)/raw
 
 test: $(VENV)/dev
 	JAX_PLATFORMS=cpu $(RUN) -m pytest -rs -n 2 --dist loadfile --no-loadscope-reorder tests

@@ -21,9 +21,9 @@ SMALL = (
 # The demo with a few steps of each stage, one caption length and few programs to compile.
 SMALLEST_DEMO = (
   "--config.model.blocks=loop", "--config.data.caption_lengths=(77,)",
-  *(f"--config.stage{n}.{field}" for n in (0, 1, 2) for field in ("epochs=1", "batch_size=16")),
+  *(f"--config.stage{n}.{field}" for n in (1, 2) for field in ("epochs=1", "batch_size=16")),
   *(f"--config.toy.num_{split}_ids={num}" for split, num in (("train", 8), ("val", 4), ("test", 60))),
-  "--config.toy.images_per_id=4", "--config.toy.generic_train_images=32", "--config.toy.generic_eval_images=4",
+  "--config.toy.images_per_id=4",
 )  # fmt: skip
 
 

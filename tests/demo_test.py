@@ -18,7 +18,7 @@ def test_the_demo_writes_its_table_and_report_and_fails_if_a_threshold_is_not_re
   done = run("demo", f"--to={tmp_path}/demo", *SMALLEST_DEMO)
   # One or two training steps cannot reach the thresholds.
   assert done.returncode == 1, done.stderr[-2000:]
-  assert "gates: seed 0: " in done.stdout
+  assert "thresholds: seed 0: " in done.stdout
   for row in ("zero-shot", "after stage 1", "after stage 2", "direct fine-tuning, steps of both stages"):
     assert row in done.stdout
   table = json.loads((tmp_path / "demo/demo.json").read_text())
@@ -26,6 +26,9 @@ def test_the_demo_writes_its_table_and_report_and_fails_if_a_threshold_is_not_re
   assert max(v for name, v in table["ceilings"].items() if " " not in name and name != "everything") < 30
   page = (tmp_path / "demo/report.html").read_text()
   assert page.count("data:image/jpeg") >= 12 * 10
+  for part in ("direct fine-tuning: loss", "Failures by attribute", "Most confused identities", "docs/study.md"):
+    assert part in page
+  assert "docs/study.md" in done.stdout
   again = run("demo", f"--to={tmp_path}/demo", *SMALLEST_DEMO)
   assert "stage 2 is finished" in again.stderr
 
@@ -36,7 +39,7 @@ def trained_r1(raw, folder):
   # With the default compiler optimisations, because the steps take longer than their compilation.
   done = run(
     "main", "--config=configs/toy.py", "--stage=0", f"--workdir={folder}/run", f"--config.data_dir={folder}/data",
-    "--config.stage0.epochs=4", "--config.select_on=last", XLA_FLAGS="",
+    "--config.model.variant=tiny", "--config.stage0.epochs=4", "--config.select_on=last", XLA_FLAGS="",
   )  # fmt: skip
   assert done.returncode == 0, done.stderr[-2000:]
   return json.loads((folder / "run/stage0/result.json").read_text())["t2i"]["R@1"]
@@ -64,7 +67,7 @@ def test_each_threshold_that_is_not_reached_is_reported():
     return {"t2i": {"R@1": r1}}
 
   rows = {demo.ZERO_SHOT: result(3.0), demo.STAGE_1: result(6.0), demo.STAGE_2: result(11.0)}
-  assert demo._missed_gates(0, rows, chance=1.0) == []
-  assert len(demo._missed_gates(0, rows, chance=1.1)) == 1
-  assert len(demo._missed_gates(0, {**rows, demo.STAGE_1: result(5.9)}, chance=1.0)) == 1
-  assert len(demo._missed_gates(0, {**rows, demo.STAGE_2: result(10.9)}, chance=1.0)) == 1
+  assert demo._missed_thresholds(0, rows, chance=1.0) == []
+  assert len(demo._missed_thresholds(0, rows, chance=1.1)) == 1
+  assert len(demo._missed_thresholds(0, {**rows, demo.STAGE_1: result(5.9)}, chance=1.0)) == 1
+  assert len(demo._missed_thresholds(0, {**rows, demo.STAGE_2: result(10.9)}, chance=1.0)) == 1

@@ -61,6 +61,6 @@ def test_the_demo_runs_from_the_wheel_in_an_empty_folder(python, tmp_path):
   )  # fmt: skip
   assert done.returncode == 1, done.stderr[-2000:]  # training this short does not reach the demo's thresholds
   assert done.stderr.startswith(f"--config: read {python.parent.parent}/lib"), done.stderr[:200]
-  assert "gates: seed 0: " in done.stdout
+  assert "thresholds: seed 0: " in done.stdout
   assert (demo / "report.html").exists()
   assert not list(empty.iterdir())

@@ -13,7 +13,7 @@ from tireid_jax.study import flops
 def operations(number, microbatch_size=0):
   config = toy.get_config()
   config[f"stage{number}"].update(batch_size=8, microbatch_size=microbatch_size)
-  config.update_from_flattened_dict({"data.caption_lengths": (77,), "model.blocks": "loop"})
+  config.update_from_flattened_dict({"data.caption_lengths": (77,), "model.blocks": "loop", "prompts.depth": 3})
   return flops.of_step(config, number, VARIANTS["tiny"], num_identities=10)
 
 
