@@ -66,7 +66,7 @@ def main(_):
     num_captions=len(persons.captions),
     unknown=", ".join(pool.words_never_used(persons.captions, num=NUM_CAPTIONS)) or "none",
   )  # fmt: skip
-  files.write_text(weights / "README.md", card.rstrip() + "\n")
+  files.write_text(weights / "README.md", "\n".join(map(str.rstrip, card.rstrip().splitlines())) + "\n")
   print(card)
 
 

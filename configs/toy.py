@@ -6,7 +6,9 @@
 
 `make demo` runs all of this, and direct fine-tuning for comparison; its table is in the README.
 
-MEASURE
+Losses, learning rates, temperature and prompt lengths were chosen on validation for a smaller CLIP, and not again for
+toy_clip. The lengths are those at which R@1 on the validation split stays level: in the last two validations 62.62 and
+62.12 in stage 2, and 64.75 and 64.50 in direct fine-tuning.
 
 `--config.pretrained=stage0 --config.model.variant=tiny --config.prompts.depth=3` starts from a CLIP of its own instead,
 pre-trained in a minute (stage 0) on a generic domain, `--config.data.name=toy_generic` of `prepare`.
@@ -59,11 +61,12 @@ def get_config(ablation=""):
   config.stage0.data = "toy_generic"
   config.stage0.epochs = 9
   config.stage0.learning_rate = 1e-3
-  config.stage1.epochs = 2
+  config.stage1.epochs = 4
   config.stage1.learning_rate = 1e-2
+  config.stage1.evaluate_every_epochs = config.stage2.evaluate_every_epochs = 2
   config.stage2.losses.sdm = 0.0
   config.stage2.losses.itc = 1.0
-  config.stage2.epochs = 4
+  config.stage2.epochs = 6
   config.stage2.learning_rate = 1e-3
   config.stage2.adam_eps = 1e-8
   config.stage2.warmup_epochs = 0.5
