@@ -239,7 +239,7 @@ def test_every_requirement_is_a_listed_wheel_or_installed_with_jax_flax_orbax_to
   required = {line.split("==")[0].lower() for line in lines if "==" in line}
   installed = {
     "absl-py", "etils", "flatbuffers", "flax", "fsspec", "httpx2", "huggingface_hub", "jax", "msgpack", "numpy",
-    "optax", "orbax-checkpoint", "pillow", "regex", "safetensors", "tokenizers", "tqdm", "transformers",
+    "optax", "orbax-checkpoint", "pillow", "regex", "safetensors", "scipy", "tokenizers", "tqdm", "transformers",
   }  # fmt: skip
   assert required - {line.split("==")[0].lower() for line in wheels.listed()} == installed
 
