@@ -1,6 +1,6 @@
 # make demo        the whole method on synthetic data
 # make serve       the web page on the demo's persons: with its trained model or, before make demo, with toy_clip on
-#                  persons that are drawn first. SERVE='--port=9000': flags of python -m tireid_jax.serve
+#                  persons that are generated first. SERVE='--port=9000': flags of python -m tireid_jax.serve
 # make test        the tests. PYTHON=python3.13, here as for any target, selects a Python with its own environment
 # make test-all    the tests on each Python in PYTHONS that is installed
 # make parity      comparison with transformers' CLIP, in a separate environment with torch

@@ -3,7 +3,7 @@
   python -m benchmarks.model_card --workdir=W [--pool=DIR]
 
 W is the workdir of `tireid_jax.pretrain` that the packaged weights were exported from. The packaged weights are scored
-on the pool's held-out test pictures, and on persons of ToyPEDES that are drawn for it.
+on the pool's held-out test pictures, and on persons of ToyPEDES that are generated for it.
 """
 
 import hashlib
@@ -156,7 +156,7 @@ def flatten(data, prefix=""):
 
 
 def draw_persons(folder, image_size):
-  """Returns a test split of ToyPEDES, drawn below a folder and held in memory."""
+  """Returns a test split of ToyPEDES, generated below a folder and held in memory."""
   write.write_pedes(folder / "raw", seed=3, num_train_ids=1, num_val_ids=0, num_test_ids=NUM_PERSONS, images_per_id=4)
   prepare.prepare("toy_pedes", folder / "raw", folder / "data", image_size)
   return splits.open_split(folder / "data", "toy_pedes", image_size, "test")
