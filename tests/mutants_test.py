@@ -1,6 +1,7 @@
 """Which changes the mutation tests make, and the counts of their summary."""
 
 import ast
+import json
 import types
 
 import pytest
@@ -67,6 +68,18 @@ def test_every_mutant_that_is_called_harmless_exists():
   modules = {key.partition(":")[0] for key in harmless}
   found = {mutant.key for name in modules for mutant in mutations.find_mutants(name, (command.ROOT / name).read_text())}
   assert set(harmless) - found == set()
+
+
+def test_results_are_stored_by_short_names_and_newer_ones_replace_them(tmp_path, monkeypatch):
+  monkeypatch.setattr(report, "RESULTS", tmp_path / "results.json")
+  report.RESULTS.write_text(json.dumps({report.short(key): "passed" for key in ("a", "b", "gone")}))
+  (tmp_path / "lines").write_text('{"key": "b", "status": "failed"}\n{"key": "c", "status": "too slow"}\n{"key": "tru')
+  mutants = {"m": [types.SimpleNamespace(key=key) for key in "abcd"]}
+  results = command.read_results(tmp_path / "lines", mutants)
+  statuses = {key: record["status"] for key, record in results.items()}
+  assert statuses == {"a": "passed", "b": "failed", "c": "too slow"}
+  report.store(mutants, results)
+  assert report.read_stored() == {report.short(key): status for key, status in statuses.items()}
 
 
 def test_the_summary_counts_run_detected_and_harmless_mutants():

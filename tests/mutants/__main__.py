@@ -4,9 +4,11 @@
   python -m tests.mutants --only=losses,metrics    runs the mutants of these files
   python -m tests.mutants --again=passed           repeats undetected mutants that are not known to be harmless
   python -m tests.mutants --report                 prints the summary; runs nothing
+  python -m tests.mutants --report --save          also writes all results to results.json, for the repository
 
 Each mutant is written to a copy of the repository, in which the tests that table.py lists for its file run until one
-fails, in a fork of a process that has imported the libraries. Each result is a line of the results file.
+fails, in a fork of a process that has imported the libraries. Each result is a line of the results file. Mutants that
+have a result there or in results.json are not run again.
 """
 
 import argparse
@@ -35,7 +37,7 @@ def parse(arguments=None):
     "--results", type=pathlib.Path, default=ROOT / "mutants.jsonl", help="file to which results are appended"
   )
   parser.add_argument("--report", action="store_true", help="only print the summary")
-  parser.add_argument("--json", type=pathlib.Path, help="with --report: also write it to this file")
+  parser.add_argument("--save", action="store_true", help=f"write all results to {report.RESULTS.name}")
   parser.add_argument("--limit", type=int, default=0, help="number of mutants after which to stop")
   parser.add_argument("--fresh", action="store_true", help="run each in a new process, to compare with forks")
   return parser.parse_args(arguments)
@@ -68,9 +70,20 @@ def _digest(key):
   return hashlib.sha256(f"{table.SEED} {key}".encode()).digest()
 
 
-def read_results(path):
-  """Returns {key: its newest record}; a truncated last line is skipped."""
-  records = {}
+def read_results(path, mutants):
+  """Returns {key: its newest record}; a truncated last line is skipped.
+
+  Args:
+    path: the results file.
+    mutants: {file: Mutants}, whose results in results.json are read, too.
+  """
+  stored = report.read_stored()
+  records = {
+    mutant.key: {"key": mutant.key, "status": stored[report.short(mutant.key)]}
+    for found in mutants.values()
+    for mutant in found
+    if report.short(mutant.key) in stored
+  }
   for line in path.read_text().splitlines() if path.is_file() else []:
     try:
       record = json.loads(line)
@@ -88,7 +101,7 @@ def test_files(name):
 
 def run(options, mutants):
   """Runs the mutants that have no result yet and appends their results to the results file."""
-  known = read_results(options.results)
+  known = read_results(options.results, mutants)
   again = [status.strip() for status in options.again.split(",") if status]
   harmless = report.read_harmless()
 
@@ -151,7 +164,10 @@ def main():
       run(options, mutants)
     except KeyboardInterrupt:
       print("stopped; the same command goes on")
-  report.show(mutants, read_results(options.results), options.json)
+  report.show(mutants, read_results(options.results, mutants))
+  if options.save:
+    every = choose()
+    report.store(every, read_results(options.results, every))
 
 
 if __name__ == "__main__":

@@ -1,15 +1,34 @@
 """Summarises the results: how many mutants of each file the tests detected, and which others are harmless."""
 
+import hashlib
 import json
 import pathlib
 
 # {key of a mutant: why it is harmless}.
 HARMLESS = pathlib.Path(__file__).parent / "harmless.json"
+# {short name of a mutant: status of its tests}.
+RESULTS = pathlib.Path(__file__).parent / "results.json"
 
 
 def read_harmless():
   """Returns {key: reason}."""
   return json.loads(HARMLESS.read_text())
+
+
+def short(key):
+  """Returns a digest of a mutant's key, which names it in results.json."""
+  return hashlib.sha256(key.encode()).hexdigest()[:12]
+
+
+def read_stored():
+  """Returns {short name: status} of the results in the repository."""
+  return json.loads(RESULTS.read_text())
+
+
+def store(mutants, results):
+  """Writes the results of mutants to results.json, and drops those that name none of them."""
+  keys = [mutant.key for found in mutants.values() for mutant in found if mutant.key in results]
+  RESULTS.write_text(json.dumps({short(key): results[key]["status"] for key in keys}, indent=0, sort_keys=True) + "\n")
 
 
 def summarise(mutants, results, harmless):
@@ -36,8 +55,8 @@ def summarise(mutants, results, harmless):
   return counts, open_ones, sorted((set(harmless) & ran) - survivors)
 
 
-def show(mutants, results, file=None):
-  """Prints the summary, and writes it as JSON if a file is given."""
+def show(mutants, results):
+  """Prints the summary."""
   harmless = read_harmless()
   counts, open_ones, stale = summarise(mutants, results, harmless)
   print(f"{'file':20} {'mutants':>8} {'run':>5} {'noticed':>8} {'harmless':>9} {'noticed of run':>15}")
@@ -47,5 +66,3 @@ def show(mutants, results, file=None):
   for title, keys in (("no test notices, and no reason is given", open_ones), ("noticed, but called harmless", stale)):
     if keys:
       print(f"{title}:", *keys, sep="\n  ")
-  if file:
-    file.write_text(json.dumps({"files": counts, "without_a_reason": open_ones}, indent=1) + "\n")
