@@ -34,6 +34,12 @@ FUZZING := .venv-fuzz$(SUFFIX)
 REFERENCE := .venv-peer$(SUFFIX)
 SEARCHING := .venv-search$(SUFFIX)
 RUN := $(VENV)/bin/python
+# Creates an environment in which the packages of VENV are installed, too; pip adds what they lack.
+SITE := -c 'import sysconfig; print(sysconfig.get_path("purelib"))'
+define layer
+test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
+$(RUN) $(SITE) > "$$($(1)/bin/python $(SITE))/dev.pth"
+endef
 # requirements-dev.txt and the files that it includes.
 DEV := $(addprefix requirements-,dev.txt serve.txt gcs.txt milvus.txt)
 DEMO ?= demo
@@ -127,23 +133,23 @@ $(VENV)/dev: $(DEV) $(VENV)/run
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
 
-$(PARITY)/run: requirements-parity.txt $(DEV) requirements.txt
-	test -x $(PARITY)/bin/python || $(PYTHON) -m venv $(PARITY)
+$(PARITY)/run: requirements-parity.txt $(VENV)/dev
+	$(call layer,$(PARITY))
 	$(PARITY)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-parity.txt
 	touch $@
 
-$(TPU)/run: requirements-tpu.txt $(DEV) requirements.txt
-	test -x $(TPU)/bin/python || $(PYTHON) -m venv $(TPU)
+$(TPU)/run: requirements-tpu.txt $(VENV)/dev
+	$(call layer,$(TPU))
 	$(TPU)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-tpu.txt
 	touch $@
 
-$(BROWSER)/run: requirements-browser.txt $(DEV) requirements.txt
-	test -x $(BROWSER)/bin/python || $(PYTHON) -m venv $(BROWSER)
+$(BROWSER)/run: requirements-browser.txt $(VENV)/dev
+	$(call layer,$(BROWSER))
 	$(BROWSER)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-browser.txt
 	touch $@
 
-$(FUZZING)/run: requirements-fuzz.txt $(DEV) requirements.txt
-	test -x $(FUZZING)/bin/python || $(PYTHON) -m venv $(FUZZING)
+$(FUZZING)/run: requirements-fuzz.txt $(VENV)/dev
+	$(call layer,$(FUZZING))
 	$(FUZZING)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-fuzz.txt
 	touch $@
 
