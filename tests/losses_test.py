@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from tireid_jax import losses
+from tireid_jax.errors import UserError
 
 TESTDATA = pathlib.Path(__file__).parent / "testdata"
 GOLDEN = json.loads((TESTDATA / "losses.json").read_text())["cases"]["repeated_ids"]
@@ -46,6 +47,33 @@ def test_gradients_equal_the_reference(name):
   for encoder, gradient in zip(("image", "text"), gradients, strict=True):
     expected = ARRAYS[f"{name}/grad_{encoder}{'_logits' if name == 'id' else ''}"]
     np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+
+
+def test_a_stages_losses_take_their_arguments_from_the_batch_and_none_is_on_by_default():
+  image, text = map(jnp.asarray, operands("sdm"))
+  head = {"kernel": jnp.linspace(-1.0, 1.0, image.shape[1] * 3).reshape(-1, 3), "bias": jnp.array([0.5, 0.0, -0.5])}
+  ids = jnp.arange(len(image)) % 3
+  temperature = jnp.float32(0.05)
+  batch = {"image": image, "text": text, "person_id": ids, "temperature": temperature, "id_head": head}
+  logits = [embedding @ head["kernel"] + head["bias"] for embedding in (image, text)]
+  expected = {
+    "sdm": losses.sdm_loss(image, text, ids, temperature=temperature),
+    "itc": losses.itc_loss(image, text, temperature=temperature, person_id=ids),
+    "itc_plain": losses.itc_loss(image, text, temperature=temperature),
+    "cmpm": losses.cmpm_loss(image, text, ids),
+    "identity": losses.identity_loss(*logits, ids),
+  }
+  assert {name: loss.default_weight for name, loss in losses.LOSSES.items()} == dict.fromkeys(expected, 0.0)
+  for name, loss in losses.LOSSES.items():
+    assert loss.description
+    np.testing.assert_allclose(loss.compute(batch), expected[name], rtol=1e-6)
+  assert len(set(map(float, expected.values()))) == len(expected)
+
+
+def test_names_of_losses_are_checked():
+  losses.check_names(["sdm", "identity"])
+  with pytest.raises(UserError, match="there is no loss 'triplet'; the losses are sdm, itc"):
+    losses.check_names(["sdm", "triplet"])
 
 
 @pytest.mark.parametrize("name", EMBEDDING_LOSSES)
@@ -130,6 +158,7 @@ def test_losses_on_several_devices_are_those_of_the_global_batch():
 import jax, numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from tireid_jax import losses
+from tireid_jax.errors import UserError
 mesh = jax.make_mesh((4,), ("data",), axis_types=(AxisType.Auto,))
 with np.load({str(TESTDATA / "losses.npz")!r}) as arrays:
   image, text, ids = (
