@@ -3,7 +3,7 @@
 # All mutants of these files are run, in this order.
 WHOLE = {
   "losses": ("losses_test",),
-  "training/optimizers": ("training/optimizers_test", "config/reference_test"),
+  "training/optimizers": ("training/optimizers_test", "config/reference_test", "training/stages_test"),
   "training/stages": ("training/stages_test",),
   "metrics": ("metrics_test",),
   "ranking": ("metrics_test",),

@@ -16,6 +16,14 @@ def rate(group, step, **changes):
   return float(optimizers.learning_rates(stage, steps_per_epoch=10)[group](step))
 
 
+def test_a_recipe_is_one_epoch_of_adam_with_one_learning_rate_unless_told_otherwise():
+  recipe = optimizers.Recipe()
+  assert (recipe.optimizer, recipe.epochs) == ("adam", 1)
+  rates = optimizers.learning_rates(recipe, steps_per_epoch=10)
+  factors = {group: float(rate(0)) / recipe.learning_rate for group, rate in rates.items()}
+  assert factors == pytest.approx(dict.fromkeys(factors, 1.0))
+
+
 @pytest.mark.parametrize(
   ("step", "fraction"), [(0, 0.1), (10, 0.55), (20, 1.0), (40, 0.5), (60, 0.0)],
 )  # fmt: skip

@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -99,12 +101,20 @@ def test_a_path_that_the_model_lacks_raises():
     ),
     ({"adam_betas": (0.9,)}, "stage2.adam_betas is (0.9,); it must be two numbers"),
     ({"adam_betas": (0.9, 0.99, 0.999)}, "it must be two numbers"),
+    ({"prompt_weight_decay": -1.5}, "stage2.prompt_weight_decay is -1.5; it must be at least -1"),
+    ({"batch_size": 10, "sampler": {"kind": "images", "captions_per_image": 4}}, "stage2.batch_size 10 must be a mul"),
+    ({"sampler": {"kind": "persons"}}, "stage2.sampler.kind is 'persons'; it must be one of "),
   ],
 )
 def test_invalid_stages_raise(changes, message):
   with pytest.raises(ValueError) as error:
     make_stage(2, **changes)
   assert message in str(error.value)
+
+
+def test_a_loss_that_does_not_exist_raises():
+  with pytest.raises(ValueError, match="there is no loss 'triplet'"):
+    dataclasses.replace(make_stage(2), losses={"sdm": 1.0, "triplet": 1.0})
 
 
 @pytest.mark.parametrize(
