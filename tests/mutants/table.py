@@ -5,7 +5,7 @@ WHOLE = {
   "losses": ("losses_test",),
   "training/optimizers": ("training/optimizers_test", "config/reference_test", "training/stages_test"),
   "training/stages": ("training/stages_test",),
-  "metrics": ("metrics_test",),
+  "metrics": ("metrics_test", "evaluation/significance_test"),
   "ranking": ("metrics_test",),
   "models/prompts": ("models/prompted_test",),
 }
