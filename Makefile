@@ -85,7 +85,7 @@ parity: $(PARITY)/run
 	JAX_PLATFORMS=cpu XLA_FLAGS= $(PARITY)/bin/python -m pytest -n 2 --dist loadfile tests/parity
 
 tpu: $(TPU)/run
-	JAX_PLATFORMS=cpu XLA_FLAGS= $(TPU)/bin/python -m pytest tests/tpu
+	JAX_PLATFORMS=cpu XLA_FLAGS= $(TPU)/bin/python -m pytest -n 2 tests/tpu
 
 browser: $(BROWSER)/run
 	JAX_PLATFORMS=cpu $(BROWSER)/bin/python -m pytest tests/browser
