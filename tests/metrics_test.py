@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import threading
 import tracemalloc
 
 import numpy as np
@@ -99,6 +100,14 @@ def test_ranks_in_a_large_gallery_are_those_of_a_stable_sort_for_each_query(gall
   ):
     found = 1 + np.flatnonzero(gallery_ids[np.argsort(-row, kind="stable")] == person)
     assert (first, penalty) == (found[0], len(found) / found[-1])
+
+
+def test_a_ranker_ends_its_threads():
+  before = set(threading.enumerate())
+  with ranking.Ranker() as ranker:
+    assert ranker.ranks(np.eye(3, dtype=np.float32), np.arange(3), np.ones(3, int)).tolist() == [1, 1, 1]
+    assert set(threading.enumerate()) != before
+  assert set(threading.enumerate()) == before
 
 
 def test_metrics_do_not_depend_on_the_norm_of_the_embeddings():

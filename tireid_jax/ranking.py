@@ -55,8 +55,7 @@ def _normalised(embeddings, side):
 
 
 def prefetch(blocks):
-  """Yields the items of `blocks`, computing the next one in a thread meanwhile."""
-  blocks = iter(blocks)
+  """Yields the items of an iterator, computing the next one in a thread meanwhile."""
   with concurrent.futures.ThreadPoolExecutor(1) as thread:
     pending = thread.submit(next, blocks, None)
     while (block := pending.result()) is not None:
