@@ -125,6 +125,11 @@ def test_prompts_are_initialised_with_the_configured_standard_deviation():
   assert abs(tokens.mean()) < 0.15
 
 
+def test_sequences_are_longer_by_each_encoders_prompts():
+  assert PromptSpec(3, 2).sequence_lengths(10, 20) == (13, 22)
+  assert PromptSpec().sequence_lengths(10, 20) == (10, 20)
+
+
 def test_the_default_spec_has_no_prompts_and_the_published_standard_deviation():
   spec = PromptSpec()
   assert (spec.image_length, spec.text_length, spec.depth, spec.init_std, spec.dropout) == (0, 0, 1, 0.02, 0.0)
