@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from tests.ranked_results import NUM_QUERIES, both_directions, ranks, result, scores
 from tireid_jax.evaluation import significance
@@ -124,6 +125,16 @@ def test_with_one_seed_only_identities_are_resampled():
   # Resamples of two identities, of which one gains 100 points, gain 0, 50 or 100, with probabilities 1/4, 1/2, 1/4.
   assert (found.mean, found.low, found.high, found.is_resolved) == (50, 0, 100, False)
   assert found.p == pytest.approx(0.5, abs=0.05)
+
+
+def test_a_difference_over_seeds_has_the_interval_of_a_paired_t_test():
+  first, second = [20.0, 25.0, 23.0], [31.0, 33.0, 37.0]
+  found = significance.difference_over_seeds(first, second)
+  expected = stats.ttest_rel(second, first)
+  interval = expected.confidence_interval(0.95)
+  assert (found.mean, found.p) == pytest.approx((11.0, expected.pvalue))
+  assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+  assert significance.difference_over_seeds([1.0, 2.0], [1.0, 2.0]).is_resolved is False
 
 
 @pytest.mark.parametrize("share_queries", [True, False])

@@ -136,8 +136,23 @@ def test_rows_whose_lengths_are_selected_do_not_claim_the_steps_of_both_stages()
   assert tables.DIRECT_LONG in groups_lib.of_table("main", config)[1][0].rows
 
 
-def with_further(one):
-  further = {"drift": {"image": 0.25}, "held_out": {"R@1": 12.0, "mAP": 9.0}}
+def test_further_results_have_their_difference_where_it_is_resolved(tmp_path):
+  config = toy.get_config()
+  table, (group, *_) = groups_lib.of_table("main", config)
+  rows = group.rows[:2]
+  made = [entries.make(row, group.configs[""], seed, tmp_path) for row in rows for seed in (0, 1, 2)]
+  held_out = [12.0, 14.0, 16.0, 31.0, 34.0, 37.0]
+  done = {entry: with_further(record(entry, 0.5), value) for entry, value in zip(made, held_out, strict=True)}
+  found = results.of_rows(rows, made, done, share_queries=False)
+  writing.write(tmp_path, "t", table, {group: found}, config=config, command="C", failures={})
+  text = (tmp_path / "t.md").read_text()
+  assert "| two stages | 0.25 ± 0.00 | 14.00 ± 2.00 |" in text
+  # Differences of 19, 20 and 21: Student's t of two degrees of freedom is 4.303, divided by the root of 3.
+  assert "| direct fine-tuning | 0.25 ± 0.00 | 34.00 ± 3.00 (+20.00 [+17.52, +22.48]) |" in text
+
+
+def with_further(one, held_out=12.0):
+  further = {"drift": {"image": 0.25}, "held_out": {"R@1": held_out, "mAP": 9.0}}
   further["toy_illustrated"] = {"R@1": 7.0, "mAP": 5.0}
   return Record({**one.data, "further": further}, one.scores)
 

@@ -149,13 +149,30 @@ def compare_seeds(
   of_seeds = np.stack([value.mean(axis=0) for value in values])  # [seeds, metrics]
   mean = of_seeds.mean(axis=0)
   if num_seeds > 1:
-    error = of_seeds.std(axis=0, ddof=1) / num_seeds**0.5
-    half = stats.t.ppf(1 - tail / 100, num_seeds - 1) * error
-    # Percentage points cannot differ by more than 100.
-    low, high = np.minimum(low, np.maximum(mean - half, -100)), np.maximum(high, np.minimum(mean + half, 100))
-    ratio = np.divide(np.abs(mean), error, out=np.full_like(mean, np.inf), where=error > 0)
-    p = np.maximum(p, 2 * stats.t.sf(ratio, num_seeds - 1))
+    t_low, t_high, t_p = _student(of_seeds)
+    low, high, p = np.minimum(low, t_low), np.maximum(high, t_high), np.maximum(p, t_p)
   return {name: Difference(float(mean[i]), float(low[i]), float(high[i]), float(p[i])) for i, name in enumerate(names)}
+
+
+def difference_over_seeds(first: Sequence[float], second: Sequence[float]) -> Difference:
+  """Returns second - first of a percentage with one value per seed, with Student's t interval.
+
+  Args:
+    first, second: values of both methods by seed, at least two.
+  """
+  values = np.subtract(second, first)
+  low, high, p = _student(values)
+  return Difference(float(values.mean()), float(low), float(high), float(p))
+
+
+def _student(values):
+  """Returns (low, high, p) of the mean of differences in percentage points over their first axis, the seeds."""
+  num_seeds, mean = len(values), values.mean(axis=0)
+  error = values.std(axis=0, ddof=1) / num_seeds**0.5
+  half = stats.t.ppf((100 + INTERVAL_PERCENT) / 200, num_seeds - 1) * error
+  ratio = np.divide(np.abs(mean), error, out=np.full_like(mean, np.inf), where=error > 0)
+  # Percentage points cannot differ by more than 100.
+  return np.maximum(mean - half, -100), np.minimum(mean + half, 100), 2 * stats.t.sf(ratio, num_seeds - 1)
 
 
 def _differences(before, after):

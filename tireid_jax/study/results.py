@@ -29,6 +29,7 @@ class RowResult:
     records: by seed.
     missing: seeds that are not finished; none if it is not tuned yet.
     differences: from the reference row, by metric, over the seeds that both have; {} for the reference itself.
+    further_differences: the same of the further results, {} with less than two seeds.
   """
 
   row: Row
@@ -36,6 +37,7 @@ class RowResult:
   records: Mapping[int, Record]
   missing: Sequence[int]
   differences: Mapping[str, Difference]
+  further_differences: Mapping[str, Difference]
 
   def cell(self, metric: str) -> str:
     """Returns the mean ± sample standard deviation of a text-to-image metric over the seeds, "" without any."""
@@ -55,12 +57,14 @@ class RowResult:
     return list(dict.fromkeys(name for record in self.records.values() for name in further_values(record)))
 
   def further(self, name: str) -> str:
-    """Returns the mean ± standard deviation of a further result over the seeds, "" without any."""
+    """Returns the mean ± standard deviation of a further result, "" without any, and its difference if resolved."""
     values = [found[name] for record in self.records.values() if name in (found := further_values(record))]
     if not values:
       return ""
     spread = mean_and_std(values)
-    return spread if isinstance(spread, str) else f"{spread:.2f}"
+    difference = self.further_differences.get(name)
+    cell = spread if isinstance(spread, str) else f"{spread:.2f}"
+    return f"{cell} ({in_words(difference)})" if difference and difference.is_resolved else cell
 
   def cost(self, name: str) -> float | None:
     """Returns the mean of a cost over the seeds: "steps", "flops", "seconds" or "trainable_parameters"."""
@@ -108,7 +112,7 @@ def of_rows(
     reference = results[0].records if results and compares else {}
     pairs = [(reference[seed], own[seed]) for seed in own if seed in reference]
     differences = _compare(pairs, share_queries) if pairs else {}
-    results.append(RowResult(row, digest, own, missing, differences))
+    results.append(RowResult(row, digest, own, missing, differences, _compare_further(pairs)))
   return results
 
 
@@ -123,6 +127,17 @@ def _compare(pairs, share_queries):
   first, second = ([record.scores for record in side] for side in zip(*pairs, strict=True))
   found = significance.compare_seeds(first, second, share_queries=share_queries)
   return {name: found[name] for name in TESTED}
+
+
+def _compare_further(pairs):
+  known = [(further_values(first), further_values(second)) for first, second in pairs]
+  if len(known) < 2:
+    return {}
+  names = [name for name in known[0][1] if all(name in first and name in second for first, second in known)]
+  return {
+    name: significance.difference_over_seeds(*([values[name] for values in side] for side in zip(*known, strict=True)))
+    for name in names
+  }
 
 
 def in_words(difference: Difference | None) -> str:

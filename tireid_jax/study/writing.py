@@ -171,7 +171,9 @@ def _explanation(table, found):
   )
   further = (
     "Drift is 1 minus the linear CKA of the test split's embeddings before and after training; the others are those "
-    "of the same model on held-out data of pre-training, and on persons of a domain that it was not trained on."
+    "of the same model on held-out data of pre-training, and on persons of a domain that it was not trained on. In "
+    "parentheses: the difference from the first row, with Student's t interval over the seeds, where that does not "
+    "contain 0."
   )
   return [text, *(["", further] if any(result.further_names() for result in found) else [])]
 
