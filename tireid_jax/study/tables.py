@@ -122,7 +122,7 @@ TABLES = {
     "Prompt length",
     (
       TWO_STAGES,
-      *(Row(f"{n} tokens", f"prompt_length_{n}") for n in (1, 2, 4, 8, 16)),
+      *(Row(f"{n} token{'s' if n > 1 else ''}", f"prompt_length_{n}") for n in (1, 2, 4, 8, 16)),
       Row("0 tokens: direct fine-tuning, steps of both stages", "no_prompts_long"),
       Row("0 tokens: direct fine-tuning, steps of stage 2", "no_prompts"),
     ),
