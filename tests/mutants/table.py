@@ -13,7 +13,7 @@ WHOLE = {
 PROMPTED = {
   "models/transformer": (
     ("Transformer.__call__",),
-    ("models/prompted_test", "models/transformer_test", "parallel/sharding_test"),
+    ("models/prompted_test", "models/transformer_test", "models/execution_test"),
   ),
   "models/vision": (("ImageEncoder.__call__",), ("models/prompted_test", "models/clip_test")),
   "models/text": (("TextEncoder.__call__",), ("models/prompted_test", "models/clip_test")),
