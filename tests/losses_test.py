@@ -158,7 +158,6 @@ def test_losses_on_several_devices_are_those_of_the_global_batch():
 import jax, numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from tireid_jax import losses
-from tireid_jax.errors import UserError
 mesh = jax.make_mesh((4,), ("data",), axis_types=(AxisType.Auto,))
 with np.load({str(TESTDATA / "losses.npz")!r}) as arrays:
   image, text, ids = (

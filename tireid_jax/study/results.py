@@ -29,7 +29,7 @@ class RowResult:
     records: by seed.
     missing: seeds that are not finished; none if it is not tuned yet.
     differences: from the reference row, by metric, over the seeds that both have; {} for the reference itself.
-    further_differences: the same of the further results, {} with less than two seeds.
+    further_differences: likewise, of the further results, with Student's t interval; {} with fewer than two seeds.
   """
 
   row: Row
