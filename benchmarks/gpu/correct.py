@@ -29,6 +29,8 @@ FLOAT32_BOUND = 1e-4
 # Maximum ratio of the bfloat16 error here to that on the CPU, both relative to stored float32 values. Errors below the
 # floor are noise.
 BFLOAT16_FACTOR, BFLOAT16_FLOOR = 1.5, 2e-3
+# The same of the norms of a step's gradients, whose errors differ by a factor of 2.3 between two kinds of CPUs.
+BFLOAT16_STEP_FACTOR = 4.0
 
 
 def compared(difference, bound, detail, **others):
@@ -152,7 +154,7 @@ def first_step(precision, is_short=False):
   if precision == "float32":
     return compared(*_bounded(differences, FLOAT32_BOUND), found=values)
   on_cpu = golden(f"{prefix}first_step_bfloat16")
-  allowed = {name: max(BFLOAT16_FLOOR, BFLOAT16_FACTOR * relative(on_cpu[name], stored[name])) for name in stored}
+  allowed = {name: max(BFLOAT16_FLOOR, BFLOAT16_STEP_FACTOR * relative(on_cpu[name], stored[name])) for name in stored}
   difference, where = worst({name: differences[name] / allowed[name] for name in stored})
   return compared(
     difference, 1.0, f"{where}, relative to the error allowed by the CPU's", found=values, differences=differences
