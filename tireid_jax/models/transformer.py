@@ -113,7 +113,7 @@ class Transformer(nn.Module):
     block, how, num_blocks = Block, self.execution, self.tower.num_blocks
     if how.gather is not None:
       gathered = functools.partial(_gathered, how.gather, how.dtype)
-      block = nn.map_variables(Block, "params", gathered, init=self.is_initializing(), mutable=True)
+      block = nn.map_variables(Block, "params", gathered, init=self.is_initializing())
     settings = self.tower, self.is_causal, self.activation, self.eps, how
     if self.is_initializing() and num_blocks > 1:
       x, _ = _stacked(block, how, num_blocks)(*settings, name="blocks")(x, prompts)
