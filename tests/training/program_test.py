@@ -216,6 +216,13 @@ def test_stage_0_has_no_prompts_and_trains_the_temperature_of_its_loss():
   assert distances_moved(variables, after)["params/logit_scale"][1] == pytest.approx(RATE, rel=1e-3)
 
 
+def test_a_step_reuses_the_memory_of_its_state():
+  program, variables = build(2, "captions")
+  state = program.first_state(variables)
+  program.step()(state, sharding.put_batch(sharding.make_mesh(1, 1, 1), BATCH))
+  assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state))
+
+
 def test_augmentation_differs_between_steps_seeds_and_stages():
   program, variables = build(
     1, "captions", augment={**NO_AUGMENTATION, "flip": 0.5, "erase_probability": 1.0}, learning_rate=0.0
