@@ -88,5 +88,5 @@ def test_the_summary_counts_run_detected_and_harmless_mutants():
     key: {"key": key, "status": status} for key, status in zip("abc", ("failed", "passed", "passed"), strict=True)
   }
   counts, open_ones, stale = report.summarise(mutants, results, {"b": "no harm", "a": "was"})
-  assert counts == {"m": {"mutants": 4, "run": 3, "noticed": 1, "harmless": 1}}
+  assert counts == {"m": {"mutants": 4, "run": 3, "detected": 1, "harmless": 1}}
   assert (open_ones, stale) == (["c"], ["a"])

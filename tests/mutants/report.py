@@ -48,7 +48,7 @@ def summarise(mutants, results, harmless):
     counts[name] = {
       "mutants": len(found),
       "run": len(records),
-      "noticed": len(records) - len(alive),
+      "detected": len(records) - len(alive),
       "harmless": sum(key in harmless for key in alive),
     }
   ran = {mutant.key for found in mutants.values() for mutant in found if mutant.key in results}
@@ -59,10 +59,10 @@ def show(mutants, results):
   """Prints the summary."""
   harmless = read_harmless()
   counts, open_ones, stale = summarise(mutants, results, harmless)
-  print(f"{'file':20} {'mutants':>8} {'run':>5} {'noticed':>8} {'harmless':>9} {'noticed of run':>15}")
+  print(f"{'file':20} {'mutants':>8} {'run':>5} {'detected':>8} {'harmless':>9} {'detected of run':>15}")
   for name, count in counts.items():
-    part = f"{count['noticed'] / count['run']:.1%}" if count["run"] else "-"
-    print(f"{name:20} {count['mutants']:8} {count['run']:5} {count['noticed']:8} {count['harmless']:9} {part:>15}")
-  for title, keys in (("no test notices, and no reason is given", open_ones), ("noticed, but called harmless", stale)):
+    part = f"{count['detected'] / count['run']:.1%}" if count["run"] else "-"
+    print(f"{name:20} {count['mutants']:8} {count['run']:5} {count['detected']:8} {count['harmless']:9} {part:>15}")
+  for title, keys in (("no test detects, and no reason is given", open_ones), ("detected, but called harmless", stale)):
     if keys:
       print(f"{title}:", *keys, sep="\n  ")

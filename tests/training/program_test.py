@@ -216,6 +216,17 @@ def test_stage_0_has_no_prompts_and_trains_the_temperature_of_its_loss():
   assert distances_moved(variables, after)["params/logit_scale"][1] == pytest.approx(RATE, rel=1e-3)
 
 
+def test_a_program_describes_what_another_needs_to_equal_it():
+  program, _ = build(2, "captions")
+  mesh = {"data": 1, "fsdp": 1, "model": 1}
+  assert program.described() == {
+    "program": {
+      "num_identities": NUM_IDENTITIES, "steps_per_epoch": 10, "precision": "float32", "attention": "xla", "mesh": mesh,
+      "platform": "cpu",
+    }
+  }  # fmt: skip
+
+
 def test_a_step_reuses_the_memory_of_its_state():
   program, variables = build(2, "captions")
   state = program.first_state(variables)
