@@ -216,6 +216,12 @@ def test_stage_0_has_no_prompts_and_trains_the_temperature_of_its_loss():
   assert distances_moved(variables, after)["params/logit_scale"][1] == pytest.approx(RATE, rel=1e-3)
 
 
+def test_the_platform_of_the_mesh_decides_the_precision(monkeypatch):
+  monkeypatch.setattr(sharding, "platform", lambda mesh: "tpu")
+  program, _ = build(2, "captions", precision="auto")
+  assert program.model.execution.dtype == jnp.bfloat16
+
+
 def test_a_program_describes_what_another_needs_to_equal_it():
   program, _ = build(2, "captions")
   mesh = {"data": 1, "fsdp": 1, "model": 1}
