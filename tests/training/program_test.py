@@ -222,6 +222,30 @@ def test_the_platform_of_the_mesh_decides_the_precision(monkeypatch):
   assert program.model.execution.dtype == jnp.bfloat16
 
 
+def test_the_mesh_decides_how_activations_and_weights_are_placed(monkeypatch):
+  monkeypatch.setattr(sharding, "activation_constraint", lambda mesh: constrain)
+  monkeypatch.setattr(sharding, "gather_weights", lambda mesh: gather)
+
+  def constrain(x, kind):
+    return x
+
+  def gather(path, weight, dtype):
+    return weight.astype(dtype)
+
+  execution = build(2, "captions")[0].model.execution
+  assert (execution.constrain, execution.gather) == (constrain, gather)
+
+
+@pytest.mark.parametrize(("value", "is_finite"), [(3e38, True), (np.inf, False), (-np.inf, False), (np.nan, False)])
+def test_only_trained_values_that_are_not_finite_count_as_such(value, is_finite):
+  program, variables = build(2, "captions")
+  changed = jax.tree.map(lambda leaf: leaf, variables)
+  changed["params"]["id_head"]["kernel"] = jnp.full_like(variables["params"]["id_head"]["kernel"], value)
+  assert program.all_finite()(changed) == is_finite
+  changed = jax.tree.map(lambda leaf: jnp.full_like(leaf, value), variables["prompts"])
+  assert program.all_finite()({**variables, "prompts": changed})  # they are frozen
+
+
 def test_a_program_describes_what_another_needs_to_equal_it():
   program, _ = build(2, "captions")
   mesh = {"data": 1, "fsdp": 1, "model": 1}
