@@ -23,7 +23,7 @@ SAMPLED = {
   "training/train_step": ("training/train_step_test",),
   "training/program": ("training/program_test", "training/loop_test"),
   "config/values": ("config/values_test", "config/config_file_test"),
-  "training/experiment": ("training/loop_test",),
+  "training/experiment": ("training/experiment_test", "training/loop_test"),
   "training/start": ("training/origin_test", "training/loop_test"),
   "training/garbage": ("training/garbage_test",),
   "training/hooks": ("training/hooks_test", "training/loop_test"),
@@ -31,7 +31,7 @@ SAMPLED = {
   "workdir/checkpoint": ("workdir/checkpoint_test", "training/loop_test"),
   "workdir/digester": ("workdir/checkpoint_test", "training/loop_test"),
   "training/model": ("training/model_test",),
-  "training/initialization": ("training/loop_test",),
+  "training/initialization": ("training/initialization_test", "training/loop_test"),
 }
 SAMPLE_SIZE = 300
 SEED = 0
