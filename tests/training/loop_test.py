@@ -1,5 +1,6 @@
 """Runs of both stages whose best checkpoint is not the last: results, logs, kept checkpoints, resuming."""
 
+import importlib.metadata
 import json
 
 import chex
@@ -11,6 +12,7 @@ import pytest
 from tests import small_runs
 from tests.small_runs import SIZE, STEPS_PER_EPOCH
 from tireid_jax import metrics
+from tireid_jax.config import values as config_lib
 from tireid_jax.data.prepared import splits
 from tireid_jax.evaluation import embedding
 from tireid_jax.models import pretrained
@@ -65,6 +67,18 @@ def trained(project, tmp_path_factory):
 
 def result(folder, number):
   return json.loads((folder / f"stage{number}/result.json").read_text())
+
+
+def test_a_checkpoint_says_what_it_was_trained_on_and_with(trained):
+  folder, config = trained
+  metadata = checkpoint.read_metadata(folder / "stage2", 15)
+  split = splits.open_split(config.data_dir, "rstp_reid", SIZE, "train", tokenizer=config.data.tokenizer)
+  named = ("stage", "step", "dataset", "fingerprint", "trains")
+  assert [metadata[name] for name in named] == [2, 15, "rstp_reid", split.fingerprint, ["params"]]
+  libraries = ("jax", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy")
+  assert metadata["versions"] == {name: importlib.metadata.version(name) for name in libraries}
+  assert 0 < metadata["trainable_parameters"] < metadata["total_parameters"]
+  assert config_lib.from_json(metadata["config"]).to_dict() == config.to_dict()
 
 
 def test_each_epoch_is_validated(trained):
