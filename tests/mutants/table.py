@@ -24,7 +24,7 @@ SAMPLED = {
   "training/program": ("training/program_test", "training/loop_test"),
   "config/values": ("config/values_test", "config/config_file_test"),
   "training/experiment": ("training/experiment_test", "training/loop_test"),
-  "training/start": ("training/origin_test", "training/loop_test"),
+  "training/start": ("training/start_test", "training/origin_test", "training/loop_test"),
   "training/garbage": ("training/garbage_test",),
   "training/hooks": ("training/hooks_test", "training/loop_test"),
   "training/stopping": ("training/stopping_test", "training/hooks_test"),
