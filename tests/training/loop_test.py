@@ -183,13 +183,13 @@ def test_a_non_finite_loss_ends_the_run_at_its_step_and_is_neither_saved_nor_log
   assert checkpoint.best_step(stage_folder) is None
 
 
-def id_head_of_a_run_from(source, project, folder, data):
-  config = configured(project, data, stage1__init_from=str(source / "stage2"))
+def id_head_of_a_run_from(source, project, folder, data, **changes):
+  config = configured(project, data, stage1__init_from=str(source / "stage2"), **changes)
   loop.run(config, (1,), folder)
   return variables_of(folder / "stage1", 6)["params"]["id_head"]
 
 
-def test_an_identity_head_is_reused_on_the_same_data_and_reinitialised_on_other_data_with_as_many_identities(
+def test_an_identity_head_is_reused_on_the_same_data_and_reinitialised_on_other_data_or_if_requested(
   trained, project, tmp_path, capsys
 ):
   folder, _ = trained
@@ -198,11 +198,12 @@ def test_an_identity_head_is_reused_on_the_same_data_and_reinitialised_on_other_
   kept = id_head_of_a_run_from(folder, project, tmp_path / "same", data=0)
   chex.assert_trees_all_equal(kept, learned)
   assert "re-initialised" not in "".join(capsys.readouterr())
-  new = id_head_of_a_run_from(folder, project, tmp_path / "other", data=1)
-  assert new["kernel"].shape == learned["kernel"].shape
-  assert 0.0005 < np.std(new["kernel"]) < 0.002  # IRRA's 0.001
-  assert not np.any(new["bias"])
+  other = id_head_of_a_run_from(folder, project, tmp_path / "other", data=1)
   assert "was trained on other identities" in "".join(capsys.readouterr())
+  for new in (other, id_head_of_a_run_from(folder, project, tmp_path / "new", data=0, stage1__new_head=True)):
+    assert new["kernel"].shape == learned["kernel"].shape
+    assert 0.0005 < np.std(new["kernel"]) < 0.002  # IRRA's 0.001
+    assert not np.any(new["bias"])
 
 
 @pytest.mark.parametrize(
