@@ -1,8 +1,13 @@
-"""Which identity head a stage starts with."""
+"""Which variables a stage starts with."""
 
+import chex
+import jax
 import numpy as np
 import pytest
 
+from tests.models.trees import SMALL, write_hf_clip
+from tireid_jax.models.clip import CLIP
+from tireid_jax.parallel import sharding
 from tireid_jax.training import initialization
 
 
@@ -21,3 +26,27 @@ def test_a_head_is_reused_only_if_it_may_be_and_the_log_says_why_not(keep_head, 
   assert adopted["params"]["id_head"]["bias"][0] == expected
   reason = "is replaced (new_head)" if new_head else "was trained on other identities"
   assert (reason in capsys.readouterr().err) == (not keep_head)
+
+
+def initial(source, **keywords):
+  """Returns (model's variables, their shardings) for an identity head with 3 classes."""
+  model, mesh = CLIP(SMALL, (8, 8)), sharding.make_mesh(1, 1, 1)
+  variables, _ = initialization.initial_variables(
+    model, source, mesh=mesh, key=jax.random.key(0), num_identities=3, **keywords
+  )
+  return variables, sharding.tree_shardings(mesh, variables)
+
+
+def test_variables_are_placed_on_the_mesh(tmp_path):
+  write_hf_clip(tmp_path, SMALL)
+  for source in (None, ("pretrained", str(tmp_path))):
+    variables, expected = initial(source)
+    assert jax.tree.map(lambda leaf: leaf.sharding, variables) == expected
+
+
+def test_of_a_file_with_two_clips_that_of_the_prefix_is_read(tmp_path):
+  tensors = write_hf_clip(tmp_path / "one", SMALL, seed=1)
+  write_hf_clip(tmp_path / "both", SMALL, extra={f"ema.{name}": tensor for name, tensor in tensors.items()})
+  expected, _ = initial(("pretrained", str(tmp_path / "one")))
+  found, _ = initial(("pretrained", str(tmp_path / "both")), prefix="ema.")
+  chex.assert_trees_all_equal(found, expected)
