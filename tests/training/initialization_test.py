@@ -28,6 +28,21 @@ def test_a_head_is_reused_only_if_it_may_be_and_the_log_says_why_not(keep_head, 
   assert (reason in capsys.readouterr().err) == (not keep_head)
 
 
+@pytest.mark.parametrize(
+  ("loaded", "fresh", "expected", "line"),
+  [(True, False, None, "are ignored"), (False, True, 0.0, "are randomly initialised"), (True, True, 1.0, "")],
+)
+def test_prompts_are_those_loaded_if_the_stage_uses_any_and_random_if_there_are_none(
+  loaded, fresh, expected, line, capsys
+):
+  ours, theirs = variables(0.0, with_head=False), variables(1.0, with_head=False)
+  for tree, has_prompts, value in ((ours, fresh, 0.0), (theirs, loaded, 1.0)):
+    tree["prompts"] = {"tokens": np.full(2, value)} if has_prompts else {}
+  adopted = initialization._adopt(ours, {"prompts": ours["prompts"], "id_head": None}, theirs, "W/stage1", True, False)
+  assert adopted["prompts"].get("tokens", [None])[0] == expected
+  assert line in capsys.readouterr().err
+
+
 def initial(source, **keywords):
   """Returns (model's variables, their shardings) for an identity head with 3 classes."""
   model, mesh = CLIP(SMALL, (8, 8)), sharding.make_mesh(1, 1, 1)
