@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.models.trees import SMALL, write_hf_clip
+from tireid_jax.errors import UserError
 from tireid_jax.models.clip import CLIP
 from tireid_jax.parallel import sharding
 from tireid_jax.training import initialization
@@ -43,6 +44,18 @@ def test_prompts_are_those_loaded_if_the_stage_uses_any_and_random_if_there_are_
   printed = capsys.readouterr().err
   assert line in printed
   assert bool(line) == bool(printed)
+
+
+def test_variables_of_another_shape_and_missing_ones_raise():
+  wanted, loaded = variables(0.0, with_head=False), variables(1.0, with_head=False)
+  loaded["params"]["encoder"]["kernel"] = np.ones(5)
+  wanted["params"]["encoder"]["bias"] = np.ones(4)
+  with pytest.raises(UserError) as error:
+    initialization._adopt(wanted, {"prompts": {}, "id_head": None}, loaded, "W/stage1", True, False)
+  assert str(error.value) == (
+    "the variables in W/stage1 do not fit this model: params/encoder/bias is missing in the checkpoint, (4,) in this "
+    "model; params/encoder/kernel is (5,) in the checkpoint, (4,) in this model"
+  )
 
 
 def initial(source, **keywords):
