@@ -3,7 +3,7 @@ import json
 import pytest
 from absl import flags
 
-from configs import common, cuhk, custom, icfg, rstp, toy
+from configs import common, cuhk, custom, icfg, rstp, toy, toy_clip
 from tests.commands import ROOT
 from tireid_jax.config import values as config_lib
 from tireid_jax.errors import UserError
@@ -87,6 +87,27 @@ def test_differences_cover_only_the_model_the_data_and_the_given_stages():
   assert config_lib.differences(before, config_lib.to_json(new), ()) == [
     f"prompts.depth: {old.prompts.depth} in the workdir, 1 requested"
   ]
+
+
+@pytest.mark.parametrize(
+  ("field", "value", "is_another_run"),
+  [
+    ("data.name", "icfg_pedes", True), ("model.activation", "gelu", True), ("prompts.init_std", 0.5, True),
+    ("temperature", 0.5, True), ("seed", 99, True), ("select_on", "last", True), ("select_by", "t2i/mAP", True),
+    ("toy.num_train_ids", 7, True), ("pool.seed", 7, True), ("stage1.epochs", 7, True), ("stage2.epochs", 7, False),
+    ("data.use_exif", False, False), ("pool.folder", "elsewhere", False), ("model.blocks", "loop", False),
+    ("model.remat", "full", False), ("model.attention", "xla", False), ("stage1.microbatch_size", 2, False),
+  ],
+)  # fmt: skip
+def test_only_these_fields_make_stage_1_another_run(field, value, is_another_run):
+  config = (toy_clip if field.startswith("pool") else toy).get_config()
+  before = config_lib.to_json(config)
+  section, _, name = field.rpartition(".")
+  inner = config[section] if section else config
+  assert inner[name] != value
+  inner[name] = value
+  found = config_lib.differences(before, config_lib.to_json(config), (1,))
+  assert [line.partition(":")[0] for line in found] == [field] * is_another_run
 
 
 def test_a_workdir_older_than_a_field_has_the_behaviour_of_its_time():
