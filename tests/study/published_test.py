@@ -14,6 +14,7 @@ LONG, REVERSED = "steps of both stages", "encoders first, then prompts, losses o
 DEPTHS = ["first block", "first 2/4 of the blocks", "first 3/4 of the blocks", "two stages"]
 PROMPTS_ONLY = [f"prompts only, {LONG}, losses of stage {number}" for number in (1, 2)]
 LOW_RATES = [f"direct, learning rate / {number}, {LONG}" for number in (3, 10, 30)]
+AT_LOW_RATE = ["two stages", f"direct fine-tuning, {LONG}"]
 DOMAINS = ("toy_pedes", "toy_generic", "toy_illustrated")
 QUOTES = (
   ("losses", [f"direct without identity, {LONG}"], "R@1", "without it, direct fine-tuning has {} for 20 epochs"),
@@ -31,6 +32,8 @@ QUOTES = (
   ("components", LOW_RATES, "R@1", "R@1 {}, {}, {};"),
   ("components", LOW_RATES, "R@1, held out", "pictures {}, {}, {},"),
   ("components", LOW_RATES, "R@1, toy illustrated", "persons {}, {}, {},"),
+  ("low_rate/main", AT_LOW_RATE, "R@1", "have {}, and direct fine-tuning for as many steps {}:"),
+  ("low_rate/main", AT_LOW_RATE, "R@1, held out", "they keep {} and {}."),
   ("components", ["two stages"], "R@1, held out", "where two stages keep {};"),
   ("components", ["two stages"], "R@1, toy illustrated", "where two stages have {}."),
   *(("transfer", [f"{name} → {other}" for other in DOMAINS], "R@1", "{}, {}, {}") for name in DOMAINS),
@@ -65,3 +68,11 @@ def test_numbers_in_the_text_are_those_of_a_table_with_one_seed(table, rows, met
   assert [len(seeds) for seeds in values] == [1] * len(rows)
   text = " ".join((ROOT / "docs/study.md").read_text().split())
   assert quote.format(*(f"{value + 1e-9:.1f}" for (value,) in values)) in text  # halves are rounded up
+
+
+def test_the_readme_has_the_numbers_of_the_lower_rate():
+  (low,) = [record for record in records("components") if record["row"] == LOW_RATES[1]]
+  (full,) = [record for record in records("components") if record["row"] == f"direct fine-tuning, {LONG}"]
+  values = [f"{float(record[metric]) + 1e-9:.1f}" for record in (low, full) for metric in ("R@1", "R@1, held out")]
+  text = " ".join((ROOT / "README.md").read_text().split())
+  assert "R@1 {} and keeps {} on the held-out pictures, instead of {} and {}".format(*values) in text
