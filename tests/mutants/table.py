@@ -31,7 +31,7 @@ SAMPLED = {
   "workdir/checkpoint": ("workdir/checkpoint_test", "training/loop_test"),
   "workdir/digester": ("workdir/checkpoint_test", "training/loop_test"),
   "training/model": ("training/model_test",),
-  "training/initialization": ("training/initialization_test", "training/loop_test"),
+  "training/initialization": ("training/initialization_test", "training/start_test", "training/loop_test"),
 }
 SAMPLE_SIZE = 300
 SEED = 0
