@@ -59,7 +59,7 @@ def test_variables_of_another_shape_and_missing_ones_raise():
 
 
 def initial(source, **keywords):
-  """Returns (model's variables, their shardings) for an identity head with 3 classes."""
+  """Returns (variables with an identity head of 3 classes, the shardings that they should have)."""
   model, mesh = CLIP(SMALL, (8, 8)), sharding.make_mesh(1, 1, 1)
   variables, _ = initialization.initial_variables(
     model, source, mesh=mesh, key=jax.random.key(0), num_identities=3, **keywords
