@@ -76,3 +76,10 @@ def test_the_readme_has_the_numbers_of_the_lower_rate():
   values = [f"{float(record[metric]) + 1e-9:.1f}" for record in (low, full) for metric in ("R@1", "R@1, held out")]
   text = " ".join((ROOT / "README.md").read_text().split())
   assert "R@1 {} and keeps {} on the held-out pictures, instead of {} and {}".format(*values) in text
+
+
+def test_the_text_has_the_numbers_of_interpolation_with_the_pretrained_weights():
+  (record,) = [record for record in records("components") if record["row"].endswith("(WiSE-FT)")]
+  values = [f"{float(record[metric]) + 1e-9:.1f}" for metric in ("R@1", "R@1, held out", "R@1, toy illustrated")]
+  text = " ".join((ROOT / "docs/study.md").read_text().split())
+  assert "(WiSE-FT): {}, {}, {}.".format(*values) in text

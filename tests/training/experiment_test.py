@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tests import small_runs
-from tests.training import program_test
+from tests.training import compiled
 from tireid_jax.errors import UserError
 from tireid_jax.parallel import distributed
 from tireid_jax.training import experiment, preflight
@@ -38,4 +38,4 @@ def test_selection_on_the_test_split_is_warned_of(project, tmp_path, capsys, sel
 def test_the_encoders_are_compiled_with_the_options_of_the_program(project, tmp_path):
   built = build(project, tmp_path, deterministic=True)
   tokens = jnp.ones((built.config.evaluation.batch_size, 5), jnp.int32)
-  assert program_test.has_option(built.encoders._text, built.program.shapes.variables, tokens)
+  assert compiled.is_deterministic(built.encoders._text, built.program.shapes.variables, tokens)

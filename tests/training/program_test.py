@@ -9,6 +9,7 @@ import pytest
 from configs import toy
 from tests import agreement
 from tests.models import numpy_clip
+from tests.training import compiled
 from tireid_jax.evaluation import embedding
 from tireid_jax.models.variants import Tower, Variant
 from tireid_jax.parallel import sharding
@@ -16,17 +17,10 @@ from tireid_jax.storage import compilation_cache
 from tireid_jax.training import stages
 from tireid_jax.training.program import Program
 
-OPTION = b"xla_gpu_deterministic_ops"
-
 
 @pytest.fixture(params=[False, True], ids=["as it is", "deterministic"])
 def is_deterministic(request):
   return request.param
-
-
-def has_option(jitted, *arguments):
-  """Returns whether the program was compiled with the option."""
-  return OPTION in jitted.lower(*arguments).compile().runtime_executable().serialize()
 
 
 def test_deterministic_is_passed_to_the_compiler_of_steps_and_encoders(is_deterministic):
@@ -36,15 +30,15 @@ def test_deterministic_is_passed_to_the_compiler_of_steps_and_encoders(is_determ
   stage = stages.from_config(config, 1)
   program = Program(config, stage, agreement.VARIANT, mesh, num_identities=1, steps_per_epoch=1)
   batch = sharding.put_batch(mesh, agreement.draw_batch(0, stage.captions_per_image))
-  assert has_option(program.step(), program.shapes, batch) == is_deterministic
+  assert compiled.is_deterministic(program.step(), program.shapes, batch) == is_deterministic
   encoders = embedding.Encoders(program.model, mesh, 8, compiler_options=program.compiler_options)
   tokens = jnp.ones((8, 5), jnp.int32)
-  assert has_option(encoders._text, program.shapes.variables, tokens) == is_deterministic
+  assert compiled.is_deterministic(encoders._text, program.shapes.variables, tokens) == is_deterministic
 
 
 def test_gpu_options_are_not_passed_to_the_compiler_for_tpus():
   assert compilation_cache.compiler_options(deterministic=True, platform="tpu") is None
-  assert compilation_cache.compiler_options(deterministic=True, platform="gpu") == {OPTION.decode(): True}
+  assert compilation_cache.compiler_options(deterministic=True, platform="gpu") == {compiled.OPTION: True}
 
 
 # Random augmentations are made deterministic below: every image is flipped, all words but one are deleted.
