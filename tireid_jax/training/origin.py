@@ -83,7 +83,7 @@ def within(run_folder: str | os.PathLike, origin: dict[str, Any]) -> dict[str, A
 
 def folder_of(run_folder: str | os.PathLike, origin: dict[str, Any]) -> locations.Path:
   """Returns the folder of an origin from `within` that is a checkpoint, on a disk or in a bucket."""
-  if locations.is_remote(origin["folder"]):
+  if locations.is_remote(origin["folder"]) or os.path.isabs(origin["folder"]):
     return locations.to_path(origin["folder"])
   return locations.to_path(os.fspath(run_folder), "--workdir") / origin["folder"]
 
