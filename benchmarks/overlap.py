@@ -30,8 +30,8 @@ NUM_EPOCHS = 4
 # Names of trace events: a thread executes its part of a program, waits for the other threads, and calls a step.
 EXECUTE, WAIT = "ThunkExecutor::Execute", "ThunkExecutor::Execute (wait for completion)"
 CALL = "PjitFunction(train_step)"
-# Prefix of the names of the threads that launch programs.
-LAUNCHERS = "tf_XLAPjRtCpuClient"
+# Prefixes of the names of the threads that launch programs, in JAX before 0.12 and since then.
+LAUNCHERS = ("tf_XLAPjRtCpuClient", "tf_XLAExecute")
 
 
 def write_data(folder):
