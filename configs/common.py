@@ -7,8 +7,8 @@ The paper (arXiv 2401.02173) gives, as far as we know, no prompt length, depth, 
 or epochs of its two stages. The values here are ours: stage 1 follows CLIP-ReID's prompt stage, stage 2 follows IRRA. A
 data set's file (`cuhk.py`, ...) changes what it must and nothing else.
 
-  python -m tireid_jax.main --config=configs/cuhk.py --stage=all --workdir=W
-  python -m tireid_jax.main --config=configs/cuhk.py:no_stage1 --stage=all --workdir=W2 --config.seed=1
+  python -m tireid_jax.main --config=configs/cuhk.py --stage=all --workdir=W --config.pretrained=CLIP
+  python -m tireid_jax.main --config=configs/cuhk.py:no_stage1 --stage=all --workdir=W2 --config.pretrained=CLIP
 """
 
 import copy

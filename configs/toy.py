@@ -11,7 +11,8 @@ toy_clip. The lengths are those at which R@1 on the validation split stays level
 62.12 in stage 2, and 64.75 and 64.50 in direct fine-tuning.
 
 `--config.pretrained=stage0 --config.model.variant=tiny --config.prompts.depth=3` starts from a CLIP of its own instead,
-pre-trained in a minute (stage 0) on a generic domain, `--config.data.name=toy_generic` of `prepare`.
+pre-trained in a minute (`--stage=0`) on the data set toy_generic. Prepare it, too, by repeating the second command with
+`--config.data.name=toy_generic`.
 """
 
 from tireid_jax.configs import common

@@ -2,7 +2,7 @@
 
   python -m tireid_jax.pretrain --config=configs/toy_clip.py --workdir=W
 
-An epoch is 10,000 pictures, so that validation, every second epoch, gives R@1 at 20,000 x 2^k pictures. Between warm-up
+An epoch is 10,000 pictures, and validation, every second epoch, gives R@1 after each 20,000 pictures. Between warm-up
 and cosine the learning rate is constant; up to the cosine, a run can be continued with more `stage0.stable_epochs` and
 `epochs`. Captions distinguish left from right, so pictures are not flipped.
 """

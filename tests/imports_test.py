@@ -8,8 +8,8 @@ import pytest
 
 PACKAGE = pathlib.Path(__file__).parent.parent / "tireid_jax"
 
-# A room is a folder of the package, or a file directly in the package or in data/. From top to bottom: a file may
-# import from its own room and from rooms below it.
+# A room is a folder of the package, a file directly in the package or in data/, or one of four files that lie lower
+# than the rest of their folders. From top to bottom: a file may import from its own room and from rooms below it.
 ROOMS = [
   {"demo", "pretrain", "serve", "study"},
   {"report"},
