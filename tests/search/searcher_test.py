@@ -217,6 +217,25 @@ def test_a_gallery_that_is_empty_now_does_not_empty_its_index(searcher, gallery)
   with pytest.raises(UserError, match=r"holds no image, but the index \S+ has 5 of it; is its disk mounted\?"):
     searcher.update()
   assert len(searcher) == 5
+  boxes = gallery / "boxes.csv"
+  boxes.write_text("path,x,y,w,h,camera,time\na/1.png,0,0,9,9,c1,\n")
+  with pytest.raises(UserError, match=r"holds no image that \S+boxes.csv lists, but the index \S+ has 5 of it"):
+    searcher.update(boxes=boxes)
+  assert len(searcher) == 5
+
+
+def test_an_index_follows_its_moved_gallery_but_not_to_another_one(searcher, gallery, make, tmp_path):
+  folder, moved = searcher.index.folder, tmp_path / "moved"
+  other = searching.make_pictures(tmp_path / "other", ["c/6.png"])
+  gallery.rename(moved)
+  for act in (lambda s: s.update(), lambda s: s.add([other / "c/6.png"])):
+    with pytest.raises(UserError, match=r"is of the gallery \S+gallery, which is not there now, and none of"):
+      act(make(folder, other))
+  report = make(folder, moved).update()
+  assert (report.num_removed, report.num_unchanged) == (0, 5)
+  searching.make_pictures(moved, ["c/6.png"])
+  assert make(folder, moved).update().num_added == 1
+  assert make(folder).gallery == moved
 
 
 def test_an_empty_gallery_cannot_be_searched(make, tmp_path):

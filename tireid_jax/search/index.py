@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from jax.sharding import Mesh
 
-from tireid_jax.errors import naming
+from tireid_jax.errors import UserError, naming
 from tireid_jax.search import exact, manifest, segments, snapshot
 from tireid_jax.search.encoders import Identity
 from tireid_jax.search.entries import Entry
@@ -62,6 +62,9 @@ class Index:
     """
     self.folder, self._mesh = folder, mesh
     found = manifest.open_or_new(folder, identity, gallery, dtype, embedding_size)
+    self._identity, self.moved_from = identity, ""
+    if gallery is not None and found.gallery != str(gallery):
+      self.moved_from, found = found.gallery, dataclasses.replace(found, gallery=str(gallery))
     self._lock: lock.Lock | None = None
     self._pending: list[tuple[np.ndarray, list[Entry]]] = []
     self._flushed_at = time.monotonic()
@@ -175,10 +178,23 @@ class Index:
     while not held.acquire():
       pass
     self._lock, self._flushed_at = held, time.monotonic()
-    current = manifest.read(self.folder)
-    if current is not None and current.segments != self._manifest.segments:
-      self._open(dataclasses.replace(current, gallery=self._manifest.gallery))
+    try:
+      self._read_again()
+    except BaseException:
+      self.release()
+      raise
     self._delete_unused()
+
+  def _read_again(self):
+    """Reads what another process wrote since the index was opened; raises UserError if ours cannot be added to it."""
+    current = manifest.read(self.folder)
+    if current is None:
+      if self._manifest.segments:
+        raise UserError(f"the index {self.folder} was deleted while it was in use; open it again")
+      return
+    manifest.check_same(current, self.folder, self._identity, self.gallery, self._manifest.dtype)
+    if current.segments != self._manifest.segments:
+      self._open(dataclasses.replace(current, gallery=self._manifest.gallery))
 
   def _delete_unused(self):
     used = {info.name for info in self._manifest.segments}

@@ -83,7 +83,7 @@ def open_or_new(
       raise UserError(f"--index={folder} holds other files and no index; give another folder")
   if found is not None:
     check_same(found, folder, identity, gallery, dtype)
-    return found if gallery is None else dataclasses.replace(found, gallery=str(gallery))
+    return found
   if gallery is None:
     raise UserError(f"--index={folder} holds no index; give --gallery=DIR, a folder of images, to make one")
   return Manifest(identity._asdict(), str(gallery), dtype or "bfloat16", embedding_size)

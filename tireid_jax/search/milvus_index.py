@@ -68,6 +68,7 @@ class MilvusIndex:
     else:
       manifest.check_same(found, address.text, identity, gallery, dtype)
     self._is_stored = gallery is None or (self._exists and found.gallery == str(gallery))
+    self.moved_from = "" if gallery is None or found.gallery == str(gallery) else found.gallery
     self._manifest = found if gallery is None else dataclasses.replace(found, gallery=str(gallery))
     if self._exists:
       with reporting(address):

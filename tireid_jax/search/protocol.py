@@ -27,6 +27,11 @@ class SearchIndex(Protocol):
     """The folder that the entries' paths are relative to."""
     ...
 
+  @property
+  def moved_from(self) -> str:
+    """The folder that was the gallery when the index was last written, if it is another one now; else ""."""
+    ...
+
   def __len__(self) -> int:
     """Returns the number of entries."""
     ...

@@ -89,25 +89,25 @@ class Searcher:
       show_progress: whether to show a progress bar.
 
     Raises:
-      UserError: another process writes to the index, or the disk is full.
+      UserError: another process writes to the index, the disk is full, or no indexed image is there any more.
     """
-    root = _gallery.folder_of(self.gallery)
+    root = self._checked_gallery()
     if boxes:
       found, missing = _gallery.read_boxes(boxes, root)
     else:
       found, missing = list(_gallery.scan([root], root)), []
-      if not found and len(self.index):
-        raise UserError(
-          f"{root} holds no image, but the index {self.index.location} has {len(self.index):,} of it; is its disk "
-          f"mounted? If they are really gone, delete the index"
-        )
+    if not found and len(self.index):
+      raise UserError(
+        f"{root} holds no image{f' that {boxes} lists' if boxes else ''}, but the index {self.index.location} has "
+        f"{len(self.index):,} of it; is its disk mounted? If they are really gone, delete the index"
+      )
     report = self._add(found, drop_others=True, compact=compact, show_progress=show_progress)
     report.unreadable = missing + report.unreadable
     return report
 
   def add(self, paths: Iterable[str | os.PathLike], *, show_progress: bool = False) -> Report:
     """Encodes the new and changed images among files and folders; errors as of `update`."""
-    found = list(_gallery.scan(paths, self.gallery))
+    found = list(_gallery.scan(paths, self._checked_gallery()))
     return self._add(found, drop_others=False, compact=False, show_progress=show_progress)
 
   def remove(self, paths: Iterable[str]) -> int:
@@ -174,6 +174,17 @@ class Searcher:
     if isinstance(content, np.ndarray):
       return images.resize(content, self.encoders.image_size)
     return images.decode(content, self.encoders.image_size, use_exif=self.encoders.use_exif).pixels
+
+  def _checked_gallery(self) -> pathlib.Path:
+    """Returns the gallery; raises UserError if it is missing, or was not moved here but is another one."""
+    root = _gallery.folder_of(self.gallery)
+    before = self.index.moved_from
+    if before and len(self.index) and not any(entry.file(root).exists() for entry in self.index.stamps().values()):
+      raise UserError(
+        f"the index {self.index.location} is of the gallery {before}, which is not there now, and none of its images "
+        f"is in {root}; give another --index, or delete this one to make it again"
+      )
+    return root
 
   def _add(self, found: list[Entry], *, drop_others: bool, compact: bool, show_progress: bool) -> Report:
     stamps = self.index.stamps()
