@@ -32,6 +32,9 @@ def free_fields(monkeypatch, step, saved, result=None, **requested):
     (31, {"epochs": 9, "stable_epochs": 6.0}, ()),
     (20, {"epochs": 3, "stable_epochs": 1.0}, FREE),  # shorter, and not too late for it
     (21, {"epochs": 3, "stable_epochs": 1.0}, ()),
+    (19, {"epochs": 2, "stable_epochs": 1.0}, FREE),
+    (20, {"epochs": 2, "stable_epochs": 1.0}, ()),  # no step is left, so nothing would be evaluated
+    (25, {"epochs": 2, "stable_epochs": 3.0}, ()),
     (20, SAVED, ()),  # nothing differs
     (None, {"epochs": 9, "stable_epochs": 6.0}, ()),  # no checkpoint: the stage starts anew
   ],

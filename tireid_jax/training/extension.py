@@ -13,7 +13,8 @@ def free_fields(config: ConfigDict, stage: Stage, run_folder: str | os.PathLike,
   """Returns the fields that may differ from those of the workdir: "stage0/epochs", "stage0/stable_epochs", or none.
 
   They may where no step of the newest checkpoint was taken after the peak of the learning rate, neither by the schedule
-  it was saved with nor by the requested one: then both take the same steps up to it.
+  it was saved with nor by the requested one: then both take the same steps up to it. The requested one must have steps
+  left, since no others are evaluated.
 
   Args:
     config: of the run.
@@ -30,6 +31,7 @@ def free_fields(config: ConfigDict, stage: Stage, run_folder: str | os.PathLike,
   if (before["epochs"], stable_epochs) == (stage.epochs, stage.stable_epochs):
     return ()
   peak_ends = stage.warmup_epochs + min(stable_epochs, stage.stable_epochs)
-  if saved["step"] > peak_ends * data.steps_per_epoch(config, stage):
+  steps_per_epoch = data.steps_per_epoch(config, stage)
+  if saved["step"] > peak_ends * steps_per_epoch or saved["step"] >= stage.epochs * steps_per_epoch:
     return ()
   return f"{stage.name}/epochs", f"{stage.name}/stable_epochs"
