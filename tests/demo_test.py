@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from configs import toy
-from tests.commands import SMALLEST_DEMO, run
+from tests.commands import SMALLEST_DEMO, run, succeed
 from tireid_jax import demo
 from tireid_jax.data import prepare
 from tireid_jax.data.toy import write
@@ -50,7 +50,12 @@ def test_training_on_shuffled_pairs_stays_at_chance_level(tmp_path):
   write.write_generic(raw, seed=0, num_train_images=1600, num_eval_images=200)
   chance, num_queries = 100 / 200, 2 * 200
   highest = chance + 4 * np.sqrt(chance * (100 - chance) / num_queries)
-  assert trained_r1(raw, tmp_path / "right") > 2 * highest
+  right = trained_r1(raw, tmp_path / "right")
+  assert right > 2 * highest
+  # The stage has data of its own, on which evaluate scores it too.
+  table = succeed("evaluate", f"--workdir={tmp_path}/right/run", "--stage=0")
+  assert "toy_generic test, stage 0" in table
+  assert f" {right:.2f} " in table
 
   annotations = raw / write.GENERIC_FOLDER / "reid_raw.json"
   entries = json.loads(annotations.read_text())

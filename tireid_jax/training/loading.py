@@ -69,6 +69,8 @@ def load_stage(run_folder: str | os.PathLike | None, stage: str, *, config: Conf
   config = config_lib.from_json(metadata["config"])
   config.model.attention = "auto"
   settings = stages.from_config(config, int(stage))
+  if settings.data:
+    config.data.update(name=settings.data, val_identities=0)  # as the stage itself was evaluated
   variant = variants.from_json(metadata["variant"])
   model = build_model(config, variant, use_prompts=settings.use_prompts, precision=settings.precision)
   return Loaded(model, variables, config, mesh, step)
@@ -80,7 +82,7 @@ def open_split(loaded: Loaded, split: str, *, data: ConfigDict | None = None) ->
   Args:
     loaded: from `load_stage`.
     split: "train", "val" or "test".
-    data: config of the data set; None for that of the model's own config.
+    data: config of the data set; None for the one that the stage was trained on.
 
   Raises:
     UserError, MissingFileError: the data set is not prepared, has no such split, or does not fit the model.
