@@ -52,6 +52,7 @@ def test_a_table_has_rank_score_and_path(project):
   ("flags", "message"),
   [
     (["--query= "], "the query is empty"),
+    (["--query=x", "--config=configs/toy.py"], "run has its own config; leave --config out"),
     (["--query=x", "--top=0"], "--top=0 must be at least 1"),
     (["--index_only"], "give --gallery=DIR too"),
     (["--gallery=gallery/b/3.png", "--query=x"], "--gallery=gallery/b/3.png is a file"),
@@ -66,4 +67,17 @@ def test_bad_input_ends_with_one_line_and_status_2(project, flags, message):
   done = search(project, *flags)
   assert done.returncode == 2
   assert done.stderr.splitlines()[-1].startswith("error: ")
+  assert message in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+  ("flags", "message"),
+  [
+    (["--pretrained=toy_clip", "--stage=1"], "--stage=1 is of a run; leave it out"),
+    (["--pretrained=stage1"], "--config.pretrained=stage1 names a stage of a run; give the run as --workdir"),
+  ],
+)
+def test_stages_without_a_run_are_rejected(project, flags, message):
+  done = run_command("search", *flags, "--gallery=gallery", "--query=x", folder=project)
+  assert done.returncode == 2
   assert message in done.stderr.splitlines()[-1]

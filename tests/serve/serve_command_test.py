@@ -10,8 +10,8 @@ from tireid_jax.errors import UserError
 from tireid_jax.serve import __main__ as serve
 
 DEFAULTS = {
-  "config": None, "gallery": "", "boxes": "", "index": "", "host": "127.0.0.1", "port": 0, "allowed_host": [],
-  "token_file": "",
+  "config": None, "pretrained": "", "stage": None, "gallery": "", "boxes": "", "index": "", "host": "127.0.0.1",
+  "port": 0, "allowed_host": [], "token_file": "",
 }  # fmt: skip
 
 
@@ -29,6 +29,7 @@ def folder(tmp_path, monkeypatch):
     ({"gallery": "short"}, "--gallery=short is a file"),
     ({"gallery": "none"}, "--gallery=none: there is no such folder"),
     ({"boxes": "x.csv"}, "give --gallery=DIR too"),
+    ({"pretrained": "toy_clip", "stage": "1"}, "--stage=1 is of a run"),
     ({"host": "0.0.0.0"}, "give --allowed_host=NAME"),
     ({"host": "192.0.2.1"}, "--host=192.0.2.1 is not an address of this machine"),
     ({"port": 99_999}, "--port=99999 is not a port"),

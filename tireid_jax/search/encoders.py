@@ -133,12 +133,15 @@ def open_encoders(
       with the model of the weights by default, or of configs/toy_clip.py for toy_clip.
 
   Raises:
-    UserError, MissingFileError: there is no such model, or it is damaged.
+    UserError, MissingFileError: there is no such model, it is damaged, or it has a config of its own.
   """
   if bool(workdir) == bool(pretrained):
     raise UserError("give either --workdir=DIR of a run, or --pretrained=CLIP: a file, folder, hub id or export")
   folder = locations.to_path(pretrained, "--pretrained")
-  if pretrained and not locations.is_remote(folder) and exported.is_export(folder):
+  is_export = bool(pretrained) and not locations.is_remote(folder) and exported.is_export(folder)
+  if config is not None and (workdir or is_export):
+    raise UserError(f"{workdir or folder} has its own config; leave --config out")
+  if is_export:
     return _of_export(folder)
   if pretrained:
     config = _default_config(pretrained) if config is None else config.copy_and_resolve_references()

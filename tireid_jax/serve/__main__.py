@@ -43,7 +43,7 @@ def main(_: list[str]) -> None:
   if options.gallery:
     report = searcher.update(boxes=options.boxes, show_progress=True)
     log_line(f"{len(searcher):,} images, {len(report.unreadable):,} unreadable")
-  app = make_app(searcher, settings, _vocabulary(options.workdir, options.stage))
+  app = make_app(searcher, settings, _vocabulary(options.workdir, searcher_flags.stage_of(options)))
   name = options.allowed_host[0] if options.allowed_host else options.host
   log_line(f"open http://{f'[{name}]' if ':' in name else name}:{listener.getsockname()[1]}/ (Ctrl-C stops the server)")
   if settings.token and not options.token_file:

@@ -28,7 +28,7 @@ def find_source(config: ConfigDict, init_from: str, run_folder: str | os.PathLik
   Args:
     config: of the run.
     init_from: "random", "pretrained", "stage0", "stage1" or a path.
-    run_folder: workdir of the run; not used for "pretrained".
+    run_folder: workdir of the run; None or "" if there is none.
     number: of the stage that starts, for messages.
 
   Raises:
@@ -46,6 +46,10 @@ def find_source(config: ConfigDict, init_from: str, run_folder: str | os.PathLik
       )
     init_from = config.pretrained
   if init_from in ("stage0", "stage1", "stage2"):
+    if not run_folder:
+      raise UserError(
+        f"{flag}={init_from} names a stage of a run; give the run as --workdir, or the weights themselves"
+      )
     before = int(init_from[-1])
     folder = layout.stage_folder(run_folder, before)
     if checkpoint.best_step(folder) is None or layout.read_result(run_folder, before) is None:
