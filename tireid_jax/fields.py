@@ -113,6 +113,9 @@ def at_least(bound: float) -> Rule:
   return must(f"at least {bound}", lambda value: value >= bound)
 
 
+# JAX takes 32 bits of a seed, so larger ones would repeat the random numbers of others.
+MAX_SEED = 2**32 - 1
+SEED = must(f"a whole number from 0 to {MAX_SEED}", lambda value: 0 <= value <= MAX_SEED)
 ABOVE_0 = must("above 0", lambda value: value > 0)
 PROBABILITY = must("a probability from 0 to 1", lambda value: 0 <= value <= 1)
 FRACTION = must("a fraction from 0 to 1", lambda value: 0 <= value <= 1)

@@ -185,9 +185,22 @@ def test_the_stage_flag_selects_one_stage_or_all_of_the_config():
 
 def test_seeds_must_be_different_whole_numbers():
   assert config_lib.seeds(["2", "0"]) == [2, 0]
-  for given in ([], ["a"], ["-1"], ["1", "01"]):
+  for given in ([], ["a"], ["-1"], ["1", "01"], ["²"]):
     with pytest.raises(UserError, match=f"^--seeds={','.join(given)} must be different whole numbers"):
       config_lib.seeds(given)
+
+
+def test_seeds_have_32_bits():
+  config = cuhk.get_config()
+  config.seed = 2**32 - 1
+  config_lib.check(config)
+  assert config_lib.seeds(["4294967295"]) == [config.seed]
+  with pytest.raises(UserError, match="^--seeds=0,4294967296 must be at most 4294967295$"):
+    config_lib.seeds(["0", "4294967296"])
+  for seed in (-1, 2**32):
+    config.seed = seed
+    with pytest.raises(UserError, match=f"^seed is {seed}; it must be a whole number from 0 to 4294967295$"):
+      config_lib.check(config)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from tests.ranked_results import NUM_QUERIES, both_directions, ranks, result, scores
+from tireid_jax.errors import UserError
 from tireid_jax.evaluation import significance
 
 
@@ -172,3 +173,9 @@ def test_identities_that_all_seeds_share_are_resampled_once_for_all_of_them():
 def test_seeds_of_different_queries_raise():
   with pytest.raises(ValueError, match="different queries"):
     significance.compare_seeds(by_seed([True, False]), by_seed([True] * 3), share_queries=False)
+
+
+@pytest.mark.parametrize(("flag", "value", "least"), [("num_resamples", 0, 1), ("seed", -1, 0)])
+def test_a_number_below_its_least_value_is_reported(flag, value, least):
+  with pytest.raises(UserError, match=f"^--{flag}={value} must be at least {least}$"):
+    significance.compare(result(ranks(0.5, 0)), result(ranks(0.5, 1)), **{flag: value})

@@ -6,7 +6,7 @@ from typing import Any
 from tireid_jax import fields
 from tireid_jax.config.stage import StageFields
 from tireid_jax.config.study import Study
-from tireid_jax.fields import ABOVE_0, WHOLE_NUMBERS, at_least, field, must, one_of, section
+from tireid_jax.fields import ABOVE_0, SEED, WHOLE_NUMBERS, at_least, field, must, one_of, section
 from tireid_jax.metrics import SELECTABLE
 from tireid_jax.models.execution import ATTENTIONS, BLOCKS, REMATS
 from tireid_jax.models.prompts import PromptSpec
@@ -115,7 +115,7 @@ class Run:
   """The top level of the config, without the stages."""
 
   ablation: str = field("", "row of ABLATIONS in configs/common.py, as --config=configs/cuhk.py:ROW")
-  seed: int = field(0, "random seed of a run: initial values, augmentation, dropout and the data order")
+  seed: int = field(0, "random seed of a run: initial values, augmentation, dropout and the data order", SEED)
   data_dir: str = field("data", "folder of prepared data sets")
   pretrained: str = field(
     "",

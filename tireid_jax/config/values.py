@@ -71,9 +71,12 @@ def stage_numbers(config: ConfigDict, flag: str) -> tuple[int, ...]:
 
 def seeds(values: Sequence[str]) -> list[int]:
   """Returns the seeds of a list flag: one or more different whole numbers."""
-  if not values or not all(value.isdigit() for value in values) or len({int(v) for v in values}) != len(values):
+  if not values or not all(value.isdecimal() for value in values) or len({int(v) for v in values}) != len(values):
     raise UserError(f"--seeds={','.join(values)} must be different whole numbers, as 0,1,2")
-  return [int(value) for value in values]
+  found = [int(value) for value in values]
+  if max(found) > fields.MAX_SEED:
+    raise UserError(f"--seeds={','.join(values)} must be at most {fields.MAX_SEED}")
+  return found
 
 
 def differences(

@@ -32,6 +32,8 @@ def compare(
   """
   if num_resamples < 1:
     raise UserError(f"--num_resamples={num_resamples} must be at least 1")
+  if seed < 0:
+    raise UserError(f"--seed={seed} must be at least 0")
   check_same_queries(first, second)
   rows: list[dict[str, str | float]] = []
   for number, direction in enumerate(DIRECTIONS):
