@@ -13,8 +13,8 @@ their captions:
   {"image": "0001/a.jpg", "id": "anna", "captions": ["A woman in a red coat.", "She carries a white bag."]}
 
 Identities are any text or numbers. `split` is train, val or test; if no entry has one, identities are assigned to
-splits at random. `camera` and `time` are optional and described in the report; metrics do not read them, so images of a
-query's own camera stay in the gallery. `separator` divides a cell into several captions.
+splits at random. `camera` and `time` are optional: the report shows them next to pictures; metrics do not read them, so
+images of a query's own camera stay in the gallery. `separator` divides a cell into several captions.
 
 A gallery may contain distractors, images without captions, as galleries in practice do; results without them are too
 optimistic. Distractors are entries of val or test without captions, in a file with splits, whose val or test split has

@@ -1,9 +1,10 @@
 """Trains the stages of a config.
 
-python -m tireid_jax.main --config=configs/cuhk.py --stage=1 --workdir=W
-python -m tireid_jax.main --config=configs/cuhk.py --stage=2 --workdir=W
-python -m tireid_jax.main --config=configs/cuhk.py:no_stage1 --stage=all --workdir=W2 --seeds=0,1,2
-python -m tireid_jax.main --config=configs/cuhk.py --stage=all --workdir=W --multihost       on each host of a TPU pod
+python -m tireid_jax.main --config=configs/cuhk.py --stage=1 --workdir=W --config.pretrained=CLIP
+python -m tireid_jax.main --config=configs/cuhk.py --stage=2 --workdir=W --config.pretrained=CLIP
+
+:no_stage1 after the config selects that ablation, --stage=all runs both stages, --seeds=0,1,2 repeats them, and
+--multihost, on each host of a TPU pod, joins the hosts.
 """
 
 from absl import flags
