@@ -125,6 +125,9 @@ def test_a_gallery_that_was_moved_is_found_at_its_new_place(model, lite, tmp_pat
   gallery = searching.make_pictures(tmp_path / "gallery", NAMES[:2])
   open_index(model, lite, gallery).update()
   moved = gallery.rename(tmp_path / "moved")
+  other = searching.make_pictures(tmp_path / "other", ["c/9.png"])
+  with pytest.raises(UserError, match="which is not there now, and none of its images"):
+    open_index(model, lite, other).update()
   searcher = open_index(model, lite, moved)
   searching.make_pictures(moved, NAMES[2:3])
   assert searcher.update().num_added == 1

@@ -1,6 +1,7 @@
 """A Searcher on a small model: what evaluate says, what changes between two updates, and bad input."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -234,8 +235,12 @@ def test_an_index_follows_its_moved_gallery_but_not_to_another_one(searcher, gal
   report = make(folder, moved).update()
   assert (report.num_removed, report.num_unchanged) == (0, 5)
   searching.make_pictures(moved, ["c/6.png"])
-  assert make(folder, moved).update().num_added == 1
+  follower = make(folder, moved)
+  assert follower.update().num_added == 1
   assert make(folder).gallery == moved
+  shutil.rmtree(moved)
+  searching.make_pictures(moved, ["d/7.png"])  # it is its gallery now, whatever it holds
+  assert follower.update().num_removed == 6
 
 
 def test_an_empty_gallery_cannot_be_searched(make, tmp_path):

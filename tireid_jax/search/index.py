@@ -237,6 +237,7 @@ class Index:
     changed = dataclasses.replace(self._manifest, segments=tuple(infos), next_segment=next_segment)
     with naming(self.folder):
       manifest.write(self.folder, changed)
+    self.moved_from = ""
     self._open(changed)
 
   def _rows_of(self, keys: Iterable[str]) -> dict[int, set[int]]:

@@ -67,7 +67,6 @@ class MilvusIndex:
       found = manifest.Manifest(identity._asdict(), str(gallery), "float32", embedding_size)
     else:
       manifest.check_same(found, address.text, identity, gallery, dtype)
-    self._is_stored = gallery is None or (self._exists and found.gallery == str(gallery))
     self.moved_from = "" if gallery is None or found.gallery == str(gallery) else found.gallery
     self._manifest = found if gallery is None else dataclasses.replace(found, gallery=str(gallery))
     if self._exists:
@@ -185,7 +184,7 @@ class MilvusIndex:
 
   def _begin(self):
     """Creates the collection, or stores where its gallery is now."""
-    if self._exists and self._is_stored:
+    if self._exists and not self.moved_from:
       return
     fields = {name: getattr(self._manifest, name) for name in ("model", "gallery", "dtype", "embedding_size")}
     properties = {_PROPERTY: json.dumps({"version": _VERSION, **fields})}
@@ -200,7 +199,7 @@ class MilvusIndex:
         self._address.collection, schema=schema, properties=properties, consistency_level="Strong", timeout=REQUEST_S
       )
       self._load()
-    self._exists = self._is_stored = True
+    self._exists, self.moved_from = True, ""
 
   def _load(self):
     """Loads the collection, with an index, which a writer that was killed may not have made, or not completely."""
